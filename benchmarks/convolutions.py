@@ -1,0 +1,147 @@
+"""Times both forms of `vaejax.networks.convolution` on the layers of two models.
+
+One step is the value of a layer and the gradients in its input and its kernel. It runs once a
+dispatch ("top") and within `lax.scan` ("scan"). Forms take turns, so that a disturbance of the
+machine hits all of them, and the fastest time of each counts.
+
+    python -m benchmarks.convolutions --repeats 7
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.networks import convolution
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+class Layer(NamedTuple):
+    """A square convolution; `size` and `inputs` are those of its input."""
+
+    model: str
+    size: int
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    transposed: bool = False
+
+    @property
+    def name(self) -> str:
+        """For example "dsprites 64x64x1 -> 32, 4x4 /2"; "*2" is a transposed convolution."""
+        step = f"{'*' if self.transposed else '/'}{self.stride}"
+        return (
+            f"{self.model} {self.size}x{self.size}x{self.inputs} -> {self.outputs}, "
+            f"{self.kernel}x{self.kernel} {step}"
+        )
+
+
+LAYERS = (
+    Layer("dsprites", 64, 1, 32, 4, 2),
+    Layer("dsprites", 32, 32, 32, 4, 2),
+    Layer("dsprites", 16, 32, 64, 2, 2),
+    Layer("dsprites", 8, 64, 64, 2, 2),
+    Layer("dsprites", 4, 64, 64, 4, 2, transposed=True),
+    Layer("dsprites", 8, 64, 32, 4, 2, transposed=True),
+    Layer("dsprites", 16, 32, 32, 4, 2, transposed=True),
+    Layer("dsprites", 32, 32, 1, 4, 2, transposed=True),
+    Layer("vqvae", 32, 3, 64, 4, 2),
+    Layer("vqvae", 28, 1, 64, 4, 2),
+    Layer("vqvae", 16, 64, 128, 4, 2),
+    Layer("vqvae", 8, 128, 128, 3, 1),
+    Layer("vqvae", 8, 128, 32, 3, 1),
+    Layer("vqvae", 8, 32, 128, 1, 1),
+    Layer("vqvae", 8, 128, 64, 4, 2, transposed=True),
+    Layer("vqvae", 16, 64, 3, 4, 2, transposed=True),
+)
+
+
+def measure(layer: Layer, batch: int, repeats: int, steps: int) -> dict[str, float]:
+    """Times one layer.
+
+    Args:
+      layer: The layer.
+      batch: Images in a batch.
+      repeats: Measurements of each variant.
+      steps: Steps in one measurement.
+
+    Returns:
+      Milliseconds a step under "native top", "product top", "native scan" and "product scan".
+    """
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (batch, layer.size, layer.size, layer.inputs))
+    shape = (layer.kernel, layer.kernel, layer.inputs, layer.outputs)
+    kernel = 0.1 * jax.random.normal(keys[1], shape)
+    apply = convolution.conv_transpose if layer.transposed else convolution.conv
+    output = jax.eval_shape(lambda x, kernel: apply(x, kernel, layer.stride), x, kernel)
+    weights = jax.random.normal(keys[2], output.shape)
+
+    variants: dict[str, Callable[[Any], Any]] = {}
+    for form in convolution.FORMS:
+
+        def step(carry: Any, _: None = None, form: str = form) -> tuple[Any, jax.Array]:
+            def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+                return jnp.vdot(apply(x, kernel, layer.stride, form=form), weights)
+
+            value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(*carry)
+            # Every gradient goes into the next step, or the compiler would drop it.
+            return jax.tree.map(lambda a, g: a - 1e-6 * g, carry, gradients), value
+
+        single = jax.jit(step)
+
+        def top(carry: Any, single: Callable[..., Any] = single) -> Any:
+            for _ in range(steps):
+                carry, _ = single(carry)
+            return carry
+
+        def scanned(carry: Any, step: Callable[..., Any] = step) -> Any:
+            return jax.lax.scan(step, carry, None, length=steps)[0]
+
+        variants[f"{form} top"] = top
+        variants[f"{form} scan"] = jax.jit(scanned)
+
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for repeat in range(repeats + 1):  # the first one compiles
+        for name, variant in variants.items():
+            start = time.perf_counter()
+            jax.block_until_ready(variant((x, kernel)))
+            if repeat:
+                times[name].append(1e3 * (time.perf_counter() - start) / steps)
+    return {name: min(values) for name, values in times.items()}
+
+
+def main() -> None:
+    """Measures all layers, prints a table and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each variant")
+    parser.add_argument("--steps", type=int, default=2, help="steps in one measurement")
+    parser.add_argument("--batch", type=int, default=64, help="images in a batch")
+    arguments = parser.parse_args()
+
+    rows: dict[str, dict[str, float]] = {}
+    print(f"ms a step, batch {arguments.batch}\n")
+    for layer in LAYERS:
+        row = measure(layer, arguments.batch, arguments.repeats, arguments.steps)
+        if not rows:
+            print(f"{'layer':42}" + "".join(f"{name:>14}" for name in row))
+        rows[layer.name] = row
+        print(f"{layer.name:42}" + "".join(f"{value:14.2f}" for value in row.values()), flush=True)
+
+    device = jax.devices()[0].device_kind
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"convolutions-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+    record = {"device": device, "jax": jax.__version__, **vars(arguments), "ms_per_step": rows}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"\nWrote {path}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Configs, one file a family; `--config=configs/FILE.py:SETTING`."""

@@ -1,0 +1,167 @@
+"""Densities against SciPy, brute-force sums over all values, and Monte Carlo."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from vaejax import distributions as d
+
+KEY = jax.random.key(0)
+
+
+def normal(key, shape=(3, 4)):
+    a, b = jax.random.split(key)
+    return d.Normal(jax.random.normal(a, shape), jnp.exp(0.3 * jax.random.normal(b, shape)))
+
+
+def test_normal_log_prob_is_scipys():
+    q, x = normal(KEY), jax.random.normal(jax.random.key(1), (3, 4))
+    np.testing.assert_allclose(q.log_prob(x), scipy.stats.norm.logpdf(x, q.loc, q.scale), rtol=1e-5)
+
+
+def test_bernoulli_log_prob_is_scipys_and_survives_large_logits():
+    logits = jnp.array([-80.0, -2.0, 0.0, 3.0, 80.0])
+    q = d.Bernoulli(logits)
+    for x in (0.0, 1.0):
+        want = x * np.asarray(logits, np.float64) - np.logaddexp(0, np.asarray(logits, np.float64))
+        np.testing.assert_allclose(q.log_prob(jnp.full(5, x)), want, rtol=1e-6)
+    moderate = d.Bernoulli(logits[1:4])
+    want = scipy.stats.bernoulli.logpmf(1, scipy.special.expit(np.asarray(logits[1:4])))
+    np.testing.assert_allclose(moderate.log_prob(jnp.ones(3)), want, rtol=1e-5)
+
+
+def test_categorical_log_prob_is_the_log_of_its_probabilities():
+    q = d.Categorical(jax.random.normal(KEY, (6, 5)))
+    x = jnp.arange(6, dtype=jnp.int32) % 5
+    want = np.log(scipy.special.softmax(np.asarray(q.logits), -1)[np.arange(6), np.asarray(x)])
+    np.testing.assert_allclose(q.log_prob(x), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.01, 0.1, 1.0, 30.0])
+@pytest.mark.parametrize("loc", [-0.5, 0.0, 0.4003, 1.0, 1.2])
+def test_discretized_logistic_is_the_integral_over_bins_and_sums_to_one(loc, scale):
+    x = np.arange(256) / 255
+    q = d.DiscretizedLogistic(jnp.full(256, loc), jnp.full(256, scale))
+    got = np.asarray(q.log_prob(jnp.asarray(x, jnp.float32)), np.float64)
+    edges = (np.arange(257) - 0.5) / 255
+    edges[0], edges[-1] = -np.inf, np.inf
+    cdf, tail = (f(edges, loc, scale) for f in (scipy.stats.logistic.cdf, scipy.stats.logistic.sf))
+    # On each side of the centre the difference that does not cancel.
+    want = np.where(edges[1:] < loc, np.diff(cdf), -np.diff(tail))
+    np.testing.assert_allclose(np.exp(got).sum(), 1.0, rtol=2e-4)
+    np.testing.assert_allclose(np.exp(got), want, rtol=2e-3, atol=1e-6)
+    gradient = jax.grad(lambda s: d.DiscretizedLogistic(q.loc, s).log_prob(q.loc * 0 + x).sum())
+    assert np.isfinite(gradient(q.scale)).all()
+
+
+def mixture(channels, levels, components=3, shape=()):
+    keys = jax.random.split(KEY, 4)
+    pairs = channels * (channels - 1) // 2
+    return d.DiscretizedLogisticMixture(
+        jax.random.normal(keys[0], (*shape, components)),
+        0.5 * jax.random.normal(keys[1], (*shape, components, channels)),
+        jnp.exp(jax.random.normal(keys[2], (*shape, components, channels)) - 1),
+        jax.random.normal(keys[3], (*shape, components, pairs)),
+        levels,
+    )
+
+
+@pytest.mark.parametrize(("channels", "levels"), [(1, 256), (2, 16), (3, 6)])
+def test_mixture_sums_to_one_over_all_pixels(channels, levels):
+    grid = np.stack(np.meshgrid(*[np.arange(levels)] * channels, indexing="ij"), -1)
+    x = jnp.asarray(grid.reshape(-1, channels) / (levels - 1), jnp.float32)
+    q = mixture(channels, levels)
+    whole = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(x), *a.shape)), q)
+    np.testing.assert_allclose(np.exp(whole.log_prob(x)).sum(), 1.0, rtol=1e-4)
+
+
+def test_mixture_is_the_papers_sum_written_as_loops():
+    q, x = mixture(3, 256), np.array([10, 200, 255]) / 255
+    v = 2 * x - 1
+    total = 0.0
+    weights = scipy.special.softmax(np.asarray(q.logits, np.float64))
+    for m in range(3):
+        loc, scale, k = (np.asarray(a[m], np.float64) for a in (q.loc, q.scale, q.coefficients))
+        means = [loc[0], loc[1] + k[0] * v[0], loc[2] + k[1] * v[0] + k[2] * v[1]]
+        p = 1.0
+        for c in range(3):
+            low = -np.inf if x[c] == 0 else v[c] - 1 / 255
+            high = np.inf if x[c] == 1 else v[c] + 1 / 255
+            p *= np.diff(scipy.stats.logistic.cdf([low, high], means[c], scale[c]))[0]
+        total += weights[m] * p
+    np.testing.assert_allclose(q.log_prob(jnp.asarray(x, jnp.float32)), np.log(total), rtol=1e-4)
+
+
+def test_mixture_samples_follow_its_probabilities():
+    q = mixture(2, 4)
+    many = jax.tree.map(lambda a: jnp.broadcast_to(a, (40_000, *a.shape)), q)
+    draws = np.rint(np.asarray(many.sample(KEY)) * 3).astype(int)
+    seen = np.bincount(draws[:, 0] * 4 + draws[:, 1], minlength=16) / len(draws)
+    grid = np.stack(np.meshgrid(range(4), range(4), indexing="ij"), -1).reshape(-1, 2) / 3
+    sixteen = jax.tree.map(lambda a: jnp.broadcast_to(a, (16, *a.shape)), q)
+    want = np.exp(sixteen.log_prob(jnp.asarray(grid, jnp.float32)))
+    np.testing.assert_allclose(seen, want, atol=0.01)
+
+
+def draws_of(q, n=100_000):
+    many = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, *a.shape)), q)
+    return np.asarray(many.sample(KEY), np.float64)
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        d.Normal(jnp.array([0.3, -2.0]), jnp.array([0.5, 2.0])),
+        d.Bernoulli(jnp.array([-1.0, 2.0])),
+        d.DiscretizedLogistic(jnp.array([0.3, 0.6]), jnp.array([0.02, 0.03])),
+    ],
+    ids=lambda q: type(q).__name__,
+)
+def test_the_mean_is_the_mean_of_samples(q):
+    np.testing.assert_allclose(draws_of(q).mean(0), q.mean, atol=0.02)
+
+
+PAIRS = {
+    "normal": (normal(jax.random.key(1), (4,)), normal(jax.random.key(2), (4,))),
+    "bernoulli": (d.Bernoulli(jnp.array([-1.0, 2.0])), d.Bernoulli(jnp.array([0.5, 1.0]))),
+    "categorical": (
+        d.Categorical(jax.random.normal(jax.random.key(3), (2, 5))),
+        d.Categorical(jax.random.normal(jax.random.key(4), (2, 5))),
+    ),
+    "categorical-uniform": (
+        d.Categorical(jax.random.normal(jax.random.key(5), (2, 5))),
+        d.Uniform(5, (2,)),
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_closed_form_kl_is_the_monte_carlo_average(pair):
+    q, p = PAIRS[pair]
+    assert d.has_closed_form(q, p)
+    z = jax.vmap(q.sample)(jax.random.split(KEY, 200_000))
+    ratios = np.asarray(jax.vmap(lambda z: q.log_prob(z) - p.log_prob(z))(z), np.float64)
+    error = ratios.std(0) / np.sqrt(len(ratios))
+    assert (np.abs(d.kl(q, p, z[0]) - ratios.mean(0)) < 5 * error + 1e-6).all()
+    np.testing.assert_allclose(d.kl(q, q, z[0]), 0.0, atol=1e-6)
+
+
+def test_without_a_closed_form_kl_is_one_sample():
+    q = d.Normal(jnp.zeros(3), jnp.ones(3))
+    p = d.DiscretizedLogistic(jnp.zeros(3), jnp.ones(3))
+    z = jnp.array([0.0, 0.5, 1.0])
+    assert not d.has_closed_form(q, p)
+    np.testing.assert_array_equal(d.kl(q, p, z), q.log_prob(z) - p.log_prob(z))
+
+
+def test_codes_against_a_uniform_prior_cost_log_k_each():
+    indices = jnp.array([[0, 3], [2, 2]], jnp.int32)
+    q = d.Codes(jnp.zeros((2, 2, 4)), jnp.zeros((2, 2, 4)), indices, 8)
+    p = d.Uniform(8, (2, 2))
+    np.testing.assert_allclose(d.kl(q, p, indices), np.full((2, 2), np.log(8)), rtol=1e-6)
+    np.testing.assert_allclose(q.log_prob(indices) - p.log_prob(indices), np.log(8), rtol=1e-6)
+    draws = np.asarray(d.Uniform(8, (20_000,)).sample(KEY))
+    np.testing.assert_allclose(np.bincount(draws, minlength=8) / 20_000, 1 / 8, atol=0.01)

@@ -1,0 +1,1 @@
+"""vaejax: variational autoencoders as composable losses, quantizers and players of a game."""

@@ -1,0 +1,41 @@
+"""The fields that every config has, with their defaults; `configs/` fills in the rest."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vaejax.settings import near_names
+from vaejax.training.loop import Settings
+
+
+def defaults(family: str) -> ConfigDict:
+    """A config of a family before its networks, losses and data are chosen."""
+    config = ConfigDict()
+    config.seed = 0
+    config.family = family
+    config.data = ConfigDict()
+    config.data.source = "sprites:small"  # sprites, tfds:NAME, folder:PATH, npz:PATH
+    config.data.image_size = 0  # resize and crop to this many pixels; 0 leaves images as they are
+    config.data.channels = 0  # convert to 1 or 3; 0 leaves them
+    config.data.holdout = 0.1  # fraction to evaluate on, where the data has no split of its own
+    config.data.binarize = "none"  # none, threshold, dynamic
+    config.model = ConfigDict()
+    config.players = ConfigDict()
+    config.train = ConfigDict(dataclasses.asdict(Settings()))
+    config.train.eval_examples = 2000  # at checkpoints; the evaluation at the end sees them all
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all that are left
+    config.sample = ConfigDict({"count": 64, "temperature": 1.0})
+    return config
+
+
+def choose(settings: Mapping[str, Callable[[ConfigDict], None]], name: str, of: str) -> Any:
+    """The setting of a config file that was asked for as `file.py:name`.
+
+    Raises:
+      ValueError: there is no such setting.
+    """
+    if name not in settings:
+        raise ValueError(f"{of} has no setting {near_names(name, settings)}")
+    return settings[name]

@@ -1,0 +1,139 @@
+"""What every dataset becomes: a `Source`, one split with random access by example index."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+Batch = dict[str, jax.Array]
+
+SPLITS = ("train", "eval")
+DEFAULT_RESIDENT_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """One split of one dataset, random access by example index.
+
+    Rows are what is stored (bytes, packed bits, counts); `decode` turns them into a batch, on the
+    accelerator where it is called inside jit.
+
+    Attributes:
+      name: the source string it was loaded from, or a name given by the caller.
+      split: `'train'` or `'eval'`.
+      size: number of examples in this split.
+      take: stored rows `[B, ...]` of the example indices `[B]`, gathered on the host.
+      arrays: all stored rows `[size, ...]`, so that `take` is a gather of these; None where they
+        are too large to hold, and `take` reads them.
+      decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
+        [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]` or `vector` float32
+        `[B, D]`, and optionally `label` int32 `[B]` and `factors` int32 `[B, K]`.
+      factor_sizes: number of classes of each factor.
+      factor_names: name of each factor, in the order of `factors`.
+      num_classes: number of classes of `label`.
+      class_names: name of each class of `label`.
+      column_names: name of each column of `vector`.
+    """
+
+    name: str
+    split: str
+    size: int
+    take: Callable[[np.ndarray], Rows]
+    arrays: Rows | None
+    decode: Callable[[Batch], Batch]
+    factor_sizes: tuple[int, ...] | None = None
+    factor_names: tuple[str, ...] | None = None
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    column_names: tuple[str, ...] | None = None
+
+
+def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
+    """The batch of plainly stored rows: pixels divided by `scale`, labels and factors int32."""
+    batch = {}
+    for field, value in rows.items():
+        if field in ("image", "sequence"):
+            batch[field] = value.astype(jnp.float32) / scale
+        else:
+            batch[field] = value.astype(jnp.float32 if field == "vector" else jnp.int32)
+    return batch
+
+
+def decoder(scale: float) -> Callable[[Batch], Batch]:
+    """`decode_rows` for stored pixels in [0, scale]."""
+    return functools.partial(decode_rows, scale=scale)
+
+
+def check_split(split: str) -> None:
+    """Raises ValueError unless `split` is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: expected 'train' or 'eval'")
+
+
+def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
+    """Stored indices of a split of data that has none of its own.
+
+    Args:
+      count: number of stored examples.
+      split: `'train'` or `'eval'`.
+      fraction: share of the examples held out for `'eval'`; at 0 both splits are all examples.
+
+    Returns:
+      Sorted int64 indices. They depend on `count` and `fraction` alone, so that every run with
+      every seed evaluates on the same examples.
+
+    Raises:
+      ValueError: for a fraction outside [0, 1), or one that leaves a split empty.
+    """
+    check_split(split)
+    if not 0 <= fraction < 1:
+        raise ValueError(f"holdout must be in [0, 1), found {fraction}")
+    if fraction == 0:
+        return np.arange(count)
+    held = max(1, round(count * fraction))
+    if held >= count:
+        raise ValueError(f"holdout={fraction} of {count} examples leaves none to train on")
+    # The legacy generator on purpose: NumPy promises never to change its stream.
+    order = np.random.RandomState(0).permutation(count)
+    return np.sort(order[:held] if split == "eval" else order[held:])
+
+
+def gather(rows: Mapping[str, np.ndarray], indices: np.ndarray) -> Rows:
+    """The rows of these indices."""
+    return {field: value[indices] for field, value in rows.items()}
+
+
+def in_memory(
+    rows: Mapping[str, np.ndarray],
+    positions: np.ndarray,
+    *,
+    max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    **fields: Any,
+) -> Source:
+    """A source of rows that can be indexed here and now.
+
+    Args:
+      rows: arrays (memory-mapped ones too) with one row for each stored example.
+      positions: sorted distinct indices of the stored examples that make up the split.
+      max_resident_bytes: a split larger than this gets `arrays=None`.
+      **fields: the other fields of `Source`.
+    """
+    count = len(next(iter(rows.values())))
+    row_bytes = sum(value.nbytes for value in rows.values()) // max(count, 1)
+    whole = {field: np.asarray(value) for field, value in rows.items()}
+    if len(positions) * row_bytes > max_resident_bytes:
+        return Source(
+            size=len(positions),
+            take=lambda indices: gather(whole, positions[indices]),
+            arrays=None,
+            **fields,
+        )
+    arrays = whole if len(positions) == count else gather(whole, positions)
+    return Source(
+        size=len(positions), take=functools.partial(gather, arrays), arrays=arrays, **fields
+    )

@@ -1,0 +1,1 @@
+"""Judging a model: figures of a trace, evaluation of a split, pictures."""

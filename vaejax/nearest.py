@@ -1,0 +1,83 @@
+"""Nearest-code search in bounded memory: the full distance matrix is never made."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def _blocks() -> tuple[int, int]:
+    """Tokens and codes in one block: what stays in a CPU's cache, or fills an accelerator."""
+    return (512, 1024) if jax.default_backend() == "cpu" else (16_384, 8_192)
+
+
+def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Index of the Euclidean-nearest code of each feature; of equally near ones the first.
+
+    Works on ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision.
+    No gradient flows through it.
+
+    Args:
+      features: `[N, D]`.
+      codebook: `[K, D]`.
+
+    Returns:
+      int32 `[N]`.
+    """
+    chex.assert_rank([features, codebook], 2)
+    chex.assert_equal_shape_suffix([features, codebook], 1)
+    features = jax.lax.stop_gradient(features).astype(jnp.float32)
+    codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
+    tokens, dim = features.shape
+    block, chunk = _blocks()
+
+    def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
+        best = index = None
+        for start in range(0, codebook.shape[0], chunk):
+            codes = codebook[start : start + chunk]  # [k, D]
+            inner = jnp.matmul(codes, block_of_features.T, precision=jax.lax.Precision.HIGHEST)
+            distance = 0.5 * jnp.sum(codes * codes, axis=1)[:, None] - inner  # [k, R]
+            # The minimum, then the first index that equals it: argmin is scalar code on CPU.
+            lowest = jnp.min(distance, axis=0)
+            numbers = jax.lax.broadcasted_iota(jnp.int32, distance.shape, 0)
+            first = jnp.where(distance == lowest[None], numbers, codes.shape[0]).min(axis=0)
+            first = jnp.minimum(first, codes.shape[0] - 1) + start  # NaN equals nothing
+            if best is None or index is None:
+                best, index = lowest, first
+            else:
+                index = jnp.where(lowest < best, first, index)
+                best = jnp.minimum(best, lowest)
+        assert index is not None
+        return index
+
+    count = -(-tokens // block)
+    if count == 1:
+        return search(features)
+    rows = -(-tokens // count)
+    padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
+    # A block takes every count-th token, so that tokens sharded over devices stay where they are.
+    blocks = padded.reshape(rows, count, dim).swapaxes(0, 1)
+    found = jax.lax.map(search, blocks)  # [count, rows]
+    return found.swapaxes(0, 1).reshape(-1)[:tokens]
+
+
+def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10) -> jax.Array:
+    """Lloyd's algorithm from randomly chosen features: `[N, D] -> [codes, D]`.
+
+    With fewer features than codes, the surplus starts as jittered copies. A code that loses all
+    its features stays where it was.
+    """
+    tokens = features.shape[0]
+    choose_key, noise_key = jax.random.split(key)
+    order = jax.random.permutation(choose_key, tokens)
+    start = features[order[jnp.arange(codes) % tokens]]
+    if codes > tokens:
+        spread = 0.01 * features.std(axis=0)[None]
+        start = start + spread * jax.random.normal(noise_key, start.shape)
+
+    def lloyd(_: int, centres: jax.Array) -> jax.Array:
+        indices = nearest(features, centres)
+        count = jax.ops.segment_sum(jnp.ones(tokens), indices, codes)[:, None]
+        total = jax.ops.segment_sum(features, indices, codes)
+        return jnp.where(count > 0, total / jnp.maximum(count, 1.0), centres)
+
+    return jax.lax.fori_loop(0, iterations, lloyd, start)

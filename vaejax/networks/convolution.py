@@ -1,0 +1,170 @@
+"""Convolutions and transposed convolutions that stay fast on XLA's CPU backend.
+
+JAX's own derivative of a convolution and its transposed convolution are slow on the CPU, and within
+`lax.scan` slower still by an order of magnitude. The "product" form replaces them and the forward
+pass by matrix products and canonical convolutions (`vaejax.networks.convolution_products`) of the
+same value; the "native" form is what accelerators are built for. Under `jax.vmap` over kernels a
+convolution becomes a grouped one and a matrix product a batched one.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vaejax.networks.convolution_products import (
+    NUMBERS,
+    Geometry,
+    Precision,
+    correlate,
+    gather,
+    scatter,
+    turn,
+)
+
+FORMS = ("native", "product")
+
+
+def default_form() -> str:
+    """Returns "product" on the CPU backend and "native" on every other."""
+    return "product" if jax.default_backend() == "cpu" else "native"
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    *,
+    form: str | None = None,
+    precision: Precision = None,
+) -> jax.Array:
+    """Convolves images, padded 'SAME' in TensorFlow's sense.
+
+    The product form takes every kernel size, stride and number of channels. It can be
+    differentiated in reverse mode as often as wanted and forward over reverse, but not by `jax.jvp`
+    or `jax.jacfwd` alone.
+
+    Args:
+      x: Images, [B, H, W, C].
+      kernel: Kernel, [kh, kw, C, O], of the same floating dtype.
+      stride: Step of the window in both directions.
+      form: "native" for XLA's convolution, "product" for the form that is fast on the CPU; None
+        takes `default_form()`.
+      precision: As for `jax.lax.conv_general_dilated`.
+
+    Returns:
+      Images, [B, ceil(H / stride), ceil(W / stride), O], of the dtype of `x`.
+
+    Raises:
+      ValueError: The form is unknown, the stride not positive or the arrays do not fit.
+    """
+    if _checked_form("conv", x, kernel, stride, form) == "native":
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+        )
+    _, height, width, _ = x.shape
+    kh, kw, _, _ = kernel.shape
+    small = (-(-height // stride), -(-width // stride))
+    geometry = Geometry((height, width), small, (kh, kw), stride)
+    return _conv(x, kernel, geometry, precision)
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int,
+    *,
+    form: str | None = None,
+    precision: Precision = None,
+) -> jax.Array:
+    """Convolves images with a fractional stride, like `jax.lax.conv_transpose`, padded 'SAME'.
+
+    Args:
+      x: Images, [B, h, w, C].
+      kernel: Kernel, [kh, kw, C, O], of the same floating dtype.
+      stride: How many times larger the images become in both directions.
+      form: As for `conv`.
+      precision: As for `jax.lax.conv_transpose`.
+
+    Returns:
+      Images, [B, stride * h, stride * w, O], of the dtype of `x`.
+
+    Raises:
+      ValueError: The form is unknown, the stride not positive or the arrays do not fit.
+    """
+    if _checked_form("conv_transpose", x, kernel, stride, form) == "native":
+        return lax.conv_transpose(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+        )
+    _, height, width, _ = x.shape
+    kh, kw, _, _ = kernel.shape
+    large = (stride * height, stride * width)
+    geometry = Geometry(large, (height, width), (kh, kw), stride)
+    return _conv_transpose(x, turn(kernel), geometry, precision)
+
+
+def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form: str | None) -> str:
+    """Returns the form to take, or raises if it or the arguments are not what `name` expects."""
+    form = default_form() if form is None else form
+    if form not in FORMS:
+        raise ValueError(f"{name}: unknown form {form!r}; known: {', '.join(FORMS)}.")
+    if stride < 1:
+        raise ValueError(f"{name}: expected a positive stride, found {stride}.")
+    if x.ndim != 4:
+        raise ValueError(f"{name}: expected x of shape [B, H, W, C], found {x.shape}.")
+    if kernel.ndim != 4:
+        raise ValueError(f"{name}: expected a kernel [kh, kw, C, O], found {kernel.shape}.")
+    if x.shape[3] != kernel.shape[2]:
+        raise ValueError(
+            f"{name}: expected a kernel of shape [kh, kw, {x.shape[3]}, O] for x of shape "
+            f"{x.shape}, found {kernel.shape}."
+        )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name}: expected x of a floating dtype, found {x.dtype}.")
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"{name}: expected a kernel of dtype {x.dtype}, found {kernel.dtype}.")
+    return form
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision) -> jax.Array:
+    return gather(x, kernel, geometry, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv_transpose(
+    x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision
+) -> jax.Array:
+    return scatter(x, kernel, geometry, precision)
+
+
+_Pair = tuple[jax.Array, jax.Array]
+
+
+def _conv_fwd(
+    x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision
+) -> tuple[jax.Array, _Pair]:
+    return gather(x, kernel, geometry, precision), (x, kernel)
+
+
+def _conv_bwd(geometry: Geometry, precision: Precision, saved: _Pair, g: jax.Array) -> _Pair:
+    x, kernel = saved
+    return scatter(g, kernel, geometry, precision), correlate(x, g, geometry, precision)
+
+
+def _conv_transpose_fwd(
+    x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision
+) -> tuple[jax.Array, _Pair]:
+    return scatter(x, kernel, geometry, precision), (x, kernel)
+
+
+def _conv_transpose_bwd(
+    geometry: Geometry, precision: Precision, saved: _Pair, g: jax.Array
+) -> _Pair:
+    x, kernel = saved
+    return gather(g, kernel, geometry, precision), correlate(g, x, geometry, precision)
+
+
+_conv.defvjp(_conv_fwd, _conv_bwd)
+_conv_transpose.defvjp(_conv_transpose_fwd, _conv_transpose_bwd)

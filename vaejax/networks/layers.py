@@ -1,0 +1,93 @@
+"""Layers that the architectures share: convolutions on the fast path, optional group norm."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from vaejax.networks import convolution
+from vaejax.settings import near_names
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2),
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """An activation by its name.
+
+    Raises:
+      ValueError: the name is unknown.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {near_names(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def compute_dtype(name: str) -> Any:
+    """The dtype in which networks compute; parameters, losses and codes stay float32.
+
+    Raises:
+      ValueError: neither float32 nor bfloat16.
+    """
+    known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    if name not in known:
+        raise ValueError(f"unknown compute dtype {near_names(name, known)}")
+    return known[name]
+
+
+class Conv(linen.Module):
+    """A 'SAME' convolution with bias: `[B, H, W, C] -> [B, ⌈H/s⌉, ⌈W/s⌉, features]`.
+
+    With `transpose`, its adjoint: `[B, h, w, C] -> [B, s·h, s·w, features]`.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    transpose: bool = False
+    dtype: Any = jnp.float32
+    form: str | None = None  # see `convolution.default_form`
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", linen.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
+        apply = convolution.conv_transpose if self.transpose else convolution.conv
+        y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, form=self.form)
+        return y + bias.astype(self.dtype)[None, None, None, :]
+
+
+class Norm(linen.Module):
+    """Group norm in float32 with at most `groups` groups; with 0 groups, nothing."""
+
+    groups: int = 0
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if not self.groups:
+            return x
+        groups = math.gcd(self.groups, x.shape[-1])
+        return linen.GroupNorm(num_groups=groups, dtype=jnp.float32)(x).astype(x.dtype)
+
+
+def halvings(size: int, times: int) -> list[int]:
+    """`size` and what is left of it after each of `times` strides of 2."""
+    sizes = [size]
+    for _ in range(times):
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
+
+
+def crop(x: jax.Array, height: int, width: int) -> jax.Array:
+    """The top left `[B, height, width, C]` of x: undoes the rounding up of odd sizes."""
+    return x[:, :height, :width]

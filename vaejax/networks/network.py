@@ -1,0 +1,79 @@
+"""The seam between the library and whoever writes networks: a pair of pure functions.
+
+Flax Linen and NNX modules fit it through `from_linen` and `from_nnx`; anything else fits by being
+written as a `Network`. Parameters are plain trees of float32 arrays.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx
+
+
+class Network(NamedTuple):
+    """A function with parameters.
+
+    Attributes:
+      init: `(key, *inputs) -> params`.
+      apply: `(params, *inputs) -> output`, float32.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a.astype(jnp.float32), tree)
+
+
+def from_linen(module: linen.Module) -> Network:
+    """A Flax Linen module without mutable state, as a `Network`.
+
+    Raises:
+      ValueError: at init, if the module keeps state beside its parameters (batch statistics, say).
+    """
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        variables = module.init(key, *inputs)
+        state = sorted(set(variables) - {"params"})
+        if state:
+            raise ValueError(
+                f"{type(module).__name__} keeps state in {state}; a Network has parameters only "
+                "(use group norm in place of batch norm)"
+            )
+        return variables.get("params", {})
+
+    def apply(params: Any, *inputs: Any) -> Any:
+        return _float32(module.apply({"params": params}, *inputs))
+
+    return Network(init, apply)
+
+
+def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+    """A Flax NNX module, made by a function of its random streams, as a `Network`.
+
+    Raises:
+      ValueError: if the module keeps state beside its parameters.
+    """
+
+    def split(key: jax.Array) -> Any:  # graph, parameters, the rest
+        return nnx.split(make(nnx.Rngs(params=key)), nnx.Param, ...)
+
+    # The structure does not depend on the key; only the parameters do.
+    graph, _, rest = jax.eval_shape(split, jax.eval_shape(lambda: jax.random.key(0)))
+    state = [".".join(map(str, path)) for path, leaf in nnx.to_flat_state(rest)]
+    if state:
+        raise ValueError(f"the NNX module keeps state in {state}; a Network has parameters only")
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        del inputs
+        return nnx.to_pure_dict(split(key)[1])
+
+    def apply(params: Any, *inputs: Any) -> Any:
+        _, abstract, _ = jax.eval_shape(split, jax.eval_shape(lambda: jax.random.key(0)))
+        nnx.replace_by_pure_dict(abstract, params)
+        return _float32(nnx.merge(graph, abstract, rest)(*inputs))
+
+    return Network(init, apply)

@@ -1,0 +1,207 @@
+"""One run in its working directory, from a config to figures: what the command does."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vaejax.data import Source, load
+from vaejax.data.preparation import event_shape
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.pictures import draw, draw_samples
+from vaejax.families import FAMILIES
+from vaejax.game import Family, Params
+from vaejax.settings import call, near_names
+from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.logs import table, write_json
+from vaejax.training.loop import Settings, Trainer, fit
+from vaejax.training.optimizers import players
+from vaejax.training.sharding import make_mesh
+from vaejax.training.state import eval_params
+
+# What a longer run may change and still be the same run, as far as the shorter one went.
+_FREE = ("train.steps", "train.eval_examples", "mesh.", "sample.")
+
+Config = Mapping[str, Any]
+
+
+class ConfigChangedError(ValueError):
+    """The working directory belongs to a run with another configuration."""
+
+
+def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"steps": 3}}` -> `{"train.steps": 3}`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def build(config: Config, shape: tuple[int, ...]) -> Family:
+    """The family that a config describes, for events of a shape.
+
+    Raises:
+      ValueError: an unknown family, network, loss, player or setting.
+    """
+    name = config["family"]
+    if name not in FAMILIES:
+        raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
+    table_of_players = players(config["players"])
+    return call(FAMILIES[name], f"family {name!r}", shape, table_of_players, **config["model"])
+
+
+def load_split(config: Config, split: str) -> Source:
+    """A split of the config's data."""
+    data = config["data"]
+    return load(
+        data["source"],
+        split,
+        image_size=data["image_size"] or None,
+        channels=data["channels"] or None,
+        holdout=data["holdout"],
+    )
+
+
+def _claim(workdir: Path, config: Config, *, create: bool) -> None:
+    """Makes the working directory this run's own, or sees that it is.
+
+    Raises:
+      ConfigChangedError: it is another run's.
+      FileNotFoundError: there is no run to look at.
+    """
+    path = workdir / "config.json"
+    wanted = json.loads(json.dumps(config))
+    if not path.exists():
+        if not create:
+            raise FileNotFoundError(f"{workdir} holds no run: train first, with --mode=train")
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, wanted)
+        return
+    old, new = flatten(json.loads(path.read_text())), flatten(wanted)
+    changed = [
+        f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, "absent") != new.get(name, "absent")
+        and not (name + ".").startswith(tuple(f if f.endswith(".") else f + "." for f in _FREE))
+    ]
+    if changed:
+        raise ConfigChangedError(
+            f"{workdir} belongs to a run with another configuration:\n"
+            + "\n".join(changed)
+            + "\nChoose another --workdir, or give the same configuration to go on"
+        )
+    if create:
+        write_json(path, wanted)
+
+
+def _finish(
+    config: Config, workdir: Path, family: Family, params: Params, step: int, source: Source
+) -> dict[str, float]:
+    """Evaluates on the whole split; writes `evaluation.json` and the figures."""
+    evaluate = evaluator(
+        family,
+        source,
+        make_mesh(**config["mesh"]),
+        batch_size=config["train"]["batch_size"],
+        seed=config["seed"],
+        binarize=config["data"]["binarize"],
+    )
+    result = evaluate(params, step)
+    if jax.process_index() == 0:
+        write_json(workdir / "evaluation.json", {"step": step, **result})
+        draw(
+            family,
+            params,
+            source,
+            workdir / "figures",
+            binarize=config["data"]["binarize"],
+            seed=config["seed"],
+            metrics=workdir / "metrics.jsonl",
+            **config["sample"],
+        )
+    return result
+
+
+def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
+    """Trains (or goes on), evaluates, or samples, in a working directory.
+
+    Args:
+      config: as from `configs/`, as nested plain mappings.
+      workdir: where everything goes.
+      mode: `'train'`, which ends with an evaluation; `'evaluate'`; or `'sample'`.
+
+    Returns:
+      The final figures; `{}` after sampling, or if a signal ended the training.
+
+    Raises:
+      ValueError, FileNotFoundError: something in the config cannot be.
+      ConfigChangedError: the directory belongs to another configuration.
+    """
+    mesh = make_mesh(**config["mesh"])
+    source = load_split(config, "eval")
+    family = build(config, event_shape(source))
+    train = dict(config["train"])
+    eval_examples = train.pop("eval_examples")
+    settings: Settings = call(Settings, "train", **train)
+    data_options = {"seed": config["seed"], "binarize": config["data"]["binarize"]}
+    train_source = load_split(config, "train")
+    trainer = Trainer(family, train_source, settings, mesh=mesh, **data_options)
+    _claim(workdir, config, create=mode == "train")
+
+    if mode == "train":
+        print(_heading(config, workdir, source, train_source, trainer, mesh), flush=True)
+        judge = evaluator(
+            family,
+            source,
+            mesh,
+            batch_size=settings.batch_size,
+            limit=eval_examples,
+            **data_options,
+        )
+        outcome = fit(trainer, settings, workdir=workdir, evaluate=judge)
+        state = outcome.state
+        if outcome.interrupted:
+            print(f"Stopped at step {int(state.step)}, saved; the same command goes on from there.")
+            return {}
+    else:
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        if checkpoints.latest() is None:
+            raise FileNotFoundError(
+                f"{workdir} holds no checkpoint: train first, with --mode=train"
+            )
+        state = checkpoints.restore(trainer.state_shape)
+        checkpoints.close()
+
+    params, step = eval_params(state), int(state.step)
+    if mode == "sample":
+        folder = workdir / "figures"
+        folder.mkdir(exist_ok=True)
+        draw_samples(family, params, folder, seed=config["seed"], **config["sample"])
+        print(f"Samples: {folder / 'samples.png'}")
+        return {}
+    result = _finish(config, workdir, family, params, step, source)
+    rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
+    if mode == "train":
+        rows.append(("steps a second", outcome.rate))
+    print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
+    print(f"Figures: {workdir / 'figures'}")
+    return result
+
+
+def _heading(
+    config: Config, workdir: Path, held_out: Source, train: Source, trainer: Trainer, mesh: Any
+) -> str:
+    leaves = jax.tree.leaves(trainer.state_shape.params)
+    device = mesh.devices.flat[0]
+    rows = [
+        ("examples", f"{train.size:,} to train on, {held_out.size:,} to evaluate on"),
+        ("parameters", f"{sum(leaf.size for leaf in leaves):,}"),
+        ("devices", f"{mesh.size} × {device.device_kind} ({device.platform})"),
+        ("working directory", str(workdir)),
+    ]
+    return table(f"{config['family']} on {config['data']['source']}", rows)

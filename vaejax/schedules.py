@@ -1,0 +1,78 @@
+"""Schedules of a weight or a learning rate: pure functions of the step."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaejax.settings import make
+
+Schedule = Callable[[Any], jax.Array]
+
+
+def _progress(step: Any, begin: int, steps: int) -> jax.Array:
+    """0 before `begin`, 1 from `begin + steps` on, linear between."""
+    elapsed = jnp.asarray(step, jnp.float32) - begin
+    return jnp.clip(elapsed / max(steps, 1), 0.0, 1.0)
+
+
+def constant(value: float) -> Schedule:
+    """The same value at every step."""
+    return optax.constant_schedule(value)
+
+
+def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """From `start` to `end` over `steps` steps after step `begin`; constant outside."""
+    return lambda step: start + (end - start) * _progress(step, begin, steps)
+
+
+def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """Half a cosine wave from `start` to `end` over `steps` steps after step `begin`."""
+
+    def schedule(step: Any) -> jax.Array:
+        rise = 0.5 - 0.5 * jnp.cos(math.pi * _progress(step, begin, steps))
+        return start + (end - start) * rise
+
+    return schedule
+
+
+def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedule:
+    """Every `period` steps anew from `start` to `end` in the first `ramp` of it, then held.
+
+    Fu et al. (1903.10145, eq. 6–7), whose R is `ramp` and whose M is steps / period.
+    """
+
+    def schedule(step: Any) -> jax.Array:
+        phase = jnp.mod(jnp.asarray(step, jnp.float32), period) / period
+        return start + (end - start) * jnp.minimum(phase / ramp, 1.0)
+
+    return schedule
+
+
+def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> Schedule:
+    """Linear from 0 to `peak` in `warmup` steps, then half a cosine down to `end` at `steps`."""
+    rise, fall = linear(0.0, peak, warmup), cosine(peak, end, steps - warmup, warmup)
+    return lambda step: jnp.where(jnp.asarray(step) < warmup, rise(step), fall(step))
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "cyclical": cyclical,
+    "warmup_cosine": warmup_cosine,
+}
+
+
+def schedule(setting: Any) -> Any:
+    """A schedule from its settings `{"kind": name, **arguments}`; a plain number stays itself.
+
+    Raises:
+      ValueError: the kind is unknown or its arguments do not fit.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
+    return make(SCHEDULES, setting, "kind of schedule")

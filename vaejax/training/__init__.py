@@ -1,0 +1,1 @@
+"""Training: one step for every family, sharded over a mesh, resumed exactly."""

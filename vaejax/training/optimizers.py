@@ -1,0 +1,61 @@
+"""Players from their settings: what they minimise, and the optax optimizer they move by."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from vaejax.codebooks import ema_codebook, revive_codes
+from vaejax.game import Weight
+from vaejax.schedules import schedule
+from vaejax.settings import call, near_names
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "adamax": optax.adamax,
+    "adamw": optax.adamw,
+    "rmsprop": optax.rmsprop,
+    "sgd": optax.sgd,
+    "ema_codebook": ema_codebook,
+}
+
+
+def optimizer(
+    name: str, *, clip_norm: float = 0.0, revive_below: float = 0.0, **arguments: Any
+) -> optax.GradientTransformation:
+    """An optax optimizer by name.
+
+    Args:
+      name: of the optimizer.
+      clip_norm: bound on the norm of the player's whole gradient; 0 for none.
+      revive_below: for the owner of a codebook: revive codes used less than this fraction of the
+        average code (see `codebooks`); 0 for never.
+      **arguments: of the optimizer; `learning_rate` may be a schedule's settings.
+
+    Raises:
+      ValueError: an unknown name or argument.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {near_names(name, OPTIMIZERS)}")
+    if "learning_rate" in arguments:
+        arguments["learning_rate"] = schedule(arguments["learning_rate"])
+    if name == "ema_codebook":
+        return call(ema_codebook, f"optimizer {name!r}", revive_below=revive_below, **arguments)
+    parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]
+    if clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(clip_norm))
+    if revive_below:
+        parts.append(revive_codes(revive_below))
+    return optax.chain(*parts)
+
+
+def players(
+    settings: Mapping[str, Mapping[str, Any]],
+) -> dict[str, tuple[dict[str, Weight], optax.GradientTransformation]]:
+    """Player name -> (weights, optimizer), from `{"minimizes": {...}, "optimizer": name, ...}`."""
+    table = {}
+    for name, row in settings.items():
+        arguments = dict(row)
+        weights = {k: schedule(v) for k, v in arguments.pop("minimizes").items()}
+        table[name] = weights, optimizer(arguments.pop("optimizer", "adam"), **arguments)
+    return table

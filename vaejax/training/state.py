@@ -1,0 +1,142 @@
+"""What training changes, and the one step that changes it, whatever the family."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaejax import game
+from vaejax.figures import figures
+from vaejax.game import Batch, Family, Losses, Params, Trace
+
+Figures = dict[str, jax.Array]
+
+
+class TrainState(NamedTuple):
+    """Everything that a resumed run needs.
+
+    Attributes:
+      step: how many steps were taken, int32 `[]`.
+      params: parameter groups.
+      opt_state: of the players' optimizers together.
+      ema: moving average of `params`, or `{}` if none is kept.
+      skipped: how many steps in a row, up to now, had a gradient that was not finite.
+    """
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    ema: Params
+    skipped: jax.Array
+
+
+INIT, STEP, DATA = range(3)  # independent streams of random keys
+
+
+def key_of(seed: Any, stream: int, step: Any = 0) -> jax.Array:
+    """The random key of a step, in one of the streams: a pure function. The seed may be traced."""
+    key = jax.random.fold_in(jax.random.key(seed), stream)
+    return jax.random.fold_in(key, step)
+
+
+def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) -> TrainState:
+    """The state before the first step; `batch` serves data-dependent initialisation."""
+    params = game.init(family, key_of(seed, INIT), batch)
+    opt_state = game.optimizer(family.players).init(params)
+    zero = jnp.zeros((), jnp.int32)
+    ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
+    return TrainState(zero, params, opt_state, ema, jnp.zeros((), jnp.int32))
+
+
+def eval_params(state: TrainState) -> Params:
+    """The weights to evaluate and sample with: the moving average where there is one."""
+    return state.ema or state.params
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(finite).all()
+
+
+def _accumulated(
+    gradient: Callable[..., tuple[Params, Losses, Trace]], micro_batches: int
+) -> Callable[..., tuple[Params, Losses, Trace]]:
+    """The mean gradient over micro-batches taken one after the other, to save memory.
+
+    The traces are put together again. What the optimizers do not read of them is never stored,
+    since the compiler drops unused outputs of a loop. A loss that is a statistic of the batch
+    becomes one of the micro-batch.
+    """
+
+    def accumulated(
+        params: Params, step: jax.Array, batch: Batch, key: jax.Array, _: Any
+    ) -> tuple[Params, Losses, Trace]:
+        def micro(total: Params, inputs: tuple[Batch, jax.Array]) -> tuple[Params, Any]:
+            part, number = inputs
+            grads, losses, trace = gradient(
+                params, step, part, jax.random.fold_in(key, number), step
+            )
+            total = jax.tree.map(lambda a, b: a + b / micro_batches, total, grads)
+            return total, (losses, trace._replace(step=None))
+
+        parts = jax.tree.map(
+            lambda x: x.reshape(micro_batches, x.shape[0] // micro_batches, *x.shape[1:]), batch
+        )
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        grads, outputs = jax.lax.scan(micro, zeros, (parts, jnp.arange(micro_batches)))
+        losses, trace = jax.tree.map(
+            lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x.mean(), outputs
+        )
+        return grads, losses, trace._replace(step=step)
+
+    return accumulated
+
+
+def make_step(
+    family: Family, *, ema_decay: float = 0.0, accumulate: int = 1
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Figures, jax.Array]]:
+    """The training step of any family.
+
+    In order: every player's gradient; their optimizers, all at once; the moving average. If a
+    gradient is not finite, all of that is undone and counted in `skipped`.
+
+    Args:
+      family: what to train.
+      ema_decay: of the moving average of the parameters; 0 keeps none.
+      accumulate: micro-batches that the batch is split into.
+
+    Returns:
+      `(state, batch, seed) -> (state, figures, whether the step was taken)`.
+    """
+    gradient = game.game_gradient(game.losses_and_trace(family), family.players)
+    if accumulate > 1:
+        gradient = _accumulated(gradient, accumulate)
+    tx = game.optimizer(family.players)
+
+    def step_fn(
+        state: TrainState, batch: Batch, seed: Any
+    ) -> tuple[TrainState, Figures, jax.Array]:
+        key, tx_key = jax.random.split(key_of(seed, STEP, state.step))
+        grads, losses, trace = gradient(state.params, state.step, batch, key, state.step)
+        updates, opt_state = tx.update(
+            grads, state.opt_state, state.params, trace=trace, key=tx_key
+        )
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema_decay:
+            # Young averages forget the initialisation faster.
+            t = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema_decay, (1 + t) / (10 + t))
+            ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, params)
+
+        ok = _all_finite(grads) & _all_finite(params)
+        new, old = (params, opt_state, ema), (state.params, state.opt_state, state.ema)
+        params, opt_state, ema = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, old)
+        skipped = jnp.where(ok, 0, state.skipped + 1).astype(jnp.int32)
+        named = {name: value.mean() for name, value in figures(losses, trace).items()}
+        named["grad_norm"] = optax.tree.norm(grads)
+        return TrainState(state.step + 1, params, opt_state, ema, skipped), named, ok
+
+    return step_fn
