@@ -29,14 +29,13 @@ class Bottleneck(NamedTuple):
 def gaussian(latent_dim: int) -> Bottleneck:
     """A diagonal Gaussian against N(0, I); features `[B, ..., 2 · latent_dim]`.
 
-    The features are the mean and the log-variance (Kingma & Welling 1312.6114, appendix C.2).
+    The features are its mean and its log-variance.
     """
 
     def apply(params: Params, features: jax.Array, key: jax.Array) -> Latent:
         del params
-        loc, log_variance = jnp.split(features, 2, axis=-1)
-        posterior = Normal(loc, jnp.exp(0.5 * log_variance))
-        prior = Normal(jnp.zeros_like(loc), jnp.ones_like(loc))
+        posterior = Normal.from_features(features)
+        prior = Normal(jnp.zeros_like(posterior.loc), jnp.ones_like(posterior.loc))
         return Latent(posterior, prior, posterior.sample(key))
 
     def draw(

@@ -23,6 +23,12 @@ class Normal:
     loc: jax.Array
     scale: jax.Array
 
+    @classmethod
+    def from_features(cls, features: jax.Array) -> "Normal":
+        """Mean and log-variance side by side on the last axis (1312.6114, appendix C.2)."""
+        loc, log_variance = jnp.split(features, 2, axis=-1)
+        return cls(loc, jnp.exp(0.5 * log_variance))
+
     @property
     def mean(self) -> jax.Array:
         return self.loc

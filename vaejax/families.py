@@ -4,6 +4,7 @@ Weights, schedules and optimizers are the caller's: `players` maps each player o
 `(loss name -> weight, optimizer)`.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from vaejax.game import Family, Weight, assign, chain
 from vaejax.likelihoods import likelihood as make_likelihood
 from vaejax.models import autoencoder
 from vaejax.schedules import schedule
+from vaejax.settings import call, near_names
 
 Players = Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]]
 
@@ -62,3 +64,30 @@ def vqvae(
 
 
 FAMILIES: dict[str, Callable[..., Family]] = {"beta_vae": beta_vae, "vqvae": vqvae}
+
+
+def build(
+    name: str,
+    shape: Sequence[int],
+    players: Players,
+    options: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> Family:
+    """A family by its name.
+
+    Args:
+      name: of the family.
+      shape: of one event.
+      players: what each player minimises, and by which optimizer.
+      options: the family's keyword arguments.
+      facts: what is known of the data (`examples`, `classes`, ...); a family that has an argument
+        of this name gets it, unless `options` say otherwise.
+
+    Raises:
+      ValueError: an unknown family, option or player.
+    """
+    if name not in FAMILIES:
+        raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
+    wanted = inspect.signature(FAMILIES[name]).parameters
+    known = {k: v for k, v in facts.items() if k in wanted}
+    return call(FAMILIES[name], f"family {name!r}", shape, players, **{**known, **options})

@@ -14,6 +14,7 @@ again with the same flags, an unfinished run goes on from its last checkpoint.
 
 import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vaejax.data.cache import cache_dir
 from vaejax.run import flatten, run
@@ -37,34 +38,82 @@ _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "sample"], "Wha
 _SHOW = flags.DEFINE_bool("show_config", False, "Print the config's fields as flags, and stop.")
 
 
-def _locate(argument: str) -> str:
-    """`--config=configs/x.py` where that file is not here: the one installed with the package."""
-    flag, _, value = argument.partition("=")
-    if flag.lstrip("-") != "config" or not value:
-        return argument
-    name, colon, setting = value.partition(":")
-    if Path(name).exists():
-        return argument
+def _find(path: str) -> Path:
+    """A config file; where it is not here, the one installed with the package.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    if Path(path).is_file():
+        return Path(path)
     spec = importlib.util.find_spec("configs")
     folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
     for folder in folders:
-        if (folder / Path(name).name).exists():
-            return f"{flag}={folder / Path(name).name}{colon}{setting}"
-    known = sorted({f"configs/{p.name}" for d in folders for p in d.glob("[a-z]*.py")})
-    raise ValueError(f"no config {near_names(name, known)}")
+        if (folder / Path(path).name).is_file():
+            return folder / Path(path).name
+    known = {f"configs/{p.name}" for folder in folders for p in folder.glob("[a-z]*.py")}
+    raise ValueError(f"no config {near_names(path, known)}")
+
+
+def _fields(file: Path, setting: str) -> ConfigDict:
+    """The config of a file's setting, the default one if `''`."""
+    spec = importlib.util.spec_from_file_location("config", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(setting) if setting else module.get_config()
+
+
+def _check(config: ConfigDict, flag: str) -> None:
+    """Raises ValueError unless `config.a.b` names a field of the config."""
+    here, path = config, "config"
+    for name in flag.split(".")[1:]:
+        name = name.partition("[")[0]
+        known = here.keys() if isinstance(here, ConfigDict) else ()
+        if name not in known:
+            raise ValueError(f"{path} has no field {near_names(name, known)}")
+        here, path = here[name], f"{path}.{name}"
+
+
+def _checked(argv: Sequence[str]) -> list[str]:
+    """The command line with its config file found, after a look at all that concerns it.
+
+    `config_flags` would answer a mistake in these with a traceback.
+
+    Raises:
+      ValueError: there is no such file, setting or field.
+    """
+    checked: list[str] = []
+    config = None
+    for argument in argv:
+        if checked and checked[-1].lstrip("-") == "config":  # --config FILE
+            argument = f"{checked.pop()}={argument}"
+        flag, equals, value = argument.partition("=")
+        name = flag.lstrip("-")
+        if flag != name and name == "config" and equals:
+            path, colon, setting = value.partition(":")
+            file = _find(path)
+            config = _fields(file, setting)
+            argument = f"{flag}={file}{colon}{setting}"
+        elif flag != name and name.removeprefix("no").startswith("config."):
+            if config is None:
+                raise ValueError(f"{flag} comes before --config=FILE, or without it")
+            _check(config, name.removeprefix("no"))
+        checked.append(argument)
+    return checked
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Flags, with every mistake answered by one line."""
     try:
-        return flags.FLAGS([_locate(a) for a in argv])
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        return flags.FLAGS(_checked(argv))
+    except (flags.Error, ValueError, OSError) as error:
         _fail(error)
 
 
 def _fail(error: BaseException) -> NoReturn:
-    message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -79,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
     config = _CONFIG.value.to_dict()
     if _SHOW.value:
         for name, value in flatten(config).items():
-            print(f"--config.{name}={value}")
+            print(shlex.quote(f"--config.{name}={value}"))
         return
     workdir = _WORKDIR.value
     if not workdir:

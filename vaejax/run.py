@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 
+from vaejax import families
 from vaejax.data import Source, load
 from vaejax.data.preparation import event_shape
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.pictures import draw, draw_samples
-from vaejax.families import FAMILIES
 from vaejax.game import Family, Params
-from vaejax.settings import call, near_names
+from vaejax.settings import call
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logs import table, write_json
 from vaejax.training.loop import Settings, Trainer, fit
@@ -42,17 +42,14 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def build(config: Config, shape: tuple[int, ...]) -> Family:
-    """The family that a config describes, for events of a shape.
+def build(config: Config, shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> Family:
+    """The family that a config describes, for events of a shape, given facts of the data.
 
     Raises:
       ValueError: an unknown family, network, loss, player or setting.
     """
-    name = config["family"]
-    if name not in FAMILIES:
-        raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
     table_of_players = players(config["players"])
-    return call(FAMILIES[name], f"family {name!r}", shape, table_of_players, **config["model"])
+    return families.build(config["family"], shape, table_of_players, config["model"], facts or {})
 
 
 def load_split(config: Config, split: str) -> Source:
@@ -144,12 +141,13 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     """
     mesh = make_mesh(**config["mesh"])
     source = load_split(config, "eval")
-    family = build(config, event_shape(source))
+    train_source = load_split(config, "train")
+    facts = {"examples": train_source.size, "classes": train_source.num_classes or 0}
+    family = build(config, event_shape(source), facts)
     train = dict(config["train"])
     eval_examples = train.pop("eval_examples")
     settings: Settings = call(Settings, "train", **train)
     data_options = {"seed": config["seed"], "binarize": config["data"]["binarize"]}
-    train_source = load_split(config, "train")
     trainer = Trainer(family, train_source, settings, mesh=mesh, **data_options)
     _claim(workdir, config, create=mode == "train")
 

@@ -1,6 +1,6 @@
-"""One node: encoder, bottleneck, decoder."""
+"""One node: encoder, bottleneck, decoder; on request with a condition and a prior of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import chex
@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.bottlenecks import Bottleneck
+from vaejax.conditions import Condition
 from vaejax.game import Batch, Latent, Model, Params, Trace, merge
+from vaejax.latent_priors import LatentPrior
 from vaejax.likelihoods import Likelihood
 from vaejax.networks import Network
 
@@ -31,54 +33,109 @@ def autoencoder(
     decoder: Network,
     likelihood: Likelihood,
     shape: Sequence[int],
+    *,
+    prior: LatentPrior | None = None,
+    condition: Condition | None = None,
+    samples: int = 1,
+    generated: bool = False,
 ) -> Model:
-    """Parameter groups `encoder`, `decoder`, and the bottleneck's own.
+    """Parameter groups `encoder`, `decoder`, and those of the bottleneck and the prior.
 
     Args:
-      encoder: events `[B, *shape]` -> features `[B, ..., bottleneck.width]`.
+      encoder: events `[B, *shape]` (and the condition) -> features `[B, ..., bottleneck.width]`.
       bottleneck: features -> `Latent`.
-      decoder: z -> features for the likelihood.
+      decoder: z (and the condition) -> features for the likelihood.
       likelihood: those features -> p(x | z).
       shape: of one event.
+      prior: in place of the bottleneck's own.
+      condition: what encoder and decoder receive as a second input; None for nothing.
+      samples: draws of z for each example in `forward`. With more than one, the trace has
+        `B · samples` rows, those of an example side by side.
+      generated: whether `forward` also decodes a draw from the prior for each example.
     """
     shape = tuple(shape)
 
+    def given(batch: Batch | None, n: int) -> tuple[jax.Array, ...]:
+        if condition is None:
+            return ()
+        return (condition.absent(n) if batch is None else condition.read(batch),)
+
+    def bottle(params: Params, x: jax.Array, c: tuple[jax.Array, ...], key: jax.Array) -> Latent:
+        chex.assert_shape(x, (None, *shape))
+        latent = bottleneck.apply(params, encoder.apply(params["encoder"], x, *c), key)
+        return latent._replace(prior=prior_of(params, latent.z.shape, c)) if prior else latent
+
+    def prior_of(params: Params, z_shape: tuple[int, ...], c: tuple[jax.Array, ...]) -> Any:
+        def posterior(params: Params, x: jax.Array) -> Any:
+            features = encoder.apply(params["encoder"], x, *given(None, x.shape[0]))
+            return bottleneck.apply(params, features, jax.random.key(0)).posterior
+
+        assert prior is not None
+        return prior.apply(params, z_shape, c[0] if c else None, posterior)
+
+    def draw(
+        params: Params,
+        key: jax.Array,
+        n: int,
+        c: tuple[jax.Array, ...],
+        temperature: float | jax.Array,
+    ) -> jax.Array:
+        x = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
+        features = jax.eval_shape(encoder.apply, params["encoder"], x, *c)
+        if prior is None:
+            return bottleneck.draw(params, key, features.shape, temperature)
+        z = jax.eval_shape(bottleneck.apply, params, features, key).z
+        p = prior_of(params, z.shape, c)
+        return p.mean + temperature * (p.sample(key) - p.mean)
+
     def init(key: jax.Array, batch: Batch) -> Params:
         x = event(batch)
+        c = given(batch, x.shape[0])
         encoder_key, bottleneck_key, sample_key, decoder_key = jax.random.split(key, 4)
-        params: Params = {"encoder": encoder.init(encoder_key, x)}
-        features = encoder.apply(params["encoder"], x)
+        params: Params = {"encoder": encoder.init(encoder_key, x, *c)}
+        features = encoder.apply(params["encoder"], x, *c)
         chex.assert_axis_dimension(features, -1, bottleneck.width)
         merge(params, bottleneck.init(bottleneck_key, features), "the bottleneck")
         latent = bottleneck.apply(params, features, sample_key)
-        params["decoder"] = decoder.init(decoder_key, latent.z)
+        params["decoder"] = decoder.init(decoder_key, latent.z, *c)
+        if prior:
+            prior_key = jax.random.fold_in(bottleneck_key, 1)
+            merge(params, prior.init(prior_key, latent.z, c[0] if c else None), "the prior")
         return params
 
     def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
         x = event(batch)
-        chex.assert_shape(x, (None, *shape))
-        return (bottleneck.apply(params, encoder.apply(params["encoder"], x), key),)
+        return (bottle(params, x, given(batch, x.shape[0]), key),)
 
-    def decode(params: Params, zs: tuple[jax.Array, ...], condition: Any = None) -> Any:
-        del condition
+    def decode(
+        params: Params, zs: tuple[jax.Array, ...], condition: Mapping[str, jax.Array] | None = None
+    ) -> Any:
         (z,) = zs
-        return likelihood.apply(decoder.apply(params["decoder"], z))
+        return likelihood.apply(decoder.apply(params["decoder"], z, *given(condition, z.shape[0])))
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array) -> Trace:
-        latents = encode(params, batch, key)
-        p = decode(params, tuple(node.z for node in latents))
-        return Trace(event(batch), p, latents, step=step)
+        encode_key, sample_key, draw_key = jax.random.split(key, 3)
+        (latent,) = encode(params, batch, encode_key)
+        if samples > 1:
+            batch, latent = jax.tree.map(
+                lambda a: jnp.repeat(a, samples, axis=0), (dict(batch), latent)
+            )
+            latent = latent._replace(z=latent.posterior.sample(sample_key))
+        x = event(batch)
+        fake = None
+        if generated:
+            z = draw(params, draw_key, x.shape[0], given(batch, x.shape[0]), 1.0)
+            fake = decode(params, (z,), batch)
+        return Trace(x, decode(params, (latent.z,), batch), (latent,), fake, step)
 
     def generate(
         params: Params,
         key: jax.Array,
         n: int,
-        condition: Any = None,
+        condition: Mapping[str, jax.Array] | None = None,
         temperature: float | jax.Array = 1.0,
     ) -> Any:
-        x = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
-        features = jax.eval_shape(encoder.apply, params["encoder"], x)
-        z = bottleneck.draw(params, key, features.shape, temperature)
+        z = draw(params, key, n, given(condition, n), temperature)
         return decode(params, (z,), condition)
 
     return Model(init, forward, encode, decode, generate)

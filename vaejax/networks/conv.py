@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import jax
 from flax import linen
 
-from vaejax.networks.layers import Conv, Norm, activation, compute_dtype, crop, halvings
+from vaejax.networks.layers import (
+    Conv,
+    Norm,
+    activation,
+    attach,
+    compute_dtype,
+    crop,
+    halvings,
+)
 from vaejax.networks.network import Network, from_linen
 
 
@@ -22,8 +30,9 @@ class ConvEncoder(linen.Module):
     form: str | None
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
+        x = attach(x, condition)
         for channels, kernel in zip(self.channels, self.kernels, strict=True):
             x = Conv(channels, kernel, stride=2, dtype=dtype, form=self.form)(x)
             x = act(Norm(self.groups)(x))
@@ -46,11 +55,12 @@ class ConvDecoder(linen.Module):
     form: str | None
 
     @linen.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = len(self.channels)
         heights, breadths = halvings(self.height, times), halvings(self.breadth, times)
-        z = act(linen.Dense(self.hidden, dtype=dtype)(z.astype(dtype)))
+        z = attach(z.astype(dtype), condition)
+        z = act(linen.Dense(self.hidden, dtype=dtype)(z))
         x = act(linen.Dense(heights[-1] * breadths[-1] * self.channels[0], dtype=dtype)(z))
         x = x.reshape(-1, heights[-1], breadths[-1], self.channels[0])
         for i, channels in enumerate([*self.channels[1:], self.out], start=1):

@@ -80,6 +80,26 @@ class Norm(linen.Module):
         return linen.GroupNorm(num_groups=groups, dtype=jnp.float32)(x).astype(x.dtype)
 
 
+def attach(x: jax.Array, condition: jax.Array | None) -> jax.Array:
+    """Features with a condition beside them on the channel axis; None leaves them as they are.
+
+    Args:
+      x: `[B, D]` or a map `[B, H, W, C]`.
+      condition: a vector `[B, E]`, repeated over a map's places, or an image `[B, h, w, E]`,
+        resized to a map or flattened beside a vector.
+    """
+    if condition is None:
+        return x
+    c = condition.astype(x.dtype)
+    if x.ndim == 2:
+        c = c.reshape(c.shape[0], -1)
+    elif c.ndim == 2:
+        c = jnp.broadcast_to(c[:, None, None], (*x.shape[:3], c.shape[-1]))
+    elif c.shape[1:3] != x.shape[1:3]:
+        c = jax.image.resize(c, (*x.shape[:3], c.shape[-1]), "linear")
+    return jnp.concatenate([x, c], axis=-1)
+
+
 def halvings(size: int, times: int) -> list[int]:
     """`size` and what is left of it after each of `times` strides of 2."""
     sizes = [size]

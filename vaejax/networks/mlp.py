@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import jax
 from flax import linen
 
-from vaejax.networks.layers import activation, compute_dtype
+from vaejax.networks.layers import activation, attach, compute_dtype
 from vaejax.networks.network import Network, from_linen
 
 
 class MLP(linen.Module):
-    """Dense layers with an activation between them: `[B, ...] -> [B, *out]`."""
+    """Dense layers with an activation between them: `[B, ...]` (and a condition) -> `[B, *out]`."""
 
     widths: Sequence[int]
     out: Sequence[int]
@@ -19,9 +19,9 @@ class MLP(linen.Module):
     dtype: str = "float32"
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
-        x = x.reshape(x.shape[0], -1).astype(dtype)
+        x = attach(x.reshape(x.shape[0], -1).astype(dtype), condition)
         for width in self.widths:
             x = act(linen.Dense(width, dtype=dtype)(x))
         return linen.Dense(math.prod(self.out), dtype=dtype)(x).reshape(-1, *self.out)

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from vaejax.networks.layers import Conv, Norm, activation, compute_dtype, crop, halvings
+from vaejax.networks.layers import (
+    Conv,
+    Norm,
+    activation,
+    attach,
+    compute_dtype,
+    crop,
+    halvings,
+)
 from vaejax.networks.network import Network, from_linen
 
 
@@ -51,8 +59,9 @@ class ResidualEncoder(linen.Module):
     form: str | None
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
+        x = attach(x, condition)
         for channels in _widths(self.hidden, self.downsamplings):
             x = act(Conv(channels, 4, stride=2, dtype=dtype, form=self.form)(x))
         x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(x)
@@ -78,11 +87,11 @@ class ResidualDecoder(linen.Module):
     form: str | None
 
     @linen.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = self.downsamplings
         heights, breadths = halvings(self.height, times), halvings(self.breadth, times)
-        x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(z)
+        x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(attach(z, condition))
         x = ResidualStack(
             self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.form
         )(x)

@@ -25,7 +25,7 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     """
     found = jax.device_count()
     if data == -1:
-        data = max(found // fsdp, 1)
+        data = max(found // max(fsdp, 1), 1)
     if data < 1 or fsdp < 1 or data * fsdp > found:
         raise ValueError(
             f"a mesh of data={data} × fsdp={fsdp} wants {data * fsdp} devices, found {found}; "
@@ -53,7 +53,7 @@ def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
         raise ValueError(
             f"train.batch_size={batch_size} is not divisible by {parts} (mesh of {mesh.size} "
             f"devices × train.accumulate={accumulate}); the nearest that is: "
-            f"{max(batch_size // parts, 1) * parts}"
+            f"{max(round(batch_size / parts), 1) * parts}"
         )
 
 

@@ -1,0 +1,131 @@
+"""Batches against the promises of their docstrings; preparation against grey levels counted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax.data.batches import batch_indices, eval_batches
+from vaejax.data.npz import from_arrays
+from vaejax.data.preparation import event_shape, preparation
+
+
+def stream(seed, size, batch_size, steps):
+    return np.concatenate([batch_indices(seed, s, size, batch_size) for s in range(steps)])
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(12, 4), (10, 4), (7, 7), (3, 8), (1, 5), (5, 1)])
+def test_every_example_once_an_epoch(size, batch_size):
+    indices = stream(3, size, batch_size, steps=4 * size)
+    assert indices.dtype == np.int32
+    assert len(indices) == 4 * size * batch_size
+    for epoch in range(4 * batch_size):
+        whole = indices[epoch * size : (epoch + 1) * size]
+        np.testing.assert_array_equal(np.sort(whole), np.arange(size))
+
+
+def test_a_batch_ends_one_epoch_and_begins_the_next():
+    indices = stream(0, 10, 4, steps=5)
+    straddling = batch_indices(0, 2, 10, 4)  # examples 8 and 9 of epoch 0, 0 and 1 of epoch 1
+    np.testing.assert_array_equal(straddling, indices[8:12])
+    assert set(straddling[:2]) == set(range(10)) - set(indices[:8])
+    assert set(straddling[2:]).isdisjoint(indices[12:20])
+
+
+def test_epochs_are_shuffled_differently():
+    first, second = np.split(stream(0, 50, 10, steps=10), 2)
+    assert (first != second).any()
+    assert (first != np.arange(50)).any()
+
+
+def test_a_pure_function_of_seed_and_step():
+    steps = [7, 0, 100, 3, 7, 2, 0]  # far more epochs than the cache of permutations holds
+    once = [batch_indices(5, s, 6, 4) for s in steps]
+    again = [batch_indices(5, s, 6, 4) for s in reversed(steps)][::-1]
+    for a, b in zip(once, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(once[0], once[4])
+
+
+def test_changing_a_batch_does_not_change_the_next_call():
+    batch_indices(0, 0, 8, 8)[:] = 0
+    np.testing.assert_array_equal(np.sort(batch_indices(0, 0, 8, 8)), np.arange(8))
+
+
+def test_the_stream_is_frozen():
+    # Recorded numbers: another NumPy must not change which batches a resumed run sees.
+    np.testing.assert_array_equal(batch_indices(0, 0, 10, 5), [3, 7, 6, 4, 1])
+    np.testing.assert_array_equal(batch_indices(1, 3, 10, 5), [8, 3, 1, 4, 5])
+
+
+def test_seeds_differ():
+    assert (stream(0, 100, 10, 10) != stream(1, 100, 10, 10)).any()
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 8), (1, 1)])
+def test_eval_batches_count_every_example_once_in_order(size, batch_size):
+    batches = list(eval_batches(size, batch_size))
+    assert all(i.shape == m.shape == (batch_size,) for i, m in batches)
+    assert all(i.dtype == np.int32 and m.dtype == bool for i, m in batches)
+    assert all((i < size).all() for i, _ in batches)
+    counted = np.concatenate([i[m] for i, m in batches])
+    np.testing.assert_array_equal(counted, np.arange(size))
+
+
+GREYS = np.array([0, 51, 102, 128, 204, 255], np.uint8)
+
+
+@pytest.fixture
+def greys():
+    pixels = np.broadcast_to(GREYS[None, :, None, None], (4, 6, 2, 1)).copy()
+    return from_arrays({"image": pixels, "label": np.arange(4)}, holdout=0)
+
+
+def prepared(source, binarize, key=0):
+    rows = source.take(np.arange(4))
+    return jax.jit(preparation(source, binarize))(rows, jax.random.key(key))
+
+
+def test_no_binarisation(greys):
+    batch = prepared(greys, "none")
+    np.testing.assert_allclose(batch["image"][0, :, 0, 0], GREYS / 255, rtol=1e-6)
+    np.testing.assert_array_equal(batch["label"], np.arange(4))
+
+
+def test_threshold_at_one_half(greys):
+    image = prepared(greys, "threshold")["image"]
+    assert image.dtype == jnp.float32
+    np.testing.assert_array_equal(image[0, :, 0, 0], [0, 0, 0, 1, 1, 1])  # 128 / 255 > 1/2
+
+
+def test_dynamic_binarisation_has_the_grey_level_as_its_mean(greys):
+    prepare, rows = preparation(greys, "dynamic"), greys.take(np.arange(4))
+    keys = jax.random.split(jax.random.key(0), 500)
+    draws = jax.vmap(lambda key: prepare(rows, key)["image"])(keys)  # [500, 4, 6, 2, 1]
+    assert draws.dtype == jnp.float32
+    np.testing.assert_array_equal(np.unique(draws), [0, 1])
+    frequency = np.asarray(draws).mean(axis=(0, 1, 3, 4))  # of 4,000 draws each
+    p = GREYS / 255
+    assert (np.abs(frequency - p) <= 4 * np.sqrt(p * (1 - p) / 4000)).all()
+    assert (draws[0] != draws[1]).any()
+
+
+def test_sequences_are_binarised_vectors_are_not():
+    sequence = from_arrays(np.full((2, 3, 4, 4, 1), 128, np.uint8), holdout=0)
+    rows = sequence.take(np.arange(2))
+    binary = preparation(sequence, "threshold")(rows, jax.random.key(0))["sequence"]
+    np.testing.assert_array_equal(binary, np.ones((2, 3, 4, 4, 1)))
+    vector = from_arrays(np.full((2, 3), 0.75, np.float32), holdout=0)
+    rows = vector.take(np.arange(2))
+    same = preparation(vector, "threshold")(rows, jax.random.key(0))["vector"]
+    np.testing.assert_array_equal(same, np.full((2, 3), 0.75))
+
+
+def test_unknown_binarisation(greys):
+    with pytest.raises(ValueError, match=r"data\.binarize 'dynamc' \(known: .*'dynamic'\?"):
+        preparation(greys, "dynamc")
+
+
+def test_event_shape(greys):
+    assert event_shape(greys) == (6, 2, 1)
+    assert event_shape(from_arrays(np.zeros((5, 7)))) == (7,)

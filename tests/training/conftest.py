@@ -1,0 +1,52 @@
+"""Data and families small enough to train in a moment."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vaejax import families
+from vaejax.data.npz import from_arrays
+from vaejax.training.optimizers import players
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture
+def source():
+    """40 binary images; `source(streamed=True)` reads them instead of holding them."""
+
+    def make(streamed=False):
+        pixels = (np.random.RandomState(0).rand(40, *SHAPE) < 0.5).astype(np.uint8) * 255
+        whole = from_arrays(pixels, holdout=0)
+        return dataclasses.replace(whole, arrays=None) if streamed else whole
+
+    return make
+
+
+@pytest.fixture
+def beta_vae():
+    """A β-VAE whose inner dense layers are large enough to be sharded."""
+    table = {"vae": {"minimizes": {"nll": 1.0, "kl": 2.0}, "learning_rate": 1e-3}}
+    network = {"kind": "mlp", "hidden": (64,)}
+    return families.beta_vae(SHAPE, players(table), latent_dim=3, network=network)
+
+
+@pytest.fixture
+def vqvae():
+    """A VQ-VAE with an EMA codebook, or one learned by gradient: `vqvae(optimizer)`."""
+    codebooks = {
+        "ema_codebook": {"optimizer": "ema_codebook", "decay": 0.9, "revive_below": 0.03},
+        "sgd": {"optimizer": "sgd", "learning_rate": 0.05, "revive_below": 0.03},
+    }
+
+    def make(optimizer="ema_codebook"):
+        vae = {"minimizes": {"nll": 1.0, "vq": 0.25}, "learning_rate": 1e-3}
+        table = {"vae": vae, "codebook": {"minimizes": {"vq": 1.0}, **codebooks[optimizer]}}
+        network = {"kind": "mlp", "hidden": (64,)}
+        sizes = {"codes": 64, "code_dim": 64}  # 4,096 numbers: large enough to be sharded
+        return families.vqvae(
+            SHAPE, players(table), network=network, likelihood="bernoulli", **sizes
+        )
+
+    return make

@@ -1,0 +1,142 @@
+"""Meshes: the rule of `spec_of` by hand, and training on eight devices against one."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from vaejax.training.loop import Settings, Trainer
+from vaejax.training.sharding import (
+    batch_sharding,
+    check_batch,
+    make_mesh,
+    put,
+    replicated,
+    spec_of,
+    tree_sharding,
+)
+
+MESHES = [(8, 1), (1, 8), (2, 4), (4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fsdp", "spec"),
+    [
+        ((64, 128), 8, P(None, "fsdp")),  # the largest dimension
+        ((128, 64), 8, P("fsdp", None)),
+        ((128, 65), 8, P("fsdp", None)),
+        ((130, 64), 8, P(None, "fsdp")),  # the largest that is divisible
+        ((4, 4, 64, 32), 4, P(None, None, "fsdp", None)),
+        ((64, 64), 8, P("fsdp", None)),  # the first of equals; 4,096 elements are enough
+        ((63, 65), 8, P()),  # none is divisible
+        ((32, 64), 8, P()),  # small
+        ((4096,), 8, P("fsdp")),
+        ((4088,), 8, P()),
+        ((), 8, P()),
+        ((64, 128), 1, P()),
+    ],
+)
+def test_the_largest_divisible_dimension_is_split(shape, fsdp, spec):
+    assert spec_of("params/encoder/kernel", shape, fsdp, {}) == spec
+
+
+def test_a_rule_overrides_the_default():
+    rules = {"codebook": (None, "fsdp"), "params/.*/kernel": (), "kernel": ("data", None)}
+    assert spec_of("params/codebook", (512, 64), 8, rules) == P(None, "fsdp")
+    assert spec_of("params/encoder/kernel", (512, 64), 8, rules) == P()  # the first that is found
+    assert spec_of("opt_state/mu/kernel", (512, 64), 8, rules) == P("data", None)
+    assert spec_of("params/encoder/bias", (8192,), 8, rules) == P("fsdp")
+
+
+def test_tree_sharding_names_paths_as_rules_see_them():
+    tree = {"params": {"a": {"kernel": np.zeros((64, 64))}, "b": [np.zeros((64, 64))]}}
+    rules = {"^params/b/0$": (None, "fsdp")}
+    shardings = tree_sharding(make_mesh(2, 4), tree, rules)
+    assert shardings["params"]["a"]["kernel"].spec == P("fsdp", None)
+    assert shardings["params"]["b"][0].spec == P(None, "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"),
+    [({}, (8, 1)), ({"fsdp": 4}, (2, 4)), ({"data": 2}, (2, 1)), ({"data": 1, "fsdp": 8}, (1, 8))],
+)
+def test_make_mesh(sizes, shape):
+    mesh = make_mesh(**sizes)
+    assert tuple(mesh.shape.values()) == shape
+    assert mesh.axis_names == ("data", "fsdp")
+
+
+@pytest.mark.parametrize("sizes", [(9, 1), (3, 4), (0, 1), (2, 0), (-1, 16), (-2, 1), (-1, 0)])
+def test_a_mesh_that_cannot_be(sizes):
+    with pytest.raises(ValueError, match=r"found 8; on CPU, JAX_NUM_CPU_DEVICES"):
+        make_mesh(*sizes)
+
+
+def test_check_batch_names_the_remedy():
+    check_batch(make_mesh(2, 4), 16, accumulate=2)
+    with pytest.raises(ValueError, match=r"batch_size=100 .* by 16 .* the nearest that is: 96"):
+        check_batch(make_mesh(2, 4), 100, accumulate=2)
+    with pytest.raises(ValueError, match=r"batch_size=3 .* the nearest that is: 8"):
+        check_batch(make_mesh(8, 1), 3)
+    with pytest.raises(ValueError, match=r"batch_size=15 .* the nearest that is: 16"):
+        check_batch(make_mesh(8, 1), 15)
+
+
+def test_put_spreads_rows():
+    mesh = make_mesh(8)
+    rows = {"image": np.arange(16, dtype=np.uint8)}
+    np.testing.assert_array_equal(put(replicated(mesh), rows)["image"], rows["image"])
+    spread = put(batch_sharding(mesh), rows)["image"]
+    assert [list(s.data) for s in spread.addressable_shards] == [[i, i + 1] for i in range(0, 16, 2)]
+
+
+def trainer_of(family, source, shape, rules=None):
+    settings = Settings(steps=20, batch_size=16, steps_per_dispatch=20)
+    return Trainer(family, source, settings, seed=1, mesh=make_mesh(*shape), rules=rules)
+
+
+def after_20_steps(family, source, shape, initial):
+    """State and figures after one dispatch, from a given state or, if None, the trainer's own."""
+    trainer = trainer_of(family, source, shape)
+    (span, chunk), *_ = trainer.feed.chunks([(0, 20)])
+    if initial is None:
+        state = trainer.init()
+    else:
+        state = jax.device_put(initial, jax.tree.map(lambda s: s.sharding, trainer.state_shape))
+    return trainer.dispatch(state, span, chunk)
+
+
+@pytest.fixture
+def family(request, beta_vae, vqvae):
+    return beta_vae if request.param == "beta_vae" else vqvae(request.param)
+
+
+@pytest.mark.parametrize("family", ["beta_vae", "ema_codebook", "sgd"], indirect=True)
+def test_meshes_agree(family, source):
+    initial = jax.device_get(trainer_of(family, source(), (1, 1)).init())
+    state, figures = after_20_steps(family, source(), (1, 1), initial)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), initial.params, state.params)
+    assert all(change > 1e-3 for change in jax.tree.leaves(moved))
+    for shape in MESHES:
+        # One mesh initialises by itself as well, the others save the time.
+        given = None if shape == (2, 4) else initial
+        other, other_figures = after_20_steps(family, source(), shape, given)
+        agree = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+        jax.tree.map(agree, other, state)
+        jax.tree.map(agree, other_figures, figures)
+
+        wide = [a for a in jax.tree.leaves((other.params, other.opt_state)) if a.size >= 4096]
+        assert len(wide) >= 6  # kernels and codebooks, and their moments
+        for array in wide:
+            shards = array.addressable_shards
+            assert len(shards) == 8
+            assert {s.data.size for s in shards} == {array.size // shape[1]}
+
+
+def test_rules_reach_the_trainer(beta_vae, source):
+    rules = {"params/encoder/Dense_0/kernel": (None, "fsdp")}
+    state = trainer_of(beta_vae, source(), (1, 8), rules).state_shape
+    assert state.params["encoder"]["Dense_0"]["kernel"].sharding.spec == P(None, "fsdp")
+    assert state.params["decoder"]["Dense_1"]["kernel"].sharding.spec == P("fsdp", None)

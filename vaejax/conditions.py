@@ -1,0 +1,58 @@
+"""What a conditional model is given beside x: a class, a vector or an image, read off the batch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.game import Batch
+
+
+class Condition(NamedTuple):
+    """How to read a condition.
+
+    Attributes:
+      read: batch -> condition `[B, D]` or `[B, H, W, C]`, float32.
+      absent: n -> the condition that stands for none, `[n, ...]`; what condition dropout gives.
+    """
+
+    read: Callable[[Batch], jax.Array]
+    absent: Callable[[int], jax.Array]
+
+
+def label(classes: int) -> Condition:
+    """The class `label` int32 `[B]` as a one-hot vector; −1, no class, as zeros.
+
+    Raises:
+      ValueError: the number of classes is not positive, or a batch has no labels.
+    """
+    if classes < 1:
+        raise ValueError("a condition on labels needs data with classes, or model.classes")
+
+    def read(batch: Batch) -> jax.Array:
+        if "label" not in batch:
+            raise ValueError(f"a condition on labels needs 'label', the batch has {sorted(batch)}")
+        return jax.nn.one_hot(batch["label"], classes)
+
+    return Condition(read, lambda n: jnp.zeros((n, classes)))
+
+
+def array(shape: tuple[int, ...], name: str = "condition") -> Condition:
+    """The float32 array of this name in the batch, `[B, *shape]`.
+
+    Raises:
+      ValueError: a batch does not have it, or in another shape.
+    """
+
+    def read(batch: Batch) -> jax.Array:
+        if name not in batch:
+            raise ValueError(f"the condition {name!r} is missing: the batch has {sorted(batch)}")
+        if batch[name].shape[1:] != tuple(shape):
+            raise ValueError(
+                f"the condition {name!r} should have shape (B, {', '.join(map(str, shape))}), "
+                f"found {batch[name].shape}"
+            )
+        return batch[name]
+
+    return Condition(read, lambda n: jnp.zeros((n, *shape)))
