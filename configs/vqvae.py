@@ -22,8 +22,8 @@ def sprites(config: ConfigDict) -> None:
     config.players.codebook.decay = 0.99
     config.players.codebook.revive_below = 0.03
     config.train.batch_size = 32
-    config.train.steps = 1000
-    config.train.checkpoint_every = 500
+    config.train.steps = 2000
+    config.train.checkpoint_every = 1000
 
 
 def fashion_mnist(config: ConfigDict) -> None:

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.distributions import Normal
-from vaejax.game import Latent, Params
+from vaejax.game import Latent, Params, Weight
+from vaejax.spike_and_slab import SpikeAndSlab
+
+_LAST = 2**31 - 1  # a step at which every schedule is at its end
 
 
 class Bottleneck(NamedTuple):
@@ -18,12 +21,15 @@ class Bottleneck(NamedTuple):
       init: `(key, features) -> {group: params}`, its own groups; may look at the features.
       apply: `(params, features, key) -> Latent`.
       draw: `(params, key, shape, temperature) -> z` from the prior, for features of this shape.
+      at: step -> the bottleneck at this step of training, where it anneals something; `apply` is
+        that of the end. None where it does not.
     """
 
     width: int
     init: Callable[..., Params]
     apply: Callable[..., Latent]
     draw: Callable[..., jax.Array]
+    at: "Callable[[jax.Array], Bottleneck] | None" = None
 
 
 def gaussian(latent_dim: int) -> Bottleneck:
@@ -45,3 +51,55 @@ def gaussian(latent_dim: int) -> Bottleneck:
         return temperature * jax.random.normal(key, (*shape[:-1], latent_dim))
 
     return Bottleneck(2 * latent_dim, lambda key, features: {}, apply, draw)
+
+
+def spike_and_slab(
+    latent_dim: int,
+    *,
+    alpha: float = 0.01,
+    sharpness: Weight = 200.0,
+    slab: Weight = 1.0,
+    relaxed: bool = True,
+) -> Bottleneck:
+    """γ N(μ, σ²) + (1 − γ) δ₀ against the same with α and N(0, 1) (Tonolini et al., UAI 2019).
+
+    Features `[B, ..., 3 · latent_dim]`.
+
+    Args:
+      latent_dim: elements of z.
+      alpha: the prior probability α that an element is not zero.
+      sharpness: c of the relaxed draw (see `SpikeAndSlab.sample`), a number or a schedule; the
+        paper raises it from 50 to 200.
+      slab: how far slabs may be from N(0, 1), a number or a schedule: 0 where only which elements
+        are zero may tell examples apart. Raised from 0 to 1 it is the paper's spike warm-up.
+      relaxed: whether the decoder sees the relaxed draw, as in the paper, under which a small part
+        of the elements is neither zero nor of the slab; or the exact one, with the relaxed one's
+        gradient.
+    """
+
+    def at(step: jax.Array) -> Bottleneck:
+        def now(value: Weight) -> jax.Array:
+            return jnp.asarray(value(step) if callable(value) else value, jnp.float32)
+
+        def apply(params: Params, features: jax.Array, key: jax.Array) -> Latent:
+            del params
+            q = SpikeAndSlab.from_features(
+                features, sharpness=now(sharpness), slab=now(slab), relaxed=relaxed
+            )
+            log_alpha = jnp.full_like(q.loc, jnp.log(alpha))
+            one = jnp.ones_like(q.loc)
+            prior = SpikeAndSlab(jnp.zeros_like(one), one, log_alpha, q.sharpness, relaxed)
+            return Latent(q, prior, q.sample(key))
+
+        return Bottleneck(3 * latent_dim, lambda key, features: {}, apply, draw, at)
+
+    def draw(
+        params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
+    ) -> jax.Array:
+        del params
+        slab_key, mask_key = jax.random.split(key)
+        shape = (*shape[:-1], latent_dim)
+        mask = jax.random.bernoulli(mask_key, alpha, shape)
+        return jnp.where(mask, temperature * jax.random.normal(slab_key, shape), 0.0)
+
+    return at(jnp.int32(_LAST))

@@ -1,12 +1,14 @@
 """What a conditional model is given beside x: a class, a vector or an image, read off the batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.game import Batch
+
+HIDDEN = -1.0  # what a condition of pixels in [0, 1] holds where they are to be explained
 
 
 class Condition(NamedTuple):
@@ -39,7 +41,7 @@ def label(classes: int) -> Condition:
 
 
 def array(shape: tuple[int, ...], name: str = "condition") -> Condition:
-    """The float32 array of this name in the batch, `[B, *shape]`.
+    """The array of this name in the batch, `[B, *shape]`, as float32.
 
     Raises:
       ValueError: a batch does not have it, or in another shape.
@@ -53,6 +55,25 @@ def array(shape: tuple[int, ...], name: str = "condition") -> Condition:
                 f"the condition {name!r} should have shape (B, {', '.join(map(str, shape))}), "
                 f"found {batch[name].shape}"
             )
-        return batch[name]
+        return batch[name].astype(jnp.float32)
 
     return Condition(read, lambda n: jnp.zeros((n, *shape)))
+
+
+def completed(condition: jax.Array, guess: jax.Array) -> jax.Array:
+    """The condition with a guess, of its shape, in the place of what is `HIDDEN`."""
+    return jnp.where(condition == HIDDEN, guess, condition)
+
+
+def condition(name: str, *, classes: int = 0, shape: Sequence[int] = ()) -> Condition:
+    """The condition of this name: `'label'`, or an array of the batch.
+
+    Args:
+      name: of it in the batch.
+      classes: of a label.
+      shape: of one example of anything else.
+
+    Raises:
+      ValueError: as `label` does.
+    """
+    return label(classes) if name == "label" else array(tuple(shape), name)

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vaejax.settings import near_names
-from vaejax.training.loop import Settings
+from vaejax.training import Settings
 
 
 def defaults(family: str) -> ConfigDict:
@@ -21,6 +21,8 @@ def defaults(family: str) -> ConfigDict:
     config.data.channels = 0  # convert to 1 or 3; 0 leaves them
     config.data.holdout = 0.1  # fraction to evaluate on, where the data has no split of its own
     config.data.binarize = "none"  # none, threshold, dynamic
+    config.data.quadrants = 0  # of an image that are given, the others to be explained; 0 for off
+    config.data.condition_dropout = 0.0  # share of training examples without their condition
     config.model = ConfigDict()
     config.players = ConfigDict()
     config.train = ConfigDict(dataclasses.asdict(Settings()))

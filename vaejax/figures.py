@@ -40,7 +40,8 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named numbers `[B]` per example, or `[]` of the whole batch; nats unless named otherwise.
 
     `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
-    is one of 8-bit values.
+    is one of 8-bit values; `active_fraction`, the expected share of a latent's elements that are
+    not zero, where its posterior knows which may be (`active`).
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -59,4 +60,9 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     named["mse"] = sum_event(jnp.square(trace.likelihood.mean - trace.x)) / dims
     for i, counts in code_counts(trace).items():
         named["perplexity" if len(trace.latents) == 1 else f"perplexity/{i}"] = perplexity(counts)
+    for i, node in enumerate(trace.latents):
+        active = getattr(node.posterior, "active", None)
+        if active is not None:
+            name = "active_fraction" if len(trace.latents) == 1 else f"active_fraction/{i}"
+            named[name] = active.reshape(active.shape[0], -1).mean(axis=1)
     return named

@@ -40,6 +40,7 @@ class Trace(NamedTuple):
       latents: the stochastic nodes, top-down.
       generated: p(x | z) at z ~ prior, only where a loss asks for it.
       step: the training step, for losses that anneal something other than their weight.
+      condition: what a conditional model was given, `[B, ...]`; None for any other.
     """
 
     x: jax.Array
@@ -47,6 +48,7 @@ class Trace(NamedTuple):
     latents: tuple[Latent, ...]
     generated: Any = None
     step: Any = 0
+    condition: jax.Array | None = None
 
 
 class LossTransform(NamedTuple):
@@ -68,8 +70,9 @@ class Player(NamedTuple):
       owns: names of parameter groups; every group of a family has exactly one owner.
       minimizes: loss name -> weight. A weight is a number (traced or not), an array `[L]` for a
         loss `[B, L]`, or a schedule of the step.
-      tx: the optimizer of these groups. Its update also receives `trace` and `key` as extra
-        arguments, so that closed-form updates (an EMA codebook) are optimizers like any other.
+      tx: the optimizer of these groups. Its update also receives `trace`, `losses` and `key` as
+        extra arguments, so that closed-form updates (an EMA codebook) and players that wait for
+        others (a GAN's) are optimizers like any other.
     """
 
     owns: tuple[str, ...]

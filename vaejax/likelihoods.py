@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaejax import distributions
-from vaejax.settings import make
+from vaejax import counts, distributions
+from vaejax.settings import make, near_names
 
 
 class Likelihood(NamedTuple):
@@ -15,11 +15,13 @@ class Likelihood(NamedTuple):
 
     Attributes:
       width: C -> channels wanted of the decoder.
-      apply: features `[..., width(C)]` -> a distribution over `[..., C]`.
+      apply: features `[..., width(C) + constants]` -> a distribution over `[..., C]`.
+      constants: learned numbers that stand behind the decoder's channels, the same everywhere.
     """
 
     width: Callable[[int], int]
     apply: Callable[[jax.Array], Any]
+    constants: int = 0
 
 
 def bernoulli() -> Likelihood:
@@ -27,13 +29,56 @@ def bernoulli() -> Likelihood:
     return Likelihood(lambda channels: channels, distributions.Bernoulli)
 
 
-def normal(scale: float = 1.0) -> Likelihood:
-    """A Gaussian of fixed standard deviation: nll is squared error / 2σ² and a constant."""
+_SCALES = ("learned", "predicted")
+LOWEST_LOG_SCALE = -6.0  # e⁻⁶ is a little over half of one of 255 grey levels
 
-    def apply(features: jax.Array) -> distributions.Normal:
+
+def _scale(log_scale: jax.Array) -> jax.Array:
+    """exp, but of a logarithm that levels off at the lowest: σ-VAE's code does the same."""
+    return jnp.exp(LOWEST_LOG_SCALE + jax.nn.softplus(log_scale - LOWEST_LOG_SCALE))
+
+
+def scale_feature(scale: jax.Array) -> jax.Array:
+    """The feature from which `normal('predicted')` makes this standard deviation."""
+    above = jnp.log(scale) - LOWEST_LOG_SCALE
+    return LOWEST_LOG_SCALE + above + jnp.log(-jnp.expm1(-above))
+
+
+def normal(scale: float | str = 1.0) -> Likelihood:
+    """A Gaussian.
+
+    Args:
+      scale: its standard deviation σ. A number is fixed: nll is squared error / 2σ² and a constant.
+        `'learned'` is one trained number for all values of all events, a parameter of the
+        decoder's (σ-VAE, 2006.13202); `'predicted'` is one of each value, from the decoder's
+        features. Both start near 1.
+
+    Raises:
+      ValueError: another word.
+    """
+    if scale == "learned":
+
+        def learned(features: jax.Array) -> distributions.Normal:
+            loc, log_scale = features[..., :-1], features[..., -1:]
+            return distributions.Normal(loc, jnp.broadcast_to(_scale(log_scale), loc.shape))
+
+        return Likelihood(lambda channels: channels, learned, constants=1)
+    if scale == "predicted":
+
+        def predicted(features: jax.Array) -> distributions.Normal:
+            loc, log_scale = jnp.split(features, 2, axis=-1)
+            return distributions.Normal(loc, _scale(log_scale))
+
+        return Likelihood(lambda channels: 2 * channels, predicted)
+    if isinstance(scale, str):
+        raise ValueError(
+            f"the scale of a normal likelihood is a number, or {near_names(scale, _SCALES)}"
+        )
+
+    def fixed(features: jax.Array) -> distributions.Normal:
         return distributions.Normal(features, jnp.full_like(features, scale))
 
-    return Likelihood(lambda channels: channels, apply)
+    return Likelihood(lambda channels: channels, fixed)
 
 
 def discretized_logistic(levels: int = 256) -> Likelihood:
@@ -77,11 +122,24 @@ def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Lik
     return Likelihood(lambda channels: sum(sizes(channels)), apply)
 
 
+def negative_binomial() -> Likelihood:
+    """For counts, as float32: the log-mean and the log-concentration of each value predicted."""
+
+    def apply(features: jax.Array) -> counts.NegativeBinomial:
+        log_mean, log_concentration = jnp.split(features, 2, axis=-1)
+        # Beyond e⁸ it is Poisson's law, and the log-gamma functions would only lose digits.
+        log_concentration = jnp.clip(log_concentration, -8.0, 8.0)
+        return counts.NegativeBinomial(jnp.clip(log_mean, -20.0, 20.0), log_concentration)
+
+    return Likelihood(lambda channels: 2 * channels, apply)
+
+
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "bernoulli": bernoulli,
     "normal": normal,
     "discretized_logistic": discretized_logistic,
     "discretized_logistic_mixture": discretized_logistic_mixture,
+    "negative_binomial": negative_binomial,
 }
 
 

@@ -27,8 +27,8 @@ from ml_collections import ConfigDict, config_flags
 from vaejax.data.cache import cache_dir
 from vaejax.run import flatten, run
 from vaejax.settings import near_names
+from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
-from vaejax.training.loop import NotFiniteError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True

@@ -1,5 +1,7 @@
 """Nearest-code search in bounded memory: the full distance matrix is never made."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -30,24 +32,36 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     tokens, dim = features.shape
     block, chunk = _blocks()
 
+    # Half the squared norm of each code; infinite for those that fill up the last chunk.
+    total = codebook.shape[0]
+    chunk = min(chunk, total)
+    surplus = -total % chunk
+    half_norms = jnp.pad(
+        0.5 * jnp.sum(codebook * codebook, axis=1), (0, surplus), constant_values=jnp.inf
+    )
+    codebook = jnp.pad(codebook, ((0, surplus), (0, 0)))
+
+    def search_chunk(block_of_features: jax.Array, start: Any) -> tuple[jax.Array, jax.Array]:
+        codes = jax.lax.dynamic_slice_in_dim(codebook, start, chunk)  # [k, D]
+        norms = jax.lax.dynamic_slice_in_dim(half_norms, start, chunk)[:, None]
+        inner = jnp.matmul(codes, block_of_features.T, precision=jax.lax.Precision.HIGHEST)
+        distance = norms - inner  # [k, R]
+        # The minimum, then the first index that equals it: argmin is scalar code on CPU.
+        lowest = jnp.min(distance, axis=0)
+        numbers = jax.lax.broadcasted_iota(jnp.int32, distance.shape, 0)
+        first = jnp.where(distance == lowest[None], numbers, chunk - 1).min(axis=0)
+        return lowest, jnp.minimum(first + start, total - 1)  # a NaN equals nothing: any code
+
     def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
-        best = index = None
-        for start in range(0, codebook.shape[0], chunk):
-            codes = codebook[start : start + chunk]  # [k, D]
-            inner = jnp.matmul(codes, block_of_features.T, precision=jax.lax.Precision.HIGHEST)
-            distance = 0.5 * jnp.sum(codes * codes, axis=1)[:, None] - inner  # [k, R]
-            # The minimum, then the first index that equals it: argmin is scalar code on CPU.
-            lowest = jnp.min(distance, axis=0)
-            numbers = jax.lax.broadcasted_iota(jnp.int32, distance.shape, 0)
-            first = jnp.where(distance == lowest[None], numbers, codes.shape[0]).min(axis=0)
-            first = jnp.minimum(first, codes.shape[0] - 1) + start  # NaN equals nothing
-            if best is None or index is None:
-                best, index = lowest, first
-            else:
-                index = jnp.where(lowest < best, first, index)
-                best = jnp.minimum(best, lowest)
-        assert index is not None
-        return index
+        def further(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            lowest, first = search_chunk(block_of_features, i * chunk)
+            nearer = lowest < best[0]
+            return jnp.where(nearer, lowest, best[0]), jnp.where(nearer, first, best[1])
+
+        best = search_chunk(block_of_features, 0)
+        if len(half_norms) > chunk:
+            best = jax.lax.fori_loop(1, len(half_norms) // chunk, further, best)
+        return best[1]
 
     count = -(-tokens // block)
     if count == 1:

@@ -55,6 +55,7 @@ def save_grid(
     *,
     title: str = "",
     row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
     inches: float = 0.62,
 ) -> None:
     """A sheet of images with a title and a label before each row.
@@ -65,6 +66,7 @@ def save_grid(
       columns: images a row.
       title: above.
       row_labels: one a row, or none.
+      column_labels: one a column, or none; below.
       inches: width of one image.
     """
     pyplot = _pyplot()
@@ -78,9 +80,14 @@ def save_grid(
         centres = (np.arange(rows) + 0.5) * sheet.shape[0] / rows
         axes.set_yticks(centres, row_labels, fontsize=8, color=_INK)
         axes.tick_params(length=0)
+    if column_labels:
+        centres = (np.arange(columns) + 0.5) * sheet.shape[1] / columns
+        turned = 30 if max(map(len, column_labels)) > 8 else 0
+        axes.set_xticks(centres, column_labels, fontsize=8, color=_INK, rotation=turned)
+        axes.tick_params(length=0)
     if title:
         axes.set_title(title, fontsize=10, color=_INK, loc="left")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.06)
     pyplot.close(figure)
 
 
@@ -168,5 +175,48 @@ def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def bars(
+    path: Path,
+    panels: Sequence[tuple[str, Sequence[str], np.ndarray]],
+    *,
+    rows: int,
+    title: str = "",
+) -> None:
+    """Panels of horizontal bars on one scale, positive ones to the right.
+
+    Args:
+      path: of the PNG.
+      panels: of each its title, the labels of its bars and their values, from the top.
+      rows: bars that each panel has room for.
+      title: above.
+    """
+    pyplot = _pyplot()
+    across = min(4, len(panels))
+    down = -(-len(panels) // across)
+    size = (2.6 * across + 0.4, (0.17 * rows + 0.5) * down + 0.4)
+    figure, axes = pyplot.subplots(
+        down, across, figsize=size, squeeze=False, layout="constrained"
+    )  # fmt: skip
+    reach = 1.08 * max(float(np.abs(values).max()) for _, _, values in panels)
+    for panel, (name, labels, values) in zip(axes.flat, panels, strict=False):
+        at = np.arange(len(values))
+        colours = [_LINES["train"] if value > 0 else _LINES["eval"] for value in values]
+        panel.barh(at, values, color=colours, height=0.7)
+        panel.set_yticks(at, labels, fontsize=7, color=_INK)
+        panel.set_ylim(rows - 0.4, -0.6)
+        panel.set_xlim(-reach, reach)
+        panel.axvline(0.0, color=_MUTED, lw=0.6)
+        panel.set_title(name, fontsize=8, color=_INK, loc="left")
+        panel.tick_params(axis="x", labelsize=6, colors=_MUTED)
+        panel.tick_params(axis="y", length=0)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    for panel in axes.flat[len(panels) :]:
+        panel.set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=9, color=_INK, x=0.01, ha="left")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

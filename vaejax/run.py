@@ -10,15 +10,18 @@ import jax
 from vaejax import families
 from vaejax.data import Source, load
 from vaejax.data.preparation import event_shape
+from vaejax.data.quadrants import with_quadrants
+from vaejax.evaluation.conditional import is_conditional, per_class
+from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.game import Family, Params
 from vaejax.settings import call
+from vaejax.training import Settings, Trainer, fit
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logs import table, write_json
-from vaejax.training.loop import Settings, Trainer, fit
 from vaejax.training.optimizers import players
-from vaejax.training.sharding import make_mesh
+from vaejax.training.sharding import make_mesh, on_one_device
 from vaejax.training.state import eval_params
 
 # What a longer run may change and still be the same run, as far as the shorter one went.
@@ -55,13 +58,14 @@ def build(config: Config, shape: tuple[int, ...], facts: Mapping[str, Any] | Non
 def load_split(config: Config, split: str) -> Source:
     """A split of the config's data."""
     data = config["data"]
-    return load(
+    source = load(
         data["source"],
         split,
         image_size=data["image_size"] or None,
         channels=data["channels"] or None,
         holdout=data["holdout"],
     )
+    return with_quadrants(source, data["quadrants"])
 
 
 def _claim(workdir: Path, config: Config, *, create: bool) -> None:
@@ -76,8 +80,9 @@ def _claim(workdir: Path, config: Config, *, create: bool) -> None:
     if not path.exists():
         if not create:
             raise FileNotFoundError(f"{workdir} holds no run: train first, with --mode=train")
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
+        if jax.process_index() == 0:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, wanted)
         return
     old, new = flatten(json.loads(path.read_text())), flatten(wanted)
     changed = [
@@ -92,25 +97,16 @@ def _claim(workdir: Path, config: Config, *, create: bool) -> None:
             + "\n".join(changed)
             + "\nChoose another --workdir, or give the same configuration to go on"
         )
-    if create:
+    if create and jax.process_index() == 0:
         write_json(path, wanted)
 
 
 def _finish(
-    config: Config, workdir: Path, family: Family, params: Params, step: int, source: Source
-) -> dict[str, float]:
-    """Evaluates on the whole split; writes `evaluation.json` and the figures."""
-    evaluate = evaluator(
-        family,
-        source,
-        make_mesh(**config["mesh"]),
-        batch_size=config["train"]["batch_size"],
-        seed=config["seed"],
-        binarize=config["data"]["binarize"],
-    )
-    result = evaluate(params, step)
+    config: Config, workdir: Path, family: Family, params: Params, source: Source, result: Any
+) -> None:
+    """Writes `evaluation.json` and the figures."""
     if jax.process_index() == 0:
-        write_json(workdir / "evaluation.json", {"step": step, **result})
+        write_json(workdir / "evaluation.json", result)
         draw(
             family,
             params,
@@ -121,7 +117,6 @@ def _finish(
             metrics=workdir / "metrics.jsonl",
             **config["sample"],
         )
-    return result
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
@@ -148,20 +143,22 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     eval_examples = train.pop("eval_examples")
     settings: Settings = call(Settings, "train", **train)
     data_options = {"seed": config["seed"], "binarize": config["data"]["binarize"]}
-    trainer = Trainer(family, train_source, settings, mesh=mesh, **data_options)
+    dropout = config["data"]["condition_dropout"]
+    trainer = Trainer(
+        family, train_source, settings, mesh=mesh, condition_dropout=dropout, **data_options
+    )
     _claim(workdir, config, create=mode == "train")
+
+    judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
 
     if mode == "train":
         print(_heading(config, workdir, source, train_source, trainer, mesh), flush=True)
-        judge = evaluator(
-            family,
-            source,
-            mesh,
-            batch_size=settings.batch_size,
-            limit=eval_examples,
-            **data_options,
+        outcome = fit(
+            trainer,
+            settings,
+            workdir=workdir,
+            evaluate=lambda params, step: judge(params, step, eval_examples),
         )
-        outcome = fit(trainer, settings, workdir=workdir, evaluate=judge)
         state = outcome.state
         if outcome.interrupted:
             print(f"Stopped at step {int(state.step)}, saved; the same command goes on from there.")
@@ -177,12 +174,23 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
 
     params, step = eval_params(state), int(state.step)
     if mode == "sample":
-        folder = workdir / "figures"
+        folder, params = workdir / "figures", on_one_device(mesh, params)
+        if jax.process_index() > 0:
+            return {}
         folder.mkdir(exist_ok=True)
-        draw_samples(family, params, folder, seed=config["seed"], **config["sample"])
+        count = config["sample"]["count"]
+        given = given_by_examples(family, params, source, count, **data_options)
+        options = {"seed": config["seed"], "given": given, **config["sample"]}
+        draw_samples(family, params, folder, **options)
         print(f"Samples: {folder / 'samples.png'}")
         return {}
-    result = _finish(config, workdir, family, params, step, source)
+    result = judge(params, step)
+    if source.num_classes and is_conditional(family, params, source):
+        result |= per_class(
+            family, params, source, mesh, batch_size=settings.batch_size, step=step, **data_options
+        )
+    params = on_one_device(mesh, params)
+    _finish(config, workdir, family, params, source, {"step": step, **result})
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
     if mode == "train":
         rows.append(("steps a second", outcome.rate))

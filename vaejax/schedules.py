@@ -1,7 +1,7 @@
 """Schedules of a weight or a learning rate: pure functions of the step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,11 @@ def _progress(step: Any, begin: int, steps: int) -> jax.Array:
 def constant(value: float) -> Schedule:
     """The same value at every step."""
     return optax.constant_schedule(value)
+
+
+def delayed(value: float, begin: int, before: float = 0.0) -> Schedule:
+    """`before` until step `begin`, then `value`: an adversary that starts late (2012.09841)."""
+    return lambda step: jnp.where(jnp.asarray(step) < begin, jnp.float32(before), value)
 
 
 def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
@@ -58,11 +63,34 @@ def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> Sch
     return lambda step: jnp.where(jnp.asarray(step) < warmup, rise(step), fall(step))
 
 
+def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
+    """`values[i]` from step `boundaries[i - 1]` up to, not including, step `boundaries[i]`.
+
+    Raises:
+      ValueError: there is not one value more than there are boundaries, or these do not increase.
+    """
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(
+            f"piecewise: {len(boundaries)} boundaries want {len(boundaries) + 1} values, "
+            f"found {len(values)}"
+        )
+    if list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(f"piecewise: boundaries must increase, found {tuple(boundaries)}")
+
+    def schedule(step: Any) -> jax.Array:
+        passed = jnp.sum(jnp.asarray(boundaries, jnp.int32) <= jnp.asarray(step, jnp.int32))
+        return jnp.asarray(values, jnp.float32)[passed]
+
+    return schedule
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
+    "delayed": delayed,
     "linear": linear,
     "cosine": cosine,
     "cyclical": cyclical,
+    "piecewise": piecewise,
     "warmup_cosine": warmup_cosine,
 }
 

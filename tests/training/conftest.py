@@ -12,7 +12,7 @@ from vaejax.training.optimizers import players
 SHAPE = (8, 8, 1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def source():
     """40 binary images; `source(streamed=True)` reads them instead of holding them."""
 
@@ -24,7 +24,7 @@ def source():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def beta_vae():
     """A β-VAE whose inner dense layers are large enough to be sharded."""
     table = {"vae": {"minimizes": {"nll": 1.0, "kl": 2.0}, "learning_rate": 1e-3}}
@@ -32,7 +32,7 @@ def beta_vae():
     return families.beta_vae(SHAPE, players(table), latent_dim=3, network=network)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vqvae():
     """A VQ-VAE with an EMA codebook, or one learned by gradient: `vqvae(optimizer)`."""
     codebooks = {

@@ -44,7 +44,7 @@ def test_batches_are_the_sources_rows(source, streamed, devices):
 @pytest.mark.parametrize("streamed", [False, True])
 def test_chunks_are_padded_to_one_shape(source, streamed):
     feed = feed_of(source(streamed))
-    chunks = {span: chunk for span, chunk in feed.chunks(SPANS)}
+    chunks = dict(feed.chunks(SPANS))
     name, shape = ("image", (8, 8, 1)) if streamed else ("index", ())
     assert all(chunk[name].shape == (CAPACITY, BATCH, *shape) for chunk in chunks.values())
     assert not np.asarray(chunks[4, 5][name][1:]).any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from vaejax.training.loop import Settings, Trainer
+from vaejax.training import Settings, Trainer
 from vaejax.training.sharding import (
     batch_sharding,
     check_batch,
@@ -89,7 +89,9 @@ def test_put_spreads_rows():
     rows = {"image": np.arange(16, dtype=np.uint8)}
     np.testing.assert_array_equal(put(replicated(mesh), rows)["image"], rows["image"])
     spread = put(batch_sharding(mesh), rows)["image"]
-    assert [list(s.data) for s in spread.addressable_shards] == [[i, i + 1] for i in range(0, 16, 2)]
+    assert [list(s.data) for s in spread.addressable_shards] == [
+        [i, i + 1] for i in range(0, 16, 2)
+    ]
 
 
 def trainer_of(family, source, shape, rules=None):

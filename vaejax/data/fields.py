@@ -13,6 +13,7 @@ ALIASES = {
     "vector": ("vector", "vectors", "counts", "expression"),
     "label": ("label", "labels", "y"),
     "factors": ("factors", "latents_classes"),
+    "condition": ("condition", "conditions"),
 }
 NAMINGS = ("class_names", "factor_names", "column_names")
 # The published dSprites file holds these too.
@@ -26,8 +27,12 @@ _AXES = {
     "vector": "[N, D]",
     "label": "[N]",
     "factors": "[N, K]",
+    "condition": "[N, D], [N, H, W] or [N, H, W, C]",
 }
-_RANKS = {"image": (3, 4), "sequence": (4, 5), "vector": (2,), "label": (1,), "factors": (2,)}
+_RANKS = {
+    "image": (3, 4), "sequence": (4, 5), "vector": (2,), "label": (1,), "factors": (2,),
+    "condition": (2, 3, 4),
+}  # fmt: skip
 
 
 def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str, np.ndarray]]]:
@@ -77,6 +82,12 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
             span = f"[{value.min()}, {value.max()}]"
             raise ValueError(f"{key!r} must hold class numbers from 0, found {span}")
         return value.astype(np.int32, copy=False)
+    if field == "condition":
+        if kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(f"{key!r} must hold finite numbers, {found}")
+        scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
+        value = value[..., None] if value.ndim == 3 else value
+        return value.astype(np.float32) / np.float32(scale)
     if field == "vector":
         if kind not in "biuf" or not np.isfinite(value).all():
             raise ValueError(f"{key!r} must hold finite numbers, {found}")

@@ -9,9 +9,10 @@ from vaejax.data.images import check_request
 from vaejax.data.npz import load_npz
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 from vaejax.data.sprites_source import VARIANTS, load_sprites
+from vaejax.data.synthetic import load_synthetic
 from vaejax.data.tfds_source import load_tfds
 
-KINDS = ("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH")
+KINDS = ("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "synthetic:factors")
 
 
 def load(
@@ -28,7 +29,8 @@ def load(
 
     Args:
       source: `sprites` (the 737,280 dSprites images, rendered), `sprites:small` (46,080 of them),
-        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH` or `npz:PATH`.
+        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, or the table
+        `synthetic:factors`.
       split: `'train'` or `'eval'`.
       image_size: height and width to give to images. Default: their own.
       channels: 1 or 3, to give to images. Default: their own.
@@ -51,6 +53,7 @@ def load(
         "tfds": functools.partial(load_tfds, data_dir=data_dir),
         "folder": load_folder,
         "npz": load_npz,
+        "synthetic": load_synthetic,
     }
     known = argument in VARIANTS if kind == "sprites" else kind in loaders and argument
     if not known:

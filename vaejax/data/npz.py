@@ -77,6 +77,8 @@ def from_arrays(
     And optionally:
       label (labels, y): integers `[N]`.
       factors (latents_classes): integers `[N, K]`.
+      condition (conditions): what a conditional model is given, vectors `[N, D]` or images
+        `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
       class_names, factor_names, column_names: strings.
     Splits are named as in `train_images` or `x_test` (test, eval, val, valid or validation for
     `'eval'`); otherwise `holdout` of the examples are.

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from vaejax.conditions import HIDDEN
 from vaejax.data.source import Batch, Source
 from vaejax.settings import near_names
 
@@ -32,25 +34,54 @@ BINARIZATIONS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 }
 
 
-def preparation(source: Source, binarize: str = "none") -> Prepare:
-    """`(stored rows, key) -> batch`: decoding, then binarisation of images.
+def _without_conditions(batch: Batch, key: jax.Array, rate: float) -> Batch:
+    """The batch in which a share of the examples has lost its conditions."""
+    n = len(next(iter(batch.values())))
+    dropped = jax.random.bernoulli(key, rate, (n,))
+    gone = {}
+    if "label" in batch:
+        gone["label"] = jnp.where(dropped, jnp.int32(-1), batch["label"])
+    if "condition" in batch:
+        c = batch["condition"]
+        gone["condition"] = jnp.where(dropped.reshape(n, *(1,) * (c.ndim - 1)), 0.0, c)
+    return {**batch, **gone}
+
+
+def preparation(
+    source: Source, binarize: str = "none", *, condition_dropout: float = 0.0
+) -> Prepare:
+    """`(stored rows, key) -> batch`: decoding, binarisation of images, conditions.
+
+    A batch with a `mask` and no `condition` gets one: the image with `HIDDEN` in the place of the
+    pixels that are to be explained.
 
     Args:
       source: whose rows.
       binarize: `'none'`; `'threshold'`, at one half; or `'dynamic'`, a fresh Bernoulli draw with
         the grey level as its mean whenever an image is used (IWAE, 1509.00519, section 5.1).
+      condition_dropout: share of the examples that lose `label` (it becomes −1, no class) and
+        `condition` (it becomes zeros), for training alone: a model that has seen it can also
+        generate without a condition. Which examples do is a function of the key.
 
     Raises:
-      ValueError: an unknown binarisation.
+      ValueError: an unknown binarisation, or a share outside [0, 1].
     """
     if binarize not in BINARIZATIONS:
         raise ValueError(f"unknown data.binarize {near_names(binarize, BINARIZATIONS)}")
+    if not 0 <= condition_dropout <= 1:
+        raise ValueError(f"data.condition_dropout must be in [0, 1], found {condition_dropout}")
 
     def prepare(rows: Batch, key: jax.Array) -> Batch:
         batch = source.decode(rows)
         for name in ("image", "sequence"):
             if name in batch:
                 batch = {**batch, name: BINARIZATIONS[binarize](batch[name], key)}
+        if "mask" in batch and "condition" not in batch:
+            image = batch["image"]
+            hidden = jnp.broadcast_to(batch["mask"], image.shape) > 0
+            batch = {**batch, "condition": jnp.where(hidden, HIDDEN, image)}
+        if condition_dropout:
+            batch = _without_conditions(batch, jax.random.fold_in(key, 1), condition_dropout)
         return batch
 
     return prepare

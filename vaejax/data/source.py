@@ -32,7 +32,8 @@ class Source:
         are too large to hold, and `take` reads them.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]` or `vector` float32
-        `[B, D]`, and optionally `label` int32 `[B]` and `factors` int32 `[B, K]`.
+        `[B, D]`, and optionally `label` int32 `[B]`, `factors` int32 `[B, K]`, `condition`
+        float32 `[B, D]` or `[B, H, W, C]`, and `mask` (1 for what is to be explained).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
@@ -60,7 +61,8 @@ def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
         if field in ("image", "sequence"):
             batch[field] = value.astype(jnp.float32) / scale
         else:
-            batch[field] = value.astype(jnp.float32 if field == "vector" else jnp.int32)
+            real = field in ("vector", "condition")
+            batch[field] = value.astype(jnp.float32 if real else jnp.int32)
     return batch
 
 

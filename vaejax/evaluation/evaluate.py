@@ -1,5 +1,6 @@
 """The figures of a whole split, each example counted once."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from vaejax.data.preparation import preparation
 from vaejax.distributions import Normal
 from vaejax.figures import code_counts, figures
 from vaejax.game import Family, Params, losses_and_trace
-from vaejax.training.sharding import batch_sharding, check_batch, put
+from vaejax.spike_and_slab import SpikeAndSlab
+from vaejax.training.sharding import batch_sharding, check_batch, put, replicated
 from vaejax.training.state import key_of
 
 EVAL = 3  # a stream of random keys that training does not use
@@ -29,8 +31,7 @@ def evaluator(
     batch_size: int,
     seed: int = 0,
     binarize: str = "none",
-    limit: int = 0,
-) -> Callable[[Params, int], dict[str, float]]:
+) -> Callable[..., dict[str, float]]:
     """A compiled evaluation of a split.
 
     The draws of z, and of binarised images, depend on the seed and the example alone, so that two
@@ -43,22 +44,23 @@ def evaluator(
       batch_size: examples at once.
       seed: of the noise.
       binarize: as in training.
-      limit: evaluate only this many examples; 0 for all.
 
     Returns:
-      `(params, step) -> figures`: means over the split of every loss, `elbo`, `mse`, and where
-      they make sense `codes_used` (fraction of the codebook over the whole split) and
-      `active_units` (units whose posterior mean varies, 1509.00519, section 5.2).
+      `(params, step, limit=0) -> figures` of the first `limit` examples, or of all: means of every
+      loss, `elbo`, `mse`, and where they make sense `codes_used` (fraction of the codebook over
+      the whole split) and `active_units` (units whose posterior mean varies, 1509.00519, section
+      5.2).
     """
     check_batch(mesh, batch_size)
     prepare, losses_fn = preparation(source, binarize), losses_and_trace(family)
-    size = min(limit, source.size) if limit else source.size
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=replicated(mesh))
     def judge(params: Params, rows: Any, mask: jax.Array, number: Any, step: Any) -> Any:
         key, data_key = jax.random.split(key_of(seed, EVAL, number))
         losses, trace = losses_fn(params, prepare(rows, data_key), key, step)
-        weight = mask.astype(jnp.float32)
+        draws = trace.x.shape[0] // mask.shape[0]  # of each example, side by side
+        mask = jnp.repeat(mask, draws)
+        weight = mask.astype(jnp.float32) / draws
         named = {
             k: (v * weight).sum() if v.ndim else v * weight.sum()
             for k, v in figures(losses, trace).items()
@@ -66,21 +68,20 @@ def evaluator(
         means = {
             i: node.posterior.mean.reshape(mask.shape[0], -1)
             for i, node in enumerate(trace.latents)
-            if isinstance(node.posterior, Normal)
+            if isinstance(node.posterior, Normal | SpikeAndSlab)
         }
         moments = {
             i: (weight @ mean, weight @ jnp.square(mean)) for i, mean in means.items()
         }  # [D] each
         return named, code_counts(trace, mask), moments
 
-    def evaluate(params: Params, step: int) -> dict[str, float]:
+    def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, float]:
+        size = min(limit, source.size) if limit else source.size
         total: Any = None
         for number, (indices, mask) in enumerate(eval_batches(size, batch_size)):
             arrays = put(batch_sharding(mesh), source.take(indices) | {"": mask})
             mask_array = arrays.pop("")
-            part = judge(
-                params, arrays, mask_array, jnp.uint32(number), jnp.asarray(step, jnp.int32)
-            )
+            part = judge(params, arrays, mask_array, np.uint32(number), np.int32(step))
             part = jax.tree.map(lambda a: np.asarray(a, np.float64), part)
             total = part if total is None else jax.tree.map(np.add, total, part)
         named, counts, moments = total

@@ -10,12 +10,16 @@ import numpy as np
 from vaejax import plotting
 from vaejax.data import Source
 from vaejax.data.preparation import event_shape, preparation
-from vaejax.distributions import Normal, kl
+from vaejax.distributions import Normal, Uniform, has_closed_form, kl
+from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
+from vaejax.evaluation.factors import draw_factors, weights_of
 from vaejax.figures import code_counts
-from vaejax.game import Family, Latent, Params, Trace
+from vaejax.game import Batch, Family, Latent, Params, Trace
+from vaejax.spike_and_slab import SpikeAndSlab
 from vaejax.training.logs import read_records
 
 _EXAMPLES = 512  # that tell which latents matter
+_LAST = 2**31 - 1  # a step at which every schedule is at its end
 
 
 def _mean_code(node: Latent) -> jax.Array:
@@ -24,44 +28,66 @@ def _mean_code(node: Latent) -> jax.Array:
 
 
 def traverse(
-    family: Family, params: Params, node: Latent, rows: int = 10, values: int = 10
+    family: Family,
+    params: Params,
+    node: Latent,
+    rows: int = 10,
+    values: int = 10,
+    given: Batch | None = None,
 ) -> tuple[jax.Array, list[str]]:
     """Decoder means `[L, S, ...]` where one latent at a time runs over its range, and labels.
 
-    Latents come in the order of their average KL, largest first. The range of each is two
-    standard deviations of the aggregate posterior about its mean; the others stay where the first
-    example has them.
+    Latents come in the order of their average KL, largest first: to the prior, or where that has
+    none for each latent (a mixture), to a Gaussian with the moments of the aggregate posterior. The
+    range of each is two standard deviations of the aggregate posterior about its mean; the others
+    stay where the first example has them.
 
     Args:
       family: whose decoder.
       params: of the model.
-      node: the only node of the trace of many examples, a Gaussian vector `[B, D]`.
+      node: the only node of the trace of many examples, a vector `[B, D]` of Gaussians or of
+        spikes and slabs.
       rows: latents at most.
       values: steps in each row.
+      given: a batch whose first example gives the condition; None for none.
     """
     q = node.posterior
-    nats = kl(q, node.prior, node.z).mean(axis=0)  # [D]
+    weight = getattr(q, "active", jnp.ones_like(q.loc))  # what is zero anyway has no say
+    weight = weight / weight.sum(axis=0)[None]
+    centre = (weight * q.loc).sum(axis=0)
+    squares = jnp.square(q.loc - centre[None]) + jnp.square(q.scale)
+    spread = jnp.sqrt((weight * squares).sum(axis=0))
+    prior = node.prior if has_closed_form(q, node.prior) else Normal(centre[None], spread[None])
+    nats = kl(q, prior, node.z).mean(axis=0)  # [D]
     order = np.argsort(-np.asarray(nats))[:rows]
-    centre = q.loc.mean(axis=0)
-    spread = jnp.sqrt(q.loc.var(axis=0) + jnp.square(q.scale).mean(axis=0))
     steps = jnp.linspace(-2.0, 2.0, values)
-    base = jnp.broadcast_to(q.loc[0][None, None], (len(order), values, q.loc.shape[1]))
+    base = jnp.broadcast_to(q.mean[0][None, None], (len(order), values, q.loc.shape[1]))
     runs = centre[order][:, None] + spread[order][:, None] * steps[None]  # [L, S]
     z = base.at[jnp.arange(len(order)), :, order].set(runs)
-    p = jax.jit(lambda z: family.model.decode(params, (z,), None).mean)(z.reshape(-1, z.shape[-1]))
+    z = z.reshape(-1, z.shape[-1])
+    first = given and {k: jnp.repeat(v[:1], len(z), axis=0) for k, v in given.items()}
+    p = jax.jit(lambda z: family.model.decode(params, (z,), first).mean)(z)
     labels = [f"z{i}  {float(nats[i]):.2f} nats" for i in order]
     return p.reshape(len(order), values, *p.shape[1:]), labels
 
 
 def draw_samples(
-    family: Family, params: Params, folder: Path, *, seed: int, count: int, temperature: float
+    family: Family,
+    params: Params,
+    folder: Path,
+    *,
+    seed: int,
+    count: int,
+    temperature: float,
+    title: str = "Samples from the prior",
+    given: Batch | None = None,
 ) -> None:
-    """Writes `samples.png`: means of p(x | z) at z ~ prior."""
+    """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`."""
     generate = jax.jit(family.model.generate, static_argnums=2)
-    p = generate(params, jax.random.key(seed), count, None, jnp.float32(temperature))
+    p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature))
     images = np.asarray(p.mean)
     if plotting.is_image(images.shape[1:]):
-        plotting.samples(folder / "samples.png", images)
+        plotting.samples(folder / "samples.png", images, title)
 
 
 def draw(
@@ -99,24 +125,40 @@ def draw(
     def look(params: Params, rows: Any, key: jax.Array) -> tuple[Trace, jax.Array]:
         data_key, key = jax.random.split(key)
         batch = prepare(rows, data_key)
-        trace = family.model.forward(params, batch, key, jnp.zeros((), jnp.int32))
-        zs = tuple(_mean_code(node) for node in trace.latents)
+        trace = family.model.forward(params, batch, key, jnp.int32(_LAST))
+        draws = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
+        zs = tuple(_mean_code(node)[::draws] for node in trace.latents)
+        trace = trace._replace(x=trace.x[::draws])
         return trace, family.model.decode(params, zs, batch).mean
 
     # Spread over the split, whose order may be by class.
     indices = np.linspace(0, source.size - 1, min(_EXAMPLES, source.size)).astype(np.int32)
     trace, means = look(params, source.take(indices), jax.random.key(seed))
 
-    usage = {f"node {i}": np.asarray(c) for i, c in code_counts(trace).items()}
+    shown = f"{len(indices)} examples"
+    usage = {f"node {i}, {shown}": np.asarray(c) for i, c in code_counts(trace).items()}
     if usage:
         plotting.code_usage(folder / "codes.png", usage)
+    weights = weights_of(params)
+    if weights is not None:
+        draw_factors(folder / "factors.png", weights, source.column_names)
     if not plotting.is_image(event_shape(source)):
         return
     x, means = np.asarray(trace.x), np.asarray(means)
     pick = np.linspace(0, len(x) - 1, min(36, len(x))).astype(int)
     plotting.reconstructions(folder / "reconstructions.png", x[pick], means[pick])
-    draw_samples(family, params, folder, seed=seed, count=count, temperature=temperature)
+    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature}
+    if any(isinstance(node.prior, Uniform) for node in trace.latents):
+        options["title"] = "Codes drawn uniformly: what a prior over codes has yet to learn"
+    given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
+    if given is not None:
+        options["title"] = "Samples from the prior, under the conditions of held-out examples"
+        draw_conditional(
+            family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
+        )
+    draw_samples(family, params, folder, given=given, **options)
     node = trace.latents[0]
-    if len(trace.latents) == 1 and isinstance(node.posterior, Normal) and node.z.ndim == 2:
-        images, labels = traverse(family, params, node)
+    continuous = isinstance(node.posterior, Normal | SpikeAndSlab)
+    if len(trace.latents) == 1 and continuous and node.z.ndim == 2:
+        images, labels = traverse(family, params, node, given=given)
         plotting.traversals(folder / "traversals.png", np.asarray(images), labels)

@@ -4,8 +4,41 @@ Each transform adds names and overwrites none. `[B, L]` has one column per stoch
 per-layer weights and logs need nothing special; a statistic of the whole batch is a scalar.
 """
 
+from vaejax.losses.adversarial import adversarial
+from vaejax.losses.aggregate import decomposition, dip
 from vaejax.losses.codes import vq
-from vaejax.losses.elbo import capacity, kl, nll, node_kl
+from vaejax.losses.conditional import gsnn, guess
+from vaejax.losses.constraints import free_bits, geco
+from vaejax.losses.divergence import mmd, squared_mmd
+from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_kl
+from vaejax.losses.multisample import dreg, iwae
+from vaejax.losses.sparsity import ridge, spike, ssl
+from vaejax.losses.total_correlation import total_correlation
 from vaejax.losses.transform import stateless, sum_event
 
-__all__ = ["capacity", "kl", "nll", "node_kl", "stateless", "sum_event", "vq"]
+__all__ = [
+    "adversarial",
+    "capacity",
+    "decomposition",
+    "dip",
+    "dreg",
+    "free_bits",
+    "geco",
+    "gsnn",
+    "guess",
+    "iwae",
+    "kl",
+    "mmd",
+    "nll",
+    "nll_optimal",
+    "node_kl",
+    "ridge",
+    "sampled_kl",
+    "spike",
+    "squared_mmd",
+    "ssl",
+    "stateless",
+    "sum_event",
+    "total_correlation",
+    "vq",
+]

@@ -1,5 +1,6 @@
 """The two terms of the ELBO, and what is made of the second."""
 
+import math
 from collections.abc import Callable
 
 import chex
@@ -16,6 +17,21 @@ def node_kl(node: Latent) -> jax.Array:
     q, p, z = node
     if distributions.has_closed_form(q, p):
         return sum_event(distributions.kl(q, p, z))
+    return sampled_kl(node)
+
+
+def sampled_kl(node: Latent) -> jax.Array:
+    """log q(z) − log p(z) of a node's draw, nats `[B]`: the estimate of its KL by one sample.
+
+    Raises:
+      ValueError: z is not a draw from a density: the node holds codes.
+    """
+    q, p, z = node
+    if isinstance(q, distributions.Codes):
+        raise ValueError(
+            "log q(z) − log p(z) needs a posterior with a density, but a quantizer's has all its "
+            "mass on one code; take a model whose nodes are Gaussian, say"
+        )
     return sum_event(q.log_prob(z)) - sum_event(p.log_prob(z))
 
 
@@ -26,6 +42,24 @@ def nll() -> LossTransform:
         del losses
         chex.assert_equal_shape([trace.x, trace.likelihood.mean])
         return {"nll": -sum_event(trace.likelihood.log_prob(trace.x))}
+
+    return stateless(apply)
+
+
+def nll_optimal() -> LossTransform:
+    """`nll_optimal` `[]`: the nll of a Gaussian with the mean of p(x | z) and the best σ.
+
+    Optimal σ-VAE (2006.13202, section 4): of all σ shared by the values of all events, the best
+    has σ² = the mean squared error over the batch; then −log p is D/2 · (log(2π σ²) + 1) nats an
+    example. A statistic of the batch. The raw `nll` keeps the σ of the model's likelihood.
+    """
+
+    def apply(losses: Losses, trace: Trace) -> Losses:
+        del losses
+        chex.assert_equal_shape([trace.x, trace.likelihood.mean])
+        error = sum_event(jnp.square(trace.x - trace.likelihood.mean)).mean()
+        dims = float(math.prod(trace.x.shape[1:]))
+        return {"nll_optimal": 0.5 * dims * (jnp.log(error / dims) + distributions.LOG_2PI + 1.0)}
 
     return stateless(apply)
 

@@ -1,5 +1,6 @@
 """Topologies: how networks and bottlenecks make `(params, batch, key) -> Trace`."""
 
 from vaejax.models.autoencoder import autoencoder
+from vaejax.models.sparse_decoder import columns_of, sparse_decoder
 
-__all__ = ["autoencoder"]
+__all__ = ["autoencoder", "columns_of", "sparse_decoder"]

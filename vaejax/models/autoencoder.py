@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from vaejax.bottlenecks import Bottleneck
 from vaejax.conditions import Condition
+from vaejax.distributions import Masked, draw
 from vaejax.game import Batch, Latent, Model, Params, Trace, merge
 from vaejax.latent_priors import LatentPrior
 from vaejax.likelihoods import Likelihood
-from vaejax.networks import Network
+from vaejax.networks import Network, with_constants
 
 
 def event(batch: Batch) -> jax.Array:
@@ -48,32 +49,50 @@ def autoencoder(
       likelihood: those features -> p(x | z).
       shape: of one event.
       prior: in place of the bottleneck's own.
-      condition: what encoder and decoder receive as a second input; None for nothing.
+      condition: what encoder and decoder receive as a second input; None for nothing. With a
+        `mask` in the batch only what it asks for is scored, see `distributions.Masked`.
       samples: draws of z for each example in `forward`. With more than one, the trace has
         `B · samples` rows, those of an example side by side.
       generated: whether `forward` also decodes a draw from the prior for each example.
     """
     shape = tuple(shape)
+    if likelihood.constants:
+        decoder = with_constants(decoder, likelihood.constants)
 
     def given(batch: Batch | None, n: int) -> tuple[jax.Array, ...]:
         if condition is None:
             return ()
         return (condition.absent(n) if batch is None else condition.read(batch),)
 
-    def bottle(params: Params, x: jax.Array, c: tuple[jax.Array, ...], key: jax.Array) -> Latent:
+    def bottle(
+        params: Params,
+        x: jax.Array,
+        c: tuple[jax.Array, ...],
+        key: jax.Array,
+        now: Bottleneck = bottleneck,
+    ) -> Latent:
         chex.assert_shape(x, (None, *shape))
-        latent = bottleneck.apply(params, encoder.apply(params["encoder"], x, *c), key)
-        return latent._replace(prior=prior_of(params, latent.z.shape, c)) if prior else latent
+        latent = now.apply(params, encoder.apply(params["encoder"], x, *c), key)
+        if prior is None:
+            return latent
+        return latent._replace(prior=prior_of(params, latent.z.shape, c, x, now))
 
-    def prior_of(params: Params, z_shape: tuple[int, ...], c: tuple[jax.Array, ...]) -> Any:
+    def prior_of(
+        params: Params,
+        z_shape: tuple[int, ...],
+        c: tuple[jax.Array, ...],
+        x: jax.Array | None = None,
+        now: Bottleneck = bottleneck,
+    ) -> Any:
         def posterior(params: Params, x: jax.Array) -> Any:
             features = encoder.apply(params["encoder"], x, *given(None, x.shape[0]))
-            return bottleneck.apply(params, features, jax.random.key(0)).posterior
+            return now.apply(params, features, jax.random.key(0)).posterior
 
         assert prior is not None
-        return prior.apply(params, z_shape, c[0] if c else None, posterior)
+        p = prior.apply(params, z_shape, c[0] if c else None, posterior)
+        return p if x is None or prior.given is None else prior.given(params, p, x)
 
-    def draw(
+    def draw_z(
         params: Params,
         key: jax.Array,
         n: int,
@@ -86,7 +105,7 @@ def autoencoder(
             return bottleneck.draw(params, key, features.shape, temperature)
         z = jax.eval_shape(bottleneck.apply, params, features, key).z
         p = prior_of(params, z.shape, c)
-        return p.mean + temperature * (p.sample(key) - p.mean)
+        return draw(p, key, temperature)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         x = event(batch)
@@ -111,22 +130,33 @@ def autoencoder(
         params: Params, zs: tuple[jax.Array, ...], condition: Mapping[str, jax.Array] | None = None
     ) -> Any:
         (z,) = zs
-        return likelihood.apply(decoder.apply(params["decoder"], z, *given(condition, z.shape[0])))
+        p = likelihood.apply(decoder.apply(params["decoder"], z, *given(condition, z.shape[0])))
+        if condition is not None and "mask" in condition:
+            return Masked(p, condition["mask"], event(condition))
+        return p
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array) -> Trace:
         encode_key, sample_key, draw_key = jax.random.split(key, 3)
-        (latent,) = encode(params, batch, encode_key)
+        x = event(batch)
+        now = bottleneck.at(step) if bottleneck.at else bottleneck
+        latent = bottle(params, x, given(batch, x.shape[0]), encode_key, now)
         if samples > 1:
             batch, latent = jax.tree.map(
                 lambda a: jnp.repeat(a, samples, axis=0), (dict(batch), latent)
             )
-            latent = latent._replace(z=latent.posterior.sample(sample_key))
+            z = latent.posterior.sample(sample_key)
+            latent = latent._replace(z=z)
+            if prior:  # which may not have a row for each example
+                c = given(batch, z.shape[0])
+                latent = latent._replace(prior=prior_of(params, z.shape, c, event(batch), now))
         x = event(batch)
         fake = None
         if generated:
-            z = draw(params, draw_key, x.shape[0], given(batch, x.shape[0]), 1.0)
+            z = draw_z(params, draw_key, x.shape[0], given(batch, x.shape[0]), 1.0)
             fake = decode(params, (z,), batch)
-        return Trace(x, decode(params, (latent.z,), batch), (latent,), fake, step)
+        c = given(batch, x.shape[0])
+        p = decode(params, (latent.z,), batch)
+        return Trace(x, p, (latent,), fake, step, c[0] if c else None)
 
     def generate(
         params: Params,
@@ -135,7 +165,7 @@ def autoencoder(
         condition: Mapping[str, jax.Array] | None = None,
         temperature: float | jax.Array = 1.0,
     ) -> Any:
-        z = draw(params, key, n, given(condition, n), temperature)
+        z = draw_z(params, key, n, given(condition, n), temperature)
         return decode(params, (z,), condition)
 
     return Model(init, forward, encode, decode, generate)

@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax.networks import conv, mlp, residual
-from vaejax.networks.network import Network, from_linen, from_nnx
+from vaejax.networks.columns import columns
+from vaejax.networks.critic import latent_critic
+from vaejax.networks.image_critic import build_critic, image_critic
+from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
 from vaejax.settings import make
 
 Pair = tuple[Network, Network]
@@ -42,4 +45,18 @@ def build(
     return make(ARCHITECTURES, setting, "architecture", shape, width, out)
 
 
-__all__ = ["ARCHITECTURES", "Network", "Pair", "build", "from_linen", "from_nnx"]
+__all__ = [
+    "ARCHITECTURES",
+    "Network",
+    "Pair",
+    "blind",
+    "build",
+    "build_critic",
+    "columns",
+    "from_linen",
+    "from_nnx",
+    "image_critic",
+    "latent_critic",
+    "reshaped",
+    "with_constants",
+]

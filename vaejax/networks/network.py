@@ -77,3 +77,37 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         return _float32(nnx.merge(graph, abstract, rest)(*inputs))
 
     return Network(init, apply)
+
+
+def blind(network: Network) -> Network:
+    """The network without a second input: what it is given as a condition it does not see."""
+    return Network(
+        lambda key, x, *condition: network.init(key, x),
+        lambda params, x, *condition: network.apply(params, x),
+    )
+
+
+def with_constants(network: Network, count: int) -> Network:
+    """The network with `count` learned numbers behind the channels of its output.
+
+    They are the same everywhere, start at 0, and are trained with the network's own parameters.
+    """
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        return {"network": network.init(key, *inputs), "constants": jnp.zeros(count)}
+
+    def apply(params: Any, *inputs: Any) -> jax.Array:
+        out = network.apply(params["network"], *inputs)
+        constants = params["constants"].reshape((1,) * (out.ndim - 1) + (count,))
+        constants = jnp.broadcast_to(constants, (*out.shape[:-1], count))
+        return jnp.concatenate([out, constants], axis=-1)
+
+    return Network(init, apply)
+
+
+def reshaped(network: Network, shape: tuple[int, ...]) -> Network:
+    """The network with its output brought into `[B, *shape]`."""
+    return Network(
+        network.init,
+        lambda params, *inputs: network.apply(params, *inputs).reshape(-1, *shape),
+    )

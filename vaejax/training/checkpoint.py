@@ -1,6 +1,8 @@
 """Checkpoints that are kept, found and trusted: Orbax, with a checksum for every array."""
 
+import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,19 @@ def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
 
 
 def _checksums(tree: Any) -> dict[str, int]:
-    """Path -> CRC-32 of every array that this process holds whole."""
+    """Path -> CRC-32 of every array that this process holds whole: all, but for several hosts'."""
     sums = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if getattr(leaf, "is_fully_addressable", True):
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             sums[name] = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1).data)
     return sums
+
+
+def _score(figures: Mapping[str, float]) -> float:
+    """What the best checkpoint has most of; the lowest for one that was not evaluated."""
+    elbo = figures.get("elbo", math.nan)
+    return elbo if math.isfinite(elbo) else -math.inf
 
 
 class CorruptCheckpointError(RuntimeError):
@@ -52,12 +60,13 @@ class Checkpoints:
         if keep_best:
             kept.append(
                 preservation_policy.BestN(
-                    get_metric_fn=lambda figures: figures["elbo"],
+                    get_metric_fn=_score,
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
                 )
             )
         options = ocp.CheckpointManagerOptions(
+            best_fn=_score,  # without it Orbax writes no figures down; the policy is what rules
             preservation_policy=preservation_policy.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
         )
@@ -73,9 +82,9 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step of the kept checkpoint with the highest evaluated ELBO, or None."""
-        scores = {s: self._manager.metrics(s) for s in self.steps()}
-        rated = [(m["elbo"], s) for s, m in scores.items() if m]
-        return max(rated)[1] if rated else None
+        scores = [(_score(self._manager.metrics(s) or {}), s) for s in self.steps()]
+        score, step = max(scores, default=(-math.inf, None))
+        return step if score > -math.inf else None
 
     def save(self, step: int, state: TrainState, figures: dict[str, float] | None = None) -> None:
         """Starts to write a checkpoint. The state may be donated as soon as this returns.
@@ -90,7 +99,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(_checksums(tree))
         )
-        self._manager.save(step, args=args, metrics=figures, force=True)
+        self._manager.save(step, args=args, metrics=figures or {}, force=True)
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
         """Reads a checkpoint back, onto any mesh.
@@ -100,22 +109,34 @@ class Checkpoints:
           step: which checkpoint; None for the newest.
 
         Raises:
-          CorruptCheckpointError: an array is not the one that was written.
+          CorruptCheckpointError: an array cannot be read, or is not the one that was written.
+          ValueError: it holds other arrays than `like`.
         """
         step = self.latest() if step is None else step
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(_to_dict(like)), checksums=ocp.args.JsonRestore()
         )
-        restored = self._manager.restore(step, args=args)
+        try:
+            restored = self._manager.restore(step, args=args)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # Orbax raises nothing more specific for damaged files
+            raise self._damage(step, f"cannot be read ({str(error).splitlines()[0]})") from error
         wanted, found = restored["checksums"], _checksums(restored["state"])
-        bad = sorted(name for name in found if wanted.get(name) != found[name])
+        # Another number of processes may have held other arrays whole.
+        both = found.keys() & wanted.keys()
+        bad = sorted(name for name in both if wanted[name] != found[name])
         if bad:
-            raise CorruptCheckpointError(
-                f"checkpoint {step} in {self._manager.directory} is damaged: {len(bad)} arrays "
-                f"differ from their checksums, {bad[0]} among them; delete its folder "
-                f"'{step}' to go on from an earlier one {[s for s in self.steps() if s != step]}"
+            raise self._damage(
+                step, f"is damaged: {len(bad)} arrays are not as written, {bad[0]} among them"
             )
         return _from_dict(restored["state"], like)
+
+    def _damage(self, step: int | None, what: str) -> CorruptCheckpointError:
+        return CorruptCheckpointError(
+            f"checkpoint {step} in {self._manager.directory} {what}; delete its folder '{step}' to "
+            f"go on from an earlier one {[s for s in self.steps() if s != step]}"
+        )
 
     def wait(self) -> None:
         """Returns when all is written."""

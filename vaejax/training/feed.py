@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 
 from vaejax.data import Source
 from vaejax.data.batches import batch_indices
+from vaejax.training.plan import Span
 from vaejax.training.sharding import batch_sharding, put, replicated
 
 Chunk = dict[str, jax.Array]  # [capacity, B, ...]: indices of a resident source, rows of another
-Span = tuple[int, int]  # steps [start, stop)
 
 
 class Feed:

@@ -7,8 +7,10 @@ import optax
 
 from vaejax.codebooks import ema_codebook, revive_codes
 from vaejax.game import Weight
+from vaejax.lasso import residual_variance
 from vaejax.schedules import schedule
 from vaejax.settings import call, near_names
+from vaejax.training.balance import freeze_when_ahead
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -17,11 +19,17 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
     "ema_codebook": ema_codebook,
+    "residual_variance": residual_variance,
 }
 
 
 def optimizer(
-    name: str, *, clip_norm: float = 0.0, revive_below: float = 0.0, **arguments: Any
+    name: str,
+    *,
+    clip_norm: float = 0.0,
+    revive_below: float = 0.0,
+    freeze: Mapping[str, Any] | None = None,
+    **arguments: Any,
 ) -> optax.GradientTransformation:
     """An optax optimizer by name.
 
@@ -30,6 +38,8 @@ def optimizer(
       clip_norm: bound on the norm of the player's whole gradient; 0 for none.
       revive_below: for the owner of a codebook: revive codes used less than this fraction of the
         average code (see `codebooks`); 0 for never.
+      freeze: arguments of `balance.freeze_when_ahead`, such as `{"when": "low"}` for a critic that
+        waits while it is too far ahead; None for a player that always moves.
       **arguments: of the optimizer; `learning_rate` may be a schedule's settings.
 
     Raises:
@@ -39,6 +49,9 @@ def optimizer(
         raise ValueError(f"unknown optimizer {near_names(name, OPTIMIZERS)}")
     if "learning_rate" in arguments:
         arguments["learning_rate"] = schedule(arguments["learning_rate"])
+    if freeze is not None:
+        inner = optimizer(name, clip_norm=clip_norm, revive_below=revive_below, **arguments)
+        return call(freeze_when_ahead, "the player's 'freeze'", inner, **freeze)
     if name == "ema_codebook":
         return call(ema_codebook, f"optimizer {name!r}", revive_below=revive_below, **arguments)
     parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]

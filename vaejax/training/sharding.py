@@ -102,3 +102,9 @@ def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, ja
     if jax.process_count() == 1:
         return jax.device_put(dict(rows), sharding)
     return {name: global_array(a) for name, a in rows.items()}
+
+
+def on_one_device(mesh: Mesh, tree: Any) -> Any:
+    """The tree of arrays, whole, on the first device of each process."""
+    everywhere = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda a: a.addressable_data(0), everywhere)

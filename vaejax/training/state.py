@@ -121,7 +121,7 @@ def make_step(
         key, tx_key = jax.random.split(key_of(seed, STEP, state.step))
         grads, losses, trace = gradient(state.params, state.step, batch, key, state.step)
         updates, opt_state = tx.update(
-            grads, state.opt_state, state.params, trace=trace, key=tx_key
+            grads, state.opt_state, state.params, trace=trace, losses=losses, key=tx_key
         )
         params = optax.apply_updates(state.params, updates)
         ema = state.ema

@@ -1,0 +1,101 @@
+"""Sparse VAE, in both meanings: sparse latents (default), or sparse decoding of tables.
+
+  python -m vaejax.main --config=configs/sparse_vae.py[:SETTING] --workdir=runs/sparse_vae
+
+sprites        (default) embedded sprites, variational sparse coding, α = 0.05 of 32 latents
+mnist          MNIST from TFDS, binarised anew whenever an image is used, α = 0.05 of 64 latents
+fashion_mnist  Fashion-MNIST from TFDS, prior of 20 pseudo-inputs chosen by a classifier
+synthetic      sparse decoding of the seven columns of 2110.10804, two factors to be found
+pbmc           sparse decoding of counts; give the data: --config.data.source=npz:PATH
+"""
+
+from ml_collections import ConfigDict
+
+from vaejax.configuration import choose, defaults
+
+
+def sprites(config: ConfigDict) -> None:
+    """The networks of 1811.12359; KL, sharpness and slabs are warmed up."""
+    config.model = ConfigDict({"latent_dim": 32, "alpha": 0.05, "network": {"kind": "conv"}})
+    config.model.likelihood = "bernoulli"
+    config.model.prior = ConfigDict({"kind": "standard"})
+    config.model.sharpness = ConfigDict(
+        {"kind": "linear", "start": 50.0, "end": 200.0, "steps": 2000}
+    )
+    config.model.slab = ConfigDict({"kind": "linear", "start": 0.0, "end": 1.0, "steps": 500})
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "adam"})
+    config.players.vae.minimizes.kl = 1.0
+    config.players.vae.learning_rate = 1e-3
+    config.train.batch_size = 64
+    config.train.steps = 3000
+
+
+def mnist(config: ConfigDict) -> None:
+    """A multilayer perceptron."""
+    sprites(config)
+    config.data.source = "tfds:mnist"
+    config.data.binarize = "dynamic"
+    config.model.latent_dim = 64
+    config.model.network = ConfigDict({"kind": "mlp", "hidden": (400, 400)})
+    config.train.batch_size = 128
+    config.train.steps = 10_000
+    config.train.checkpoint_every = 5000
+
+
+def fashion_mnist(config: ConfigDict) -> None:
+    """The prior of the paper, and its α = 0.01 on average."""
+    mnist(config)
+    config.data.source = "tfds:fashion_mnist"
+    config.data.binarize = "none"
+    config.model.alpha = 0.01
+    config.model.prior = ConfigDict({"kind": "pseudo_inputs", "count": 20})
+    config.players.vae.minimizes.spike = 1.0
+
+
+def synthetic(config: ConfigDict) -> None:
+    """The networks and optimizer of the authors' simulation."""
+    config.family = "sparse_decoder"
+    config.data.source = "synthetic:factors"
+    config.model = ConfigDict({"latent_dim": 5, "columns": {"kind": "normal"}})
+    config.model.encoder = ConfigDict({"hidden": (50, 50)})
+    config.model.decoder = ConfigDict({"hidden": (50, 50)})
+    config.model.lasso = ConfigDict({"spike": 10.0, "slab": 1.0})
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "learning_rate": 1e-2})
+    config.players.selector = ConfigDict({"minimizes": {"nll": 1.0, "ssl": 1.0}})
+    config.players.selector.learning_rate = 1e-2
+    config.players.columns = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "residual_variance"})
+    config.players.columns.decay = 0.98
+    config.players.columns.scale = 0.01
+    config.train.batch_size = 100
+    config.train.steps = 4000
+    config.train.steps_per_dispatch = 100
+
+
+def pbmc(config: ConfigDict) -> None:
+    """Counts: negative binomial, narrow decoder, more factors."""
+    synthetic(config)
+    config.data.source = "npz:PATH"
+    config.model.latent_dim = 16
+    config.model.columns.kind = "counts"
+    config.model.encoder.hidden = (128, 128)
+    config.model.decoder.hidden = (32,)
+    for player in (config.players.vae, config.players.selector):
+        player.learning_rate = 3e-3
+    config.players.columns = ConfigDict({"minimizes": {"nll": 1.0}, "learning_rate": 1e-2})
+    config.train.batch_size = 64
+    config.train.steps = 1000
+    config.train.steps_per_dispatch = 20
+
+
+def get_config(setting: str = "sprites") -> ConfigDict:
+    """The config of a setting."""
+    config = defaults("sparse_vae")
+    settings = {
+        "sprites": sprites,
+        "mnist": mnist,
+        "fashion_mnist": fashion_mnist,
+        "synthetic": synthetic,
+        "pbmc": pbmc,
+    }
+    choose(settings, setting, "configs/sparse_vae.py")(config)
+    return config

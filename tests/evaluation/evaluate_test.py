@@ -1,0 +1,150 @@
+"""Evaluation of a split against NumPy's float64, example by example, on hand-made networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import families
+from vaejax.data.npz import from_arrays
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.networks import Network
+from vaejax.training.sharding import make_mesh
+
+N = 23  # not divisible by any batch below
+SCALE = np.array([1.0, 0.5, 0.05, 0.0])  # of the posterior means: two units vary, two hardly
+CODEBOOK = np.array([[-1.0, 0, 0, 0], [1.0, 0, 0, 0], [0, 9.0, 9, 9], [0, 3.0, 0, 0], [9, 9, 9, 9]])
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.RandomState(0).standard_normal((N, 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def source(x):
+    return from_arrays(x, holdout=0)
+
+
+def gaussian(log_variance):
+    """q(z | x) = N(scale · x, exp(log_variance)), p(x | z) = N(z, 1)."""
+
+    def encode(params, x):
+        return jnp.concatenate([x * params[None], jnp.full_like(x, log_variance)], axis=-1)
+
+    encoder = Network(lambda key, x: jnp.asarray(SCALE, jnp.float32), encode)
+    decoder = Network(lambda key, z: {}, lambda params, z: z)
+    players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(1.0))}
+    family = families.beta_vae(
+        (4,), players, latent_dim=4, network=(encoder, decoder), likelihood="normal"
+    )
+    return family, {"encoder": jnp.asarray(SCALE, jnp.float32), "decoder": {}}
+
+
+def quantizer():
+    """Each vector is its own feature, with a codebook by hand; p(x | z) = N(z, 1)."""
+    same = Network(lambda key, x: {}, lambda params, x: x)
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
+    family = families.vqvae(
+        (4,), players, codes=5, code_dim=4, network=(same, same), likelihood="normal"
+    )
+    codebook = jnp.asarray(CODEBOOK, jnp.float32)
+    return family, {"encoder": {}, "decoder": {}, "codebook": codebook}
+
+
+def judged(model, source, batch_size=8, devices=1, limit=0, **options):
+    family, params = model
+    evaluate = evaluator(family, source, make_mesh(devices), batch_size=batch_size, **options)
+    return evaluate(params, 5, limit)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 23, 64])
+@pytest.mark.parametrize("limit", [0, 10, 1000])
+def test_means_over_the_split(source, x, batch_size, limit):
+    found = judged(gaussian(-60.0), source, batch_size, limit=limit)  # z is the mean, to 1e-13
+    x = x.astype(np.float64)[: limit or N]
+    mean = SCALE * x
+    nll = 0.5 * ((x - mean) ** 2 + np.log(2 * np.pi)).sum(axis=1)
+    kl = 0.5 * (mean**2 + np.exp(-60.0) - 1 + 60.0).sum(axis=1)
+    wanted = {
+        "nll": nll.mean(),
+        "kl": kl.mean(),
+        "kl/0": kl.mean(),
+        "elbo": -(nll + kl).mean(),
+        "mse": ((x - mean) ** 2).mean(),
+        "active_units": float((mean.var(axis=0) > 0.01).sum()),
+    }
+    assert wanted["active_units"] == 2
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=2e-6, err_msg=name)
+
+
+def test_active_units_need_no_zero_mean():
+    x = np.random.RandomState(1).standard_normal((N, 4)).astype(np.float32) + 100.0
+    assert judged(gaussian(-60.0), from_arrays(x, holdout=0))["active_units"] == 2
+
+
+@pytest.mark.parametrize(("batch_size", "limit"), [(1, 0), (8, 0), (8, 3), (64, 0)])
+def test_codes_over_the_split(source, x, batch_size, limit):
+    found = judged(quantizer(), source, batch_size, limit=limit)
+    x = x.astype(np.float64)[: limit or N]
+    distances = ((x[:, None] - CODEBOOK) ** 2).sum(axis=-1)
+    used = np.unique(distances.argmin(axis=1))
+    assert len(used) in (2, 3)
+    np.testing.assert_allclose(found["codes_used"], len(used) / 5)
+    np.testing.assert_allclose(found["vq"], distances.min(axis=1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["kl"], np.log(5), rtol=1e-6)
+    assert "active_units" not in found
+
+
+def test_perplexity_is_the_mean_of_the_batches(source, x):
+    found = judged(quantizer(), source, batch_size=5, limit=10)
+    indices = ((x[:10, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
+    shares = [np.bincount(part, minlength=5) / 5 for part in (indices[:5], indices[5:])]
+    entropies = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in shares]
+    np.testing.assert_allclose(found["perplexity"], np.exp(entropies).mean(), rtol=1e-6)
+
+
+def test_noise_depends_on_the_seed_alone(source):
+    first, again = (judged(gaussian(0.0), source) for _ in range(2))
+    assert first == again
+    assert judged(gaussian(0.0), source, seed=1)["nll"] != first["nll"]
+
+
+@pytest.mark.parametrize("make", [lambda: gaussian(0.0), quantizer])
+def test_eight_devices_agree_with_one(source, make):
+    one, eight = (judged(make(), source, devices=devices) for devices in (1, 8))
+    assert one.keys() == eight.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(eight[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_images_are_binarised_as_asked():
+    greys = from_arrays(np.full((N, 2, 2, 1), 77, np.uint8), holdout=0)
+    same = Network(lambda key, x: {}, lambda params, x: x)
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
+    family = families.vqvae(
+        (2, 2, 1), players, codes=1, code_dim=1, network=(same, same), likelihood="normal"
+    )
+    params = {"encoder": {}, "decoder": {}, "codebook": jnp.zeros((1, 1))}
+    mse = {b: judged((family, params), greys, binarize=b)["mse"] for b in ("none", "threshold")}
+    np.testing.assert_allclose(mse["none"], (77 / 255) ** 2, rtol=1e-5)
+    assert mse["threshold"] == 0.0
+
+
+def test_a_batch_that_does_not_fit_the_mesh(source):
+    with pytest.raises(ValueError, match=r"batch_size=12 .* by 8"):
+        evaluator(gaussian(0.0)[0], source, make_mesh(8), batch_size=12)
+
+
+def test_compiled_once(source):
+    traced = []
+    family, params = gaussian(0.0)
+    forward = family.model.forward
+    counting = family.model._replace(forward=lambda *a: (traced.append(1), forward(*a))[1])
+    evaluate = evaluator(family._replace(model=counting), source, make_mesh(1), batch_size=8)
+    evaluate(params, 1)
+    evaluate(jax.tree.map(lambda a: a + 1, params), 2)
+    assert len(traced) == 1

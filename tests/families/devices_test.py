@@ -1,0 +1,75 @@
+"""Many devices, and micro-batches, change nothing about what a family learns."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import game
+from vaejax.training.sharding import batch_sharding, make_mesh, put, tree_sharding
+from vaejax.training.state import make_step
+
+
+@pytest.mark.parametrize("sizes", [(8, 1), (1, 8), (2, 4)], ids=str)
+def test_many_devices_equal_one(case, sizes):
+    mesh, state = make_mesh(*sizes), case.trained[0]
+    sharding = tree_sharding(mesh, state)
+    split = any(not s.is_fully_replicated for s in jax.tree.leaves(sharding.params))
+    assert split == (mesh.shape["fsdp"] > 1)
+    step = make_step(case.family, ema_decay=case.ema_decay)
+    step = jax.jit(step, out_shardings=(sharding, None, None))
+    state = jax.device_put(state, sharding)
+    for i in range(case.steps):
+        state, _, ok = step(state, put(batch_sharding(mesh), case.batch(i)), 0)
+    assert ok
+    assert step._cache_size() == 1
+    for field in ("params", "ema"):
+        got, want = (jax.device_get(getattr(s, field)) for s in (state, case.trained[-1]))
+        chex.assert_trees_all_close(got, want, atol=1e-5, rtol=0)
+
+
+def test_gradients_accumulated_over_micro_batches_are_those_of_the_batch(case):
+    """Exactly where nothing is random; else on average, since every micro-batch has its noise.
+
+    A loss that is a statistic of the batch becomes one of the micro-batch: half a batch, twice.
+    """
+    players = {k: p._replace(tx=optax.sgd(1.0)) for k, p in case.family.players.items()}
+    family = case.family._replace(players=players)
+    # Steps of size 1 from here: the change is the gradient.
+    state = case.trained[10]
+    state = state._replace(opt_state=game.optimizer(players).init(state.params))
+    seeds = 128 if case.random else 1
+
+    def gradients(accumulate, batch):
+        step = make_step(family, ema_decay=case.ema_decay, accumulate=accumulate)
+
+        @jax.jit
+        def one(seed):
+            new, figures, ok = step(state, batch, seed)
+            return jax.tree.map(jnp.subtract, state.params, new.params), figures, ok
+
+        several = [one(np.int32(seed)) for seed in range(seeds)]
+        return jax.tree.map(lambda *a: np.stack(a), *several)
+
+    batch = case.batch(0)
+    parts, part_figures, part_ok = gradients(2, batch)
+    pieces = 2 if case.of_batch else 1
+    several = [
+        gradients(1, jax.tree.map(lambda a, i=i: np.split(a, pieces)[i], batch))
+        for i in range(pieces)
+    ]
+    whole, figures, ok = jax.tree.map(lambda *a: np.mean(a, axis=0), *several)
+    assert (ok == 1).all()  # in both halves
+    assert part_ok.all()
+    assert figures.keys() == part_figures.keys()
+    if not case.random:
+        chex.assert_trees_all_close(parts, whole, rtol=1e-4, atol=1e-5)
+        return
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        directions = np.random.RandomState(0).randn(a[0].size, 8) / np.sqrt(a[0].size)
+        a, b = (np.asarray(x, np.float64).reshape(seeds, -1) @ directions for x in (a, b))
+        error = np.sqrt((a.var(0) + b.var(0)) / seeds)
+        assert (error > 0).all()
+        assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error).all()

@@ -1,0 +1,77 @@
+"""What holds of the training step of every family in the table, on one device."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaejax import game
+from vaejax.training.state import eval_params
+
+
+def test_every_group_has_one_owner_and_every_leaf_moves(case):
+    first, last = case.trained[0].params, case.trained[-1].params
+    assert set(game.owner_labels(case.family.players)) == set(first)
+    still = jax.tree.map(np.array_equal, first, last)
+    assert not any(jax.tree.leaves(still)), still
+
+
+def test_the_step_is_compiled_once(case):
+    assert len(case.trained) == case.steps + 1
+    assert case.step._cache_size() == 1
+
+
+def test_gradients_are_those_of_the_loss_written_by_hand(case):
+    gradient = game.game_gradient(game.losses_and_trace(case.family), case.family.players)
+
+    @jax.jit
+    def both(params, batch, step):
+        grads, _, trace = gradient(params, step, batch, jax.random.key(1), step)
+        trace = jax.lax.stop_gradient(trace)
+        arguments = params, batch["image"], trace, step.astype(jnp.float32)
+        return grads, jax.grad(case.reference)(*arguments)
+
+    for step in (0, case.steps):
+        got, want = both(case.trained[step].params, case.batch(step), jnp.int32(step))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(want):
+            assert np.any(leaf), f"the gradient of {jax.tree_util.keystr(path)} is zero"
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(want))
+        chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_the_loss_goes_down(case):
+    state, nll = case.trained[0], []
+    for i in range(60):
+        state, figures, ok = case.step(state, case.batch(i), 0)
+        assert ok
+        nll.append(float(figures["nll"]))
+    assert np.mean(nll[-8:]) < 0.7 * np.mean(nll[:2])
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted(case):
+    state = case.trained[3]
+    bad = case.batch(0)
+    bad["image"][5, 2, 3] = np.nan
+    for count in (1, 2):
+        after, _, ok = case.step(state, bad, 0)
+        assert not ok
+        assert int(after.skipped) == count
+        assert int(after.step) == int(state.step) + 1
+        for field in ("params", "opt_state", "ema"):
+            chex.assert_trees_all_equal(getattr(after, field), getattr(state, field))
+        state = after
+    after, _, ok = case.step(state, case.batch(0), 0)
+    assert ok
+    assert int(after.skipped) == 0
+    still = jax.tree.map(np.array_equal, after.params, state.params)
+    assert not all(jax.tree.leaves(still))
+
+
+def test_the_moving_average_of_the_weights_follows_its_recursion(case):
+    ema = jax.tree.map(lambda a: np.asarray(a, np.float64), case.trained[0].params)
+    for t, state in enumerate(case.trained[1:]):
+        decay = min(case.ema_decay, (1 + t) / (10 + t))
+        ema = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, ema, state.params)
+        want = jax.tree.map(np.float32, ema)
+        chex.assert_trees_all_close(state.ema, want, rtol=1e-5, atol=1e-6)
+        assert eval_params(state) is state.ema

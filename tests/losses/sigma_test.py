@@ -1,0 +1,93 @@
+"""σ-VAE: the best σ in closed form against SciPy, and learned σ against the best."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from vaejax import likelihoods, losses, networks
+from vaejax.distributions import Normal
+from vaejax.game import Trace
+
+RNG = np.random.RandomState(0)
+X = jnp.asarray(RNG.rand(6, 4, 4, 2), jnp.float32)
+MEAN = X + 0.3 * jnp.asarray(RNG.randn(*X.shape), jnp.float32)
+MSE = np.square(np.asarray(MEAN - X, np.float64)).mean()
+
+
+def evaluate(transform, p):
+    return transform.apply({}, {}, Trace(X, p, ()), jax.random.key(0))
+
+
+def test_the_optimal_nll_is_that_of_the_best_sigma():
+    got = evaluate(losses.nll_optimal(), Normal(MEAN, jnp.ones_like(X)))["nll_optimal"]
+
+    def nll(scale):
+        return -scipy.stats.norm.logpdf(X, MEAN, scale).sum() / len(X)
+
+    assert got.shape == ()
+    np.testing.assert_allclose(got, nll(np.sqrt(MSE)), rtol=1e-5)
+    for factor in (0.9, 1.1):
+        assert nll(factor * np.sqrt(MSE)) > float(got) + 0.1
+
+
+def test_its_gradient_is_that_of_the_nll_with_the_best_sigma_put_in():
+    def optimal(mean):
+        return evaluate(losses.nll_optimal(), Normal(mean, jnp.ones_like(X)))["nll_optimal"]
+
+    def plugged_in(mean):
+        return evaluate(losses.nll(), Normal(mean, jnp.full_like(X, np.sqrt(MSE))))["nll"].mean()
+
+    np.testing.assert_allclose(jax.grad(optimal)(MEAN), jax.grad(plugged_in)(MEAN), rtol=1e-4)
+
+
+def test_a_learned_sigma_is_the_decoders_parameter_and_descends_to_the_best():
+    p = likelihoods.likelihood({"kind": "normal", "scale": "learned"})
+    assert p.width(2) == 2
+    identity = networks.Network(lambda key, x: {}, lambda params, x: x)
+    decoder = networks.with_constants(identity, p.constants)
+    params = decoder.init(jax.random.key(0), MEAN)
+    start = p.apply(decoder.apply(params, MEAN))
+    np.testing.assert_array_equal(start.loc, MEAN)
+    np.testing.assert_allclose(start.scale, np.ones(X.shape), rtol=5e-3)
+
+    def loss(params):
+        return evaluate(losses.nll(), p.apply(decoder.apply(params, MEAN)))["nll"].mean()
+
+    def descend(params, _):
+        slope = jax.grad(loss)(params)
+        return jax.tree.map(lambda p, g: p - 0.005 * g, params, slope), None
+
+    params, _ = jax.lax.scan(descend, params, None, 200)
+    scale = p.apply(decoder.apply(params, MEAN)).scale
+    np.testing.assert_allclose(scale, np.full(X.shape, np.sqrt(MSE)), rtol=1e-3)
+    best = evaluate(losses.nll_optimal(), Normal(MEAN, jnp.ones_like(X)))["nll_optimal"]
+    np.testing.assert_allclose(loss(params), best, rtol=1e-5)
+
+
+def test_a_predicted_sigma_is_one_of_each_value():
+    p = likelihoods.likelihood({"kind": "normal", "scale": "predicted"})
+    assert (p.width(2), p.constants) == (4, 0)
+    log_scale = jnp.asarray(RNG.randn(*X.shape), jnp.float32)
+    density = p.apply(jnp.concatenate([MEAN, log_scale], axis=-1))
+    np.testing.assert_array_equal(density.loc, MEAN)
+    np.testing.assert_allclose(density.scale, np.exp(log_scale), rtol=0.05)
+    lowest = p.apply(jnp.concatenate([MEAN, jnp.full_like(X, -50.0)], axis=-1))
+    np.testing.assert_allclose(lowest.scale, np.full(X.shape, np.exp(-6)), rtol=1e-5)
+
+
+def test_another_word_for_sigma_is_refused():
+    with pytest.raises(ValueError, match=r"'lerned' .*did you mean 'learned'"):
+        likelihoods.normal("lerned")
+
+
+def test_constants_stand_behind_the_channels_the_same_everywhere():
+    inner = networks.Network(lambda key, x: jnp.float32(2.0), lambda params, x: params * x)
+    network = networks.with_constants(inner, 3)
+    params = network.init(jax.random.key(0), X)
+    np.testing.assert_array_equal(params["constants"], np.zeros(3))
+    params["constants"] = jnp.asarray([1.0, 2.0, 3.0])
+    out = network.apply(params, X)
+    np.testing.assert_array_equal(out[..., :2], 2 * X)
+    np.testing.assert_array_equal(out[..., 2:], np.broadcast_to([1, 2, 3], (*X.shape[:3], 3)))

@@ -1,0 +1,134 @@
+"""The command: what a working directory holds after it, and how runs go on."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from vaejax import run
+
+
+@pytest.fixture(scope="module")
+def trained(command, data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained") / "new" / "run"
+    code, out, err = command(*data, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out
+
+
+def contents(folder):
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def records_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_working_directory(trained):
+    workdir, out = trained
+    names = {"config.json", "metrics.jsonl", "evaluation.json", "tb", "checkpoints", "figures"}
+    assert {file.name for file in workdir.iterdir()} == names
+    config = json.loads((workdir / "config.json").read_text())
+    assert (config["train"]["steps"], config["model"]["network"]["kind"]) == (4, "mlp")
+    records = records_of(workdir)
+    assert [(r["step"], r["split"]) for r in records] == [
+        (2, "train"),
+        (2, "eval"),
+        (4, "train"),
+        (4, "eval"),
+    ]
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    assert evaluation["step"] == 4
+    assert {"nll", "kl", "kl/0", "elbo", "mse", "active_units"} <= set(evaluation)
+    assert all(np.isfinite(value) for value in evaluation.values())
+    figures = {"reconstructions.png", "samples.png", "losses.png", "traversals.png"}
+    assert {file.name for file in (workdir / "figures").iterdir()} == figures
+    assert list((workdir / "tb").glob("events.out.tfevents.*"))
+    assert {"2", "4"} <= {file.name for file in (workdir / "checkpoints").iterdir()}
+    for told in ("36 to train on, 4 to evaluate on", f"{evaluation['elbo']:.6g}", str(workdir)):
+        assert told in out
+
+
+def test_started_again_it_has_nothing_to_do(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()
+    with mock.patch.object(run, "draw"):
+        code, _, err = command(*data, f"--workdir={workdir}")
+    assert code == 0, err
+    assert (contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()) == before
+
+
+def test_evaluate(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir)
+    (workdir / "evaluation.json").unlink()
+    with mock.patch.object(run, "draw"):
+        code, _, err = command(*data, f"--workdir={workdir}", "--mode=evaluate")
+    assert code == 0, err
+    assert contents(workdir) == before
+
+
+def test_sample(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir)
+    (workdir / "figures" / "samples.png").unlink()
+    flag = f"--workdir={workdir}"
+    code, out, err = command(*data, flag, "--mode=sample", "--config.sample.count=4")
+    assert code == 0, err
+    assert str(workdir / "figures" / "samples.png") in out
+    after = contents(workdir)
+    changed = {str(name) for name in before if before[name] != after[name]}
+    assert changed == {"figures/samples.png"}  # four of them in place of 64
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "sample"])
+def test_nothing_to_look_at(command, one_line, data, tmp_path, mode):
+    code, _, err = command(*data, f"--workdir={tmp_path / 'no'}", f"--mode={mode}")
+    assert (code, (tmp_path / "no").exists()) == (2, False)
+    assert one_line(err) == f"error: {tmp_path / 'no'} holds no run: train first, with --mode=train"
+
+
+def test_a_longer_run_is_the_same_run(command, trained, data, tmp_path):
+    with mock.patch.object(run, "draw"):
+        for steps in (2, 4):
+            flag = f"--config.train.steps={steps}"
+            code, _, err = command(*data, flag, f"--workdir={tmp_path / 'run'}")
+            assert code == 0, err
+    wanted, found = contents(trained[0]), contents(tmp_path / "run")
+    checksums = Path("checkpoints/4/checksums/metadata")  # of every array
+    assert b"params/encoder" in wanted[checksums]
+    for name in (checksums, *map(Path, ("config.json", "metrics.jsonl", "evaluation.json"))):
+        assert found[name] == wanted[name]
+
+
+def test_another_configuration_is_refused(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir)
+    changes = ["--config.players.vae.minimizes.kl=2.5", "--config.seed=3"]
+    for mode in ("train", "evaluate", "sample"):
+        code, out, err = command(*data, *changes, f"--workdir={workdir}", f"--mode={mode}")
+        assert (code, out) == (2, "")
+        assert "  players.vae.minimizes.kl: 4.0 -> 2.5\n  seed: 0 -> 3\n" in err
+        assert str(workdir) in err
+    assert contents(workdir) == before
+
+
+def test_sigterm_saves_and_exits_in_peace(start, data, tmp_path):
+    arguments = [*data, "--config.train.steps=1000000", "--config.train.checkpoint_every=0"]
+    process = start([*arguments, f"--workdir={tmp_path}"])
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "metrics.jsonl").exists() or len(records_of(tmp_path)) < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    (step,) = (int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.is_dir())
+    assert f"Stopped at step {step}, saved" in out
+    assert records_of(tmp_path)[-1]["step"] == step
+    assert not (tmp_path / "evaluation.json").exists()

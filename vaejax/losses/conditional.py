@@ -1,0 +1,50 @@
+"""Losses of conditional models."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from vaejax.distributions import Masked
+from vaejax.game import Losses, LossTransform, Params, Trace
+from vaejax.likelihoods import Likelihood
+from vaejax.losses.transform import stateless, sum_event
+from vaejax.networks import Network
+
+
+def gsnn() -> LossTransform:
+    """`gsnn` `[B]`: −log p(x | z, c) at z ~ p(z | c), a Gaussian stochastic neural network.
+
+    Sohn et al. 2015, eq. 6, with one draw: what is asked of the model when it is used. The hybrid
+    objective α · CVAE + (1 − α) · GSNN (eq. 7) is `nll` α, `kl` α, `gsnn` 1 − α.
+    """
+
+    def apply(losses: Losses, trace: Trace) -> Losses:
+        del losses
+        if trace.generated is None:
+            raise ValueError(
+                "the loss 'gsnn' needs a draw from the prior for each example: build the model "
+                "with generated=True (model.hybrid=True for the family 'cvae')"
+            )
+        return {"gsnn": -sum_event(trace.generated.log_prob(trace.x))}
+
+    return stateless(apply)
+
+
+def guess(network: Network, likelihood: Likelihood) -> LossTransform:
+    """`guess` `[B]`: −log p(x | c) of a network without latents, of the parameter group `guess`.
+
+    The model has this group where its prior is one `latent_priors.with_guess`. The loss is the
+    baseline that a conditional model has to beat, scored on the same part of the event.
+    """
+
+    def apply(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
+        del key
+        if trace.condition is None:
+            raise ValueError("the loss 'guess' needs a model with a condition")
+        p: Any = likelihood.apply(network.apply(params["guess"], trace.condition))
+        if isinstance(trace.likelihood, Masked):
+            p = dataclasses.replace(trace.likelihood, base=p)
+        return {**losses, "guess": -sum_event(p.log_prob(trace.x))}
+
+    return LossTransform(lambda key, trace: {}, apply)

@@ -1,0 +1,92 @@
+"""A family, its data and a mesh, made into two compiled programs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaejax.data import Source
+from vaejax.data.preparation import preparation
+from vaejax.game import Family
+from vaejax.training.feed import Feed
+from vaejax.training.plan import Settings, Span
+from vaejax.training.sharding import (
+    batch_sharding,
+    check_batch,
+    make_mesh,
+    put,
+    replicated,
+    tree_sharding,
+)
+from vaejax.training.state import DATA, TrainState, init_state, key_of, make_step
+
+
+class Trainer:
+    """A family, its data and a mesh, compiled: what `fit` drives and benchmarks measure.
+
+    Attributes:
+      state_shape: shapes, dtypes and shardings of the state.
+      feed: the batches.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        source: Source,
+        settings: Settings,
+        *,
+        seed: int = 0,
+        binarize: str = "none",
+        condition_dropout: float = 0.0,
+        mesh: jax.sharding.Mesh | None = None,
+        rules: Mapping[str, tuple[str | None, ...]] | None = None,
+    ) -> None:
+        mesh = make_mesh() if mesh is None else mesh
+        check_batch(mesh, settings.batch_size, settings.accumulate)
+        self.feed = Feed(source, seed, settings.batch_size, settings.steps_per_dispatch, mesh)
+        self._seed = seed
+        prepare = preparation(source, binarize, condition_dropout=condition_dropout)
+        step_fn = make_step(family, ema_decay=settings.ema_decay, accumulate=settings.accumulate)
+        everywhere, spread = replicated(mesh), batch_sharding(mesh)
+
+        def one(state: TrainState, data: Any, chunk: Any, i: jax.Array) -> Any:
+            rows = self.feed.rows(data, chunk, i)
+            rows = jax.lax.with_sharding_constraint(rows, spread)
+            return step_fn(state, prepare(rows, key_of(seed, DATA, state.step)), seed)
+
+        def run(state: TrainState, data: Any, chunk: Any, n: jax.Array) -> tuple[TrainState, Any]:
+            if settings.steps_per_dispatch == 1:  # no loop around plain convolutions on CPU
+                state, named, _ = one(state, data, chunk, jnp.zeros((), jnp.int32))
+                return state, named
+
+            def body(i: jax.Array, carry: Any) -> Any:
+                state, sums, taken = carry
+                state, named, ok = one(state, data, chunk, i)
+                sums = {k: v + jnp.where(ok, named[k], 0.0) for k, v in sums.items()}
+                return state, sums, taken + ok.astype(jnp.float32)
+
+            named = jax.eval_shape(one, state, data, chunk, n)[1]
+            zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
+            state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
+            return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
+
+        first = put(spread, self.feed.first())
+
+        def init(rows: Any) -> TrainState:
+            batch = prepare(rows, key_of(seed, DATA))
+            return init_state(family, seed, batch, settings.ema_decay)
+
+        shape = jax.eval_shape(init, first)
+        sharding = tree_sharding(mesh, shape, rules)
+        self.state_shape = jax.tree.map(
+            lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
+        )
+        compiled_init = jax.jit(init, out_shardings=sharding)
+        self.init: Callable[[], TrainState] = lambda: compiled_init(first)
+        self.run = jax.jit(run, donate_argnums=0, out_shardings=(sharding, everywhere))
+
+    def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
+        """Starts the steps of a span; returns the state after them and their mean figures."""
+        return self.run(state, self.feed.data, chunk, np.int32(span[1] - span[0]))
