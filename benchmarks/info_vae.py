@@ -3,10 +3,10 @@
   python -m benchmarks.info_vae [--steps=1500] [--source=tfds:mnist]
 
 Trains the family `info_vae` with α = 0 and several λ from the same parameters on the same batches;
-with no weight on `mmd` it is the plain VAE. The RBF kernel is the one that is minimised. The networks are dense, the rest is the setting `mnist`
-of `configs/info_vae.py` at a learning rate of 1e-3. Squared MMD is the unbiased estimate between
-sampled z of the whole test split and as many draws from the prior; its standard error is that over
-`_DRAWS` draws of both.
+with no weight on `mmd` it is the plain VAE. The networks are dense, the rest is the setting `mnist`
+of `configs/info_vae.py` at a learning rate of 1e-3, so it is the RBF kernel that is minimised.
+Squared MMD is the unbiased estimate between sampled z of the whole test split and as many draws
+from the prior; its standard error is that over `_DRAWS` draws of both.
 Writes `results/info_vae.json`.
 """
 

@@ -26,7 +26,7 @@ from vaejax.configuration import choose, defaults
 def sprites(config: ConfigDict) -> None:
     """One z for every shape: prior N(0, I), and a tenth of the examples without their label."""
     config.model = ConfigDict({"latent_dim": 10, "network": {"kind": "conv"}})
-    config.model.likelihood = "bernoulli"
+    config.model.likelihood = ConfigDict({"kind": "bernoulli"})
     config.model.learned_prior = False
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"})
     config.players.vae.learning_rate = 1e-3

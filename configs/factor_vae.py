@@ -15,7 +15,7 @@ from vaejax.configuration import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:
-    """The networks of 1811.12359; critic and γ of 1802.05983; larger learning rates, fewer steps."""
+    """The networks of 1811.12359; critic and γ of 1802.05983; fewer and larger steps."""
     config.model = ConfigDict({"latent_dim": 10, "network": {"kind": "conv"}})
     config.model.likelihood = "bernoulli"
     config.model.critic = ConfigDict({"hidden": (1000,) * 6})

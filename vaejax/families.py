@@ -278,7 +278,7 @@ def info_vae(
     prior: Any = "standard",
     mmd: Mapping[str, Any] | None = None,
 ) -> Family:
-    """InfoVAE (1706.02262, eq. 6): player `vae` minimises nll + (1−α) · kl + (α+λ−1) · mmd.
+    """InfoVAE (1706.02262, section 3): player `vae` minimises nll + (1−α) · kl + (α+λ−1) · mmd.
 
     WAE-MMD (1711.01558) is nll + λ · mmd. Of both, `mmd` holds the settings of `losses.mmd`.
     """
@@ -317,28 +317,31 @@ def vae_gan(
     likelihood: Any = "bernoulli",
     critic: Any = None,
     objective: str = "gan",
+    prior_samples: bool = True,
     real_weight: float = 1.0,
     feature_scale: float = 1.0,
     r1: bool = False,
-    adaptive: str | None = None,
+    adaptive: Mapping[str, Any] | None = None,
 ) -> Family:
     """VAE-GAN (1512.09300): a critic's middle layer is the metric, its verdict a further loss.
 
     Player `encoder` minimises kl + feature, `decoder` γ · feature − gan (or + generator), `critic`
     gan (Algorithm 1); the raw `nll`, of the pixels, is only reported. `critic` are arguments of
-    `networks.image_critic`, or a network; the other options are those of `losses.adversarial`.
+    `networks.image_critic`, or a network; `adaptive` those of `losses.Adaptive` but the first, such
+    as `{"layer": "decoder/Conv_2/kernel"}`; the other options are those of `losses.adversarial`.
     """
     p = make_likelihood(likelihood)
     bottleneck = bottlenecks.gaussian(latent_dim)
     encoder, decoder = networks.build(network, shape, bottleneck.width, p.width(shape[-1]))
-    model = autoencoder(encoder, bottleneck, decoder, p, shape, generated=True)
+    model = autoencoder(encoder, bottleneck, decoder, p, shape, generated=prior_samples)
     adversary = losses.adversarial(
         networks.build_critic(critic or {}, shape),
         objective,
+        prior_samples=prior_samples,
         real_weight=real_weight,
         feature_scale=feature_scale,
         r1=r1,
-        adaptive=adaptive,
+        adaptive=call(losses.Adaptive, "adaptive", model.decode, **adaptive) if adaptive else None,
     )
     owners = {name: (name,) for name in ("encoder", "decoder", "critic")}
     return Family(model, chain(losses.nll(), losses.kl(), adversary), assign(owners, players))

@@ -225,50 +225,74 @@ def test_r1_and_its_gradient_against_jax_grad_on_native_convolutions():
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
-@pytest.mark.parametrize("adaptive", ["nll", "feature"])
-def test_the_adaptive_weight_against_gradients_by_hand(likelihood, adaptive):
-    trace = some_trace(3)
-    sigma = 0.3
-    if likelihood == "normal":
-        p = distributions.Normal(trace.likelihood.mean, jnp.full(trace.x.shape, sigma))
-        trace = trace._replace(likelihood=p)
+@pytest.mark.parametrize("loss", ["nll", "feature"])
+def test_the_adaptive_weight_against_gradients_by_hand(likelihood, loss):
+    """VQGAN's eq. 7 in the weights of a decoder of one hidden layer, in float64."""
+    draw = np.random.RandomState(0)
+    hidden = np.maximum(draw.randn(N, 6), 0)  # the decoder's hidden layer stands for z
+    kernel, x = draw.randn(6, 16), draw.rand(N, 16)
+    of = {
+        "normal": lambda a: distributions.Normal(a, jnp.full_like(a, 0.3)),
+        "bernoulli": distributions.Bernoulli,
+    }[likelihood]
+
+    def decode(params, zs):
+        return of((zs[0] @ params["decoder"]["last"]).reshape(N, *SHAPE))
+
+    params = {"decoder": {"last": jnp.asarray(kernel, jnp.float32)}}
+    z = jnp.asarray(hidden, jnp.float32)
+    node = game.Latent(None, None, z)
+    image = jnp.asarray(x, jnp.float32).reshape(N, *SHAPE)
+    trace = Trace(image, decode(params, (z,)), (node,), of(jnp.zeros((N, *SHAPE))))
+    adaptive = losses.Adaptive(decode, "decoder/last", loss)
     transform = losses.adversarial(CRITIC, "non_saturating", adaptive=adaptive)
-    params = transform.init(KEY, trace)
+    params |= transform.init(KEY, trace)
     got = transform.apply({}, params, trace, KEY)
 
     v, w = (np.asarray(params["critic"][name], np.float64) for name in ("v", "w"))
-    x, mean = (np.asarray(flat(a), np.float64) for a in (trace.x, trace.likelihood.mean))
-    chain = mean * (1 - mean) if likelihood == "bernoulli" else 1.0  # d mean / d parameter
-    hidden = np.tanh(mean @ v)
-    d = hidden @ w
-    g_generator = (-1 / (1 + np.exp(d)))[:, None] * (((1 - hidden**2) * w) @ v.T) * chain / N
-    if adaptive == "feature":
-        g_wanted = ((mean - x) @ v @ v.T) * chain / N
-    else:
-        g_wanted = (mean - x) / N / (sigma**2 if likelihood == "normal" else 1.0)
-    weight = np.linalg.norm(g_wanted) / (np.linalg.norm(g_generator) + 1e-6)
+    out = hidden @ kernel
+    mean = 1 / (1 + np.exp(-out)) if likelihood == "bernoulli" else out
+    chain = mean * (1 - mean) if likelihood == "bernoulli" else 1.0  # d mean / d out
+    squashed = np.tanh(mean @ v)
+    d = squashed @ w
+    found = (-1 / (1 + np.exp(d)))[:, None] * (((1 - squashed**2) * w) @ v.T) * chain
+    wanted = (mean - x) / (0.3**2 if likelihood == "normal" else 1.0)
+    if loss == "feature":
+        wanted = (mean - x) @ v @ v.T * chain
+    weight = np.linalg.norm(hidden.T @ wanted / N) / (np.linalg.norm(hidden.T @ found / N) + 1e-6)
     assert not 0.9 < weight < 1.1
     np.testing.assert_allclose(
         got["generator_balanced"], weight * np.asarray(got["generator"]), rtol=1e-4
     )
 
 
-def test_the_adaptive_weight_is_a_constant_to_the_gradient():
-    family = vae_gan(
-        decoder={"generator_balanced": 1.0}, objective="hinge", adaptive="nll", likelihood="normal"
-    )
-    params = some_params()
-    named, _ = game.losses_and_trace(family)(params, BATCH, KEY, STEP)
-    weight = named["generator_balanced"] / named["generator"]
-    got = gradients(family, params)["decoder"]
-    plain = gradients(vae_gan(
-        decoder={"generator": 1.0}, objective="hinge", likelihood="normal"
-    ), params)["decoder"]  # fmt: skip
+def test_the_adaptive_weight_is_a_constant_that_pulls_as_hard_as_the_loss():
+    """The decoder's gradient is λ times the generator's, and as long as nll's at the last layer."""
+    options = {"objective": "hinge", "likelihood": "normal"}
+    layer = {"layer": "decoder/Dense_1/kernel", "loss": "nll"}
+
+    @jax.jit
+    def all_of_them(params):
+        balanced = vae_gan(decoder={"generator_balanced": 1.0}, adaptive=layer, **options)
+        named, _ = game.losses_and_trace(balanced)(params, BATCH, KEY, STEP)
+        return named["generator_balanced"] / named["generator"], *(
+            gradient_of(family, params)["decoder"]
+            for family in (
+                balanced,
+                vae_gan(decoder={"generator": 1.0}, **options),
+                vae_gan(decoder={"generator": 1.0}, prior_samples=False, **options),
+                vae_gan(decoder={"nll": 1.0}, **options),
+            )
+        )
+
+    weight, got, plain, reconstructed, nll = all_of_them(some_params())
     np.testing.assert_allclose(weight, weight[0], rtol=1e-5)
     assert not 0.9 < weight[0] < 1.1
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, weight[0] * b, rtol=1e-4, atol=1e-6), got, plain
+        lambda a, b: np.testing.assert_allclose(a, weight[0] * b, rtol=1e-4, atol=1e-5), got, plain
     )
+    a, b = (np.linalg.norm(g["Dense_1"]["kernel"]) for g in (reconstructed, nll))
+    np.testing.assert_allclose(weight[0] * a, b, rtol=1e-4)
 
 
 def test_without_prior_samples_reconstructions_are_the_only_fakes():
@@ -288,7 +312,7 @@ def test_the_condition_of_a_trace_is_shown_to_the_critic():
         CRITIC.init, lambda params, x, c: (verdict(params, x)[0] + c[:, 0], flat(x))
     )
     conditional = conditional._replace(init=lambda key, x, c: CRITIC.init(key, x))
-    transform = losses.adversarial(conditional, "hinge", r1=True, adaptive="nll")
+    transform = losses.adversarial(conditional, "hinge", r1=True)
     params = transform.init(KEY, trace)
     got = transform.apply({}, params, trace, KEY)
     d = sum(in_numpy(params["critic"], q.mean)[0] for q in (trace.likelihood, trace.generated))
@@ -303,7 +327,15 @@ def test_errors_name_the_culprit_and_the_remedy():
     with pytest.raises(ValueError, match=r"unknown objective of the adversary 'hing'.*'hinge'"):
         losses.adversarial(CRITIC, "hing")
     with pytest.raises(ValueError, match=r"balance the generator with 'kl' \(known: feature, nll"):
-        losses.adversarial(CRITIC, adaptive="kl")
+        losses.adversarial(CRITIC, adaptive=losses.Adaptive(None, "decoder", "kl"))
+    params = {"decoder": {"Conv_2": {"kernel": jnp.ones(2)}}}
+    for path, message in (
+        ("decoder/Conv_3/kernel", r"unknown 'Conv_3' \(known: Conv_2\); did you mean 'Conv_2'"),
+        ("decoder/Conv_2", r"ends before a leaf, at \['kernel'\]"),
+        ("decoder/Conv_2/kernel/0", "unknown '0'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            losses.gradient_ratio(params, path, None, None)
     with pytest.raises(ValueError, match=r"images of shape \(H, W, C\), found events of shape"):
         families.vae_gan((5,), {}, network=MLP)
 

@@ -4,6 +4,7 @@ Each transform adds names and overwrites none. `[B, L]` has one column per stoch
 per-layer weights and logs need nothing special; a statistic of the whole batch is a scalar.
 """
 
+from vaejax.losses.adaptive import Adaptive, gradient_ratio
 from vaejax.losses.adversarial import adversarial
 from vaejax.losses.aggregate import decomposition, dip
 from vaejax.losses.codes import vq
@@ -17,6 +18,7 @@ from vaejax.losses.total_correlation import total_correlation
 from vaejax.losses.transform import stateless, sum_event
 
 __all__ = [
+    "Adaptive",
     "adversarial",
     "capacity",
     "decomposition",
@@ -24,6 +26,7 @@ __all__ = [
     "dreg",
     "free_bits",
     "geco",
+    "gradient_ratio",
     "gsnn",
     "guess",
     "iwae",

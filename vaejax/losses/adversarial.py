@@ -1,20 +1,18 @@
 """An adversary: a critic that tells data from what the decoder makes, and a metric of its own."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from vaejax.distributions import Normal
 from vaejax.game import Losses, LossTransform, Params, Trace
+from vaejax.losses.adaptive import Adaptive, gradient_ratio
 from vaejax.losses.transform import sum_event
 from vaejax.networks import Network
 from vaejax.settings import near_names
-
-_MOST, _DELTA = 1e4, 1e-6  # bounds of the adaptive weight: the code of 2012.09841, and its eq. 7
 
 
 class Objective(NamedTuple):
@@ -55,7 +53,7 @@ def adversarial(
     real_weight: float = 1.0,
     feature_scale: float = 1.0,
     r1: bool = False,
-    adaptive: str | None = None,
+    adaptive: Adaptive | None = None,
     group: str = "critic",
 ) -> LossTransform:
     """VAE-GAN (Larsen et al., 1512.09300) and its descendants; makes the group `critic`.
@@ -72,15 +70,12 @@ def adversarial(
       `feature`: −log N(D_l(x) | D_l(x̃), feature_scale²), with x̃ the reconstruction, in the
         critic's middle layer, summed over it (eq. 7 and 8).
       `r1`: on request, ½ ‖∇_x D(x)‖² on data, D the logit (1801.04406, eq. 9 at γ = 1).
-      `generator_balanced`: with `adaptive`, λ · the decoder's loss, λ a constant (see below).
+      `generator_balanced`: with `adaptive`, λ · the decoder's loss, λ a constant of the batch.
       `critic_accuracy`: share of right verdicts; data and fakes count half each.
 
-    λ = ‖∇ L‖ / (‖∇ L_G‖ + δ), VQGAN's adaptive weight (2012.09841, eq. 7), where L is `nll` or
-    `feature`. VQGAN takes the gradients in the weights of the decoder's last layer; here they are
-    taken in the parameters of the likelihood, which that layer puts out, as far as its mean depends
-    on them. So no network needs to say which its last layer is; but a gradient that points the same
-    way in many examples, and so counts more in a layer's weights, counts no more here. Only the
-    reconstruction's part of L_G has a say in λ.
+    λ = ‖∇ L‖ / (‖∇ L_G‖ + δ) in the weights of the decoder's last layer is VQGAN's adaptive weight
+    (2012.09841, eq. 7), with L `nll` or `feature`, and L_G of the reconstructions. For that
+    the transform decodes once more, which the compiler merges with the model's own pass.
 
     Args:
       critic: events `[B, ...]` (and the condition, where the trace has one) -> (logits `[B]`,
@@ -91,7 +86,7 @@ def adversarial(
       real_weight: of the data in `gan`, where each fake has 1.
       feature_scale: standard deviation in the middle layer.
       r1: whether to make the loss `r1`.
-      adaptive: `nll` or `feature`, the loss to be balanced with; None for neither.
+      adaptive: how to decode, and which layer and loss λ looks at; None for no such loss.
       group: name of the critic's parameter group and, before `_accuracy`, of that figure.
 
     Raises:
@@ -99,9 +94,9 @@ def adversarial(
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"unknown objective of the adversary {near_names(objective, OBJECTIVES)}")
-    if adaptive not in (None, "nll", "feature"):
+    if adaptive and adaptive.loss not in ("nll", "feature"):
         raise ValueError(
-            f"cannot balance the generator with {near_names(adaptive, ('nll', 'feature'))}"
+            f"cannot balance the generator with {near_names(adaptive.loss, ('nll', 'feature'))}"
         )
     lost = OBJECTIVES[objective]
 
@@ -114,35 +109,23 @@ def adversarial(
     def feature(data: jax.Array, fake: jax.Array) -> jax.Array:
         return -sum_event(Normal(fake, jnp.full_like(fake, feature_scale)).log_prob(data))
 
-    def balance(params: Any, trace: Trace, of_data: jax.Array) -> jax.Array:
+    def balance(params: Params, trace: Trace, adaptive: Adaptive) -> jax.Array:
         """λ, a constant `[]`."""
-        params, p, x, of_data, c = jax.lax.stop_gradient(
-            (params, trace.likelihood, trace.x, of_data, given(trace))
-        )
+        trace, c = jax.lax.stop_gradient((trace, given(trace)))
+        zs = tuple(node.z for node in trace.latents)
 
-        def nll(p: Any) -> jax.Array:
-            return -sum_event(p.log_prob(x)).mean()
+        def wanted(params: Params) -> jax.Array:
+            p = adaptive.decode(params, zs)
+            if adaptive.loss == "nll":
+                return -sum_event(p.log_prob(trace.x)).mean()
+            of_data, of_fake = (critic.apply(params[group], x, *c)[1] for x in (trace.x, p.mean))
+            return feature(of_data, of_fake).mean()
 
-        def in_features(p: Any) -> jax.Array:
-            return feature(of_data, critic.apply(params, p.mean, *c)[1]).mean()
+        def found(params: Params) -> jax.Array:
+            fake = adaptive.decode(params, zs).mean
+            return lost.generator(critic.apply(params[group], fake, *c)[0]).mean()
 
-        def generator(p: Any) -> jax.Array:
-            return lost.generator(critic.apply(params, p.mean, *c)[0]).mean()
-
-        # Both the mean and the density must depend on a leaf: not so on a fixed scale, or a mask.
-        matters = [
-            jax.tree.map(lambda g: jnp.any(g != 0), jax.grad(f)(p))
-            for f in (lambda p: p.mean.sum(), nll)
-        ]
-        wanted, found = (
-            optax.tree.norm(
-                jax.tree.map(
-                    lambda g, a, b: jnp.where(a & b, g, jnp.zeros_like(g)), jax.grad(f)(p), *matters
-                )
-            )
-            for f in (nll if adaptive == "nll" else in_features, generator)
-        )
-        return jnp.clip(wanted / (found + _DELTA), 0.0, _MOST)
+        return gradient_ratio(params, adaptive.layer, wanted, found)
 
     def apply(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
         del key
@@ -175,7 +158,7 @@ def adversarial(
             slope = jax.grad(lambda x: critic.apply(own, x, *c)[0].sum())(trace.x)
             more["r1"] = 0.5 * sum_event(jnp.square(slope))
         if adaptive:
-            more["generator_balanced"] = balance(own, trace, of_data) * generator
+            more["generator_balanced"] = balance(params, trace, adaptive) * generator
         return {**losses, **more}
 
     return LossTransform(init, apply)

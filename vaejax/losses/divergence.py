@@ -84,7 +84,8 @@ def squared_mmd(
         and the default for it), or `'twice_dim'`, 2D (the IMQ kernel of WAE, 1711.01558, section
         4, for a prior of unit variance, and the default for it).
       estimator: `'biased'`, the V-statistic, which counts each point against itself and is never
-        negative; or `'unbiased'`, the U-statistic, which does neither.
+        negative; or `'unbiased'`, the U-statistic, which does not and can be. To minimise the
+        first is also to minimise (k(0) − E k(x, x')) / N, so it pulls a small sample together.
       max_pairs: pairs whose kernels are held at once; larger samples are compared in chunks.
 
     Raises:
@@ -130,7 +131,7 @@ def mmd(
 ) -> LossTransform:
     """`mmd` `[]`: squared MMD between the batch's sampled z and as many draws from the prior.
 
-    InfoVAE (1706.02262, section 3.2), WAE-MMD (1711.01558, algorithm 2). The draws are made by the
+    InfoVAE (1706.02262, section 3), WAE-MMD (1711.01558, algorithm 2). The draws are made by the
     node's own prior, so a conditional prior or a mixture is one like any other. Events of z are
     flattened. It is a statistic of the whole batch, on however many devices that is.
 

@@ -1,0 +1,31 @@
+"""The few densities that VAEs need, as pytrees with `sample`, `log_prob`, `mean`, and `kl`.
+
+Everything is elementwise and in nats: `log_prob(x)` keeps the shape of x, except that a mixture
+over channels or over latents consumes their axis. Summing over the event is the losses' work.
+"""
+
+from vaejax.distributions.codes import Codes
+from vaejax.distributions.composite import Masked, Mixture, draw
+from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
+from vaejax.distributions.divergence import closed_form, has_closed_form, kl
+from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
+from vaejax.distributions.protocol import STATIC, Distribution
+
+__all__ = [
+    "LOG_2PI",
+    "STATIC",
+    "Bernoulli",
+    "Categorical",
+    "Codes",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "Distribution",
+    "Masked",
+    "Mixture",
+    "Normal",
+    "Uniform",
+    "closed_form",
+    "draw",
+    "has_closed_form",
+    "kl",
+]

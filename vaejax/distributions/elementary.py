@@ -1,0 +1,100 @@
+"""Densities with a textbook name, elementwise, in nats."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.distributions.protocol import STATIC
+
+LOG_2PI = 1.8378770664093453
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Independent Gaussians with mean `loc` and standard deviation `scale`, of one shape."""
+
+    loc: jax.Array
+    scale: jax.Array
+
+    @classmethod
+    def from_features(cls, features: jax.Array) -> "Normal":
+        """Mean and log-variance side by side on the last axis (1312.6114, appendix C.2)."""
+        loc, log_variance = jnp.split(features, 2, axis=-1)
+        return cls(loc, jnp.exp(0.5 * log_variance))
+
+    @property
+    def mean(self) -> jax.Array:
+        return self.loc
+
+    @property
+    def variance(self) -> jax.Array:
+        return jnp.square(self.scale)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """A reparameterised draw."""
+        noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
+        return self.loc + self.scale * noise
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        z = (x - self.loc) / self.scale
+        return -0.5 * (z * z + LOG_2PI) - jnp.log(self.scale)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """Independent coin tosses given by `logits`.
+
+    For x strictly between 0 and 1 (grey levels) `log_prob` is the usual cross-entropy, which is
+    not the density of anything; binarise the data where likelihoods are to be compared.
+    """
+
+    logits: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        return jax.nn.sigmoid(self.logits)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        draw = jax.random.bernoulli(key, self.mean)
+        return draw.astype(self.logits.dtype)
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        return x * self.logits - jax.nn.softplus(self.logits)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """One of K classes, given by `logits` `[..., K]`; x is int32 `[...]`."""
+
+    logits: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        """Class probabilities `[..., K]`: the mean of the one-hot vector."""
+        return jax.nn.softmax(self.logits)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        log_p = jax.nn.log_softmax(self.logits)
+        return jnp.take_along_axis(log_p, x[..., None], axis=-1)[..., 0]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """Every one of `size` codes is equally likely: the prior that a VQ-VAE trains under."""
+
+    size: int = dataclasses.field(metadata=STATIC)
+    shape: tuple[int, ...] = dataclasses.field(default=(), metadata=STATIC)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        return jax.random.randint(key, self.shape, 0, self.size, jnp.int32)
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        return jnp.full(x.shape, -jnp.log(float(self.size)), jnp.float32)
