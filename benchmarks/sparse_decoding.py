@@ -2,8 +2,8 @@
 
 One thousand examples of seven columns, x = (z1, 2 z1, 3 z1², 4 z2, 5 z2, 6 sin z2, 7 z1 z2) and
 noise of 0.5: columns 1–3 use one factor, 4–6 another, 7 both. The model has five factors. A weight
-counts as selected if its p* is above one half, a factor if a column selects it; the support is exact if it
-is the true one up to the order of the factors. Data and model have the same seed.
+counts as selected if its p* is above one half, a factor if a column selects it; the support is
+exact if it is the true one up to the order of the factors. Data and model have the same seed.
 
     python -m benchmarks.sparse_decoding --seeds 5
 """

@@ -63,7 +63,9 @@ def synthetic(config: ConfigDict) -> None:
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "learning_rate": 1e-2})
     config.players.selector = ConfigDict({"minimizes": {"nll": 1.0, "ssl": 1.0}})
     config.players.selector.learning_rate = 1e-2
-    config.players.columns = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "residual_variance"})
+    config.players.columns = ConfigDict(
+        {"minimizes": {"nll": 1.0}, "optimizer": "residual_variance"}
+    )
     config.players.columns.decay = 0.98
     config.players.columns.scale = 0.01
     config.train.batch_size = 100

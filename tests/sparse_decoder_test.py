@@ -9,13 +9,11 @@ from scipy import optimize, special, stats
 
 from vaejax import counts, families, game, likelihoods, losses, models, networks
 from vaejax.data import load
-from vaejax.data.npz import from_arrays
 from vaejax.data.synthetic import FACTOR_SUPPORT, factors
-from vaejax.distributions import Normal
 from vaejax.evaluation.factors import draw_factors, top_columns
 from vaejax.game import Trace
 from vaejax.lasso import SpikeAndSlabLasso, closed_form_inclusion, residual_variance
-from vaejax.models.sparse_decoder import count_columns, split
+from vaejax.models.sparse_decoder import split
 from vaejax.training.state import init_state, make_step
 
 KEY = jax.random.key(0)
@@ -275,7 +273,9 @@ def test_gradients_are_those_of_the_papers_objective_by_hand(columns):
         kl = 0.5 * (loc**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=1)
         body, out = params["decoder"]["body"], []
         for j in range(D):
-            h = jax.nn.relu((z * params["selector"]["weights"][j][None]) @ body["layers"][0]["kernel"])
+            h = jax.nn.relu(
+                (z * params["selector"]["weights"][j][None]) @ body["layers"][0]["kernel"]
+            )
             second = body["layers"][1]
             h = jax.nn.relu(h @ second["kernel"] + second["bias"][None])
             unit = jax.lax.stop_gradient(body["unit"][j])
@@ -341,11 +341,11 @@ def test_ridge_is_a_gaussian_prior_of_the_kernels():
 def test_messages():
     with pytest.raises(ValueError, match="'ssl' needs the size of the training set"):
         losses.ssl(SpikeAndSlabLasso(), 0)
-    with pytest.raises(ValueError, match="no parameter group 'selector'.*known: encoder"):
+    with pytest.raises(ValueError, match=r"no parameter group 'selector'.*known: encoder"):
         losses.ssl(SpikeAndSlabLasso(), 5).apply({}, {"encoder": 0}, None, KEY)
     with pytest.raises(ValueError, match=r"vectors of shape \(D,\), found \(8, 8, 1\)"):
         families.sparse_decoder((8, 8, 1), players(), examples=5)
-    with pytest.raises(ValueError, match="unknown kind of columns 'count'.*did you mean 'counts'"):
+    with pytest.raises(ValueError, match=r"unknown kind of columns 'count'.*did you mean 'counts'"):
         made(columns="count")
 
 

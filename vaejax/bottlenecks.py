@@ -72,12 +72,12 @@ def spike_and_slab(
         paper raises it from 50 to 200.
       slab: how far slabs may be from N(0, 1), a number or a schedule: 0 where only which elements
         are zero may tell examples apart. Raised from 0 to 1 it is the paper's spike warm-up.
-      relaxed: whether the decoder sees the relaxed draw, as in the paper, under which a small part
+      relaxed: whether training sees the relaxed draw, as in the paper, under which a small part
         of the elements is neither zero nor of the slab; or the exact one, with the relaxed one's
-        gradient.
+        gradient. Without a step of training draws are exact, so that log q(z) is their density.
     """
 
-    def at(step: jax.Array) -> Bottleneck:
+    def at(step: jax.Array, relaxed: bool = relaxed) -> Bottleneck:
         def now(value: Weight) -> jax.Array:
             return jnp.asarray(value(step) if callable(value) else value, jnp.float32)
 
@@ -102,4 +102,4 @@ def spike_and_slab(
         mask = jax.random.bernoulli(mask_key, alpha, shape)
         return jnp.where(mask, temperature * jax.random.normal(slab_key, shape), 0.0)
 
-    return at(jnp.int32(_LAST))
+    return at(jnp.int32(_LAST), relaxed=False)

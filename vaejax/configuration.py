@@ -28,6 +28,8 @@ def defaults(family: str) -> ConfigDict:
     config.train = ConfigDict(dataclasses.asdict(Settings()))
     config.train.eval_examples = 2000  # at checkpoints; the evaluation at the end sees them all
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all that are left
+    # Draws of z for `log_likelihood` at the end, 0 for none, and of how many examples, 0 for all.
+    config.evaluate = ConfigDict({"samples": 0, "examples": 0})
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
     return config
 

@@ -14,6 +14,7 @@ from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.game import Family, Params
 from vaejax.settings import call
@@ -25,7 +26,7 @@ from vaejax.training.sharding import make_mesh, on_one_device
 from vaejax.training.state import eval_params
 
 # What a longer run may change and still be the same run, as far as the shorter one went.
-_FREE = ("train.steps", "train.eval_examples", "mesh.", "sample.")
+_FREE = ("train.steps", "train.eval_examples", "mesh.", "sample.", "evaluate.")
 
 Config = Mapping[str, Any]
 
@@ -188,6 +189,17 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     if source.num_classes and is_conditional(family, params, source):
         result |= per_class(
             family, params, source, mesh, batch_size=settings.batch_size, step=step, **data_options
+        )
+    if samples := config["evaluate"]["samples"]:
+        result["log_likelihood"] = importance_sampled(
+            family,
+            source,
+            params,
+            samples=samples,
+            examples=config["evaluate"]["examples"],
+            batch_size=settings.batch_size,
+            mesh=mesh,
+            **data_options,
         )
     params = on_one_device(mesh, params)
     _finish(config, workdir, family, params, source, {"step": step, **result})

@@ -103,8 +103,8 @@ def _kl(q: SpikeAndSlab, p: SpikeAndSlab) -> jax.Array:
 @closed_form(SpikeAndSlab, Normal)
 def _no_kl(q: SpikeAndSlab, p: Normal) -> jax.Array:
     raise ValueError(
-        "a spike-and-slab posterior has no finite KL to a Gaussian prior, which is never zero: take "
-        "the prior 'standard', 'pseudo_inputs' or 'vamp'"
+        "a spike-and-slab posterior has no finite KL to a Gaussian prior, which is never zero: "
+        "take the prior 'standard', 'pseudo_inputs' or 'vamp'"
     )
 
 

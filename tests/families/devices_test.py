@@ -12,7 +12,17 @@ from vaejax.training.sharding import batch_sharding, make_mesh, put, tree_shardi
 from vaejax.training.state import make_step
 
 
-@pytest.mark.parametrize("sizes", [(8, 1), (1, 8), (2, 4)], ids=str)
+# Both axes at once for every family; each alone is in the slow tests, and for the first families
+# in tests/training/sharding_test.py.
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (2, 4),
+        pytest.param((8, 1), marks=pytest.mark.slow),
+        pytest.param((1, 8), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_many_devices_equal_one(case, sizes):
     mesh, state = make_mesh(*sizes), case.trained[0]
     sharding = tree_sharding(mesh, state)
@@ -72,4 +82,5 @@ def test_gradients_accumulated_over_micro_batches_are_those_of_the_batch(case):
         a, b = (np.asarray(x, np.float64).reshape(seeds, -1) @ directions for x in (a, b))
         error = np.sqrt((a.var(0) + b.var(0)) / seeds)
         assert (error > 0).all()
-        assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error).all()
+        rounding = 1e-6 * np.abs(a).max()  # all there is in a leaf that the noise does not reach
+        assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error + rounding).all()
