@@ -3,8 +3,9 @@
   python -m benchmarks.host_time [--repeats=7]
 
 Trains the MLP β-VAE (784-512-256-16, batch 128) on synthetic grey images, interleaved in two ways:
-as users do, through `fit`, a dispatch every 20 steps, with records and progress; and as one dispatch
-of all the steps, in which the host has nothing to do. Writes `results/host_time-<device>.json`.
+as users do, through `fit`, a dispatch every 20 steps, with records and progress; and as one
+dispatch of all the steps, in which the host has nothing to do. Writes
+`results/host_time-<device>.json`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """How sharp β-VAE's and VAE-GAN's images are, with the same encoder and decoder.
 
-  python -m benchmarks.sharpness [--steps=5000]
+  python -m benchmarks.sharpness [--steps=6000]
 
 Trains both on Fashion-MNIST for equally many steps on the same batches: VAE-GAN by its config, the
 β-VAE at β = 1 by Adam at 1e-3. Sharpness is the mean gradient magnitude over that of the data
@@ -29,7 +29,7 @@ from vaejax.training import Settings, Trainer, fit
 from vaejax.training.state import eval_params
 
 _ROOT = Path(__file__).parent.parent
-_STEPS = flags.DEFINE_integer("steps", 5000, "Training steps of each model.")
+_STEPS = flags.DEFINE_integer("steps", 6000, "Training steps of each model.")
 _RESULT = flags.DEFINE_string("result", "benchmarks/results/sharpness.json", "JSON to write.")
 _FIGURE = flags.DEFINE_string("figure", "docs/figures/vae_gan.png", "Picture to write.")
 _EXAMPLES, _SHOWN = 2000, 14

@@ -53,15 +53,26 @@ def fashion_mnist(config: ConfigDict) -> None:
 
 
 def synthetic(config: ConfigDict) -> None:
-    """The networks and optimizer of the authors' simulation."""
+    """The networks and optimizer of the authors' simulation.
+
+    Factors must not die before they are of use, nor stay mixed: KL is warmed up, and the lasso is
+    far too strong for a while before it has its own weight, 1 / N.
+    """
     config.family = "sparse_decoder"
     config.data.source = "synthetic:factors"
     config.model = ConfigDict({"latent_dim": 5, "columns": {"kind": "normal"}})
     config.model.encoder = ConfigDict({"hidden": (50, 50)})
     config.model.decoder = ConfigDict({"hidden": (50, 50)})
     config.model.lasso = ConfigDict({"spike": 10.0, "slab": 1.0})
-    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "learning_rate": 1e-2})
-    config.players.selector = ConfigDict({"minimizes": {"nll": 1.0, "ssl": 1.0}})
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "ridge": 1.0}})
+    config.players.vae.minimizes.kl = ConfigDict(
+        {"kind": "linear", "start": 0.1, "end": 1.0, "steps": 1000}
+    )
+    config.players.vae.learning_rate = 1e-2
+    config.players.selector = ConfigDict({"minimizes": {"nll": 1.0}})
+    config.players.selector.minimizes.ssl = ConfigDict(
+        {"kind": "warmup_cosine", "peak": 30.0, "warmup": 3000, "steps": 5000, "end": 1.0}
+    )
     config.players.selector.learning_rate = 1e-2
     config.players.columns = ConfigDict(
         {"minimizes": {"nll": 1.0}, "optimizer": "residual_variance"}
@@ -69,7 +80,7 @@ def synthetic(config: ConfigDict) -> None:
     config.players.columns.decay = 0.98
     config.players.columns.scale = 0.01
     config.train.batch_size = 100
-    config.train.steps = 4000
+    config.train.steps = 6000
     config.train.steps_per_dispatch = 100
 
 
@@ -81,6 +92,7 @@ def pbmc(config: ConfigDict) -> None:
     config.model.columns.kind = "counts"
     config.model.encoder.hidden = (128, 128)
     config.model.decoder.hidden = (32,)
+    config.players.selector.minimizes = ConfigDict({"nll": 1.0, "ssl": 1.0})
     for player in (config.players.vae, config.players.selector):
         player.learning_rate = 3e-3
     config.players.columns = ConfigDict({"minimizes": {"nll": 1.0}, "learning_rate": 1e-2})

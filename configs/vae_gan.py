@@ -12,27 +12,33 @@ from vaejax.configuration import choose, defaults
 
 
 def fashion_mnist(config: ConfigDict) -> None:
-    """The three players of Algorithm 1, the decoder by the non-saturating loss."""
+    """The players of Algorithm 1, the decoder by the non-saturating loss, balanced by waiting."""
     config.data.source = "tfds:fashion_mnist"
-    config.model = ConfigDict({"latent_dim": 32, "objective": "non_saturating", "r1": True})
+    config.model = ConfigDict({"latent_dim": 32, "objective": "non_saturating"})
     config.model.network = {"kind": "conv", "channels": (32, 32, 32), "kernels": (4, 4, 4)}
     config.model.likelihood = "bernoulli"
-    config.model.critic = ConfigDict({"channels": (16, 32, 64), "kernel": 4, "hidden": 128})
-    config.model.critic.feature_layer = -1
-    config.model.real_weight = 2.0  # as much as both kinds of fakes together
-    adam = {"optimizer": "adam", "b1": 0.5, "b2": 0.99, "learning_rate": 5e-4}
+    config.model.critic = {"channels": (16, 32, 64), "hidden": 128, "feature_layer": 1}
+    config.model.feature_scale = 0.5  # how many nats the encoder may spend on what the critic sees
+    config.model.real_weight = 2.0  # as much as reconstructions and samples together
+    adam = {"optimizer": "adam", "b1": 0.5, "b2": 0.99}
+    balance = {"equilibrium": 0.68, "margin": 0.35}
     players = {
-        "encoder": {"minimizes": {"kl": 1.0, "feature": 1.0}},
-        "decoder": {"minimizes": {"feature": 0.01, "generator": 1.0}},
-        "critic": {"minimizes": {"gan": 1.0, "r1": 0.1}},
+        "encoder": {"minimizes": {"kl": 1.0, "feature": 1.0}, "learning_rate": 1e-3},
+        "decoder": {
+            "minimizes": {"feature": 0.05, "generator": 1.0},
+            "learning_rate": 1e-3,
+            "freeze": {"when": "high", **balance},
+        },
+        "critic": {
+            "minimizes": {"gan": 1.0},
+            "learning_rate": 5e-4,
+            "freeze": {"when": "low", **balance},
+        },
     }
     config.players = ConfigDict({name: row | adam for name, row in players.items()})
-    config.players.decoder.freeze = ConfigDict(
-        {"when": "high", "equilibrium": 0.68, "margin": 0.35}
-    )
-    config.players.critic.freeze = ConfigDict({"when": "low", "equilibrium": 0.68, "margin": 0.35})
-    config.train.batch_size = 64
-    config.train.steps = 5000
+    config.train.batch_size = 32
+    config.train.steps = 6000
+    config.train.ema_decay = 0.995
 
 
 def sprites(config: ConfigDict) -> None:
@@ -40,9 +46,8 @@ def sprites(config: ConfigDict) -> None:
     fashion_mnist(config)
     config.data.source = "sprites:small"
     config.model.latent_dim = 10
-    config.model.network.channels = (32, 32, 64, 64)
-    config.model.network.kernels = (4, 4, 4, 4)
-    config.model.critic.channels = (32, 32, 64, 128)
+    config.model.network = {"kind": "conv", "channels": (32, 32, 32, 32), "kernels": (4, 4, 4, 4)}
+    config.model.critic = {"channels": (16, 32, 32, 64), "hidden": 128, "feature_layer": 2}
     config.train.steps = 3000
 
 

@@ -341,11 +341,11 @@ def test_errors_name_the_culprit_and_the_remedy():
 
 
 def test_a_delayed_adversary_is_none_before_it_begins():
-    late = schedule({"kind": "delayed", "value": -2.0, "begin": 7})
+    late, params = schedule({"kind": "delayed", "value": -2.0, "begin": 7}), some_params()
 
     def decoders(weight, step):
         family = vae_gan(decoder={"feature": 1.0, "gan": weight})
-        return gradient_of(family, some_params(), step=step)["decoder"]
+        return gradient_of(family, params, step=step)["decoder"]
 
     with_schedule, with_number = jax.jit(lambda step: decoders(late, step)), jax.jit(decoders)
     for step, weight in ((0, 0.0), (6, 0.0), (7, -2.0), (10**6, -2.0)):

@@ -10,7 +10,7 @@ MISTAKES = {
     "--workdri=x": "workdir",
     "--config=configs/beta_veo.py": "did you mean 'configs/beta_vae.py'",
     "--config=configs/beta_vae.py:mnits": "did you mean 'mnist'",
-    "--config.trian.steps=3": "config has no field 'trian' (known: data, family, ",
+    "--config.trian.steps=3": "config has no field 'trian' (known: data, evaluate, family, ",
     "--config.train.stepz=3": "config.train has no field 'stepz' (known: accumulate, ",
     "--config.train.steps.more=3": "config.train.steps has no field 'more'",
     "--config.train.steps=many": "--config.train.steps=many",

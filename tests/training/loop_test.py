@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.training.checkpoint import Checkpoints
 from vaejax.training import Settings, Trainer, fit
+from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.sharding import make_mesh
 
 

@@ -26,20 +26,25 @@ class Adaptive(NamedTuple):
     loss: str = "nll"
 
 
-def _replaced(tree: Any, path: list[str], change: Callable[[jax.Array], jax.Array]) -> Any:
-    """The tree with one leaf changed.
+def _leaf(tree: Any, path: list[str]) -> jax.Array:
+    """The leaf at the end of a path.
 
     Raises:
-      ValueError: no leaf is there.
+      ValueError: there is none.
     """
-    if not path:
-        if isinstance(tree, Mapping):
-            raise ValueError(f"the last layer's path ends before a leaf, at {sorted(tree)}")
-        return change(tree)
-    if not isinstance(tree, Mapping) or path[0] not in tree:
-        known = tree if isinstance(tree, Mapping) else ()
-        raise ValueError(f"the path of the last layer has an unknown {near_names(path[0], known)}")
-    return {**tree, path[0]: _replaced(tree[path[0]], path[1:], change)}
+    for name in path:
+        known = tree if isinstance(tree, Mapping) else {}
+        if name not in known:
+            raise ValueError(f"the path of the last layer has an unknown {near_names(name, known)}")
+        tree = known[name]
+    if isinstance(tree, Mapping):
+        raise ValueError(f"the last layer's path ends before a leaf, at {sorted(tree)}")
+    return tree
+
+
+def _replaced(tree: Any, path: list[str], leaf: jax.Array) -> Any:
+    """The tree with another leaf at the end of a path that it has."""
+    return {**tree, path[0]: _replaced(tree[path[0]], path[1:], leaf)} if path else leaf
 
 
 def gradient_ratio(
@@ -62,11 +67,10 @@ def gradient_ratio(
       ValueError: the path leads to no weights.
     """
     params, path = jax.lax.stop_gradient(params), layer.split("/")
-    leaf: list[jax.Array] = []
-    _replaced(params, path, lambda w: leaf.append(w) or w)
+    leaf = _leaf(params, path)
 
     def norm(f: Callable[[Params], jax.Array]) -> jax.Array:
-        slope = jax.grad(lambda w: f(_replaced(params, path, lambda _: w)))(leaf[0])
+        slope = jax.grad(lambda w: f(_replaced(params, path, w)))(leaf)
         return jnp.linalg.norm(slope.reshape(-1))
 
     return jax.lax.stop_gradient(jnp.clip(norm(wanted) / (norm(found) + _DELTA), 0.0, _MOST))

@@ -1,0 +1,89 @@
+"""The families: a model, a chain of losses, a table of players; about a dozen lines each.
+
+Weights, schedules and optimizers are the caller's: `players` maps each player of the family to
+`(loss name -> weight, optimizer)`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vaejax.families.adversarial import factor_vae, vae_gan
+from vaejax.families.beta import (
+    beta_tcvae,
+    beta_vae,
+    dip_vae,
+    geco_vae,
+    info_vae,
+    iwae,
+    sigma_vae,
+)
+from vaejax.families.conditional import cvae
+from vaejax.families.discrete import vqvae
+from vaejax.families.shared import Players
+from vaejax.families.sparse import sparse_decoder, sparse_vae
+from vaejax.game import Family
+from vaejax.settings import call, near_names
+
+FAMILIES: dict[str, Callable[..., Family]] = {
+    "beta_tcvae": beta_tcvae,
+    "beta_vae": beta_vae,
+    "cvae": cvae,
+    "dip_vae": dip_vae,
+    "factor_vae": factor_vae,
+    "geco_vae": geco_vae,
+    "info_vae": info_vae,
+    "iwae": iwae,
+    "sigma_vae": sigma_vae,
+    "sparse_decoder": sparse_decoder,
+    "sparse_vae": sparse_vae,
+    "vae_gan": vae_gan,
+    "vqvae": vqvae,
+}
+
+
+def build(
+    name: str,
+    shape: Sequence[int],
+    players: Players,
+    options: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> Family:
+    """A family by its name.
+
+    Args:
+      name: of the family.
+      shape: of one event.
+      players: what each player minimises, and by which optimizer.
+      options: the family's keyword arguments.
+      facts: what is known of the data (`examples`, `classes`, ...); a family that has an argument
+        of this name gets it, unless `options` say otherwise.
+
+    Raises:
+      ValueError: an unknown family, option or player.
+    """
+    if name not in FAMILIES:
+        raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
+    wanted = inspect.signature(FAMILIES[name]).parameters
+    known = {k: v for k, v in facts.items() if k in wanted}
+    return call(FAMILIES[name], f"family {name!r}", shape, players, **{**known, **options})
+
+
+__all__ = [
+    "FAMILIES",
+    "Players",
+    "beta_tcvae",
+    "beta_vae",
+    "build",
+    "cvae",
+    "dip_vae",
+    "factor_vae",
+    "geco_vae",
+    "info_vae",
+    "iwae",
+    "sigma_vae",
+    "sparse_decoder",
+    "sparse_vae",
+    "vae_gan",
+    "vqvae",
+]
