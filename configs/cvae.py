@@ -13,8 +13,8 @@ quadrants_3    the quadrant at the bottom right predicted from the three others
 In the quadrants only hidden pixels count, grey levels are targets of the Bernoulli cross-entropy,
 and the decoder sees the given pixels through z alone. −`elbo` is the tutorial's figure; `guess` is
 its baseline, a network without latents whose prediction completes what the prior network sees.
-On the 10,000 test images (2 CPU cores shared with other work: 36 minutes, 4.3 steps/s), one quadrant
-given: −elbo 69.9 (the tutorial: 71.8), guess 100.0 (100.4). The other two were not run to the end.
+On the 10,000 test images (2 CPU cores shared with other work: 36 minutes), one quadrant given:
+−elbo 69.9 (the tutorial: 71.8), guess 100.0 (100.4). The other two were not run to the end.
 
 The same with −log p(x | c) by importance sampling beside it, for a run's `params`:
 
