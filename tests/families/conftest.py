@@ -468,6 +468,15 @@ FAMILIES_UNDER_TEST = {
 }
 
 
-@pytest.fixture(params=FAMILIES_UNDER_TEST)
+# Relatives of β-VAE share its model and step: their rows are among the slow tests.
+_RELATIVES = {"dip_vae", "geco_vae", "sigma_vae"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * (name in _RELATIVES))
+        for name in FAMILIES_UNDER_TEST
+    ]
+)
 def case(request: pytest.FixtureRequest) -> Case:
     return FAMILIES_UNDER_TEST[request.param]
