@@ -23,6 +23,7 @@ class Bottleneck(NamedTuple):
       draw: `(params, key, shape, temperature) -> z` from the prior, for features of this shape.
       at: step -> the bottleneck at this step of training, where it anneals something; `apply` is
         that of the end. None where it does not.
+      embed: `(params, indices) -> z`, where z stands for codes; else None.
     """
 
     width: int
@@ -30,6 +31,7 @@ class Bottleneck(NamedTuple):
     apply: Callable[..., Latent]
     draw: Callable[..., jax.Array]
     at: "Callable[[jax.Array], Bottleneck] | None" = None
+    embed: Callable[..., jax.Array] | None = None
 
 
 def gaussian(latent_dim: int) -> Bottleneck:

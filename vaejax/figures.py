@@ -5,7 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions import Codes, DiscretizedLogistic, DiscretizedLogisticMixture
+from vaejax.distributions import (
+    Categorical,
+    Codes,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+)
 from vaejax.game import Losses, Trace
 from vaejax.losses import sum_event
 
@@ -41,7 +46,7 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
 
     `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
     is one of 8-bit values; `active_fraction`, the expected share of a latent's elements that are
-    not zero, where its posterior knows which may be (`active`).
+    not zero, where its posterior knows which may be (`active`); `mse`, or of classes `accuracy`.
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -57,7 +62,11 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])
-    named["mse"] = sum_event(jnp.square(trace.likelihood.mean - trace.x)) / dims
+    if isinstance(trace.likelihood, Categorical):
+        right = jnp.argmax(trace.likelihood.logits, axis=-1) == trace.x
+        named["accuracy"] = sum_event(right.astype(jnp.float32)) / dims
+    else:
+        named["mse"] = sum_event(jnp.square(trace.likelihood.mean - trace.x)) / dims
     for i, counts in code_counts(trace).items():
         named["perplexity" if len(trace.latents) == 1 else f"perplexity/{i}"] = perplexity(counts)
     for i, node in enumerate(trace.latents):

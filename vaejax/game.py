@@ -85,10 +85,12 @@ class Model(NamedTuple):
 
     Attributes:
       init: `(key, batch) -> {group: params}`; may look at the batch (data-dependent init).
-      forward: `(params, batch, key, step) -> Trace`.
+      forward: `(params, batch, key, step) -> Trace`; outside of training the step is None, and
+        nothing is dropped out or relaxed.
       encode: `(params, batch, key) -> tuple[Latent, ...]`.
       decode: `(params, zs, condition) -> likelihood`.
       generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
+      embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
     """
 
     init: Callable[..., Params]
@@ -96,6 +98,7 @@ class Model(NamedTuple):
     encode: Callable[..., tuple[Latent, ...]]
     decode: Callable[..., Any]
     generate: Callable[..., Any]
+    embed: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 class Family(NamedTuple):
@@ -277,14 +280,20 @@ def init(family: Family, key: jax.Array, batch: Batch) -> Params:
     return params
 
 
-def losses_and_trace(family: Family) -> Callable[..., tuple[Losses, Trace]]:
-    """`(params, batch, key, step) -> (losses, trace)`: the forward pass and every named loss."""
+def losses_and_trace(
+    family: Family, *, training: bool = True
+) -> Callable[..., tuple[Losses, Trace]]:
+    """`(params, batch, key, step) -> (losses, trace)`: the forward pass and every named loss.
+
+    Outside of `training` only the losses know the step: what they anneal stands where it stood.
+    """
 
     def losses_fn(
         params: Params, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[Losses, Trace]:
         forward_key, losses_key = jax.random.split(key)
-        trace = family.model.forward(params, batch, forward_key, step)
+        trace = family.model.forward(params, batch, forward_key, step if training else None)
+        trace = trace._replace(step=step)
         return family.losses.apply({}, params, trace, losses_key), trace
 
     return losses_fn

@@ -134,8 +134,18 @@ def negative_binomial() -> Likelihood:
     return Likelihood(lambda channels: 2 * channels, apply)
 
 
+def categorical(classes: int) -> Likelihood:
+    """For tokens, int32 from 0 on: a logit of each class at each place.
+
+    Args:
+      classes: how many.
+    """
+    return Likelihood(lambda channels: classes, distributions.Categorical)
+
+
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "bernoulli": bernoulli,
+    "categorical": categorical,
     "normal": normal,
     "discretized_logistic": discretized_logistic,
     "discretized_logistic_mixture": discretized_logistic_mixture,

@@ -15,8 +15,8 @@ from vaejax.data.quadrants import with_quadrants
 from vaejax.distributions import Normal
 from vaejax.evaluation import conditional, conditional_pictures
 from vaejax.evaluation.likelihood import importance_sampled
+from vaejax.events import event
 from vaejax.game import Family, Latent, Model, Trace
-from vaejax.models.autoencoder import event
 
 SHAPE, CLASSES = (4, 4, 1), 3
 MLP = {"kind": "mlp", "hidden": (8,)}

@@ -8,6 +8,7 @@ import numpy as np
 
 from vaejax.conditions import HIDDEN
 from vaejax.data.source import Batch, Source
+from vaejax.events import event
 from vaejax.settings import near_names
 
 Prepare = Callable[[Batch, jax.Array], Batch]
@@ -88,7 +89,7 @@ def preparation(
 
 
 def event_shape(source: Source) -> tuple[int, ...]:
-    """The shape of one example's image, vector or sequence, as the model sees it."""
+    """The shape of one example's event (see `events.EVENTS`), as the model sees it."""
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(source.decode, rows)
-    return next(batch[k].shape[1:] for k in ("image", "vector", "sequence") if k in batch)
+    return event(batch).shape[1:]

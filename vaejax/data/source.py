@@ -61,7 +61,7 @@ def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
         if field in ("image", "sequence"):
             batch[field] = value.astype(jnp.float32) / scale
         else:
-            real = field in ("vector", "condition")
+            real = field in ("vector", "signal", "condition")
             batch[field] = value.astype(jnp.float32 if real else jnp.int32)
     return batch
 

@@ -52,7 +52,7 @@ def evaluator(
       5.2).
     """
     check_batch(mesh, batch_size)
-    prepare, losses_fn = preparation(source, binarize), losses_and_trace(family)
+    prepare, losses_fn = preparation(source, binarize), losses_and_trace(family, training=False)
 
     @functools.partial(jax.jit, out_shardings=replicated(mesh))
     def judge(params: Params, rows: Any, mask: jax.Array, number: Any, step: Any) -> Any:

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preparation import preparation
+from vaejax.events import event
 from vaejax.game import Batch, Family, Model, Params
 from vaejax.losses import sampled_kl, sum_event
-from vaejax.models.autoencoder import event
 from vaejax.training.sharding import batch_sharding, check_batch, make_mesh, put, replicated
 from vaejax.training.state import key_of
 

@@ -40,7 +40,10 @@ def nll() -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
-        chex.assert_equal_shape([trace.x, trace.likelihood.mean])
+        if isinstance(trace.likelihood, distributions.Categorical):
+            chex.assert_shape(trace.likelihood.logits, (*trace.x.shape, None))
+        else:
+            chex.assert_equal_shape([trace.x, trace.likelihood.mean])
         return {"nll": -sum_event(trace.likelihood.log_prob(trace.x))}
 
     return stateless(apply)
@@ -69,6 +72,8 @@ def kl() -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
+        if not trace.latents:  # a model that gives p(x) itself
+            return {"kl": jnp.zeros((trace.x.shape[0], 0))}
         return {"kl": jnp.stack([node_kl(node) for node in trace.latents], axis=-1)}
 
     return stateless(apply)

@@ -10,22 +10,11 @@ import jax.numpy as jnp
 from vaejax.bottlenecks import Bottleneck
 from vaejax.conditions import Condition
 from vaejax.distributions import Masked, draw
+from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace, merge
 from vaejax.latent_priors import LatentPrior
 from vaejax.likelihoods import Likelihood
 from vaejax.networks import Network, with_constants
-
-
-def event(batch: Batch) -> jax.Array:
-    """What a batch asks to be explained: its `image`, `vector` or `sequence`.
-
-    Raises:
-      ValueError: it has none of them.
-    """
-    for name in ("image", "vector", "sequence"):
-        if name in batch:
-            return batch[name]
-    raise ValueError(f"a batch needs 'image', 'vector' or 'sequence', found {sorted(batch)}")
 
 
 def autoencoder(
@@ -135,10 +124,10 @@ def autoencoder(
             return Masked(p, condition["mask"], event(condition))
         return p
 
-    def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array) -> Trace:
+    def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
         encode_key, sample_key, draw_key = jax.random.split(key, 3)
         x = event(batch)
-        now = bottleneck.at(step) if bottleneck.at else bottleneck
+        now = bottleneck.at(step) if bottleneck.at and step is not None else bottleneck
         latent = bottle(params, x, given(batch, x.shape[0]), encode_key, now)
         if samples > 1:
             batch, latent = jax.tree.map(
@@ -156,7 +145,7 @@ def autoencoder(
             fake = decode(params, (z,), batch)
         c = given(batch, x.shape[0])
         p = decode(params, (latent.z,), batch)
-        return Trace(x, p, (latent,), fake, step, c[0] if c else None)
+        return Trace(x, p, (latent,), fake, 0 if step is None else step, c[0] if c else None)
 
     def generate(
         params: Params,
@@ -168,4 +157,10 @@ def autoencoder(
         z = draw_z(params, key, n, given(condition, n), temperature)
         return decode(params, (z,), condition)
 
-    return Model(init, forward, encode, decode, generate)
+    def embed(params: Params, indices: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        assert bottleneck.embed is not None
+        (codes,) = indices
+        return (bottleneck.embed(params, codes),)
+
+    embedder = embed if bottleneck.embed else None
+    return Model(init, forward, encode, decode, generate, embedder)
