@@ -14,7 +14,8 @@ from vaejax.configuration import choose, defaults
 
 def sprites(config: ConfigDict) -> None:
     """Binary images, 16 × 16 codes of 64."""
-    config.model = ConfigDict({"codes": 512, "code_dim": 64, "likelihood": {"kind": "bernoulli"}})
+    config.model = ConfigDict({"quantizer": {"kind": "vector", "codes": 512, "dim": 64}})
+    config.model.likelihood = ConfigDict({"kind": "bernoulli"})
     config.model.network = ConfigDict({"kind": "residual", "hidden": 64, "downsamplings": 3})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "vq": 0.25}, "optimizer": "adam"})
     config.players.vae.learning_rate = 1e-3

@@ -43,7 +43,7 @@ def gaussian(**options):
 
 
 def codes(**options):
-    return quantizers.vector(32, 8, kmeans_iterations=3), options
+    return quantizers.bottleneck(quantizers.vector(32, 8, kmeans_iterations=3)), options
 
 
 def latent_critic():

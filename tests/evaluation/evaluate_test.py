@@ -10,6 +10,7 @@ from vaejax import families
 from vaejax.data.npz import from_arrays
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.networks import Network
+from vaejax.quantizers import vector
 from vaejax.training.sharding import make_mesh
 
 N = 23  # not divisible by any batch below
@@ -47,7 +48,11 @@ def quantizer():
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     family = families.vqvae(
-        (4,), players, codes=5, code_dim=4, network=(same, same), likelihood="normal"
+        (4,),
+        players,
+        quantizer=vector(5, 4),
+        network=(same, same),
+        likelihood="normal",
     )
     codebook = jnp.asarray(CODEBOOK, jnp.float32)
     return family, {"encoder": {}, "decoder": {}, "codebook": codebook}
@@ -126,7 +131,11 @@ def test_images_are_binarised_as_asked():
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     family = families.vqvae(
-        (2, 2, 1), players, codes=1, code_dim=1, network=(same, same), likelihood="normal"
+        (2, 2, 1),
+        players,
+        quantizer=vector(1, 1),
+        network=(same, same),
+        likelihood="normal",
     )
     params = {"encoder": {}, "decoder": {}, "codebook": jnp.zeros((1, 1))}
     mse = {b: judged((family, params), greys, binarize=b)["mse"] for b in ("none", "threshold")}

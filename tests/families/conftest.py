@@ -19,6 +19,7 @@ from flax import linen
 from vaejax import codebooks, families, networks
 from vaejax.data import load
 from vaejax.game import Family
+from vaejax.quantizers import vector
 from vaejax.training.state import init_state, make_step
 
 SHAPE = (16, 16, 1)
@@ -110,7 +111,7 @@ def beta_vae(minimizes, **options):
 def vqvae(network, codebook):
     players = {"vae": ({"nll": 1, "vq": 0.25}, adam()), "codebook": ({"vq": 1}, codebook)}
     options = {"network": network, "likelihood": "bernoulli"}
-    return families.vqvae(SHAPE, players, codes=CODES, code_dim=DIM, **options)
+    return families.vqvae(SHAPE, players, quantizer=vector(CODES, DIM), **options)
 
 
 def info_vae():

@@ -136,7 +136,11 @@ def draw(
     trace, means = look(params, source.take(indices), jax.random.key(seed))
 
     shown = f"{len(indices)} examples"
-    usage = {f"node {i}, {shown}": np.asarray(c) for i, c in code_counts(trace).items()}
+    usage = {
+        f"node {i}{f' slot {s}' if len(counts) > 1 else ''}, {shown}": np.asarray(count)
+        for i, counts in code_counts(trace).items()
+        for s, count in enumerate(counts[:8])
+    }
     if usage:
         plotting.code_usage(folder / "codes.png", usage)
     weights = weights_of(params)
