@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaejax.distributions import Codes
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer
@@ -96,7 +97,7 @@ def residual(
     if quantizer.random:
         raise ValueError("residual needs a quantizer that chooses codes, not one that draws them")
     sg = jax.lax.stop_gradient
-    scales = shrink ** jnp.arange(levels, dtype=jnp.float32)
+    scales = np.float32(shrink) ** np.arange(levels, dtype=np.float32)
     several = quantizer.learns and not shared
 
     def init(key: jax.Array, tokens: jax.Array) -> Any:
@@ -154,7 +155,7 @@ def residual(
     def embed(params: Any, indices: jax.Array) -> jax.Array:
         axis = indices.ndim - 1 - len(quantizer.shape)
         each = jax.vmap(quantizer.embed, in_axes=(0 if several else None, axis))
-        return jnp.tensordot(scales, each(params, indices), axes=1)
+        return jnp.tensordot(jnp.asarray(scales), each(params, indices), axes=1)
 
     whole = with_(0.0)
     return whole._replace(at=(lambda step: with_(dropout)) if dropout else None)

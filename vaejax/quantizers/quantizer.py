@@ -134,7 +134,8 @@ def rotation(tokens: jax.Array, codes: jax.Array) -> jax.Array:
 
     The rotation trick (2410.06424, section 4.2). The gradient is turned with the token, so that its
     angle to the code becomes its angle to the token. R = I − 2rrᵀ + 2êx̂ᵀ with r the direction
-    halfway between the two, so no matrix is made.
+    halfway between the two, so no matrix is made. A token of length zero has no direction: its
+    gradient passes straight through.
 
     Args:
       tokens: x, `[..., D]`.
@@ -148,10 +149,11 @@ def rotation(tokens: jax.Array, codes: jax.Array) -> jax.Array:
     def inner(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.sum(a * b, axis=-1, keepdims=True)
 
-    lengths = jnp.sqrt(inner(e, e) / jnp.maximum(inner(x, x), 1e-12))
+    length = inner(x, x)
+    ratio = jnp.sqrt(inner(e, e) / jnp.maximum(length, 1e-12))
     turned = tokens - 2.0 * r * inner(r, tokens) + 2.0 * e_hat * inner(x_hat, tokens)
-    z = lengths * turned
-    return z + sg(e - z)  # to the last digit
+    z = jnp.where(length > 1e-12, ratio * turned, tokens)
+    return z + sg(e - z)  # the codes to the last digit
 
 
 ESTIMATORS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
