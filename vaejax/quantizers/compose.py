@@ -110,7 +110,8 @@ def residual(
             _, z = quantizer.quantize(params, left / scale, key)
             return left - scale * z, params
 
-        return jax.lax.scan(level, tokens, (jax.random.split(key, levels), scales))[1]
+        keys = jax.random.split(key, levels)
+        return jax.lax.scan(level, tokens, (keys, jnp.asarray(scales)))[1]
 
     def with_(dropout: float) -> Quantizer:
         def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
@@ -144,7 +145,7 @@ def residual(
             numbers, keys = jnp.arange(levels), jax.random.split(key, levels)
             own = params if several else None
             start = (tokens, jnp.zeros_like(tokens))
-            (_, total), q = jax.lax.scan(level, start, (numbers, keys, scales, own))
+            (_, total), q = jax.lax.scan(level, start, (numbers, keys, jnp.asarray(scales), own))
             q = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), q)  # [B, T, Q, ...]
             return q, ESTIMATORS[gradient](tokens, total)
 
