@@ -139,6 +139,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     source = load_split(config, "eval")
     train_source = load_split(config, "train")
     facts = {"examples": train_source.size, "classes": train_source.num_classes or 0}
+    facts["tokens"] = train_source.num_tokens or 0
     family = build(config, event_shape(source), facts)
     train = dict(config["train"])
     eval_examples = train.pop("eval_examples")

@@ -18,9 +18,13 @@ def vqvae(
     code_dim: int = 64,
     network: Any = "residual",
     likelihood: Any = "normal",
+    tokens: int = 0,
 ) -> Family:
-    """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq."""
-    p = make_likelihood(likelihood)
+    """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq.
+
+    `tokens` is the number of classes of the data's tokens, for a categorical likelihood.
+    """
+    p = make_likelihood(likelihood, tokens)
     bottleneck = quantizers.vector(codes, code_dim)
     encoder, decoder = networks.build(network, shape, bottleneck.width, p.width(shape[-1]))
     model = autoencoder(encoder, bottleneck, decoder, p, shape)
