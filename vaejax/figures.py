@@ -14,7 +14,7 @@ from vaejax.distributions import (
 from vaejax.game import Losses, Trace
 from vaejax.losses import sum_event
 
-_EIGHT_BIT = (DiscretizedLogistic, DiscretizedLogisticMixture)
+_DISCRETE = (Categorical, DiscretizedLogistic, DiscretizedLogisticMixture)
 
 
 def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
@@ -45,8 +45,9 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named numbers `[B]` per example, or `[]` of the whole batch; nats unless named otherwise.
 
     `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
-    is one of 8-bit values; `active_fraction`, the expected share of a latent's elements that are
-    not zero, where its posterior knows which may be (`active`); `mse`, or of classes `accuracy`.
+    is one of 8-bit values or of classes, where it means bits a token; `active_fraction`, the
+    expected share of a latent's elements that are not zero, where its posterior knows which may be
+    (`active`); `mse`, or of classes `accuracy`.
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -58,7 +59,7 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             named[name] = value
     if {"nll", "kl"} <= losses.keys():
         named["elbo"] = -(named["nll"] + named["kl"])
-        if isinstance(trace.likelihood, _EIGHT_BIT):
+        if isinstance(trace.likelihood, _DISCRETE):
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])

@@ -16,6 +16,7 @@ from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
+from vaejax.evaluation.showing import showing
 from vaejax.game import Family, Params
 from vaejax.settings import call
 from vaejax.training import Settings, Trainer, fit
@@ -183,8 +184,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         count = config["sample"]["count"]
         given = given_by_examples(family, params, source, count, **data_options)
         options = {"seed": config["seed"], "given": given, **config["sample"]}
-        draw_samples(family, params, folder, **options)
-        print(f"Samples: {folder / 'samples.png'}")
+        path = draw_samples(family, params, folder, show=showing(source), **options)
+        print(f"Samples: {path or 'no way is known to show them'}")
         return {}
     result = judge(params, step)
     if source.num_classes and is_conditional(family, params, source):
