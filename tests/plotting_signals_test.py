@@ -31,7 +31,10 @@ def test_reconstructions_lie_over_their_data(tmp_path, figures, count):
     plotting_signals.reconstructions(tmp_path / "r.png", x, mean)
     (panels,) = figures
     assert len(panels) == min(count, 12)
-    for i, (below, above, zero) in enumerate(panels):
+    shown = [int(np.flatnonzero((x[..., 0] == lines[0]).all(axis=1))[0]) for lines in panels]
+    assert shown == sorted(set(shown))
+    assert {0, count - 1} <= set(shown)
+    for i, (below, above, zero) in zip(shown, panels, strict=True):
         np.testing.assert_array_equal(below, x[i, :, 0])
         np.testing.assert_array_equal(above, mean[i, :, 0])
         np.testing.assert_array_equal(zero, 0)

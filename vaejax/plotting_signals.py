@@ -10,8 +10,9 @@ _COLUMNS = 3
 
 
 def reconstructions(path: Path, x: np.ndarray, mean: np.ndarray, count: int = 12) -> None:
-    """The reconstruction of each of the first `count` signals over its data; `[N, T, C]` each."""
-    lines = [("data", MUTED, 2.2, x[:count]), ("reconstruction", LINES["eval"], 0.9, mean[:count])]
+    """Reconstructions over their data, of `count` signals spread over the `[N, T, C]` of each."""
+    picked = np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)
+    lines = [("data", MUTED, 2.2, x[picked]), ("reconstruction", LINES["eval"], 0.9, mean[picked])]
     _panels(path, lines, "Reconstructions")
 
 
@@ -43,8 +44,11 @@ def _panels(path: Path, lines: list[tuple[str, str, float, np.ndarray]], title: 
         panel.spines[["top", "right", "bottom"]].set_visible(False)
         panel.spines["left"].set_color(MUTED)
     figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
+    figure.supxlabel("time in samples", fontsize=8, color=MUTED)
     if len(lines) > 1:
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", fontsize=8, ncols=2)
+        figure.legend(
+            handles, labels, loc="outside upper right", fontsize=8, ncols=2, frameon=False
+        )
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

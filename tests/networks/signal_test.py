@@ -85,6 +85,13 @@ def test_a_token_reaches_its_own_surroundings_and_no_others():
     assert 8 in changed
 
 
+def test_a_token_that_there_is_not_is_not_taken_for_another():
+    encoder, _ = build((8,), 6, 5)
+    params = encoder.init(KEY, jnp.zeros((1, 8), jnp.int32))
+    assert np.isnan(encoder.apply(params, jnp.full((1, 8), 5, jnp.int32))).any()
+    assert np.isfinite(encoder.apply(params, jnp.full((1, 8), 4, jnp.int32))).all()
+
+
 def test_conditions_stand_beside_a_signal_and_beside_features():
     (encoder, decoder), x = build((12, 1), 6, 1), jax.random.normal(KEY, (2, 12, 1))
     for c in (jnp.ones((2, 3)), jnp.ones((2, 12, 3)), jnp.ones((2, 4, 3))):

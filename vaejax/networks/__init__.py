@@ -41,7 +41,7 @@ def build(
     if kind in ("conv", "residual") and len(shape) != 3:
         raise ValueError(
             f"the architecture {kind!r} takes images of shape (H, W, C), found events of shape "
-            f"{tuple(shape)}; 'mlp' takes any shape"
+            f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' signals and tokens"
         )
     if kind == "residual_1d" and len(shape) not in (1, 2):
         raise ValueError(

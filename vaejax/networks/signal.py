@@ -27,6 +27,7 @@ class TokenEncoder(linen.Module):
         shape = (self.tokens, self.embedding)
         table = self.param("embedding", linen.initializers.normal(1.0), shape, jnp.float32)
         table = table.astype(compute_dtype(self.encoder.dtype))
+        # Whoever asks for the shape of the features alone may hold a float32 event.
         return self.encoder(jnp.take(table, x.astype(jnp.int32), axis=0), condition)
 
 
