@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.distributions import Bernoulli, Codes, DiscretizedLogistic, Normal, Uniform
+from vaejax.distributions import Bernoulli, Categorical, Codes, DiscretizedLogistic, Normal, Uniform
 from vaejax.figures import code_counts, figures, perplexity
 from vaejax.game import Latent, Trace
 
@@ -80,6 +80,24 @@ def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():
     assert "bits_per_dim" not in got
     assert "perplexity" not in got
     assert "elbo" not in figures({"nll": losses["nll"]}, trace_of(gaussian_node()))
+
+
+def test_tokens_have_an_accuracy_and_bits():
+    """Seven classes, six examples of four tokens, some of them guessed right."""
+    logits = RNG.standard_normal((6, 4, 7)).astype(np.float32)
+    x = RNG.randint(7, size=(6, 4)).astype(np.int32)
+    x[:3, 1:] = logits.argmax(axis=-1)[:3, 1:]
+    x[0, 0] = (logits[0, 0].argmax() + 1) % 7
+    nll, kl = RNG.rand(6).astype(np.float32), RNG.rand(6, 1).astype(np.float32)
+    losses = {"nll": jnp.asarray(nll), "kl": jnp.asarray(kl)}
+    likelihood = Categorical(jnp.asarray(logits))
+    got = figures(losses, trace_of(gaussian_node(), likelihood=likelihood, x=jnp.asarray(x)))
+    right = [sum(max(range(7), key=lambda k: logits[i, t, k]) == x[i, t] for t in range(4)) / 4
+             for i in range(6)]  # fmt: skip
+    np.testing.assert_allclose(got["accuracy"], right)
+    assert 0.75 == got["accuracy"][0] < 1
+    np.testing.assert_allclose(got["bits_per_dim"], (nll + kl[:, 0]) / 4 / np.log(2), rtol=1e-6)
+    assert "mse" not in got
 
 
 def test_bits_per_dim_of_an_ignorant_model_of_bytes_is_eight():

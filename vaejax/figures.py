@@ -14,7 +14,7 @@ from vaejax.distributions import (
 from vaejax.game import Latent, Losses, Trace
 from vaejax.losses import sum_event
 
-_EIGHT_BIT = (DiscretizedLogistic, DiscretizedLogisticMixture)
+_DISCRETE = (Categorical, DiscretizedLogistic, DiscretizedLogisticMixture)
 
 
 def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
@@ -72,8 +72,9 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named numbers `[B]` per example, or `[]` of the whole batch; nats unless named otherwise.
 
     `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
-    is one of 8-bit values; `active_fraction`, the expected share of a latent's elements that are
-    not zero, where its posterior knows which may be (`active`); `mse`, or of classes `accuracy`.
+    is one of 8-bit values or of classes, where it means bits a token; `active_fraction`, the
+    expected share of a latent's elements that are not zero, where its posterior knows which may be
+    (`active`); `mse`, or of classes `accuracy`.
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -85,7 +86,7 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             named[name] = value
     if {"nll", "kl"} <= losses.keys():
         named["elbo"] = -(named["nll"] + named["kl"])
-        if isinstance(trace.likelihood, _EIGHT_BIT):
+        if isinstance(trace.likelihood, _DISCRETE):
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])

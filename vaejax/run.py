@@ -16,6 +16,7 @@ from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
+from vaejax.evaluation.showing import showing
 from vaejax.game import Family, Params
 from vaejax.settings import call
 from vaejax.training import Settings, Trainer, fit
@@ -139,6 +140,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     source = load_split(config, "eval")
     train_source = load_split(config, "train")
     facts = {"examples": train_source.size, "classes": train_source.num_classes or 0}
+    facts["tokens"] = train_source.num_tokens or 0
     family = build(config, event_shape(source), facts)
     train = dict(config["train"])
     eval_examples = train.pop("eval_examples")
@@ -182,8 +184,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         count = config["sample"]["count"]
         given = given_by_examples(family, params, source, count, **data_options)
         options = {"seed": config["seed"], "given": given, **config["sample"]}
-        draw_samples(family, params, folder, **options)
-        print(f"Samples: {folder / 'samples.png'}")
+        path = draw_samples(family, params, folder, show=showing(source), **options)
+        print(f"Samples: {path or 'no way is known to show them'}")
         return {}
     result = judge(params, step)
     if source.num_classes and is_conditional(family, params, source):

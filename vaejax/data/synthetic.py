@@ -1,11 +1,14 @@
-"""Small tables whose truth is known."""
+"""Data made on the spot, whose truth is known."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from vaejax.data.npz import from_arrays
+from vaejax.data.sentences import ALPHABET, sentences
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
+from vaejax.data.waveforms import waveforms
 
-TABLES = ("factors",)
 FACTOR_COLUMNS = ("z1", "2 z1", "3 z1²", "4 z2", "5 z2", "6 sin z2", "7 z1 z2")
 FACTOR_SUPPORT = np.array([[1, 1, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1, 1]], bool).T  # [7, 2]
 
@@ -31,6 +34,36 @@ def factors(examples: int, seed: int, noise: float = 0.5) -> tuple[np.ndarray, n
     return x.astype(np.float32), z.astype(np.float32)
 
 
+def _factors() -> dict[str, np.ndarray]:
+    return {
+        "train_vector": factors(1000, seed=0)[0],
+        "eval_vector": factors(1000, seed=1)[0],
+        "column_names": np.array(FACTOR_COLUMNS),
+    }
+
+
+def _waveforms() -> dict[str, np.ndarray]:
+    return {
+        "train_signal": waveforms(8000, seed=0)[0],
+        "eval_signal": waveforms(1000, seed=1)[0],
+    }
+
+
+def _text() -> dict[str, np.ndarray]:
+    return {
+        "train_tokens": sentences(8000, seed=0),
+        "eval_tokens": sentences(1000, seed=1),
+        "token_names": np.array(list(ALPHABET)),
+    }
+
+
+TABLES: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+    "factors": _factors,
+    "text": _text,
+    "waveforms": _waveforms,
+}
+
+
 def load_synthetic(
     table: str,
     split: str = "train",
@@ -40,7 +73,9 @@ def load_synthetic(
     holdout: float = 0.1,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
 ) -> Source:
-    """A table of 1,000 examples to train on and as many, drawn apart, to evaluate on.
+    """One of `TABLES`, the examples to evaluate on drawn apart from those to train on.
+
+    `factors` has 1,000 of each, `text` and `waveforms` 8,000 to train on and 1,000 to evaluate on.
 
     Raises:
       ValueError: for an unknown table, split or option.
@@ -48,11 +83,7 @@ def load_synthetic(
     if table not in TABLES:
         raise ValueError(f"unknown synthetic table {table!r}: known are {', '.join(TABLES)}")
     return from_arrays(
-        {
-            "train_vector": factors(1000, seed=0)[0],
-            "eval_vector": factors(1000, seed=1)[0],
-            "column_names": np.array(FACTOR_COLUMNS),
-        },
+        TABLES[table](),
         split,
         name=f"synthetic:{table}",
         image_size=image_size,

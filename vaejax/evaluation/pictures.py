@@ -14,6 +14,7 @@ from vaejax.data.preparation import event_shape, preparation
 from vaejax.distributions import Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
+from vaejax.evaluation.showing import Showing, best_guess, showing
 from vaejax.figures import code_counts
 from vaejax.game import Batch, Family, Latent, Params, Trace
 from vaejax.spike_and_slab import SpikeAndSlab
@@ -82,13 +83,20 @@ def draw_samples(
     temperature: float,
     title: str = "Samples from the prior",
     given: Batch | None = None,
-) -> None:
-    """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`."""
+    show: Showing | None = None,
+) -> Path | None:
+    """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`.
+
+    Returns:
+      The file, `samples.txt` if `show` shows events as text; None if there is no way to show them.
+    """
     generate = jax.jit(family.model.generate, static_argnums=2)
     p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature))
-    images = np.asarray(p.mean)
-    if plotting.is_image(images.shape[1:]):
-        plotting.samples(folder / "samples.png", images, title)
+    if show is None:
+        return None
+    path = folder / f"samples{show.suffix}"
+    show.samples(path, np.asarray(best_guess(p)), title)
+    return path
 
 
 def draw(
@@ -105,11 +113,13 @@ def draw(
 ) -> None:
     """Writes all pictures that make sense: reconstructions, samples, traversals, codes, curves.
 
+    Tokens are shown as text, in `.txt` files.
+
     Args:
       family: whose model.
       params: of the model.
       source: the evaluation split.
-      folder: for the PNG files.
+      folder: for the files.
       binarize: as in training.
       seed: of all draws.
       metrics: the run's `metrics.jsonl`.
@@ -130,7 +140,7 @@ def draw(
         draws = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         zs = tuple(_mean_code(node)[::draws] for node in trace.latents)
         trace = trace._replace(x=trace.x[::draws])
-        return trace, family.model.decode(params, zs, batch).mean
+        return trace, best_guess(family.model.decode(params, zs, batch))
 
     # Like the whole split, which may be sorted; themselves in its order.
     indices = np.sort(eval_order(source.size)[:_EXAMPLES])
@@ -147,11 +157,12 @@ def draw(
     weights = weights_of(params)
     if weights is not None:
         draw_factors(folder / "factors.png", weights, source.column_names)
-    if not plotting.is_image(event_shape(source)):
+    show = showing(source)
+    if show is None:
         return
     x, means = np.asarray(trace.x), np.asarray(means)
     pick = np.linspace(0, len(x) - 1, min(36, len(x))).astype(int)
-    plotting.reconstructions(folder / "reconstructions.png", x[pick], means[pick])
+    show.reconstructions(folder / f"reconstructions{show.suffix}", x[pick], means[pick])
     options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature}
     if any(isinstance(node.prior, Uniform) for node in trace.latents):
         options["title"] = "Codes drawn uniformly: what a prior over codes has yet to learn"
@@ -161,7 +172,9 @@ def draw(
         draw_conditional(
             family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
         )
-    draw_samples(family, params, folder, given=given, **options)
+    draw_samples(family, params, folder, given=given, show=show, **options)
+    if not plotting.is_image(event_shape(source)):
+        return
     node = trace.latents[0]
     continuous = isinstance(node.posterior, Normal | SpikeAndSlab)
     if len(trace.latents) == 1 and continuous and node.z.ndim == 2:

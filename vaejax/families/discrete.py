@@ -30,6 +30,7 @@ def vqvae(
     network: Any = "residual",
     likelihood: Any = "normal",
     entropies: Mapping[str, Any] | None = None,
+    tokens: int = 0,
 ) -> Family:
     """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq.
 
@@ -43,8 +44,9 @@ def vqvae(
       network: encoder and decoder.
       likelihood: p(x | z).
       entropies: arguments of `losses.code_entropies`, for a lookup-free quantizer; None for none.
+      tokens: classes of the data's tokens, for a categorical likelihood.
     """
-    p, q = make_likelihood(likelihood), quantizers.build(quantizer)
+    p, q = make_likelihood(likelihood, tokens), quantizers.build(quantizer)
     bottleneck = quantizers.bottleneck(q, width=width or None)
     out = p.width(shape[-1])
     encoder, decoder = networks.build(network, shape, bottleneck.width, out)
