@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax.networks import conv, mlp, residual
+from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.columns import columns
 from vaejax.networks.critic import latent_critic
 from vaejax.networks.image_critic import build_critic, image_critic
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
+from vaejax.networks.sequence import Autoregressive
 from vaejax.settings import make
 
 Pair = tuple[Network, Network]
@@ -47,10 +49,13 @@ def build(
 
 __all__ = [
     "ARCHITECTURES",
+    "AUTOREGRESSIVE",
+    "Autoregressive",
     "Network",
     "Pair",
     "blind",
     "build",
+    "build_autoregressive",
     "build_critic",
     "columns",
     "from_linen",
