@@ -12,7 +12,15 @@ from vaejax.data.sprites_source import VARIANTS, load_sprites
 from vaejax.data.synthetic import load_synthetic
 from vaejax.data.tfds_source import load_tfds
 
-KINDS = ("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "synthetic:factors")
+KINDS = (
+    "sprites",
+    "sprites:small",
+    "tfds:NAME",
+    "folder:PATH",
+    "npz:PATH",
+    "synthetic:factors",
+    "synthetic:codes",
+)
 
 
 def load(
@@ -29,8 +37,8 @@ def load(
 
     Args:
       source: `sprites` (the 737,280 dSprites images, rendered), `sprites:small` (46,080 of them),
-        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, or the table
-        `synthetic:factors`.
+        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, the table
+        `synthetic:factors`, or the maps of codes `synthetic:codes`.
       split: `'train'` or `'eval'`.
       image_size: height and width to give to images. Default: their own.
       channels: 1 or 3, to give to images. Default: their own.

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.layout import Layout
+
 Rows = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]
 
@@ -31,14 +33,16 @@ class Source:
       arrays: all stored rows `[size, ...]`, so that `take` is a gather of these; None where they
         are too large to hold, and `take` reads them.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
-        [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]` or `vector` float32
-        `[B, D]`, and optionally `label` int32 `[B]`, `factors` int32 `[B, K]`, `condition`
-        float32 `[B, D]` or `[B, H, W, C]`, and `mask` (1 for what is to be explained).
+        [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
+        `[B, D]` or `tokens` int32 `[B, ...]`, and optionally `label` int32 `[B]`, `factors` int32
+        `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`, and `mask` (1 for what is to be
+        explained).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
       class_names: name of each class of `label`.
       column_names: name of each column of `vector`.
+      layout: of `tokens` that are the codes of a model.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Source:
     num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
     column_names: tuple[str, ...] | None = None
+    layout: Layout | None = None
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
