@@ -4,6 +4,7 @@
 
 sprites        (default) embedded sprites
 fashion_mnist  Fashion-MNIST from TFDS
+fashion_mnist_bits  the same with a likelihood of 8-bit values, for bits per dimension
 cifar10        CIFAR-10 from TFDS: the recipe of 1711.00937's authors, published curve in papers
 """
 
@@ -37,6 +38,12 @@ def fashion_mnist(config: ConfigDict) -> None:
     config.train.checkpoint_every = 1000
 
 
+def fashion_mnist_bits(config: ConfigDict) -> None:
+    """A discretised logistic a pixel; with `configs/prior.py`, bits per dimension of the whole."""
+    fashion_mnist(config)
+    config.model.likelihood = ConfigDict({"kind": "discretized_logistic"})
+
+
 def cifar10(config: ConfigDict) -> None:
     """Batch 32, Adam 3e-4, variance of the training images as the likelihood's."""
     fashion_mnist(config)
@@ -52,5 +59,6 @@ def get_config(setting: str = "sprites") -> ConfigDict:
     """The config of a setting."""
     config = defaults("vqvae")
     settings = {"sprites": sprites, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+    settings |= {"fashion_mnist_bits": fashion_mnist_bits}
     choose(settings, setting, "configs/vqvae.py")(config)
     return config

@@ -43,4 +43,7 @@ def vector(
         del temperature  # a uniform distribution has none
         return params[group][Uniform(codes, shape[:-1]).sample(key)]
 
-    return Bottleneck(dim, init, apply, draw)
+    def embed(params: Params, indices: jax.Array) -> jax.Array:
+        return params[group][indices]
+
+    return Bottleneck(dim, init, apply, draw, embed=embed)

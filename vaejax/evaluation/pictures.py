@@ -10,7 +10,7 @@ import numpy as np
 from vaejax import plotting
 from vaejax.data import Source
 from vaejax.data.preparation import event_shape, preparation
-from vaejax.distributions import Normal, Uniform, has_closed_form, kl
+from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
 from vaejax.figures import code_counts
@@ -81,10 +81,14 @@ def draw_samples(
     temperature: float,
     title: str = "Samples from the prior",
     given: Batch | None = None,
+    **sampling: Any,
 ) -> None:
-    """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`."""
+    """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`.
+
+    Any further settings are for the model's `generate`.
+    """
     generate = jax.jit(family.model.generate, static_argnums=2)
-    p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature))
+    p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature), **sampling)
     images = np.asarray(p.mean)
     if plotting.is_image(images.shape[1:]):
         plotting.samples(folder / "samples.png", images, title)
@@ -99,10 +103,14 @@ def draw(
     binarize: str,
     seed: int,
     metrics: Path,
+    samples: bool = True,
     count: int = 64,
     temperature: float = 1.0,
+    **sampling: Any,
 ) -> None:
     """Writes all pictures that make sense: reconstructions, samples, traversals, codes, curves.
+
+    Of a model without latents, which gives p(x) itself, there are samples and curves alone.
 
     Args:
       family: whose model.
@@ -112,14 +120,28 @@ def draw(
       binarize: as in training.
       seed: of all draws.
       metrics: the run's `metrics.jsonl`.
+      samples: whether to draw those, and what else depends on the prior.
       count: samples.
       temperature: of the prior they are drawn from.
+      **sampling: further settings of the model's `generate`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = read_records(metrics)
     if records:
         plotting.curves(folder / "losses.png", records)
     prepare = preparation(source, binarize)
+    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
+    some = source.take(np.zeros(1, np.int32))
+    if not jax.eval_shape(
+        lambda p, rows, k: family.model.encode(p, prepare(rows, k), k),
+        params,
+        some,
+        jax.random.key(0),
+    ):
+        if samples:
+            given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
+            draw_samples(family, params, folder, given=given, **options)
+        return
 
     @jax.jit
     def look(params: Params, rows: Any, key: jax.Array) -> tuple[Trace, jax.Array]:
@@ -128,7 +150,11 @@ def draw(
         trace = family.model.forward(params, batch, key, jnp.int32(_LAST))
         draws = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         zs = tuple(_mean_code(node)[::draws] for node in trace.latents)
-        trace = trace._replace(x=trace.x[::draws])
+        latents = tuple(
+            node._replace(prior=None) if isinstance(node.prior, Categorical) else node
+            for node in trace.latents  # a learned prior's logits: large, and of no use here
+        )
+        trace = trace._replace(x=trace.x[::draws], latents=latents)
         return trace, family.model.decode(params, zs, batch).mean
 
     # Spread over the split, whose order may be by class.
@@ -147,7 +173,8 @@ def draw(
     x, means = np.asarray(trace.x), np.asarray(means)
     pick = np.linspace(0, len(x) - 1, min(36, len(x))).astype(int)
     plotting.reconstructions(folder / "reconstructions.png", x[pick], means[pick])
-    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature}
+    if not samples:
+        return
     if any(isinstance(node.prior, Uniform) for node in trace.latents):
         options["title"] = "Codes drawn uniformly: what a prior over codes has yet to learn"
     given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
