@@ -205,7 +205,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             count = config["sample"]["count"]
             given = given_by_examples(family, params, source, count, **data_options)
             draw_samples(family, params, folder, given=given, **options)
-        print(f"Samples: {folder / 'samples.png'}")
+        path = folder / "samples.png"
+        print(f"Samples: {path}" if path.exists() else f"{source.name} holds no images to draw")
         return {}
     if source.num_classes and is_conditional(family, params, source):
         result |= per_class(

@@ -85,7 +85,8 @@ class GatedPixelCNN(linen.Module):
             above = MaskedConv(2 * width, _above(self.kernel, here=inner), dtype, form)(vertical)
             left = MaskedConv(2 * width, _left(self.kernel, here=inner), dtype, form)(horizontal)
             left = left + Conv(2 * width, 1, dtype=dtype, form=form)(above)
-            vertical = _gate(given(above))
+            if i + 1 < self.layers:
+                vertical = _gate(given(above))
             new = Conv(width, 1, dtype=dtype, form=form)(_gate(given(left)))
             horizontal = horizontal + new if inner else new
         x = jax.nn.relu(Conv(2 * width, 1, dtype=dtype, form=form)(jax.nn.relu(horizontal)))
