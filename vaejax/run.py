@@ -152,7 +152,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     data, train_source = load_split(config, "eval"), load_split(config, "train")
     source = data
     if first:
-        source, train_source = first.latents(data), first.latents(train_source)
+        source = first.latents(data)
+        train_source = first.latents(train_source) if mode == "train" else source
     family = build(config, event_shape(source), facts(train_source))
     train = dict(config["train"])
     eval_examples = train.pop("eval_examples")

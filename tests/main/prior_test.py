@@ -103,6 +103,19 @@ def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     assert "a prior over codes is learned from codes" in err
 
 
+@pytest.mark.parametrize("flags", [PRIOR, MIXTURE], ids=["codes", "vectors"])
+def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, flags, tmp_path):
+    code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
+    assert code == 0, err
+    result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert result["elbo"] == pytest.approx(-result["nll"])
+    assert result["kl"] == 0
+    assert {file.name for file in (tmp_path / "run" / "figures").iterdir()} == {"losses.png"}
+    code, out, err = command(*flags, f"--workdir={tmp_path / 'run'}", "--mode=sample")
+    assert code == 0, err
+    assert "holds no images to draw" in out
+
+
 def test_where_there_is_no_run(command, one_line, tmp_path):
     for missing in (tmp_path, tmp_path / "nothing"):
         flags = [f"--config.prior_of={missing}", f"--workdir={tmp_path / 'prior'}"]

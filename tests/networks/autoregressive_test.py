@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from vaejax.distributions import Categorical
 from vaejax.layout import CodeMap, Layout
 from vaejax.networks import build_autoregressive
 from vaejax.networks.transformer import rotate
@@ -165,6 +166,34 @@ def test_the_transformer_is_that_of_the_textbook():
     got = jax.jit(network.apply)(params, tokens)
     for one, want in zip(np.asarray(tokens), np.asarray(got), strict=True):
         np.testing.assert_allclose(want, numpy_transformer(params, one, 2), atol=1e-4)
+
+
+@every_case
+def test_gradients_are_finite_and_reach_every_parameter(name):
+    """Also where codes are excluded by logits of −∞."""
+    network, _, params, tokens, condition = built(name)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return -Categorical(network.apply(params, tokens, *condition)).log_prob(tokens).sum()
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf), path
+
+
+@every_case
+def test_computing_in_bfloat16_keeps_logits_and_parameters_in_float32(name):
+    network, layout, params, tokens, condition = built(name)
+    half = build_autoregressive({**CASES[name][0], "dtype": "bfloat16"}, layout)
+    made = jax.eval_shape(half.init, KEY, tokens, *condition)
+    assert {a.dtype for a in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
+    got, want = (jax.jit(n.apply)(params, tokens, *condition) for n in (half, network))
+    assert got.dtype == jnp.float32
+    seen = np.isfinite(np.asarray(want))
+    gap = np.asarray(got)[seen] - np.asarray(want)[seen]
+    assert 0 < np.sqrt(np.square(gap).mean()) < 0.05 * np.asarray(want)[seen].std()
 
 
 def test_products_of_rotated_vectors_depend_on_the_distance_alone():
