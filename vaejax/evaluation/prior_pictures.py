@@ -1,5 +1,6 @@
 """Pictures of a prior that was learned for a trained model: its samples, and those without it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +61,27 @@ def draw_priors(
         given, count = {"label": jnp.asarray(label)}, len(label)
         names = source.class_names or [str(k) for k in range(source.num_classes)]
         labels = [str(name) for name in names]
-    options = {"temperature": jnp.float32(temperature), **sampling}
+    size, heat = min(_BATCH, count), jnp.float32(temperature)
 
-    @jax.jit
-    def learned(params: Params, key: jax.Array, given: Any) -> jax.Array:
-        return whole.model.generate(params, key, size, given, **options).mean
-
-    @jax.jit
-    def own(params: Params, key: jax.Array, given: Any) -> jax.Array:
-        del given
-        return first.family.model.generate(params["first"], key, size, None, jnp.float32(1.0)).mean
-
-    size = min(_BATCH, count)
-    what = ", ".join(f"{k.replace('_', '-')} {v:g}" for k, v in sorted(sampling.items()))
-    what = f"temperature {temperature:g}" + (f", {what}" if what else "")
-    plain = "uniform" if first.layout else "own_prior"
-    without = "Codes drawn uniformly" if first.layout else "Samples from the prior it trained with"
-    for name, draw, title, rows in (
-        ("samples", learned, f"Samples from the learned prior ({what})", labels),
-        (f"samples_{plain}", own, f"Without it: {without[0].lower()}{without[1:]}", []),
-    ):
+    def images(generate: Callable[..., Any]) -> np.ndarray:
+        """`count` means of `(params, key, given) -> p(x | z)`, drawn `size` at a time."""
+        compiled = jax.jit(lambda params, key, given: generate(params, key, given).mean)
         parts = []
         for start in range(0, count, size):
             at = np.arange(start, start + size) % count
-            part = given and {k: v[at] for k, v in given.items()}
-            parts.append(np.asarray(draw(params, jax.random.key(seed + start), part)))
-        images = np.concatenate(parts)[:count]
-        if plotting.is_image(images.shape[1:]):
-            plotting.save_grid(
-                folder / f"{name}.png", images, columns, title=title, row_labels=rows
-            )
+            part = given and {name: value[at] for name, value in given.items()}
+            parts.append(np.asarray(compiled(params, jax.random.key(seed + start), part)))
+        return np.concatenate(parts)[:count]
+
+    learned = images(lambda p, key, c: whole.model.generate(p, key, size, c, heat, **sampling))
+    if not plotting.is_image(learned.shape[1:]):
+        return
+    own = images(lambda p, key, c: first.family.model.generate(p["first"], key, size))
+    settings = {"temperature": temperature, **sampling}
+    told = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
+    title = f"Samples from the learned prior ({told})"
+    plotting.save_grid(folder / "samples.png", learned, columns, title=title, row_labels=labels)
+    name, title = "samples_own_prior", "Without it: samples from the prior of its training"
+    if first.layout:
+        name, title = "samples_uniform", "Without it: codes drawn uniformly"
+    plotting.save_grid(folder / f"{name}.png", own, columns, title=title)
