@@ -4,6 +4,7 @@
 
 sprites        (default) embedded sprites
 fashion_mnist  Fashion-MNIST from TFDS
+fashion_mnist_bits  the same with a likelihood of 8-bit values, for bits per dimension
 cifar10        CIFAR-10 from TFDS: the recipe of 1711.00937's authors, published curve in papers
 rotation       fashion_mnist, the gradient turned with the token (2410.06424)
 cosine         fashion_mnist, 8-dimensional codes of unit length (2110.04627)
@@ -126,6 +127,12 @@ def vqvae2(config: ConfigDict) -> None:
         config.players[f"codebook_{level}"] = ConfigDict({**book, "level": level})
 
 
+def fashion_mnist_bits(config: ConfigDict) -> None:
+    """A discretised logistic a pixel; with `configs/prior.py`, bits per dimension of the whole."""
+    fashion_mnist(config)
+    config.model.likelihood = ConfigDict({"kind": "discretized_logistic"})
+
+
 def cifar10(config: ConfigDict) -> None:
     """Batch 32, Adam 3e-4, variance of the training images as the likelihood's."""
     fashion_mnist(config)
@@ -162,5 +169,6 @@ def get_config(setting: str = "sprites") -> ConfigDict:
     settings |= {"rotation": rotation, "cosine": cosine, "residual": residual, "grouped": grouped}
     settings |= {"fsq": fsq, "lfq": lfq, "sim_vq": sim_vq, "gumbel": gumbel, "vqvae2": vqvae2}
     settings |= {"waveforms": waveforms, "text": text}
+    settings |= {"fashion_mnist_bits": fashion_mnist_bits}
     choose(settings, setting, "configs/vqvae.py")(config)
     return config

@@ -165,3 +165,20 @@ def test_codes_against_a_uniform_prior_cost_log_k_each():
     np.testing.assert_allclose(q.log_prob(indices) - p.log_prob(indices), np.log(8), rtol=1e-6)
     draws = np.asarray(d.Uniform(8, (20_000,)).sample(KEY))
     np.testing.assert_allclose(np.bincount(draws, minlength=8) / 20_000, 1 / 8, atol=0.01)
+
+
+def test_the_divergence_of_codes_from_learned_probabilities_is_minus_their_log():
+    indices = jnp.array([[0, 3], [2, 2]], jnp.int32)
+    features = jnp.zeros((2, 2, 5))
+    q, p = d.Codes(features, features, indices, 4), d.Categorical(jax.random.normal(KEY, (2, 2, 4)))
+    log_p = np.log(scipy.special.softmax(np.asarray(p.logits, np.float64), -1))
+    want = -np.take_along_axis(log_p, np.asarray(indices)[..., None], -1)[..., 0]
+    np.testing.assert_allclose(d.kl(q, p, features), want, rtol=1e-5)
+    assert d.has_closed_form(q, p)
+
+
+def test_a_point_has_all_its_mass_on_its_value():
+    p = d.Point(jnp.array([3, 5]))
+    np.testing.assert_array_equal(p.sample(KEY), [3, 5])
+    np.testing.assert_array_equal(p.mean, [3, 5])
+    np.testing.assert_array_equal(p.log_prob(jnp.array([3, 4])), [0.0, -np.inf])

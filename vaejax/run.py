@@ -9,14 +9,16 @@ import jax
 
 from vaejax import families
 from vaejax.data import Source, load
-from vaejax.data.preparation import event_shape
+from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
+from vaejax.evaluation.prior_pictures import draw_priors
 from vaejax.evaluation.showing import showing
+from vaejax.first_stage import FirstStage, restore
 from vaejax.game import Family, Params
 from vaejax.settings import call
 from vaejax.training import Settings, Trainer, fit
@@ -104,21 +106,30 @@ def _claim(workdir: Path, config: Config, *, create: bool) -> None:
 
 
 def _finish(
-    config: Config, workdir: Path, family: Family, params: Params, source: Source, result: Any
+    config: Config,
+    workdir: Path,
+    family: Family,
+    params: Params,
+    source: Source,
+    result: Any,
+    first: FirstStage | None,
 ) -> None:
     """Writes `evaluation.json` and the figures."""
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", result)
+        folder, options = workdir / "figures", {"seed": config["seed"], **config["sample"]}
         draw(
             family,
             params,
             source,
-            workdir / "figures",
+            folder,
             binarize=config["data"]["binarize"],
-            seed=config["seed"],
             metrics=workdir / "metrics.jsonl",
-            **config["sample"],
+            samples=first is None,
+            **options,
         )
+        if first:
+            draw_priors(first, family, params, source, folder, **options)
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
@@ -136,12 +147,15 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
       ValueError, FileNotFoundError: something in the config cannot be.
       ConfigChangedError: the directory belongs to another configuration.
     """
-    mesh = make_mesh(**config["mesh"])
-    source = load_split(config, "eval")
-    train_source = load_split(config, "train")
-    facts = {"examples": train_source.size, "classes": train_source.num_classes or 0}
-    facts["tokens"] = train_source.num_tokens or 0
-    family = build(config, event_shape(source), facts)
+    mesh, first = make_mesh(**config["mesh"]), None
+    if config.get("prior_of"):
+        config, first = restore(config, mesh, build=build, load_split=load_split)
+    data, train_source = load_split(config, "eval"), load_split(config, "train")
+    source = data
+    if first:
+        source = first.latents(data)
+        train_source = first.latents(train_source) if mode == "train" else source
+    family = build(config, event_shape(source), facts(train_source))
     train = dict(config["train"])
     eval_examples = train.pop("eval_examples")
     settings: Settings = call(Settings, "train", **train)
@@ -176,18 +190,30 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         checkpoints.close()
 
     params, step = eval_params(state), int(state.step)
+    result = {} if mode == "sample" else judge(params, step)
+    if first:  # from here on it is about the whole
+        if mode != "sample":
+            result |= first.figures(family, params, data, config["seed"])
+        family, params, source = first.whole(family), first.and_prior(params), data
     if mode == "sample":
         folder, params = workdir / "figures", on_one_device(mesh, params)
         if jax.process_index() > 0:
             return {}
         folder.mkdir(exist_ok=True)
-        count = config["sample"]["count"]
-        given = given_by_examples(family, params, source, count, **data_options)
-        options = {"seed": config["seed"], "given": given, **config["sample"]}
-        path = draw_samples(family, params, folder, show=showing(source), **options)
-        print(f"Samples: {path or 'no way is known to show them'}")
+        options = {"seed": config["seed"], **config["sample"]}
+        path: Path | None
+        if first:
+            draw_priors(first, family, params, source, folder, **options)
+            path = folder / "samples.png" if (folder / "samples.png").exists() else None
+        else:
+            given = given_by_examples(
+                family, params, source, config["sample"]["count"], **data_options
+            )
+            path = draw_samples(
+                family, params, folder, given=given, show=showing(source), **options
+            )
+        print(f"Samples: {path or f'no way is known to show events of {source.name}'}")
         return {}
-    result = judge(params, step)
     if source.num_classes and is_conditional(family, params, source):
         result |= per_class(
             family, params, source, mesh, batch_size=settings.batch_size, step=step, **data_options
@@ -204,7 +230,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             **data_options,
         )
     params = on_one_device(mesh, params)
-    _finish(config, workdir, family, params, source, {"step": step, **result})
+    _finish(config, workdir, family, params, source, {"step": step, **result}, first)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
     if mode == "train":
         rows.append(("steps a second", outcome.rate))

@@ -14,7 +14,7 @@ from vaejax.data.tfds_source import load_tfds
 
 KINDS = (
     *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
-    *(f"synthetic:{table}" for table in TABLES),
+    *(f"synthetic:{table}" for table in (*TABLES, "codes")),
 )
 
 
@@ -33,8 +33,8 @@ def load(
     Args:
       source: `sprites` (the 737,280 dSprites images, rendered), `sprites:small` (46,080 of them),
         `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, or what is
-        made on the spot: the table `synthetic:factors`, clips of sound `synthetic:waveforms`, or
-        sentences `synthetic:text`.
+        made on the spot: the table `synthetic:factors`, clips of sound `synthetic:waveforms`,
+        sentences `synthetic:text`, or maps of codes `synthetic:codes`.
       split: `'train'` or `'eval'`.
       image_size: height and width to give to images. Default: their own.
       channels: 1 or 3, to give to images. Default: their own.

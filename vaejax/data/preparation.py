@@ -1,6 +1,7 @@
 """What is done to a batch between its source and the model, inside the compiled step."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,3 +94,13 @@ def event_shape(source: Source) -> tuple[int, ...]:
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(source.decode, rows)
     return event(batch).shape[1:]
+
+
+def facts(source: Source) -> dict[str, Any]:
+    """What families may want to know of their training data: see `families.build`."""
+    return {
+        "examples": source.size,
+        "classes": source.num_classes or 0,
+        "tokens": source.num_tokens or 0,
+        "layout": source.layout,
+    }

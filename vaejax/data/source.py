@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.layout import Layout
+
 Rows = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]
 
@@ -33,7 +35,7 @@ class Source:
         are too large to hold, and `take` reads them.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
-        `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, T]`, and optionally `label`
+        `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
         int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`, and
         `mask` (1 for what is to be explained).
       factor_sizes: number of classes of each factor.
@@ -43,6 +45,7 @@ class Source:
       column_names: name of each column of `vector`.
       num_tokens: number of classes of `tokens`.
       token_names: name of each class of `tokens`, a character or a word.
+      layout: of `tokens` that are the codes of a model.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Source:
     column_names: tuple[str, ...] | None = None
     num_tokens: int | None = None
     token_names: tuple[str, ...] | None = None
+    layout: Layout | None = None
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:

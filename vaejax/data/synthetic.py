@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vaejax.data.code_maps import load_codes
 from vaejax.data.npz import from_arrays
 from vaejax.data.sentences import ALPHABET, sentences
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
@@ -75,13 +76,18 @@ def load_synthetic(
 ) -> Source:
     """One of `TABLES`, the examples to evaluate on drawn apart from those to train on.
 
-    `factors` has 1,000 of each, `text` and `waveforms` 8,000 to train on and 1,000 to evaluate on.
+    `factors` has 1,000 of each, `text` and `waveforms` 8,000 to train on and 1,000 to evaluate on,
+    `codes` 10,000 and 1,000.
 
     Raises:
       ValueError: for an unknown table, split or option.
     """
+    if table == "codes":
+        return load_codes(split)
     if table not in TABLES:
-        raise ValueError(f"unknown synthetic table {table!r}: known are {', '.join(TABLES)}")
+        raise ValueError(
+            f"unknown synthetic table {table!r}: known are {', '.join([*TABLES, 'codes'])}"
+        )
     return from_arrays(
         TABLES[table](),
         split,

@@ -9,6 +9,8 @@ from vaejax.distributions.composite import Masked, Mixture, draw
 from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from vaejax.distributions.divergence import closed_form, has_closed_form, kl
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
+from vaejax.distributions.multivariate import MultivariateNormal
+from vaejax.distributions.point import Point
 from vaejax.distributions.protocol import STATIC, Distribution
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "Distribution",
     "Masked",
     "Mixture",
+    "MultivariateNormal",
     "Normal",
+    "Point",
     "Uniform",
     "closed_form",
     "draw",

@@ -68,3 +68,8 @@ def _categorical_uniform(q: Categorical, p: Uniform) -> jax.Array:
 @closed_form(Codes, Uniform)
 def _codes_uniform(q: Codes, p: Uniform) -> jax.Array:
     return jnp.where(q.indices >= 0, jnp.log(float(p.size)), jnp.float32(0.0))
+
+
+@closed_form(Codes, Categorical)
+def _codes_categorical(q: Codes, p: Categorical) -> jax.Array:
+    return -p.log_prob(q.indices)

@@ -11,7 +11,7 @@ from vaejax import plotting
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preparation import event_shape, preparation
-from vaejax.distributions import Normal, Uniform, has_closed_form, kl
+from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
 from vaejax.evaluation.showing import Showing, best_guess, showing
@@ -21,7 +21,6 @@ from vaejax.spike_and_slab import SpikeAndSlab
 from vaejax.training.logs import read_records
 
 _EXAMPLES = 512  # that tell which latents matter
-_LAST = 2**31 - 1  # a step at which every schedule is at its end
 
 
 def _mean_code(node: Latent) -> jax.Array:
@@ -84,14 +83,17 @@ def draw_samples(
     title: str = "Samples from the prior",
     given: Batch | None = None,
     show: Showing | None = None,
+    **sampling: Any,
 ) -> Path | None:
     """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`.
+
+    Any further settings are for the model's `generate`.
 
     Returns:
       The file, `samples.txt` if `show` shows events as text; None if there is no way to show them.
     """
     generate = jax.jit(family.model.generate, static_argnums=2)
-    p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature))
+    p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature), **sampling)
     if show is None:
         return None
     path = folder / f"samples{show.suffix}"
@@ -108,12 +110,15 @@ def draw(
     binarize: str,
     seed: int,
     metrics: Path,
+    samples: bool = True,
     count: int = 64,
     temperature: float = 1.0,
+    **sampling: Any,
 ) -> None:
     """Writes all pictures that make sense: reconstructions, samples, traversals, codes, curves.
 
-    Tokens are shown as text, in `.txt` files.
+    Tokens are shown as text, in `.txt` files. Of a model without latents, which gives p(x) itself,
+    there are samples and curves alone.
 
     Args:
       family: whose model.
@@ -123,23 +128,41 @@ def draw(
       binarize: as in training.
       seed: of all draws.
       metrics: the run's `metrics.jsonl`.
+      samples: whether to draw those, and what else depends on the prior.
       count: samples.
       temperature: of the prior they are drawn from.
+      **sampling: further settings of the model's `generate`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = read_records(metrics)
     if records:
         plotting.curves(folder / "losses.png", records)
-    prepare = preparation(source, binarize)
+    prepare, show = preparation(source, binarize), showing(source)
+    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
+    some = source.take(np.zeros(1, np.int32))
+    if not jax.eval_shape(
+        lambda p, rows, k: family.model.encode(p, prepare(rows, k), k),
+        params,
+        some,
+        jax.random.key(0),
+    ):
+        if samples:
+            given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
+            draw_samples(family, params, folder, given=given, show=show, **options)
+        return
 
     @jax.jit
     def look(params: Params, rows: Any, key: jax.Array) -> tuple[Trace, jax.Array]:
         data_key, key = jax.random.split(key)
         batch = prepare(rows, data_key)
-        trace = family.model.forward(params, batch, key, jnp.int32(_LAST))
+        trace = family.model.forward(params, batch, key, None)
         draws = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         zs = tuple(_mean_code(node)[::draws] for node in trace.latents)
-        trace = trace._replace(x=trace.x[::draws])
+        latents = tuple(
+            node._replace(prior=None) if isinstance(node.prior, Categorical) else node
+            for node in trace.latents  # a learned prior's logits: large, and of no use here
+        )
+        trace = trace._replace(x=trace.x[::draws], latents=latents)
         return trace, best_guess(family.model.decode(params, zs, batch))
 
     # Like the whole split, which may be sorted; themselves in its order.
@@ -157,13 +180,13 @@ def draw(
     weights = weights_of(params)
     if weights is not None:
         draw_factors(folder / "factors.png", weights, source.column_names)
-    show = showing(source)
     if show is None:
         return
     x, means = np.asarray(trace.x), np.asarray(means)
     pick = np.linspace(0, len(x) - 1, min(36, len(x))).astype(int)
     show.reconstructions(folder / f"reconstructions{show.suffix}", x[pick], means[pick])
-    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature}
+    if not samples:
+        return
     if any(isinstance(node.prior, Uniform) for node in trace.latents):
         options["title"] = "Codes drawn uniformly: what a prior over codes has yet to learn"
     given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)

@@ -20,6 +20,7 @@ from vaejax.families.beta import (
 )
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
+from vaejax.families.second_stage import code_prior, gaussian_mixture
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
 from vaejax.game import Family
@@ -28,9 +29,11 @@ from vaejax.settings import call, near_names
 FAMILIES: dict[str, Callable[..., Family]] = {
     "beta_tcvae": beta_tcvae,
     "beta_vae": beta_vae,
+    "code_prior": code_prior,
     "cvae": cvae,
     "dip_vae": dip_vae,
     "factor_vae": factor_vae,
+    "gaussian_mixture": gaussian_mixture,
     "geco_vae": geco_vae,
     "info_vae": info_vae,
     "iwae": iwae,
@@ -76,9 +79,11 @@ __all__ = [
     "beta_tcvae",
     "beta_vae",
     "build",
+    "code_prior",
     "cvae",
     "dip_vae",
     "factor_vae",
+    "gaussian_mixture",
     "geco_vae",
     "info_vae",
     "iwae",

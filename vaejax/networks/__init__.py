@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax.networks import conv, mlp, residual, signal
+from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.columns import columns
 from vaejax.networks.critic import latent_critic
 from vaejax.networks.image_critic import build_critic, image_critic
 from vaejax.networks.maps import Rung, ladder_of_maps
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
+from vaejax.networks.sequence import Autoregressive
 from vaejax.settings import make
 
 Pair = tuple[Network, Network]
@@ -54,11 +56,14 @@ def build(
 
 __all__ = [
     "ARCHITECTURES",
+    "AUTOREGRESSIVE",
+    "Autoregressive",
     "Network",
     "Pair",
     "Rung",
     "blind",
     "build",
+    "build_autoregressive",
     "build_critic",
     "columns",
     "from_linen",

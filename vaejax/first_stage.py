@@ -1,0 +1,222 @@
+"""The trained run that a prior is learned for: restored, its latents as data, the two as one."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vaejax import losses
+from vaejax.data import Source
+from vaejax.data.batches import batch_indices, eval_batches
+from vaejax.data.preparation import event_shape, facts, preparation
+from vaejax.data.progress import progress
+from vaejax.data.source import decode_rows, in_memory
+from vaejax.distributions import Codes, Normal
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.game import Batch, Family, Latent, Params, chain
+from vaejax.layout import Layout, layout_of
+from vaejax.priors import with_prior
+from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.sharding import batch_sharding, check_batch, put, replicated, tree_sharding
+from vaejax.training.state import DATA, eval_params, init_state, key_of
+
+ENCODE = 6  # a stream of random keys of its own
+
+Config = Mapping[str, Any]
+
+
+class FirstStage(NamedTuple):
+    """A trained model.
+
+    Attributes:
+      family: whose model.
+      params: of it, on the devices of a mesh.
+      layout: of its codes; None if it has one Gaussian vector.
+      mesh: the devices.
+      batch_size: examples at once.
+      binarize: as in its training.
+    """
+
+    family: Family
+    params: Params
+    layout: Layout | None
+    mesh: Mesh
+    batch_size: int
+    binarize: str
+
+    def latents(self, source: Source, seed: int = 0) -> Source:
+        """A split as the model encodes it: `tokens` `[T]`, or `vector` `[D]`, a draw of z.
+
+        Labels are kept. The draws depend on the seed and the example alone.
+        """
+        prepare = preparation(source, self.binarize)
+
+        def encode(params: Params, rows: Any, number: Any) -> Batch:
+            key, data_key = jax.random.split(key_of(seed, ENCODE, number))
+            batch = prepare(rows, data_key)
+            nodes = self.family.model.encode(params, batch, key)
+            label = {"label": batch["label"]} if "label" in batch else {}
+            if self.layout is None:
+                return {"vector": nodes[0].z, **label}
+            tokens = self.layout.flatten([node.posterior.indices for node in nodes])
+            return {"tokens": tokens.astype(jnp.int32), **label}
+
+        compiled = jax.jit(encode, out_shardings=replicated(self.mesh))
+        parts, batches = [], list(eval_batches(source.size, self.batch_size))
+        for number, (indices, _) in enumerate(progress(batches, f"encoding {source.name}")):
+            rows = put(batch_sharding(self.mesh), source.take(indices))
+            parts.append(jax.tree.map(np.asarray, compiled(self.params, rows, np.uint32(number))))
+        order = np.concatenate([indices for indices, _ in batches])  # that of an evaluation
+        back = np.unique(order, return_index=True)[1]
+        whole = {k: np.concatenate([p[k] for p in parts])[back] for k in parts[0]}
+        if self.layout is not None and self.layout.vocabulary <= 2**16:
+            whole["tokens"] = whole["tokens"].astype(np.uint16)
+        return in_memory(
+            whole,
+            np.arange(source.size),
+            name=source.name,
+            split=source.split,
+            decode=decode_rows,
+            num_classes=source.num_classes,
+            class_names=source.class_names,
+            layout=self.layout,
+        )
+
+    def whole(self, prior: Family) -> Family:
+        """This model under a learned prior: to be judged and drawn from, not to be trained."""
+        model = with_prior(self.family.model, prior.model, self.layout)
+        return Family(model, chain(losses.nll(), losses.kl()), {})
+
+    def and_prior(self, params: Params) -> Params:
+        """The parameters of the whole, given those of the prior."""
+        return {"first": self.params, "second": params}
+
+    def figures(
+        self, prior: Family, params: Params, source: Source, seed: int = 0
+    ) -> dict[str, float]:
+        """What the prior and this model are together, over a split of the data.
+
+        Those of `evaluator`, of the whole: `nll` of the decoder, `kl` to the learned prior, `elbo`
+        and where it makes sense `bits_per_dim`; `elbo_gain`, in nats, on the ELBO under the prior
+        that the model was trained with. Of codes also `nll_codes`, −log p(codes), and
+        `bits_per_code`.
+
+        Args:
+          prior: the family of the learned prior.
+          params: of it.
+          source: the data, not the latents.
+          seed: of the draws.
+        """
+        options: Any = {"batch_size": self.batch_size, "seed": seed, "binarize": self.binarize}
+        both = self.and_prior(params)
+        result = evaluator(self.whole(prior), source, self.mesh, **options)(both, 0)
+        before = evaluator(self.family, source, self.mesh, **options)(self.params, 0)
+        result["elbo_gain"] = result["elbo"] - before["elbo"]
+        if self.layout is not None:
+            result["nll_codes"] = result["kl"]
+            result["bits_per_code"] = result["kl"] / (self.layout.length * np.log(2.0))
+        return result
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The configuration of a run.
+
+    Raises:
+      FileNotFoundError: there is no run.
+    """
+    path = workdir / "config.json"
+    if not path.is_file() or not (workdir / "checkpoints").is_dir():
+        raise FileNotFoundError(
+            f"prior_of={workdir} is no trained run: --config.prior_of wants the --workdir of one"
+        )
+    return json.loads(path.read_text())
+
+
+def restore(
+    config: Config,
+    mesh: Mesh,
+    *,
+    build: Callable[..., Family],
+    load_split: Callable[[Config, str], Source],
+) -> tuple[Config, FirstStage]:
+    """The run that a prior's config names as `prior_of`, at checkpoint `prior_step`.
+
+    A step of 0 stands for the newest.
+
+    Args:
+      config: of the prior.
+      mesh: where to put the parameters.
+      build: `(config, shape, facts) -> family`.
+      load_split: `(config, split) -> its data`.
+
+    Returns:
+      The prior's config with that run's `data`, in all but the dropout of conditions, and with the
+      step that was found; and the run.
+
+    Raises:
+      FileNotFoundError: there is no such run, or no such checkpoint of it.
+      ValueError: a prior cannot be learned for such a model.
+    """
+    workdir, step = Path(config["prior_of"]), config["prior_step"]
+    theirs = read_config(workdir)
+    seed, train = theirs["seed"], theirs["train"]
+    data = {**theirs["data"], "condition_dropout": config["data"]["condition_dropout"]}
+    check_batch(mesh, train["batch_size"])
+    source = load_split(theirs, "train")
+    family = build(theirs, event_shape(source), facts(source))
+
+    rows = source.take(batch_indices(seed, 0, source.size, train["batch_size"]))
+    prepare = preparation(source, data["binarize"])
+    batch = jax.eval_shape(lambda rows: prepare(rows, key_of(seed, DATA)), rows)
+    shape = jax.eval_shape(lambda b: init_state(family, seed, b, train["ema_decay"]), batch)
+    sharding = tree_sharding(mesh, shape)
+    like = jax.tree.map(
+        lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
+    )
+    layout = _checked(workdir, family, shape.params, batch)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        found = checkpoints.steps()
+        if not found or (step and step not in found):
+            wanted = f"no checkpoint of step {step}" if step else "no checkpoint"
+            raise FileNotFoundError(f"prior_of={workdir} holds {wanted}; found are {found}")
+        state = checkpoints.restore(like, step or None)
+    finally:
+        checkpoints.close()
+    first = FirstStage(
+        family, eval_params(state), layout, mesh, train["batch_size"], data["binarize"]
+    )
+    return {**config, "data": data, "prior_step": int(state.step)}, first
+
+
+def _checked(workdir: Path, family: Family, params: Params, batch: Batch) -> Layout | None:
+    """The layout of the model's codes, or None for one Gaussian vector; computes nothing.
+
+    Raises:
+      ValueError: it has neither, or a condition.
+    """
+    trace = jax.eval_shape(
+        lambda p, b, key: family.model.forward(p, b, key, None), params, batch, jax.random.key(0)
+    )
+    if trace.condition is not None:
+        raise ValueError(
+            f"prior_of={workdir} is a conditional model, whose decoder wants a condition beside z; "
+            "take a model without one"
+        )
+    nodes: tuple[Latent, ...] = trace.latents
+    if len(nodes) == 1 and isinstance(nodes[0].posterior, Normal) and nodes[0].z.ndim == 2:
+        return None
+    if nodes and all(isinstance(node.posterior, Codes) for node in nodes):
+        if family.model.embed is None:
+            raise ValueError(f"prior_of={workdir}: its model cannot turn indices into codes again")
+        return layout_of(nodes)
+    kinds = [f"{type(n.posterior).__name__} {n.z.shape[1:]}" for n in nodes]
+    raise ValueError(
+        f"prior_of={workdir}: a prior is learned for codes, or for one Gaussian vector; its model "
+        f"has the nodes {kinds}"
+    )
