@@ -72,7 +72,7 @@ def quadrants(config: ConfigDict, observed: int) -> None:
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"})
     config.players.vae.learning_rate = 1e-3
     config.players.guess = ConfigDict({"minimizes": {"guess": 1.0}, "optimizer": "adam"})
-    config.train.steps = 20 * 469
+    config.train.steps = 15 * 469
     # The prior network ends on a guess that no longer moves, as if it had been learned before.
     config.players.guess.learning_rate = ConfigDict(
         {"kind": "cosine", "start": 1e-3, "end": 0.0, "steps": config.train.steps}

@@ -40,18 +40,31 @@ def test_counts_are_those_of_a_loop_over_the_tokens_that_count(masked):
     trace = trace_of(codes_node(maps, 7), gaussian_node(), codes_node(vectors, 9))
     got = code_counts(trace, jnp.asarray(mask) if masked else None)
     assert set(got) == {0, 2}
-    np.testing.assert_array_equal(got[0], want_maps)
-    np.testing.assert_array_equal(got[2], want_vectors)
+    np.testing.assert_array_equal(got[0], want_maps[None])
+    np.testing.assert_array_equal(got[2], want_vectors[None])
 
 
 def test_perplexity_is_how_many_codes_are_in_use():
-    np.testing.assert_allclose(perplexity(jnp.full(8, 3.0)), 8.0, rtol=1e-6)
-    np.testing.assert_allclose(perplexity(jnp.array([0.0, 7.0, 0.0])), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(perplexity(jnp.array([4.0, 0.0, 4.0, 0.0])), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.full((1, 8), 3.0)), 8.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.array([[0.0, 7.0, 0.0]])), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.array([[4.0, 0.0, 4.0, 0.0]])), 2.0, rtol=1e-6)
     counts = RNG.randint(1, 50, 20).astype(np.float64)
     p = counts / counts.sum()
     want = np.prod(p**-p)
-    np.testing.assert_allclose(perplexity(jnp.asarray(counts, jnp.float32)), want, rtol=1e-5)
+    np.testing.assert_allclose(perplexity(jnp.asarray(counts[None], jnp.float32)), want, rtol=1e-5)
+    # Of several indices a token, the mean.
+    several = jnp.array([[4.0, 0.0, 4.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
+    np.testing.assert_allclose(perplexity(several), 3.0, rtol=1e-6)
+
+
+def test_counts_of_several_indices_a_token_and_of_dropped_ones():
+    indices = np.array([[[0, 2], [1, 2]], [[0, 1], [1, -1]]])  # 2 examples, 2 tokens, 2 levels
+    features = jnp.zeros((2, 2, 2, 3))
+    q = Codes(features, features, jnp.asarray(indices, jnp.int32), 3)
+    node = Latent(q, Uniform(3, (2, 2, 2)), jnp.zeros((2, 2, 3)))
+    np.testing.assert_array_equal(code_counts(trace_of(node))[0], [[2, 2, 0], [0, 1, 2]])
+    mask = jnp.array([False, True])
+    np.testing.assert_array_equal(code_counts(trace_of(node), mask)[0], [[1, 1, 0], [0, 1, 0]])
 
 
 def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():

@@ -15,6 +15,7 @@ from vaejax.distributions import Normal
 from vaejax.evaluation.pictures import draw, traverse
 from vaejax.game import Latent
 from vaejax.networks import Network
+from vaejax.quantizers import vector
 
 SHAPE = (8, 8, 1)
 MLP = {"kind": "mlp", "hidden": (8,)}
@@ -29,7 +30,12 @@ def vqvae(shape=SHAPE, likelihood="bernoulli", kind="residual", **options):
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     network = {"kind": kind, "hidden": 8, "downsamplings": 2, "blocks": 1}
     return families.vqvae(
-        shape, players, codes=5, code_dim=4, network=network, likelihood=likelihood, **options
+        shape,
+        players,
+        quantizer=vector(5, 4),
+        network=network,
+        likelihood=likelihood,
+        **options,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vaejax import plotting
 from vaejax.data import Source
+from vaejax.data.batches import eval_order
 from vaejax.data.preparation import event_shape, preparation
 from vaejax.distributions import Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
@@ -141,12 +142,16 @@ def draw(
         trace = trace._replace(x=trace.x[::draws])
         return trace, best_guess(family.model.decode(params, zs, batch))
 
-    # Spread over the split, whose order may be by class.
-    indices = np.linspace(0, source.size - 1, min(_EXAMPLES, source.size)).astype(np.int32)
+    # Like the whole split, which may be sorted; themselves in its order.
+    indices = np.sort(eval_order(source.size)[:_EXAMPLES])
     trace, means = look(params, source.take(indices), jax.random.key(seed))
 
     shown = f"{len(indices)} examples"
-    usage = {f"node {i}, {shown}": np.asarray(c) for i, c in code_counts(trace).items()}
+    usage = {
+        f"node {i}{f' slot {s}' if len(counts) > 1 else ''}, {shown}": np.asarray(count)
+        for i, counts in code_counts(trace).items()
+        for s, count in enumerate(counts[:8])
+    }
     if usage:
         plotting.code_usage(folder / "codes.png", usage)
     weights = weights_of(params)

@@ -7,6 +7,7 @@ from vaejax.networks import conv, mlp, residual, signal
 from vaejax.networks.columns import columns
 from vaejax.networks.critic import latent_critic
 from vaejax.networks.image_critic import build_critic, image_critic
+from vaejax.networks.maps import Rung, ladder_of_maps
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
 from vaejax.settings import make
 
@@ -55,6 +56,7 @@ __all__ = [
     "ARCHITECTURES",
     "Network",
     "Pair",
+    "Rung",
     "blind",
     "build",
     "build_critic",
@@ -62,6 +64,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "image_critic",
+    "ladder_of_maps",
     "latent_critic",
     "reshaped",
     "with_constants",
