@@ -7,6 +7,10 @@ and with `--mode=sample --config.sample.top_p=0.9` behind it, samples from the t
 data are those of the run that `prior_of` names, encoded once; the prior is given the class
 where they have classes. Without `prior_of` each setting learns from small data made on the spot.
 
+Over `configs/vqvae.py:fashion_mnist` (49 codes of 512) the transformer takes 7 minutes of one core
+and reaches 138.3 nats, 4.07 bits a code, where uniform codes have 9; with top_p=0.9 its samples
+are clothes (docs/figures/prior_fashion_mnist.png).
+
 transformer  (default) a causal transformer over the codes of a VQ-VAE of any number of levels
 pixel_cnn    a gated PixelCNN (1606.05328) over one map of codes
 mixture      Gaussians of full covariance over the one latent vector of a VAE

@@ -15,6 +15,7 @@ from vaejax.first_stage import FirstStage
 from vaejax.game import Family, Params
 
 _BATCH = 128  # samples drawn at once
+_NEUTRAL = {"top_k": 0, "top_p": 1.0}  # settings under which nothing is left out
 
 
 def class_rows(classes: int, count: int) -> tuple[np.ndarray, int]:
@@ -77,7 +78,9 @@ def draw_priors(
     if not plotting.is_image(learned.shape[1:]):
         return
     own = images(lambda p, key, c: first.family.model.generate(p["first"], key, size))
-    settings = {"temperature": temperature, **sampling}
+    settings = {"temperature": temperature} | {
+        name: value for name, value in sampling.items() if value != _NEUTRAL.get(name)
+    }
     told = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
     title = f"Samples from the learned prior ({told})"
     plotting.save_grid(folder / "samples.png", learned, columns, title=title, row_labels=labels)
