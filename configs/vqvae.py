@@ -5,7 +5,7 @@
 sprites        (default) embedded sprites
 fashion_mnist  Fashion-MNIST from TFDS
 fashion_mnist_bits  the same with a likelihood of 8-bit values, for bits per dimension
-cifar10        CIFAR-10 from TFDS: the recipe of 1711.00937's authors, published curve in papers
+cifar10        CIFAR-10 from TFDS: the recipe of 1711.00937's authors, with revival of dead codes
 rotation       fashion_mnist, the gradient turned with the token (2410.06424)
 cosine         fashion_mnist, 8-dimensional codes of unit length (2110.04627)
 residual       fashion_mnist, four levels of 256 codes, some dropped in training (2107.03312)
@@ -19,6 +19,16 @@ waveforms      clips of sound made on the spot, 512 samples in 64 codes; after 6
                steps (32 s on a CPU core) a mean squared error of 0.0021, a tenth of the variance
 text           sentences made on the spot, 64 characters in 8 codes: 90.5 % of the characters right,
                1.52 bits each with the codes, of which 0.30 are the entropy (44 s on a CPU core)
+
+`cifar10` on 4,000 images of its training split, 400 of them held out
+(--config.data.source=npz:PATH --config.train.steps=2000; 8 minutes on a shared CPU core): mean
+squared error over 0.0633, the variance of the training images, and perplexity of a batch
+
+               this run, held out   the published curve
+  1,000 steps  0.084  369           0.105   72
+  2,000 steps  0.074  364           0.081  154
+
+all 512 codes are used: they start at k-means centres, and the dead are revived.
 """
 
 from ml_collections import ConfigDict
