@@ -13,6 +13,12 @@ sigma         Fashion-MNIST, optimal σ-VAE (2006.13202)
 vamp          mnist, a VampPrior of 200 pseudo-inputs (1705.07120)
 static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, to be judged by
               importance sampling
+
+`static_mnist`, 250,000 steps in 25 minutes on one CPU core (AMD EPYC, shared), then on the 10,000
+test images (`--config.evaluate.samples=200`): NLL 91.9 by 200 draws, ELBO −97.8. That is 2.1 nats
+short of pythae's 89.78 (200 draws) with these networks. It overfits: the training ELBO ends at
+−94.3. Nor is their printed learning rate of 1e-4 the remedy: after 130,000 steps the NLL of 1,000
+images by 500 draws is 92.9, against 91.1 for 1e-3 after 220,000.
 """
 
 from ml_collections import ConfigDict
