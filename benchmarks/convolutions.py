@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from benchmarks.machine import machine
 from vaejax.networks import convolution
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -138,7 +139,7 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"convolutions-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
-    record = {"device": device, "jax": jax.__version__, **vars(arguments), "ms_per_step": rows}
+    record = {**machine(), **vars(arguments), "ms_per_step": rows}
     path.write_text(json.dumps(record, indent=2) + "\n")
     print(f"\nWrote {path}.")
 

@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
+from benchmarks.machine import machine
 from vaejax.data import from_arrays
 from vaejax.families import beta_vae
 from vaejax.training import Settings, Trainer, fit
@@ -64,8 +65,7 @@ def main(argv: list[str]) -> None:
     median = {name: statistics.median(values) for name, values in times.items()}
     ratios = [a / b for a, b in zip(times["fit"], times["one dispatch"], strict=True)]
     result = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
+        **machine(),
         "ms_per_step": median,
         "ratio_median": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.machine import machine
 from configs import info_vae
 from vaejax import run
 from vaejax.data import Source
@@ -136,8 +137,7 @@ def main(argv: list[str]) -> None:
             f"ELBO {found['elbo']:.2f}, {found['seconds']} s",
             flush=True,
         )
-    device = jax.devices()[0].device_kind
-    record = {"source": name, "steps": _STEPS.value, "device": device, "models": models}
+    record = {**machine(), "source": name, "steps": _STEPS.value, "models": models}
     path = Path(_RESULT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks.machine import machine
 from configs import vae_gan
 from vaejax import plotting, run
 from vaejax.data import Source
@@ -102,8 +103,7 @@ def main(argv: list[str]) -> None:
         title=f"Reconstructions and samples after {_STEPS.value:,} steps",
         row_labels=list(shown),
     )
-    device = jax.devices()[0].device_kind
-    record = {"device": device, "jax": jax.__version__, "steps": _STEPS.value}
+    record = {**machine(), "steps": _STEPS.value}
     record |= {"data": config["data"]["source"], "examples": _EXAMPLES, "figures": figures}
     result.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     print(f"Wrote {result} and {figure}")

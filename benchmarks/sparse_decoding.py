@@ -15,9 +15,9 @@ import pathlib
 import time
 from collections.abc import Iterable
 
-import jax
 import numpy as np
 
+from benchmarks.machine import machine
 from configs import sparse_vae
 from vaejax import run
 from vaejax.data.npz import from_arrays
@@ -97,7 +97,7 @@ def main() -> None:
     print(f"exact support on {exact} of {len(found)} seeds")
     result = {
         "what": "support found by configs/sparse_vae.py:synthetic; see benchmarks/sparse_decoding",
-        "device": str(jax.devices()[0].device_kind),
+        **machine(),
         "exact": exact,
         "seeds": [dataclasses.asdict(s) for s in found],
     }

@@ -4,6 +4,19 @@
 
 sprites        (default) embedded sprites
 fashion_mnist  Fashion-MNIST from TFDS
+
+  python -m benchmarks.sharpness --steps=6000
+
+trains `fashion_mnist` and a β-VAE (β = 1) with the same encoder and decoder for 6,000 steps on the
+same batches. On one CPU core (AMD EPYC, shared): VAE-GAN 7:04, β-VAE 1:20. On 2,000 test images
+(`benchmarks/results/sharpness.json`), sharpness being the mean gradient magnitude over the data's:
+
+          reconstructions  samples  MSE of reconstructions
+β-VAE          0.62          0.52          0.0154
+VAE-GAN        0.83          1.01          0.0151
+
+Reconstructions (`docs/figures/vae_gan.png`) have the folds, edges and textures that the β-VAE
+blurs, at no larger error. Samples from the prior are sharp, but many of them are grainy.
 """
 
 from ml_collections import ConfigDict

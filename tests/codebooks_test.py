@@ -16,7 +16,7 @@ from vaejax import codebooks, game, losses
 from vaejax.distributions import Codes, Normal, Uniform
 from vaejax.game import Latent, Player, Trace
 from vaejax.nearest import nearest
-from vaejax.quantizers import vector
+from vaejax.quantizers import bottleneck, grouped, residual, vector
 
 K, D, N = 12, 3, 40
 RNG = np.random.RandomState(0)
@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 
 def trace_of(features, codebook):
     features = jnp.asarray(features, jnp.float32)
-    node = vector(K, D).apply({"codebook": codebook}, features, KEY)
+    node = bottleneck(vector(K, D)).apply({"codebook": codebook}, features, KEY)
     return Trace(jnp.zeros((len(features), 1)), None, (node,))
 
 
@@ -198,3 +198,82 @@ def test_level_chooses_the_node_and_the_game_passes_the_trace_on():
         updates, _ = update(trace=trace, key=KEY)
         got = CODEBOOK[0] + updates["codebook"][0]
         np.testing.assert_allclose(got, features[level].mean(0), atol=1e-5)
+
+
+STACKS = {
+    "residual": (residual(vector(K, D), 3), (3,), 1),
+    "residual, shared": (residual(vector(K, D), 3, shared=True), (), 1),
+    "grouped": (grouped(vector(K, D), 2), (2,), 2),
+    "residual grouped": (residual(grouped(vector(K, D), 2), 3), (3, 2), 2),
+    "with dropout": (residual(vector(K, D), 3, dropout=0.7), (3,), 1),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
+    quantizer, stack, pieces = STACKS[name]
+    decay, epsilon, random = 0.9, 1e-5, np.random.RandomState(1)
+    books = random.randn(*stack, K, D).astype(np.float32)
+    tx = codebooks.ema_codebook(decay, epsilon)
+    b = bottleneck(quantizer)._replace(at=None)
+    now = bottleneck(quantizer).at
+
+    @jax.jit
+    def update(state, codebook, features, key):
+        at_step = now(jnp.int32(0)) if now else b
+        trace = Trace(None, None, (at_step.apply({"codebook": codebook}, features, key),))
+        params = {"codebook": codebook}
+        updates, state = tx.update(params, state, params, trace=trace, key=key)
+        return state, codebook + updates["codebook"], trace
+
+    state, codebook = tx.init({"codebook": jnp.asarray(books)}), jnp.asarray(books)
+    total, count = books.astype(np.float64).copy(), np.ones((*stack, K))
+    for step in range(50):
+        features = random.randn(N, 2, pieces * D).astype(np.float32)
+        state, codebook, trace = update(
+            state, codebook, jnp.asarray(features), jax.random.fold_in(KEY, step)
+        )
+        q = trace.latents[0].posterior
+        seen = np.asarray(q.features, np.float64).reshape(-1, *stack, D)
+        chosen = np.asarray(q.indices).reshape(-1, *stack)
+        n, m = np.zeros_like(count), np.zeros_like(total)
+        for token, where in zip(seen, chosen, strict=True):
+            for at in np.ndindex(*stack):
+                if where[at] >= 0:
+                    n[(*at, where[at])] += 1
+                    m[(*at, where[at])] += token[at]
+        count, total = (decay * a + (1 - decay) * b for a, b in ((count, n), (total, m)))
+        whole = count.sum(-1, keepdims=True)
+        smoothed = (count + epsilon) / (whole + K * epsilon) * whole
+        want = total / smoothed[..., None]
+    assert codebook.shape == books.shape
+    np.testing.assert_allclose(codebook, want, atol=1e-5)
+    assert np.abs(codebook - books).max() > 0.1
+    if name == "with dropout":
+        assert (chosen < 0).any()
+
+
+def test_revival_of_a_stack_takes_features_of_each_books_own():
+    tx = codebooks.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3)
+    b = bottleneck(grouped(vector(K, D), 2))
+    features = RNG.randn(N, 1, 2 * D).astype(np.float32)
+    books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)  # one code takes all, the others are dead
+    params = {"codebook": books}
+    trace = Trace(None, None, (b.apply(params, jnp.asarray(features), KEY),))
+    updates, _ = tx.update(params, tx.init(params), params, trace=trace, key=KEY)
+    moved = np.asarray(books + updates["codebook"])
+    for g in range(2):
+        own = features[:, 0, g * D : (g + 1) * D]
+        distance = np.abs(moved[g, 1:, None] - own[None]).max(-1).min(1)
+        assert distance.max() < 1e-4, "a revived code is no token of its own group"
+
+
+def test_a_codebook_of_another_stack_is_refused():
+    tx = codebooks.ema_codebook()
+    params = {"codebook": jnp.asarray(np.stack([CODEBOOK] * 2))}
+    trace = trace_of(RNG.randn(N, D), CODEBOOK)
+    with pytest.raises(ValueError, match=r"wants features \[\.\.\., 2, 3\], but node 0 has"):
+        tx.update(params, tx.init(params), params, trace=trace, key=KEY)
+    basis = {"codebook": {"codes": jnp.asarray(CODEBOOK), "basis": jnp.ones((D, D))}}
+    with pytest.raises(ValueError, match=r"among 12 codes, .* shape \(3, 3\).*learn by gradient"):
+        tx.update(basis, tx.init(basis), basis, trace=trace, key=KEY)

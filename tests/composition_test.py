@@ -42,8 +42,9 @@ def gaussian(**options):
     return bottlenecks.gaussian(LATENTS), options
 
 
-def codes(**options):
-    return quantizers.vector(32, 8, kmeans_iterations=3), options
+def codes(quantizer=None, **options):
+    quantizer = quantizer or quantizers.vector(32, 8, kmeans_iterations=3)
+    return quantizers.bottleneck(quantizer, width=8), options
 
 
 def latent_critic():
@@ -147,6 +148,25 @@ GRID = {
         codes(condition=conditions.label(3)),
         [losses.vq()],
         {"vae": adam("encoder", "decoder", nll=1.0, vq=0.25), **VQ},
+    ),
+    "finite scalars + adversary": lambda: (
+        codes(quantizers.finite_scalar((5, 5, 5)), generated=True),
+        [losses.adversarial(image_critic())],
+        {"encoder": adam("encoder", "projection", nll=1.0), **GAN_ROWS},
+    ),
+    "lookup-free + conditional": lambda: (
+        codes(quantizers.lookup_free(8), condition=conditions.label(3)),
+        [losses.code_entropies()],
+        {"vae": adam("encoder", "decoder", nll=1.0, token_entropy=0.1, usage_entropy=-0.1)},
+    ),
+    "residual, rotated + GECO": lambda: (
+        codes(quantizers.residual(quantizers.vector(16, 8), 2, gradient="rotation")),
+        [losses.vq(), losses.geco(20.0)],
+        {
+            "vae": adam("encoder", "decoder", vq=0.25, geco=1.0),
+            "multiplier": adam("geco", geco=-1.0, rate=1e-2),
+            **VQ,
+        },
     ),
     "β-TC + conditional + two draws": lambda: (
         gaussian(prior=class_prior(), condition=conditions.label(3), samples=2),

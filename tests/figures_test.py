@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.distributions import Bernoulli, Codes, DiscretizedLogistic, Normal, Uniform
+from vaejax.distributions import Bernoulli, Categorical, Codes, DiscretizedLogistic, Normal, Uniform
 from vaejax.figures import code_counts, figures, perplexity
 from vaejax.game import Latent, Trace
 
@@ -40,18 +40,31 @@ def test_counts_are_those_of_a_loop_over_the_tokens_that_count(masked):
     trace = trace_of(codes_node(maps, 7), gaussian_node(), codes_node(vectors, 9))
     got = code_counts(trace, jnp.asarray(mask) if masked else None)
     assert set(got) == {0, 2}
-    np.testing.assert_array_equal(got[0], want_maps)
-    np.testing.assert_array_equal(got[2], want_vectors)
+    np.testing.assert_array_equal(got[0], want_maps[None])
+    np.testing.assert_array_equal(got[2], want_vectors[None])
 
 
 def test_perplexity_is_how_many_codes_are_in_use():
-    np.testing.assert_allclose(perplexity(jnp.full(8, 3.0)), 8.0, rtol=1e-6)
-    np.testing.assert_allclose(perplexity(jnp.array([0.0, 7.0, 0.0])), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(perplexity(jnp.array([4.0, 0.0, 4.0, 0.0])), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.full((1, 8), 3.0)), 8.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.array([[0.0, 7.0, 0.0]])), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(perplexity(jnp.array([[4.0, 0.0, 4.0, 0.0]])), 2.0, rtol=1e-6)
     counts = RNG.randint(1, 50, 20).astype(np.float64)
     p = counts / counts.sum()
     want = np.prod(p**-p)
-    np.testing.assert_allclose(perplexity(jnp.asarray(counts, jnp.float32)), want, rtol=1e-5)
+    np.testing.assert_allclose(perplexity(jnp.asarray(counts[None], jnp.float32)), want, rtol=1e-5)
+    # Of several indices a token, the mean.
+    several = jnp.array([[4.0, 0.0, 4.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
+    np.testing.assert_allclose(perplexity(several), 3.0, rtol=1e-6)
+
+
+def test_counts_of_several_indices_a_token_and_of_dropped_ones():
+    indices = np.array([[[0, 2], [1, 2]], [[0, 1], [1, -1]]])  # 2 examples, 2 tokens, 2 levels
+    features = jnp.zeros((2, 2, 2, 3))
+    q = Codes(features, features, jnp.asarray(indices, jnp.int32), 3)
+    node = Latent(q, Uniform(3, (2, 2, 2)), jnp.zeros((2, 2, 3)))
+    np.testing.assert_array_equal(code_counts(trace_of(node))[0], [[2, 2, 0], [0, 1, 2]])
+    mask = jnp.array([False, True])
+    np.testing.assert_array_equal(code_counts(trace_of(node), mask)[0], [[1, 1, 0], [0, 1, 0]])
 
 
 def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():
@@ -67,6 +80,24 @@ def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():
     assert "bits_per_dim" not in got
     assert "perplexity" not in got
     assert "elbo" not in figures({"nll": losses["nll"]}, trace_of(gaussian_node()))
+
+
+def test_tokens_have_an_accuracy_and_bits():
+    """Seven classes, six examples of four tokens, some of them guessed right."""
+    logits = RNG.standard_normal((6, 4, 7)).astype(np.float32)
+    x = RNG.randint(7, size=(6, 4)).astype(np.int32)
+    x[:3, 1:] = logits.argmax(axis=-1)[:3, 1:]
+    x[0, 0] = (logits[0, 0].argmax() + 1) % 7
+    nll, kl = RNG.rand(6).astype(np.float32), RNG.rand(6, 1).astype(np.float32)
+    losses = {"nll": jnp.asarray(nll), "kl": jnp.asarray(kl)}
+    likelihood = Categorical(jnp.asarray(logits))
+    got = figures(losses, trace_of(gaussian_node(), likelihood=likelihood, x=jnp.asarray(x)))
+    right = [sum(max(range(7), key=lambda k: logits[i, t, k]) == x[i, t] for t in range(4)) / 4
+             for i in range(6)]  # fmt: skip
+    np.testing.assert_allclose(got["accuracy"], right)
+    assert 0.75 == got["accuracy"][0] < 1
+    np.testing.assert_allclose(got["bits_per_dim"], (nll + kl[:, 0]) / 4 / np.log(2), rtol=1e-6)
+    assert "mse" not in got
 
 
 def test_bits_per_dim_of_an_ignorant_model_of_bytes_is_eight():

@@ -13,6 +13,7 @@ import pytest
 from vaejax import families, game, likelihoods, losses, networks, quantizers
 from vaejax.game import Family, LossTransform, Player, Trace
 from vaejax.models import autoencoder
+from vaejax.quantizers import vector
 
 SHAPE = (8, 8, 1)
 KEY = jax.random.key(0)
@@ -192,7 +193,7 @@ def vqvae_both_ways():
         "vae": ({"nll": 1.0, "vq": 0.25}, optax.sgd(0.1)),
         "codebook": ({"vq": 1.0}, optax.sgd(0.1)),
     }
-    family = families.vqvae(SHAPE, players, codes=16, code_dim=4, network=SMALL)
+    family = families.vqvae(SHAPE, players, quantizer=vector(16, 4), network=SMALL)
     losses_fn = game.losses_and_trace(family)
     gradient = game.game_gradient(losses_fn, family.players)
     rng, step = np.random.RandomState(0), jnp.zeros((), jnp.int32)
@@ -239,7 +240,7 @@ def test_groups_of_the_losses_own_are_players_like_any_other():
 
 
 def test_two_bottleneck_groups_of_one_name_are_refused():
-    bottleneck = quantizers.vector(4, 2, group="encoder")
+    bottleneck = quantizers.bottleneck(quantizers.vector(4, 2), group="encoder")
     encoder, decoder = networks.build(SMALL, SHAPE, 2, 1)
     model = autoencoder(encoder, bottleneck, decoder, likelihoods.bernoulli(), SHAPE)
     with pytest.raises(ValueError, match=r"the bottleneck makes .*\['encoder'\]"):

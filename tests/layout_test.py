@@ -46,7 +46,7 @@ def test_the_shape_of_z_tells_places_from_trailing_axes(places, trailing):
 
 
 def test_of_the_codes_of_a_quantizer():
-    features, bottleneck = jnp.ones((2, 3, 5, 4)), quantizers.vector(8, 4)
+    features, bottleneck = jnp.ones((2, 3, 5, 4)), quantizers.bottleneck(quantizers.vector(8, 4))
     node = bottleneck.apply({"codebook": jnp.eye(8, 4)}, features, None)
     assert layout_of((node,)) == Layout((CodeMap((3, 5), (), 8),))
 

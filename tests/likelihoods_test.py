@@ -102,6 +102,17 @@ def test_a_mixture_refuses_features_of_another_width():
         likelihood("discretized_logistic_mixture").apply(features(31))
 
 
+@pytest.mark.parametrize("setting", ["categorical", {"kind": "categorical"}])
+def test_a_categorical_has_the_classes_of_the_data_unless_it_says_more(setting):
+    assert likelihood(setting, tokens=7).width(64) == 7
+    assert likelihood({"kind": "categorical", "classes": 9}, tokens=7).width(64) == 9
+    with pytest.raises(ValueError, match="of 6 classes cannot explain data of 7"):
+        likelihood({"kind": "categorical", "classes": 6}, tokens=7)
+    with pytest.raises(ValueError, match=r"lacks the settings \['classes'\]"):
+        likelihood(setting)
+    assert likelihood("normal", tokens=7).width(3) == 3
+
+
 def test_a_users_own_likelihood_is_taken_as_it_is():
     own = Likelihood(lambda channels: channels, distributions.Bernoulli)
     assert likelihood(own) is own

@@ -22,7 +22,7 @@ SHAPE = (8, 8, 1)
 X = jnp.asarray(np.random.RandomState(0).rand(5, *SHAPE), jnp.float32)
 BOTTLENECKS = {
     "gaussian": lambda: bottlenecks.gaussian(3),
-    "vector": lambda: quantizers.vector(16, 3),
+    "vector": lambda: quantizers.bottleneck(quantizers.vector(16, 3)),
 }
 every_bottleneck = pytest.mark.parametrize("name", BOTTLENECKS)
 

@@ -1,8 +1,10 @@
 """How codebooks learn: closed-form moving averages and revival, as gradient transformations.
 
 Both read which codes were used from the `trace` that every update receives as an extra argument.
+A codebook is `[K, D]`, or a stack of them `[..., K, D]`, as residual and product quantizers have.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,42 +16,73 @@ from vaejax.game import Trace
 
 
 class EmaState(NamedTuple):
-    """Moving averages of, per code, how many tokens chose it `[K]` and their sum `[K, D]`."""
+    """Moving averages of, per code, how many tokens chose it `[..., K]` and their sum."""
 
     count: Any
     total: Any
 
 
 class UsageState(NamedTuple):
-    """Moving average of how many tokens chose each code `[K]`."""
+    """Moving average of how many tokens chose each code `[..., K]`."""
 
     count: Any
 
 
-def _tokens(trace: Trace, level: int) -> tuple[jax.Array, jax.Array]:
-    """Features `[N, D]` and chosen indices `[N]` of a node of the trace."""
+def _tokens(trace: Trace, level: int, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features `[N, S, D]` and indices `[N, S]` of the tokens that `codebook` `[*stack, K, D]` saw.
+
+    S counts the codebooks of a stack: the levels of a residual quantizer, the groups of a product.
+    """
     posterior = trace.latents[level].posterior
     if not isinstance(posterior, Codes):
         raise ValueError(
             f"node {level} of the trace has a posterior {type(posterior).__name__}, "
             "but a codebook learns from codes"
         )
-    dim = posterior.features.shape[-1]
-    return posterior.features.reshape(-1, dim), posterior.indices.reshape(-1)
+    if codebook.ndim < 2 or codebook.shape[-2] != posterior.size:
+        raise ValueError(
+            f"node {level} of the trace chooses among {posterior.size} codes, but a parameter of "
+            f"the codebook's player has shape {codebook.shape}, not [..., {posterior.size}, D]: "
+            "moving averages and revival are for codebooks, other quantizers learn by gradient"
+        )
+    *stack, dim = codebook.shape[:-2] + codebook.shape[-1:]
+    found = posterior.features.shape
+    if found[len(found) - 1 - len(stack) :] != (*stack, dim):
+        raise ValueError(
+            f"a codebook {codebook.shape} wants features [..., {', '.join(map(str, (*stack, dim)))}"
+            f"], but node {level} has {found}"
+        )
+    books = math.prod(stack)
+    features = posterior.features.reshape(-1, books, dim)
+    return features, posterior.indices.reshape(-1, books)
+
+
+def _sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
+    """Σ of the values `[N, S, ...]` of the tokens that chose each code, `[S, codes, ...]`.
+
+    An index of −1 chose none.
+    """
+    books = indices.shape[1]
+    own = jnp.where(indices >= 0, indices + codes * jnp.arange(books)[None], books * codes)
+    flat = values.reshape(-1, *values.shape[2:])
+    total = jax.ops.segment_sum(flat, own.reshape(-1), books * codes)
+    return total.reshape(books, codes, *values.shape[2:])
 
 
 def _usage(indices: jax.Array, codes: int) -> jax.Array:
-    return jax.ops.segment_sum(jnp.ones(indices.shape[0]), indices, codes)
+    return _sums(jnp.ones(indices.shape), indices, codes)  # [S, K]
 
 
 def _dead(count: jax.Array, below: float) -> jax.Array:
-    """Codes `[K]` used less than `below` times as often as the average code."""
-    return count < below * count.mean()
+    """Codes `[S, K]` used less than `below` times as often as the average code of their book."""
+    return count < below * count.mean(axis=1, keepdims=True)
 
 
 def _replacements(key: jax.Array, features: jax.Array, codes: int) -> jax.Array:
-    """Randomly chosen features `[codes, D]`."""
-    return features[jax.random.randint(key, (codes,), 0, features.shape[0])]
+    """Randomly chosen features `[S, codes, D]`, of each book's own."""
+    tokens, books, _ = features.shape
+    which = jax.random.randint(key, (books, codes), 0, tokens)
+    return features[which, jnp.arange(books)[:, None]]
 
 
 def ema_codebook(
@@ -69,7 +102,7 @@ def ema_codebook(
     """
 
     def init(params: Any) -> EmaState:
-        return EmaState(jax.tree.map(lambda e: jnp.ones(e.shape[0]), params), params)
+        return EmaState(jax.tree.map(lambda e: jnp.ones(e.shape[:-1]), params), params)
 
     def update(
         updates: Any,
@@ -81,22 +114,24 @@ def ema_codebook(
         **extra: Any,
     ) -> tuple[Any, EmaState]:
         del updates, extra
-        features, indices = _tokens(trace, level)
 
         def average(
             codebook: jax.Array, count: jax.Array, total: jax.Array
         ) -> tuple[jax.Array, jax.Array, jax.Array]:
-            codes = codebook.shape[0]
-            count = decay * count + (1 - decay) * _usage(indices, codes)
-            total = decay * total + (1 - decay) * jax.ops.segment_sum(features, indices, codes)
+            features, indices = _tokens(trace, level, codebook)
+            codes, dim = codebook.shape[-2:]
+            count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
+            sums = _sums(features, indices, codes)  # [S, K, D]
+            total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
             if revive_below > 0:
                 dead = _dead(count, revive_below)
                 fresh = _replacements(key, features, codes)
-                count = jnp.where(dead, count.mean(), count)
-                total = jnp.where(dead[:, None], fresh * count[:, None], total)
-            n = count.sum()
+                count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
+                total = jnp.where(dead[..., None], fresh * count[..., None], total)
+            n = count.sum(axis=1, keepdims=True)
             smoothed = (count + epsilon) / (n + codes * epsilon) * n
-            return total / smoothed[:, None] - codebook, count, total
+            new = (total / smoothed[..., None]).reshape(codebook.shape)
+            return new - codebook, count.reshape(codebook.shape[:-1]), total.reshape(new.shape)
 
         new = jax.tree.map(average, params, state.count, state.total)
         change, count, total = (
@@ -119,7 +154,7 @@ def revive_codes(
     """
 
     def init(params: Any) -> UsageState:
-        return UsageState(jax.tree.map(lambda e: jnp.ones(e.shape[0]), params))
+        return UsageState(jax.tree.map(lambda e: jnp.ones(e.shape[:-1]), params))
 
     def update(
         updates: Any,
@@ -131,16 +166,18 @@ def revive_codes(
         **extra: Any,
     ) -> tuple[Any, UsageState]:
         del extra
-        features, indices = _tokens(trace, level)
 
         def revive(
             change: jax.Array, codebook: jax.Array, count: jax.Array
         ) -> tuple[jax.Array, jax.Array]:
-            codes = codebook.shape[0]
-            count = decay * count + (1 - decay) * _usage(indices, codes)
+            features, indices = _tokens(trace, level, codebook)
+            codes = codebook.shape[-2]
+            count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
             dead = _dead(count, below)
-            fresh = _replacements(key, features, codes) - codebook
-            return jnp.where(dead[:, None], fresh, change), jnp.where(dead, count.mean(), count)
+            fresh = _replacements(key, features, codes).reshape(codebook.shape) - codebook
+            change = jnp.where(dead.reshape(codebook.shape[:-1])[..., None], fresh, change)
+            count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
+            return change, count.reshape(codebook.shape[:-1])
 
         new = jax.tree.map(revive, updates, params, state.count)
         change, count = (jax.tree.map(lambda _, out, i=i: out[i], params, new) for i in range(2))

@@ -11,14 +11,30 @@ from vaejax.distributions import (
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
 )
-from vaejax.game import Losses, Trace
+from vaejax.game import Latent, Losses, Trace
 from vaejax.losses import sum_event
 
-_EIGHT_BIT = (DiscretizedLogistic, DiscretizedLogisticMixture)
+_DISCRETE = (Categorical, DiscretizedLogistic, DiscretizedLogisticMixture)
+
+
+def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
+    """Indices of the codes that a node holds, int32 `[B, ...]`, and how many there are to choose.
+
+    Of a categorical posterior, its likeliest. None if it holds none.
+    """
+    q = node.posterior
+    if isinstance(q, Codes):
+        return q.indices, q.size
+    if isinstance(q, Categorical):
+        return jnp.argmax(q.logits, axis=-1).astype(jnp.int32), q.logits.shape[-1]
+    return None
 
 
 def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
-    """Node -> how many tokens chose each code, float32 `[K]`, for the nodes that hold codes.
+    """Node -> how many tokens chose each code, float32 `[S, K]`, for the nodes that hold codes.
+
+    S is the number of indices of a token: 1, or the levels of a residual and the groups of a
+    product quantizer together. Of a categorical posterior its likeliest code counts.
 
     Args:
       trace: of a forward pass.
@@ -26,27 +42,39 @@ def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Ar
     """
     counts = {}
     for i, node in enumerate(trace.latents):
-        if isinstance(q := node.posterior, Codes):
-            weight = jnp.ones(q.indices.shape)
-            if mask is not None:
-                shape = (-1,) + (1,) * (q.indices.ndim - 1)
-                weight = weight * mask.astype(jnp.float32).reshape(shape)
-            counts[i] = jax.ops.segment_sum(weight.reshape(-1), q.indices.reshape(-1), q.size)
+        if (found := codes_of(node)) is None:
+            continue
+        indices, size = found
+        weight = (indices >= 0).astype(jnp.float32)
+        if mask is not None:
+            weight = weight * mask.astype(jnp.float32).reshape(-1, *(1,) * (indices.ndim - 1))
+        slots = math.prod(indices.shape[node.z.ndim - 1 :])
+        own = jnp.maximum(indices, 0).reshape(-1, slots) + size * jnp.arange(slots)[None]
+        total = jax.ops.segment_sum(weight.reshape(-1), own.reshape(-1), slots * size)
+        counts[i] = total.reshape(slots, size)
     return counts
 
 
 def perplexity(counts: jax.Array) -> jax.Array:
-    """exp of the entropy of code use, `[K] -> []`: how many codes are in use, effectively."""
-    p = counts / counts.sum()
-    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))
+    """exp of the entropy of code use: how many codes are in use, effectively.
+
+    Args:
+      counts: `[S, K]`.
+
+    Returns:
+      The mean over the S indices of a token, `[]`.
+    """
+    p = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    return jnp.exp(-jax.scipy.special.xlogy(p, p).sum(axis=1)).mean()
 
 
 def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named numbers `[B]` per example, or `[]` of the whole batch; nats unless named otherwise.
 
     `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
-    is one of 8-bit values; `active_fraction`, the expected share of a latent's elements that are
-    not zero, where its posterior knows which may be (`active`); `mse`, or of classes `accuracy`.
+    is one of 8-bit values or of classes, where it means bits a token; `active_fraction`, the
+    expected share of a latent's elements that are not zero, where its posterior knows which may be
+    (`active`); `mse`, or of classes `accuracy`.
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -58,7 +86,7 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             named[name] = value
     if {"nll", "kl"} <= losses.keys():
         named["elbo"] = -(named["nll"] + named["kl"])
-        if isinstance(trace.likelihood, _EIGHT_BIT):
+        if isinstance(trace.likelihood, _DISCRETE):
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])

@@ -71,7 +71,9 @@ class FirstStage(NamedTuple):
         for number, (indices, _) in enumerate(progress(batches, f"encoding {source.name}")):
             rows = put(batch_sharding(self.mesh), source.take(indices))
             parts.append(jax.tree.map(np.asarray, compiled(self.params, rows, np.uint32(number))))
-        whole = {k: np.concatenate([p[k] for p in parts])[: source.size] for k in parts[0]}
+        order = np.concatenate([indices for indices, _ in batches])  # that of an evaluation
+        back = np.unique(order, return_index=True)[1]
+        whole = {k: np.concatenate([p[k] for p in parts])[back] for k in parts[0]}
         if self.layout is not None and self.layout.vocabulary <= 2**16:
             whole["tokens"] = whole["tokens"].astype(np.uint16)
         return in_memory(

@@ -153,12 +153,27 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 }
 
 
-def likelihood(setting: str | Mapping[str, Any] | Likelihood) -> Likelihood:
+def likelihood(setting: str | Mapping[str, Any] | Likelihood, tokens: int = 0) -> Likelihood:
     """A likelihood from its name, from `{"kind": name, **arguments}`, or given as it is.
 
+    Args:
+      setting: one of these.
+      tokens: classes of tokens in the data, 0 if unknown; the classes of a categorical likelihood
+        that does not say how many.
+
     Raises:
-      ValueError: the kind is unknown or its arguments do not fit.
+      ValueError: the kind is unknown, its arguments do not fit, or it has fewer classes than the
+        data.
     """
     if isinstance(setting, Likelihood):
         return setting
+    settings: dict[str, Any] = {"kind": setting} if isinstance(setting, str) else dict(setting)
+    if settings.get("kind") == "categorical" and tokens:
+        settings = {"classes": tokens, **settings}
+        if settings["classes"] < tokens:
+            raise ValueError(
+                f"a categorical likelihood of {settings['classes']} classes cannot explain data of "
+                f"{tokens}; leave 'classes' out and it has as many as the data"
+            )
+        setting = settings
     return make(LIKELIHOODS, setting, "likelihood")

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
-_INK, _MUTED = "#222222", "#8a8a8a"
-_LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
+INK, MUTED = "#222222", "#8a8a8a"
+LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
 
 
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """Matplotlib, drawing to files unless something else was asked for.
+
+    Raises:
+      ImportError: it is not installed.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -69,7 +74,7 @@ def save_grid(
       column_labels: one a column, or none; below.
       inches: width of one image.
     """
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     sheet = tile(images, columns)
     rows = -(-len(images) // columns)
     width = columns * inches + (1.2 if row_labels else 0.2)
@@ -78,15 +83,15 @@ def save_grid(
     _show(axes, sheet)
     if row_labels:
         centres = (np.arange(rows) + 0.5) * sheet.shape[0] / rows
-        axes.set_yticks(centres, row_labels, fontsize=8, color=_INK)
+        axes.set_yticks(centres, row_labels, fontsize=8, color=INK)
         axes.tick_params(length=0)
     if column_labels:
         centres = (np.arange(columns) + 0.5) * sheet.shape[1] / columns
         turned = 30 if max(map(len, column_labels)) > 8 else 0
-        axes.set_xticks(centres, column_labels, fontsize=8, color=_INK, rotation=turned)
+        axes.set_xticks(centres, column_labels, fontsize=8, color=INK, rotation=turned)
         axes.tick_params(length=0)
     if title:
-        axes.set_title(title, fontsize=10, color=_INK, loc="left")
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
     figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.06)
     pyplot.close(figure)
 
@@ -117,7 +122,7 @@ def traversals(path: Path, images: np.ndarray, labels: Sequence[str]) -> None:
 
 def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Every figure over the steps, training and evaluation, in one panel each."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     taken = {"step", "split"}
     names = sorted({k for r in records for k in r if k not in taken and not k.endswith("/0")})
     if not names:
@@ -128,7 +133,7 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         rows, columns, figsize=(3 * columns, 2.1 * rows), squeeze=False, layout="constrained"
     )
     for panel, name in zip(axes.flat, names, strict=False):
-        for split, colour in _LINES.items():
+        for split, colour in LINES.items():
             points = [
                 (r["step"], r[name])
                 for r in records
@@ -140,10 +145,10 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
                     *zip(*points, strict=True), color=colour, lw=1.2, ms=3, marker=marker,
                     label=split,
                 )  # fmt: skip
-        panel.set_title(name, fontsize=9, color=_INK, loc="left")
-        panel.tick_params(labelsize=7, colors=_MUTED)
+        panel.set_title(name, fontsize=9, color=INK, loc="left")
+        panel.tick_params(labelsize=7, colors=MUTED)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color(_MUTED)
+        panel.spines[["left", "bottom"]].set_color(MUTED)
     for panel in axes.flat[len(names) :]:
         panel.set_visible(False)
     handles = {
@@ -152,14 +157,14 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper right", fontsize=8, ncols=2)
-    figure.supxlabel("step", fontsize=8, color=_MUTED)
+    figure.supxlabel("step", fontsize=8, color=MUTED)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
 
 def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
     """How often each code is used, codes in order of use, one line a quantizer `[K]`."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(figsize=(5, 2.6), layout="constrained")
     for name, count in counts.items():
         share = np.sort(count / max(count.sum(), 1))[::-1]
@@ -168,7 +173,7 @@ def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
             np.arange(1, len(share) + 1), share, lw=1.4,
             label=f"{name}: {used} of {len(share)} codes",
         )  # fmt: skip
-        axes.axhline(1 / len(share), color=_MUTED, lw=0.8, ls=":")
+        axes.axhline(1 / len(share), color=MUTED, lw=0.8, ls=":")
     axes.set_yscale("log")
     axes.set_xlabel("codes, most used first", fontsize=8)
     axes.set_ylabel("share of tokens", fontsize=8)
@@ -194,7 +199,7 @@ def bars(
       rows: bars that each panel has room for.
       title: above.
     """
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     across = min(4, len(panels))
     down = -(-len(panels) // across)
     size = (2.6 * across + 0.4, (0.17 * rows + 0.5) * down + 0.4)
@@ -204,19 +209,19 @@ def bars(
     reach = 1.08 * max(float(np.abs(values).max()) for _, _, values in panels)
     for panel, (name, labels, values) in zip(axes.flat, panels, strict=False):
         at = np.arange(len(values))
-        colours = [_LINES["train"] if value > 0 else _LINES["eval"] for value in values]
+        colours = [LINES["train"] if value > 0 else LINES["eval"] for value in values]
         panel.barh(at, values, color=colours, height=0.7)
-        panel.set_yticks(at, labels, fontsize=7, color=_INK)
+        panel.set_yticks(at, labels, fontsize=7, color=INK)
         panel.set_ylim(rows - 0.4, -0.6)
         panel.set_xlim(-reach, reach)
-        panel.axvline(0.0, color=_MUTED, lw=0.6)
-        panel.set_title(name, fontsize=8, color=_INK, loc="left")
-        panel.tick_params(axis="x", labelsize=6, colors=_MUTED)
+        panel.axvline(0.0, color=MUTED, lw=0.6)
+        panel.set_title(name, fontsize=8, color=INK, loc="left")
+        panel.tick_params(axis="x", labelsize=6, colors=MUTED)
         panel.tick_params(axis="y", length=0)
         panel.spines[["top", "right", "left"]].set_visible(False)
     for panel in axes.flat[len(panels) :]:
         panel.set_visible(False)
     if title:
-        figure.suptitle(title, fontsize=9, color=_INK, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=9, color=INK, x=0.01, ha="left")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

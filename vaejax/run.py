@@ -17,6 +17,7 @@ from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
+from vaejax.evaluation.showing import showing
 from vaejax.first_stage import FirstStage, restore
 from vaejax.game import Family, Params
 from vaejax.settings import call
@@ -200,14 +201,18 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             return {}
         folder.mkdir(exist_ok=True)
         options = {"seed": config["seed"], **config["sample"]}
+        path: Path | None
         if first:
             draw_priors(first, family, params, source, folder, **options)
+            path = folder / "samples.png" if (folder / "samples.png").exists() else None
         else:
-            count = config["sample"]["count"]
-            given = given_by_examples(family, params, source, count, **data_options)
-            draw_samples(family, params, folder, given=given, **options)
-        path = folder / "samples.png"
-        print(f"Samples: {path}" if path.exists() else f"{source.name} holds no images to draw")
+            given = given_by_examples(
+                family, params, source, config["sample"]["count"], **data_options
+            )
+            path = draw_samples(
+                family, params, folder, given=given, show=showing(source), **options
+            )
+        print(f"Samples: {path or f'no way is known to show events of {source.name}'}")
         return {}
     if source.num_classes and is_conditional(family, params, source):
         result |= per_class(

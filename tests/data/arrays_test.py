@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from vaejax import data
+from vaejax.data.preparation import preparation
 from vaejax.data.source import hold_out
 
 
@@ -123,6 +124,51 @@ def test_sequences_vectors_and_factors():
     assert table.column_names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("name", ["signal", "signals", "waveform", "waveforms", "audio"])
+def test_signals_are_taken_as_they_are(name):
+    clips = np.random.RandomState(0).standard_normal((6, 9)) * 3
+    batch = decoded(data.from_arrays({name: clips}, holdout=0))
+    np.testing.assert_array_equal(batch["signal"], clips[..., None].astype(np.float32))
+    stereo = np.stack([clips, -clips], axis=-1)
+    batch = decoded(data.from_arrays({name: stereo}, holdout=0))
+    np.testing.assert_array_equal(batch["signal"], stereo.astype(np.float32))
+
+
+def test_16_bit_sound_is_stored_as_it_is_and_lies_between_minus_one_and_one():
+    samples = np.array([[-32768, -1, 0, 1, 16384, 32767]] * 2, np.int16)
+    source = data.from_arrays({"audio": samples}, holdout=0)
+    assert source.arrays["signal"].dtype == np.int16
+    want = [-1, -(2.0**-15), 0, 2.0**-15, 0.5, 1 - 2.0**-15]
+    np.testing.assert_array_equal(decoded(source)["signal"][1, :, 0], want)
+
+
+@pytest.mark.parametrize("shape", [(20, 5), (20, 2, 3)])
+def test_tokens_are_class_numbers(shape):
+    tokens = np.random.RandomState(0).randint(7, size=shape).astype(np.uint16)
+    tokens[3] = 6
+    source = data.from_arrays({"tokens": tokens}, holdout=0.5)
+    assert source.num_tokens == 7
+    assert source.token_names is None
+    batch = decoded(source)
+    assert batch["tokens"].dtype == np.int32
+    assert batch["tokens"].shape == (10, *shape[1:])
+    names = list("abcdefghij")
+    source = data.from_arrays({"text": tokens, "token_names": names}, holdout=0)
+    assert source.token_names == tuple(names)
+    assert source.num_tokens == 10  # names count, used or not
+    np.testing.assert_array_equal(decoded(source)["tokens"], tokens)
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "dynamic"])
+@pytest.mark.parametrize("name", ["signal", "tokens"])
+def test_binarisation_leaves_all_but_pixels_alone(name, binarize):
+    values = np.arange(12).reshape(2, 6)
+    source = data.from_arrays({name: values if name == "tokens" else values / 4.0}, holdout=0)
+    prepare = preparation(source, binarize)
+    batch = prepare(source.take(np.arange(2)), jax.random.key(0))
+    np.testing.assert_array_equal(batch[name], decoded(source)[name])
+
+
 @pytest.mark.parametrize(
     ("keys", "split", "expected"),
     [
@@ -155,7 +201,18 @@ def test_splits_named_by_keys(keys, split, expected):
         ({"image": images(), "label": np.zeros(20)}, "must hold integers, found float64"),
         ({"image": images(), "label": np.full(20, -1)}, "class numbers from 0"),
         ({"vector": np.full((3, 2), np.inf)}, "finite"),
-        ({"label": np.zeros(3, int)}, "expected one of images, sequences and vectors"),
+        ({"label": np.zeros(3, int)}, "expected one of image, vector, sequence, signal, tokens"),
+        ({"audio": np.zeros((3, 9), np.int32)}, "finite floats or int16 samples, found int32"),
+        ({"signal": np.full((3, 9), np.nan)}, "finite floats or int16 samples"),
+        ({"signal": np.zeros((3, 2, 9))}, r"channels last, \[N, T\] or \[N, T, C\]"),
+        ({"signal": np.zeros(9)}, r"must have the shape \[N, T\] or"),
+        ({"text": np.zeros((3, 9))}, "must hold integers, found float64"),
+        ({"tokens": np.full((3, 9), -1)}, "class numbers from 0"),
+        (
+            {"tokens": np.full((3, 9), 2), "token_names": ["a", "b"]},
+            "2 names, found tokens up to 2",
+        ),
+        ({"tokens": np.zeros((3, 9), int), "audio": np.zeros((3, 9))}, "expected one of"),
         ({"image": images(), "train_image": images()}, "all name a split"),
         ({"test_image": images()}, "all name a split, train among them"),
         ({"train_image": images(), "test_image": images()[..., :1]}, "splits differ in form"),
@@ -211,6 +268,8 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
         ("tfds", "did you mean 'tfds:NAME'"),
         ("tfds:", "did you mean 'tfds:NAME'"),
         ("fodler:/a/b", "did you mean 'folder:/a/b'"),
+        ("synthetic:tex", "unknown synthetic table 'tex': known are factors, text, waveforms"),
+        ("synthetc:text", "did you mean 'synthetic:text'"),
         ("mnist", "unknown data source 'mnist': Known are sprites"),
         ("", "unknown data source ''"),
     ],

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.data.batches import batch_indices, eval_batches
+from vaejax.data.batches import batch_indices, eval_batches, eval_order
 from vaejax.data.npz import from_arrays
 from vaejax.data.preparation import event_shape, preparation
 
@@ -63,13 +63,40 @@ def test_seeds_differ():
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 8), (1, 1)])
-def test_eval_batches_count_every_example_once_in_order(size, batch_size):
+def test_eval_batches_count_every_example_once(size, batch_size):
     batches = list(eval_batches(size, batch_size))
     assert all(i.shape == m.shape == (batch_size,) for i, m in batches)
     assert all(i.dtype == np.int32 and m.dtype == bool for i, m in batches)
     assert all((i < size).all() for i, _ in batches)
     counted = np.concatenate([i[m] for i, m in batches])
-    np.testing.assert_array_equal(counted, np.arange(size))
+    np.testing.assert_array_equal(np.sort(counted), np.arange(size))
+    np.testing.assert_array_equal(counted, eval_order(size))
+
+
+@pytest.mark.parametrize("limit", [1, 4, 7, 8, 9])
+def test_a_limit_takes_the_first_of_the_same_batches(limit):
+    whole, part = list(eval_batches(10, 4)), list(eval_batches(10, 4, limit))
+    for (indices, _), (same, _) in zip(whole, part, strict=False):
+        np.testing.assert_array_equal(same, indices)
+    counted = np.concatenate([i[m] for i, m in part])
+    np.testing.assert_array_equal(counted, eval_order(10)[:limit])
+    assert len(part) == -(-limit // 4)
+
+
+def test_a_limit_beyond_the_split_takes_it_all():
+    assert sum(m.sum() for _, m in eval_batches(10, 4, 1000)) == 10
+
+
+def test_the_order_of_evaluation_is_frozen():
+    # Recorded numbers: figures of a part of a split stay comparable under another NumPy.
+    np.testing.assert_array_equal(eval_order(10), [8, 2, 5, 6, 3, 1, 0, 7, 4, 9])
+
+
+def test_any_part_of_a_sorted_split_looks_like_the_whole():
+    classes = np.repeat(np.arange(10), 1000)  # as stored by class
+    for indices, mask in eval_batches(len(classes), 500):
+        shares = np.bincount(classes[indices[mask]], minlength=10) / 500
+        assert (np.abs(shares - 0.1) < 5 * np.sqrt(0.09 / 500)).all()
 
 
 GREYS = np.array([0, 51, 102, 128, 204, 255], np.uint8)

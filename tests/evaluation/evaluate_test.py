@@ -6,10 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import families
+from vaejax import families, losses
+from vaejax.data.batches import eval_order
 from vaejax.data.npz import from_arrays
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.game import chain
 from vaejax.networks import Network
+from vaejax.quantizers import vector
 from vaejax.training.sharding import make_mesh
 
 N = 23  # not divisible by any batch below
@@ -47,7 +50,11 @@ def quantizer():
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     family = families.vqvae(
-        (4,), players, codes=5, code_dim=4, network=(same, same), likelihood="normal"
+        (4,),
+        players,
+        quantizer=vector(5, 4),
+        network=(same, same),
+        likelihood="normal",
     )
     codebook = jnp.asarray(CODEBOOK, jnp.float32)
     return family, {"encoder": {}, "decoder": {}, "codebook": codebook}
@@ -63,7 +70,7 @@ def judged(model, source, batch_size=8, devices=1, limit=0, **options):
 @pytest.mark.parametrize("limit", [0, 10, 1000])
 def test_means_over_the_split(source, x, batch_size, limit):
     found = judged(gaussian(-60.0), source, batch_size, limit=limit)  # z is the mean, to 1e-13
-    x = x.astype(np.float64)[: limit or N]
+    x = x.astype(np.float64)[eval_order(N)[: limit or N]]
     mean = SCALE * x
     nll = 0.5 * ((x - mean) ** 2 + np.log(2 * np.pi)).sum(axis=1)
     kl = 0.5 * (mean**2 + np.exp(-60.0) - 1 + 60.0).sum(axis=1)
@@ -86,10 +93,10 @@ def test_active_units_need_no_zero_mean():
     assert judged(gaussian(-60.0), from_arrays(x, holdout=0))["active_units"] == 2
 
 
-@pytest.mark.parametrize(("batch_size", "limit"), [(1, 0), (8, 0), (8, 3), (64, 0)])
+@pytest.mark.parametrize(("batch_size", "limit"), [(1, 0), (8, 0), (8, 6), (64, 0)])
 def test_codes_over_the_split(source, x, batch_size, limit):
     found = judged(quantizer(), source, batch_size, limit=limit)
-    x = x.astype(np.float64)[: limit or N]
+    x = x.astype(np.float64)[eval_order(N)[: limit or N]]
     distances = ((x[:, None] - CODEBOOK) ** 2).sum(axis=-1)
     used = np.unique(distances.argmin(axis=1))
     assert len(used) in (2, 3)
@@ -101,10 +108,27 @@ def test_codes_over_the_split(source, x, batch_size, limit):
 
 def test_perplexity_is_the_mean_of_the_batches(source, x):
     found = judged(quantizer(), source, batch_size=5, limit=10)
-    indices = ((x[:10, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
+    seen = x[eval_order(N)[:10]]
+    indices = ((seen[:, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
     shares = [np.bincount(part, minlength=5) / 5 for part in (indices[:5], indices[5:])]
     entropies = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in shares]
     np.testing.assert_allclose(found["perplexity"], np.exp(entropies).mean(), rtol=1e-6)
+
+
+def test_sorted_examples_are_judged_as_if_shuffled():
+    # Two classes, all of the first before all of the second: within a class nothing varies.
+    x = np.repeat(np.array([[-1.0], [1.0]], np.float32), 200, axis=0) * np.ones((1, 4), np.float32)
+
+    def apply(losses, trace):
+        return {"spread": trace.latents[0].z[:, 0].var()}
+
+    family, params = gaussian(-60.0)
+    family = family._replace(losses=chain(losses.nll(), losses.kl(), losses.stateless(apply)))
+    found = judged((family, params), from_arrays(x, holdout=0), batch_size=40)
+    np.testing.assert_allclose(found["spread"], 1.0, atol=0.05)
+    part = judged((family, params), from_arrays(x, holdout=0), batch_size=40, limit=40)
+    np.testing.assert_allclose(part["spread"], 1.0, atol=0.1)
+    assert part["active_units"] == found["active_units"] == 2
 
 
 def test_noise_depends_on_the_seed_alone(source):
@@ -126,7 +150,11 @@ def test_images_are_binarised_as_asked():
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     family = families.vqvae(
-        (2, 2, 1), players, codes=1, code_dim=1, network=(same, same), likelihood="normal"
+        (2, 2, 1),
+        players,
+        quantizer=vector(1, 1),
+        network=(same, same),
+        likelihood="normal",
     )
     params = {"encoder": {}, "decoder": {}, "codebook": jnp.zeros((1, 1))}
     mse = {b: judged((family, params), greys, binarize=b)["mse"] for b in ("none", "threshold")}

@@ -15,6 +15,7 @@ from vaejax.distributions import Normal
 from vaejax.evaluation.pictures import draw, traverse
 from vaejax.game import Latent
 from vaejax.networks import Network
+from vaejax.quantizers import vector
 
 SHAPE = (8, 8, 1)
 MLP = {"kind": "mlp", "hidden": (8,)}
@@ -25,11 +26,16 @@ def vae(shape=SHAPE, likelihood="bernoulli"):
     return families.beta_vae(shape, players, latent_dim=4, network=MLP, likelihood=likelihood)
 
 
-def vqvae():
+def vqvae(shape=SHAPE, likelihood="bernoulli", kind="residual", **options):
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
-    network = {"kind": "residual", "hidden": 8, "downsamplings": 2, "blocks": 1}
+    network = {"kind": kind, "hidden": 8, "downsamplings": 2, "blocks": 1}
     return families.vqvae(
-        SHAPE, players, codes=5, code_dim=4, network=network, likelihood="bernoulli"
+        shape,
+        players,
+        quantizer=vector(5, 4),
+        network=network,
+        likelihood=likelihood,
+        **options,
     )
 
 
@@ -54,7 +60,8 @@ def drawn(family, source, tmp_path, records=True):
         metrics=tmp_path / "metrics.jsonl",
         count=9,
     )
-    return {file.name: image.imread(file) for file in (tmp_path / "figures").iterdir()}
+    return {file.name: image.imread(file) if file.suffix == ".png" else file.read_text()
+            for file in (tmp_path / "figures").iterdir()}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,26 @@ def test_of_a_vqvae(images, tmp_path):
 def test_of_vectors(tmp_path):
     vectors = from_arrays(np.random.RandomState(0).standard_normal((20, 6)))
     assert set(drawn(vae((6,), "normal"), vectors, tmp_path)) == {"losses.png"}
+
+
+def test_of_signals(tmp_path):
+    signals = from_arrays({"signal": np.random.RandomState(0).standard_normal((20, 12))})
+    files = drawn(vqvae((12, 1), "normal", "residual_1d"), signals, tmp_path)
+    assert set(files) == {"reconstructions.png", "samples.png", "losses.png", "codes.png"}
+    assert all(picture.std() > 0.01 for picture in files.values())
+
+
+def test_of_tokens(tmp_path):
+    tokens = np.random.RandomState(0).randint(5, size=(20, 12))
+    tokens = from_arrays({"tokens": tokens, "token_names": np.array(list("abcde"))})
+    files = drawn(vqvae((12,), "categorical", "residual_1d", tokens=5), tokens, tmp_path)
+    assert set(files) == {"reconstructions.txt", "samples.txt", "losses.png", "codes.png"}
+    title, blank, *samples = files["samples.txt"].splitlines()
+    assert title.startswith("Codes drawn uniformly")
+    assert blank == ""
+    assert len(samples) == 9
+    assert all(len(line) == 12 and set(line) <= set("abcde") for line in samples)
+    assert files["reconstructions.txt"].startswith("Reconstructions below the data; ^ marks ")
 
 
 def test_without_records(images, tmp_path):

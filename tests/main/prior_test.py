@@ -19,7 +19,7 @@ TRAIN = [
     "--config.mesh.data=1",
 ]
 VQVAE = ["--config=configs/vqvae.py", *TRAIN, "--config.model.network.hidden=8"]
-VQVAE += ["--config.model.codes=6", "--config.model.code_dim=4"]
+VQVAE += ["--config.model.quantizer.codes=6", "--config.model.quantizer.dim=4"]
 VQVAE += ["--config.model.network.downsamplings=2"]
 PRIOR = ["--config=configs/prior.py", *TRAIN, "--config.sample.count=6"]
 PRIOR += ["--config.model.network.width=16", "--config.model.network.layers=1"]
@@ -128,7 +128,7 @@ def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, fla
     assert {file.name for file in (tmp_path / "run" / "figures").iterdir()} == {"losses.png"}
     code, out, err = command(*flags, f"--workdir={tmp_path / 'run'}", "--mode=sample")
     assert code == 0, err
-    assert "holds no images to draw" in out
+    assert "no way is known to show events of synthetic:" in out
 
 
 def test_where_there_is_no_run(command, one_line, tmp_path):

@@ -16,7 +16,13 @@ SMALL = {
     "mlp": {"hidden": (8,)},
     "conv": {"channels": (8, 8), "kernels": (4, 2), "hidden": 8},
     "residual": {"hidden": 8, "blocks": 1, "block_hidden": 8},
+    "residual_1d": {"hidden": 8, "blocks": 1, "block_hidden": 8},
 }
+OF_IMAGES = ["conv", "mlp", "residual"]
+
+
+def shape_for(kind, size=16):
+    return (size, 1) if kind == "residual_1d" else (size, size, 1)
 
 
 def build(kind, shape, width=6, out=1, **options):
@@ -51,7 +57,7 @@ def abstract(pair, shape, batch=2):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", IMAGES, ids=str)
-@pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
+@pytest.mark.parametrize("kind", OF_IMAGES)
 def test_outputs_fit_images_of_any_size(kind, size, channels):
     _, features, out = abstract(build(kind, (*size, channels), 6, 2 * channels), (*size, channels))
     inner = tuple(-(-n // 4) for n in size) if kind == "residual" else ()
@@ -86,9 +92,9 @@ def test_the_default_conv_is_disentanglement_libs():
     assert sorted(shapes) == sorted(want)
 
 
-@pytest.mark.parametrize("kind", ["conv", "residual"])
+@pytest.mark.parametrize("kind", ["conv", "residual", "residual_1d"])
 def test_group_norm_is_where_groups_are_asked_for(kind):
-    shape = (28, 28, 1)
+    shape = shape_for(kind, 28)
     plain, _, _ = abstract(build(kind, shape), shape)
     normed, _, out = abstract(build(kind, shape, groups=4), shape)
     count = [sum("GroupNorm" in str(p) for p, _ in jax.tree.leaves_with_path(t)) for t in
@@ -110,7 +116,7 @@ def test_group_norm_makes_an_encoder_indifferent_to_contrast():
 
 @pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
 def test_bfloat16_computes_narrowly_and_shows_float32(kind):
-    shape = (16, 16, 1)
+    shape = shape_for(kind)
     narrow, wide = (build(kind, shape, dtype=dtype) for dtype in ("bfloat16", "float32"))
     shapes = abstract(narrow, shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
@@ -124,7 +130,7 @@ def test_bfloat16_computes_narrowly_and_shows_float32(kind):
 
 @pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
 def test_unknown_names_are_answered_with_near_ones(kind):
-    shape = (16, 16, 1)
+    shape = shape_for(kind)
     with pytest.raises(ValueError, match=f"architecture {kind!r} has no setting 'activaton'.*"):
         build(kind, shape, activaton="relu")
     with pytest.raises(ValueError, match=r"unknown activation 'reluu'.*did you mean 'relu'"):
@@ -139,6 +145,8 @@ def test_unknown_architectures_and_events_that_do_not_fit_are_named():
     for kind in ("conv", "residual"):
         with pytest.raises(ValueError, match=rf"{kind!r} takes images .*\(7,\); 'mlp' takes any"):
             networks.build(kind, (7,), 6, 1)
+    with pytest.raises(ValueError, match=r"'residual_1d' takes signals .*\(8, 8, 1\); 'mlp' takes"):
+        networks.build("residual_1d", (8, 8, 1), 6, 1)
 
 
 class OwnLinen(linen.Module):

@@ -8,7 +8,7 @@ import pytest
 
 from vaejax import families
 from vaejax.data import load
-from vaejax.data.synthetic import codes_entropy
+from vaejax.data.code_maps import codes_entropy
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.training import Settings, Trainer, fit
 from vaejax.training.sharding import make_mesh

@@ -7,6 +7,7 @@ import pytest
 
 from vaejax import families
 from vaejax.data.npz import from_arrays
+from vaejax.quantizers import vector
 from vaejax.training.optimizers import players
 
 SHAPE = (8, 8, 1)
@@ -44,7 +45,7 @@ def vqvae():
         vae = {"minimizes": {"nll": 1.0, "vq": 0.25}, "learning_rate": 1e-3}
         table = {"vae": vae, "codebook": {"minimizes": {"vq": 1.0}, **codebooks[optimizer]}}
         network = {"kind": "mlp", "hidden": (64,)}
-        sizes = {"codes": 64, "code_dim": 64}  # 4,096 numbers: large enough to be sharded
+        sizes = {"quantizer": vector(64, 64)}  # 4,096 numbers: large enough to be sharded
         return families.vqvae(
             SHAPE, players(table), network=network, likelihood="bernoulli", **sizes
         )

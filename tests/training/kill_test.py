@@ -21,7 +21,8 @@ FLAGS = (
     f"--config=configs/vqvae.py --config.train.steps={STEPS} --config.train.batch_size=8 "
     "--config.train.steps_per_dispatch=4 --config.train.log_every=5 "
     "--config.train.checkpoint_every=10 --config.train.ema_decay=0.9 "
-    "--config.data.binarize=dynamic --config.model.codes=16 --config.model.code_dim=4 "
+    "--config.data.binarize=dynamic "
+    "--config.model.quantizer.codes=16 --config.model.quantizer.dim=4 "
     "--config.model.network.hidden=8 --config.model.network.downsamplings=2 --config.sample.count=4"
 ).split()
 

@@ -36,11 +36,32 @@ def batch_indices(seed: int, step: int, size: int, batch_size: int) -> np.ndarra
     return np.concatenate(parts)
 
 
-def eval_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All examples once, in order: indices int32 `[batch_size]` and which of them count.
+@functools.lru_cache(maxsize=4)
+def eval_order(size: int) -> np.ndarray:
+    """In which order a split is evaluated: a permutation int32 `[size]` of its size alone.
 
-    The last batch is filled up with examples that do not count, so that all have one shape.
+    Stored examples are often sorted, by class or by factor; any part of this order looks like the
+    whole. It is the same for every seed and model, so all are judged on the same examples.
     """
-    for start in range(0, size, batch_size):
-        indices = np.arange(start, start + batch_size, dtype=np.int32)
-        yield indices % size, indices < size
+    order = np.random.RandomState(size).permutation(size).astype(np.int32)
+    order.setflags(write=False)
+    return order
+
+
+def eval_batches(
+    size: int, batch_size: int, limit: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Examples, each once, in `eval_order`: indices int32 `[batch_size]` and which of them count.
+
+    The last batch is filled up with examples that do not count, so that all have one shape. Which
+    examples share a batch, and at which places, does not depend on the limit.
+
+    Args:
+      size: number of examples in the split.
+      batch_size: examples a batch; may exceed `size`.
+      limit: only this many examples; 0 for all.
+    """
+    order, counted = eval_order(size), min(limit, size) if limit else size
+    for start in range(0, counted, batch_size):
+        places = np.arange(start, start + batch_size)
+        yield order[places % size], places < counted

@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 
 from vaejax.data.source import Rows
+from vaejax.events import EVENTS
 
 ALIASES = {
     "image": ("image", "images", "imgs", "x"),
     "sequence": ("sequence", "sequences"),
     "vector": ("vector", "vectors", "counts", "expression"),
+    "signal": ("signal", "signals", "waveform", "waveforms", "audio"),
+    "tokens": ("tokens", "text"),
     "label": ("label", "labels", "y"),
     "factors": ("factors", "latents_classes"),
     "condition": ("condition", "conditions"),
 }
-NAMINGS = ("class_names", "factor_names", "column_names")
+NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
 # The published dSprites file holds these too.
 IGNORED = ("metadata", "latents_values", "original_dataset_indices")
 EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one found is 'eval'
@@ -25,13 +28,15 @@ _AXES = {
     "image": "[N, H, W] or [N, H, W, C]",
     "sequence": "[N, T, H, W] or [N, T, H, W, C]",
     "vector": "[N, D]",
+    "signal": "[N, T] or [N, T, C]",
+    "tokens": "[N, T] or [N, H, W]",
     "label": "[N]",
     "factors": "[N, K]",
     "condition": "[N, D], [N, H, W] or [N, H, W, C]",
 }
 _RANKS = {
-    "image": (3, 4), "sequence": (4, 5), "vector": (2,), "label": (1,), "factors": (2,),
-    "condition": (2, 3, 4),
+    "image": (3, 4), "sequence": (4, 5), "vector": (2,), "signal": (2, 3), "tokens": (2, 3),
+    "label": (1,), "factors": (2,), "condition": (2, 3, 4),
 }  # fmt: skip
 
 
@@ -67,7 +72,7 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
 
 
 def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
-    """The array as it is stored: uint8 or float32 pixels with a channel axis, int32 classes."""
+    """The array as it is stored: pixels and signals with a channel axis, int32 classes."""
     value = np.asarray(value)
     if field == "label" and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
@@ -75,7 +80,7 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
     if value.ndim not in _RANKS[field] or 0 in value.shape:
         raise ValueError(f"{key!r} must have the shape {_AXES[field]}, {found}")
     kind = value.dtype.kind
-    if field in ("label", "factors"):
+    if field in ("label", "factors", "tokens"):
         if kind not in "iu":
             raise ValueError(f"{key!r} must hold integers, {found}")
         if value.min() < 0 or value.max() > np.iinfo(np.int32).max:
@@ -95,6 +100,14 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
         return value if small else value.astype(np.float32, copy=False)
     if value.ndim == _RANKS[field][0]:
         value = value[..., None]
+    if field == "signal":
+        if value.shape[1] < value.shape[2]:
+            raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
+        if kind == "f" and np.isfinite(value).all():
+            return value.astype(np.float32, copy=False)
+        if value.dtype != np.int16:
+            raise ValueError(f"{key!r} must hold finite floats or int16 samples, {found}")
+        return value
     if value.shape[-1] > 4 and value.shape[-3] in (1, 3):
         raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
     if kind == "f":
@@ -109,10 +122,8 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
 
 def check_rows(rows: Rows) -> None:
     """Raises ValueError unless there is one kind of data, and one row of all for each example."""
-    if len({"image", "sequence", "vector"} & set(rows)) != 1:
-        raise ValueError(
-            f"expected one of images, sequences and vectors in each split, found {sorted(rows)}"
-        )
+    if len(set(EVENTS) & set(rows)) != 1:
+        raise ValueError(f"expected one of {', '.join(EVENTS)} in each split, found {sorted(rows)}")
     if len({len(value) for value in rows.values()}) > 1:
         lengths = {field: len(value) for field, value in rows.items()}
         raise ValueError(f"the arrays must have one row for each example, found rows {lengths}")
@@ -130,13 +141,31 @@ def check_agreement(parts: list[Rows]) -> None:
 
 
 def class_counts(parts: list[Rows]) -> dict[str, Any]:
-    """The fields `num_classes` and `factor_sizes` of `Source`: one more than the largest class."""
+    """`num_classes`, `num_tokens` and `factor_sizes`: one more than the largest class found."""
     counts: dict[str, Any] = {}
     if labels := [rows["label"] for rows in parts if "label" in rows]:
         counts["num_classes"] = 1 + max(int(label.max()) for label in labels)
+    if tokens := [rows["tokens"] for rows in parts if "tokens" in rows]:
+        counts["num_tokens"] = 1 + max(int(part.max()) for part in tokens)
     if factors := [rows["factors"].max(axis=0) for rows in parts if "factors" in rows]:
         counts["factor_sizes"] = tuple((1 + np.max(factors, axis=0)).tolist())
     return counts
+
+
+def name_tokens(counts: dict[str, Any], namings: Mapping[str, tuple[str, ...]]) -> None:
+    """Every token that has a name counts, used or not: sets `num_tokens`.
+
+    Raises:
+      ValueError: a token has none.
+    """
+    names = namings.get("token_names")
+    if names is None or "num_tokens" not in counts:
+        return
+    if len(names) < counts["num_tokens"]:
+        raise ValueError(
+            f"'token_names' has {len(names)} names, found tokens up to {counts['num_tokens'] - 1}"
+        )
+    counts["num_tokens"] = len(names)
 
 
 def pixel_scale(parts: list[Rows]) -> float:

@@ -9,17 +9,12 @@ from vaejax.data.images import check_request
 from vaejax.data.npz import load_npz
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 from vaejax.data.sprites_source import VARIANTS, load_sprites
-from vaejax.data.synthetic import load_synthetic
+from vaejax.data.synthetic import TABLES, load_synthetic
 from vaejax.data.tfds_source import load_tfds
 
 KINDS = (
-    "sprites",
-    "sprites:small",
-    "tfds:NAME",
-    "folder:PATH",
-    "npz:PATH",
-    "synthetic:factors",
-    "synthetic:codes",
+    *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
+    *(f"synthetic:{table}" for table in (*TABLES, "codes")),
 )
 
 
@@ -37,8 +32,9 @@ def load(
 
     Args:
       source: `sprites` (the 737,280 dSprites images, rendered), `sprites:small` (46,080 of them),
-        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, the table
-        `synthetic:factors`, or the maps of codes `synthetic:codes`.
+        `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, or what is
+        made on the spot: the table `synthetic:factors`, clips of sound `synthetic:waveforms`,
+        sentences `synthetic:text`, or maps of codes `synthetic:codes`.
       split: `'train'` or `'eval'`.
       image_size: height and width to give to images. Default: their own.
       channels: 1 or 3, to give to images. Default: their own.

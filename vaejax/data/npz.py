@@ -74,12 +74,15 @@ def from_arrays(
         value of any split exceeds 1; bool; or float in [0, 1].
       sequence (sequences): the same with a time axis, `[N, T, H, W]` or `[N, T, H, W, C]`.
       vector (vectors, counts, expression): `[N, D]`, any numbers.
+      signal (signals, waveform, waveforms, audio): `[N, T]` or `[N, T, C]`, any floats, or int16
+        sound, which is divided by 32,768.
+      tokens (text): integers from 0 on, `[N, T]` or a map `[N, H, W]`.
     And optionally:
       label (labels, y): integers `[N]`.
       factors (latents_classes): integers `[N, K]`.
       condition (conditions): what a conditional model is given, vectors `[N, D]` or images
         `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
-      class_names, factor_names, column_names: strings.
+      class_names, factor_names, column_names, token_names: strings.
     Splits are named as in `train_images` or `x_test` (test, eval, val, valid or validation for
     `'eval'`); otherwise `holdout` of the examples are.
 
@@ -113,6 +116,7 @@ def from_arrays(
     fields.check_agreement(stored)
     # These are of all splits together, so that both are decoded alike.
     scale, counts = fields.pixel_scale(stored), fields.class_counts(stored)
+    fields.name_tokens(counts, namings)
 
     held = next((word for word in fields.EVAL_WORDS if word in parts), None)
     if held is None:

@@ -101,5 +101,6 @@ def facts(source: Source) -> dict[str, Any]:
     return {
         "examples": source.size,
         "classes": source.num_classes or 0,
+        "tokens": source.num_tokens or 0,
         "layout": source.layout,
     }

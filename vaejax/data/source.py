@@ -16,6 +16,7 @@ Batch = dict[str, jax.Array]
 
 SPLITS = ("train", "eval")
 DEFAULT_RESIDENT_BYTES = 2**30
+_PCM = 2.0**15  # what 16-bit sound calls 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,14 +35,16 @@ class Source:
         are too large to hold, and `take` reads them.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
-        `[B, D]` or `tokens` int32 `[B, ...]`, and optionally `label` int32 `[B]`, `factors` int32
-        `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`, and `mask` (1 for what is to be
-        explained).
+        `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
+        int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`, and
+        `mask` (1 for what is to be explained).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
       class_names: name of each class of `label`.
       column_names: name of each column of `vector`.
+      num_tokens: number of classes of `tokens`.
+      token_names: name of each class of `tokens`, a character or a word.
       layout: of `tokens` that are the codes of a model.
     """
 
@@ -56,11 +59,16 @@ class Source:
     num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
     column_names: tuple[str, ...] | None = None
+    num_tokens: int | None = None
+    token_names: tuple[str, ...] | None = None
     layout: Layout | None = None
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
-    """The batch of plainly stored rows: pixels divided by `scale`, labels and factors int32."""
+    """The batch of plainly stored rows: pixels divided by `scale`, classes int32.
+
+    A signal in int16 is divided by 32,768, so that it lies in [−1, 1).
+    """
     batch = {}
     for field, value in rows.items():
         if field in ("image", "sequence"):
@@ -68,6 +76,8 @@ def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
         else:
             real = field in ("vector", "signal", "condition")
             batch[field] = value.astype(jnp.float32 if real else jnp.int32)
+            if field == "signal" and value.dtype == jnp.int16:
+                batch[field] = batch[field] / _PCM
     return batch
 
 

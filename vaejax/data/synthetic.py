@@ -1,18 +1,15 @@
-"""Small data whose truth is known: a table, and maps of codes."""
+"""Data made on the spot, whose truth is known."""
+
+from collections.abc import Callable
 
 import numpy as np
 
+from vaejax.data.code_maps import load_codes
 from vaejax.data.npz import from_arrays
-from vaejax.data.source import (
-    DEFAULT_RESIDENT_BYTES,
-    Source,
-    check_split,
-    decode_rows,
-    in_memory,
-)
-from vaejax.layout import CodeMap, Layout
+from vaejax.data.sentences import ALPHABET, sentences
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
+from vaejax.data.waveforms import waveforms
 
-TABLES = ("factors", "codes")
 FACTOR_COLUMNS = ("z1", "2 z1", "3 z1²", "4 z2", "5 z2", "6 sin z2", "7 z1 z2")
 FACTOR_SUPPORT = np.array([[1, 1, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1, 1]], bool).T  # [7, 2]
 
@@ -38,55 +35,34 @@ def factors(examples: int, seed: int, noise: float = 0.5) -> tuple[np.ndarray, n
     return x.astype(np.float32), z.astype(np.float32)
 
 
-CODE_MAP, CODE_CLASSES, CODE_NOISE = CodeMap((6, 6), (), 16), 3, 0.1
+def _factors() -> dict[str, np.ndarray]:
+    return {
+        "train_vector": factors(1000, seed=0)[0],
+        "eval_vector": factors(1000, seed=1)[0],
+        "column_names": np.array(FACTOR_COLUMNS),
+    }
 
 
-def codes(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of codes that count: each is its neighbour's number + 1 + class, modulo 16.
-
-    The neighbour is the one to the left, in the first column the one above. One code in ten is
-    drawn anew instead, uniformly, as is the first.
-
-    Args:
-      examples: N.
-      seed: of everything.
-
-    Returns:
-      Codes int32 `[N, 6, 6]` and classes int32 `[N]`, of which there are three.
-    """
-    random = np.random.RandomState(seed)
-    (height, width), size = CODE_MAP.places, CODE_MAP.size
-    label = random.randint(CODE_CLASSES, size=examples)
-    maps = random.randint(size, size=(examples, height, width))
-    noisy = random.rand(examples, height, width) < CODE_NOISE
-    for i in range(height):
-        for j in range(width):
-            if i or j:
-                before = maps[:, i, j - 1] if j else maps[:, i - 1, j]
-                maps[:, i, j] = np.where(noisy[:, i, j], maps[:, i, j], (before + 1 + label) % size)
-    return maps.astype(np.int32), label.astype(np.int32)
+def _waveforms() -> dict[str, np.ndarray]:
+    return {
+        "train_signal": waveforms(8000, seed=0)[0],
+        "eval_signal": waveforms(1000, seed=1)[0],
+    }
 
 
-def codes_entropy() -> float:
-    """Nats of a map of `codes` given its class: what the best model of them reaches."""
-    size, other = CODE_MAP.size, CODE_NOISE / CODE_MAP.size
-    likely = 1 - CODE_NOISE + other
-    each = -likely * np.log(likely) - (size - 1) * other * np.log(other)
-    return float(np.log(size) + (CODE_MAP.length - 1) * each)
+def _text() -> dict[str, np.ndarray]:
+    return {
+        "train_tokens": sentences(8000, seed=0),
+        "eval_tokens": sentences(1000, seed=1),
+        "token_names": np.array(list(ALPHABET)),
+    }
 
 
-def _load_codes(split: str) -> Source:
-    check_split(split)
-    maps, label = codes(*{"train": (10_000, 0), "eval": (1000, 1)}[split])
-    return in_memory(
-        {"tokens": maps.reshape(len(maps), -1).astype(np.uint8), "label": label},
-        np.arange(len(maps)),
-        name="synthetic:codes",
-        split=split,
-        decode=decode_rows,
-        num_classes=CODE_CLASSES,
-        layout=Layout((CODE_MAP,)),
-    )
+TABLES: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+    "factors": _factors,
+    "text": _text,
+    "waveforms": _waveforms,
+}
 
 
 def load_synthetic(
@@ -98,23 +74,22 @@ def load_synthetic(
     holdout: float = 0.1,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
 ) -> Source:
-    """A table of 1,000 examples to train on and as many, drawn apart, to evaluate on.
+    """One of `TABLES`, the examples to evaluate on drawn apart from those to train on.
 
-    Of `codes` there are 10,000 to train on.
+    `factors` has 1,000 of each, `text` and `waveforms` 8,000 to train on and 1,000 to evaluate on,
+    `codes` 10,000 and 1,000.
 
     Raises:
       ValueError: for an unknown table, split or option.
     """
-    if table not in TABLES:
-        raise ValueError(f"unknown synthetic table {table!r}: known are {', '.join(TABLES)}")
     if table == "codes":
-        return _load_codes(split)
+        return load_codes(split)
+    if table not in TABLES:
+        raise ValueError(
+            f"unknown synthetic table {table!r}: known are {', '.join([*TABLES, 'codes'])}"
+        )
     return from_arrays(
-        {
-            "train_vector": factors(1000, seed=0)[0],
-            "eval_vector": factors(1000, seed=1)[0],
-            "column_names": np.array(FACTOR_COLUMNS),
-        },
+        TABLES[table](),
         split,
         name=f"synthetic:{table}",
         image_size=image_size,

@@ -16,7 +16,7 @@ class Codes:
     Attributes:
       features: what was quantised, z_e, `[..., D]`.
       codes: the chosen codebook entries e, `[..., D]`, through which gradients reach the codebook.
-      indices: which entries, int32 `[...]`.
+      indices: which entries, int32 `[...]`; −1 where nothing was chosen.
       size: number of entries K.
     """
 

@@ -67,7 +67,7 @@ def _categorical_uniform(q: Categorical, p: Uniform) -> jax.Array:
 
 @closed_form(Codes, Uniform)
 def _codes_uniform(q: Codes, p: Uniform) -> jax.Array:
-    return jnp.full(q.indices.shape, jnp.log(float(p.size)), jnp.float32)
+    return jnp.where(q.indices >= 0, jnp.log(float(p.size)), jnp.float32(0.0))
 
 
 @closed_form(Codes, Categorical)

@@ -27,7 +27,7 @@ def _sum_over_split(
     mesh: Mesh | None,
     batch_size: int,
     seed: int,
-    size: int,
+    limit: int,
     binarize: str,
 ) -> Any:
     """Sums, in float64, of what `(params, batch, key, weight [B]) -> tree` makes of a split."""
@@ -40,7 +40,7 @@ def _sum_over_split(
         return judge(params, prepare(rows, data_key), key, mask.astype(jnp.float32))
 
     total: Any = None
-    for number, (indices, mask) in enumerate(eval_batches(size, batch_size)):
+    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, limit)):
         rows = put(batch_sharding(mesh), source.take(indices) | {"": mask})
         counts = rows.pop("")
         sums = jax.tree.map(
@@ -95,9 +95,7 @@ def per_class(
         share = jax.nn.one_hot(batch["label"], classes) * weight[:, None]  # [B, K]
         return elbo @ share, share.sum(axis=0)
 
-    sums, counts = _sum_over_split(
-        judge, params, source, mesh, batch_size, seed, source.size, binarize
-    )
+    sums, counts = _sum_over_split(judge, params, source, mesh, batch_size, seed, 0, binarize)
     return {f"elbo/class_{k}": float(sums[k] / counts[k]) for k in range(classes) if counts[k]}
 
 
@@ -129,7 +127,7 @@ def conditional_nll(
       particles: draws for each example.
       batch_size: examples at once.
       seed: of the draws.
-      limit: only this many examples; 0 for all.
+      limit: only this many examples, the first of `eval_order`; 0 for all.
       binarize: as in training.
     """
     size = min(limit, source.size) if limit else source.size
@@ -150,7 +148,7 @@ def conditional_nll(
         (mean, log_sum), _ = jax.lax.scan(body, start, jnp.arange(particles))
         return -mean @ weight, -(log_sum - jnp.log(float(particles))) @ weight
 
-    sums = _sum_over_split(judge, params, source, mesh, batch_size, seed, size, binarize)
+    sums = _sum_over_split(judge, params, source, mesh, batch_size, seed, limit, binarize)
     names = ("conditional_nll/recognition", "conditional_nll/importance")
     return {name: float(value) / size for name, value in zip(names, sums, strict=True)}
 

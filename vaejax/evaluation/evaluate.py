@@ -46,10 +46,11 @@ def evaluator(
       binarize: as in training.
 
     Returns:
-      `(params, step, limit=0) -> figures` of the first `limit` examples, or of all: means of every
-      loss, `elbo`, `mse`, and where they make sense `codes_used` (fraction of the codebook over
-      the whole split) and `active_units` (units whose posterior mean varies, 1509.00519, section
-      5.2).
+      `(params, step, limit=0) -> figures` of `limit` examples (the first of `eval_order`, which
+      look like the whole), or of all: means of every loss, `elbo`, `mse`, and where they make
+      sense `codes_used` (fraction of the codebook over the whole split) and `active_units` (units
+      whose posterior mean varies, 1509.00519, section 5.2). A statistic of the batch is the mean
+      over batches.
     """
     check_batch(mesh, batch_size)
     prepare, losses_fn = preparation(source, binarize), losses_and_trace(family, training=False)
@@ -78,7 +79,7 @@ def evaluator(
     def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, float]:
         size = min(limit, source.size) if limit else source.size
         total: Any = None
-        for number, (indices, mask) in enumerate(eval_batches(size, batch_size)):
+        for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, limit)):
             arrays = put(batch_sharding(mesh), source.take(indices) | {"": mask})
             mask_array = arrays.pop("")
             part = judge(params, arrays, mask_array, np.uint32(number), np.int32(step))

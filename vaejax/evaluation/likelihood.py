@@ -79,14 +79,14 @@ def importance_sampled(
     binarize: str = "none",
     mesh: Mesh | None = None,
 ) -> float:
-    """The mean log-likelihood of a split, nats per example: `log_likelihood` of the first examples.
+    """The mean log-likelihood of a split, nats per example, by `log_likelihood`.
 
     Args:
       family: whose model.
       source: the split.
       params: of the model.
       samples: draws of z for each example.
-      examples: how many examples; 0 for all.
+      examples: how many examples, the first of `eval_order`; 0 for all.
       chunk: draws made at once.
       batch_size: examples at once.
       seed: of the draws of z, and of binarised images.
@@ -104,7 +104,7 @@ def importance_sampled(
 
     judge = jax.jit(of_batch, out_shardings=replicated(mesh))
     total = 0.0
-    for number, (indices, mask) in enumerate(eval_batches(size, batch_size)):
+    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, examples)):
         arrays = put(batch_sharding(mesh), source.take(indices) | {"": mask})
         mask_array = arrays.pop("")
         total += float(np.asarray(judge(params, arrays, mask_array, jnp.uint32(number))))

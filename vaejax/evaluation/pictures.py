@@ -9,17 +9,18 @@ import numpy as np
 
 from vaejax import plotting
 from vaejax.data import Source
+from vaejax.data.batches import eval_order
 from vaejax.data.preparation import event_shape, preparation
 from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
+from vaejax.evaluation.showing import Showing, best_guess, showing
 from vaejax.figures import code_counts
 from vaejax.game import Batch, Family, Latent, Params, Trace
 from vaejax.spike_and_slab import SpikeAndSlab
 from vaejax.training.logs import read_records
 
 _EXAMPLES = 512  # that tell which latents matter
-_LAST = 2**31 - 1  # a step at which every schedule is at its end
 
 
 def _mean_code(node: Latent) -> jax.Array:
@@ -81,17 +82,23 @@ def draw_samples(
     temperature: float,
     title: str = "Samples from the prior",
     given: Batch | None = None,
+    show: Showing | None = None,
     **sampling: Any,
-) -> None:
+) -> Path | None:
     """Writes `samples.png`: means of p(x | z) at z ~ prior, under the conditions of `given`.
 
     Any further settings are for the model's `generate`.
+
+    Returns:
+      The file, `samples.txt` if `show` shows events as text; None if there is no way to show them.
     """
     generate = jax.jit(family.model.generate, static_argnums=2)
     p = generate(params, jax.random.key(seed), count, given, jnp.float32(temperature), **sampling)
-    images = np.asarray(p.mean)
-    if plotting.is_image(images.shape[1:]):
-        plotting.samples(folder / "samples.png", images, title)
+    if show is None:
+        return None
+    path = folder / f"samples{show.suffix}"
+    show.samples(path, np.asarray(best_guess(p)), title)
+    return path
 
 
 def draw(
@@ -110,13 +117,14 @@ def draw(
 ) -> None:
     """Writes all pictures that make sense: reconstructions, samples, traversals, codes, curves.
 
-    Of a model without latents, which gives p(x) itself, there are samples and curves alone.
+    Tokens are shown as text, in `.txt` files. Of a model without latents, which gives p(x) itself,
+    there are samples and curves alone.
 
     Args:
       family: whose model.
       params: of the model.
       source: the evaluation split.
-      folder: for the PNG files.
+      folder: for the files.
       binarize: as in training.
       seed: of all draws.
       metrics: the run's `metrics.jsonl`.
@@ -129,7 +137,7 @@ def draw(
     records = read_records(metrics)
     if records:
         plotting.curves(folder / "losses.png", records)
-    prepare = preparation(source, binarize)
+    prepare, show = preparation(source, binarize), showing(source)
     options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
     some = source.take(np.zeros(1, np.int32))
     if not jax.eval_shape(
@@ -140,14 +148,14 @@ def draw(
     ):
         if samples:
             given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
-            draw_samples(family, params, folder, given=given, **options)
+            draw_samples(family, params, folder, given=given, show=show, **options)
         return
 
     @jax.jit
     def look(params: Params, rows: Any, key: jax.Array) -> tuple[Trace, jax.Array]:
         data_key, key = jax.random.split(key)
         batch = prepare(rows, data_key)
-        trace = family.model.forward(params, batch, key, jnp.int32(_LAST))
+        trace = family.model.forward(params, batch, key, None)
         draws = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         zs = tuple(_mean_code(node)[::draws] for node in trace.latents)
         latents = tuple(
@@ -155,24 +163,28 @@ def draw(
             for node in trace.latents  # a learned prior's logits: large, and of no use here
         )
         trace = trace._replace(x=trace.x[::draws], latents=latents)
-        return trace, family.model.decode(params, zs, batch).mean
+        return trace, best_guess(family.model.decode(params, zs, batch))
 
-    # Spread over the split, whose order may be by class.
-    indices = np.linspace(0, source.size - 1, min(_EXAMPLES, source.size)).astype(np.int32)
+    # Like the whole split, which may be sorted; themselves in its order.
+    indices = np.sort(eval_order(source.size)[:_EXAMPLES])
     trace, means = look(params, source.take(indices), jax.random.key(seed))
 
     shown = f"{len(indices)} examples"
-    usage = {f"node {i}, {shown}": np.asarray(c) for i, c in code_counts(trace).items()}
+    usage = {
+        f"node {i}{f' slot {s}' if len(counts) > 1 else ''}, {shown}": np.asarray(count)
+        for i, counts in code_counts(trace).items()
+        for s, count in enumerate(counts[:8])
+    }
     if usage:
         plotting.code_usage(folder / "codes.png", usage)
     weights = weights_of(params)
     if weights is not None:
         draw_factors(folder / "factors.png", weights, source.column_names)
-    if not plotting.is_image(event_shape(source)):
+    if show is None:
         return
     x, means = np.asarray(trace.x), np.asarray(means)
     pick = np.linspace(0, len(x) - 1, min(36, len(x))).astype(int)
-    plotting.reconstructions(folder / "reconstructions.png", x[pick], means[pick])
+    show.reconstructions(folder / f"reconstructions{show.suffix}", x[pick], means[pick])
     if not samples:
         return
     if any(isinstance(node.prior, Uniform) for node in trace.latents):
@@ -183,7 +195,9 @@ def draw(
         draw_conditional(
             family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
         )
-    draw_samples(family, params, folder, given=given, **options)
+    draw_samples(family, params, folder, given=given, show=show, **options)
+    if not plotting.is_image(event_shape(source)):
+        return
     node = trace.latents[0]
     continuous = isinstance(node.posterior, Normal | SpikeAndSlab)
     if len(trace.latents) == 1 and continuous and node.z.ndim == 2:

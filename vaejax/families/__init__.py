@@ -19,7 +19,7 @@ from vaejax.families.beta import (
     sigma_vae,
 )
 from vaejax.families.conditional import cvae
-from vaejax.families.discrete import vqvae
+from vaejax.families.discrete import vqvae, vqvae2
 from vaejax.families.second_stage import code_prior, gaussian_mixture
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
@@ -42,6 +42,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "sparse_vae": sparse_vae,
     "vae_gan": vae_gan,
     "vqvae": vqvae,
+    "vqvae2": vqvae2,
 }
 
 
@@ -91,4 +92,5 @@ __all__ = [
     "sparse_vae",
     "vae_gan",
     "vqvae",
+    "vqvae2",
 ]

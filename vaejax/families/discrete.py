@@ -1,28 +1,95 @@
 """Families of discrete latents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaejax import losses, networks, quantizers
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
+from vaejax.game import Family, LossTransform, assign, chain
 from vaejax.likelihoods import likelihood as make_likelihood
-from vaejax.models import autoencoder
+from vaejax.models import autoencoder, levels
+from vaejax.quantizers import Quantizer
+from vaejax.settings import call
+
+
+def _losses(quantizer: Quantizer, entropies: Mapping[str, Any] | None) -> LossTransform:
+    terms = [losses.nll(), losses.kl()]
+    if not quantizer.random:
+        terms.append(losses.vq())
+    if entropies is not None:
+        terms.append(call(losses.code_entropies, "entropies", **entropies))
+    return chain(*terms)
 
 
 def vqvae(
     shape: Sequence[int],
     players: Players,
     *,
-    codes: int = 512,
-    code_dim: int = 64,
+    quantizer: Any = "vector",
+    width: int = 0,
     network: Any = "residual",
     likelihood: Any = "normal",
+    entropies: Mapping[str, Any] | None = None,
+    tokens: int = 0,
 ) -> Family:
-    """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq."""
-    p = make_likelihood(likelihood)
-    bottleneck = quantizers.vector(codes, code_dim)
-    encoder, decoder = networks.build(network, shape, bottleneck.width, p.width(shape[-1]))
+    """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq.
+
+    Args:
+      shape: of one event.
+      players: `vae`; and `codebook`, if the quantizer learns.
+      quantizer: one of `quantizers.QUANTIZERS`. Lattices have no codebook, and for them `vq` is
+        optional; a Gumbel-softmax has no `vq`: both of its players minimise nll + kl.
+      width: features of the encoder and the decoder, projected to the quantizer's dimensions and
+        back; 0 for the quantizer's own.
+      network: encoder and decoder.
+      likelihood: p(x | z).
+      entropies: arguments of `losses.code_entropies`, for a lookup-free quantizer; None for none.
+      tokens: classes of the data's tokens, for a categorical likelihood.
+    """
+    p, q = make_likelihood(likelihood, tokens), quantizers.build(quantizer)
+    bottleneck = quantizers.bottleneck(q, width=width or None)
+    out = p.width(shape[-1])
+    encoder, decoder = networks.build(network, shape, bottleneck.width, out)
     model = autoencoder(encoder, bottleneck, decoder, p, shape)
-    owners = {"vae": ("encoder", "decoder"), "codebook": ("codebook",)}
-    return Family(model, chain(losses.nll(), losses.kl(), losses.vq()), assign(owners, players))
+    projects = width not in (0, q.dim)
+    owners = {"vae": ("encoder", "decoder", *(("projection",) if projects else ()))}
+    if q.learns:
+        owners["codebook"] = ("codebook",)
+    return Family(model, _losses(q, entropies), assign(owners, players))
+
+
+def vqvae2(
+    shape: Sequence[int],
+    players: Players,
+    *,
+    quantizer: Any = "vector",
+    network: Mapping[str, Any] | None = None,
+    downsamplings: Sequence[int] = (2, 1),
+    likelihood: Any = "normal",
+    entropies: Mapping[str, Any] | None = None,
+) -> Family:
+    """VQ-VAE-2 (1906.00446, section 3.1): codes on several levels, each given those above.
+
+    Player `vae` minimises nll + ¼ · vq, player `codebook_i` of each level i, 0 the top, minimises
+    vq; a moving average is told which: `ema_codebook(level=i)`.
+
+    Args:
+      shape: of one image, (H, W, C).
+      players: `vae`, `codebook_0`, `codebook_1`, ...; codebooks only if the quantizer learns.
+      quantizer: of every level, see `vqvae`.
+      network: arguments of `networks.residual`.
+      downsamplings: strides of 2 before the bottom level, and from each to the next above.
+      likelihood: p(x | z).
+      entropies: see `vqvae`.
+    """
+    p, q = make_likelihood(likelihood), quantizers.build(quantizer)
+    count = len(downsamplings)
+    bottlenecks = [quantizers.bottleneck(q, group=f"codebook_{i}") for i in range(count)]
+    rungs = networks.ladder_of_maps(
+        shape, bottlenecks[0].width, p.width(shape[-1]), downsamplings, **(network or {})
+    )
+    model = levels(rungs, bottlenecks, p, shape)
+    owners: dict[str, tuple[str, ...]] = {"vae": ("encoder", "decoder")}
+    if q.learns:
+        owners |= {f"codebook_{i}": (f"codebook_{i}",) for i in range(count)}
+    return Family(model, _losses(q, entropies), assign(owners, players))

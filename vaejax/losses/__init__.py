@@ -7,7 +7,7 @@ per-layer weights and logs need nothing special; a statistic of the whole batch 
 from vaejax.losses.adaptive import Adaptive, gradient_ratio
 from vaejax.losses.adversarial import adversarial
 from vaejax.losses.aggregate import decomposition, dip
-from vaejax.losses.codes import vq
+from vaejax.losses.codes import code_entropies, vq
 from vaejax.losses.conditional import gsnn, guess
 from vaejax.losses.constraints import free_bits, geco
 from vaejax.losses.divergence import mmd, squared_mmd
@@ -21,6 +21,7 @@ __all__ = [
     "Adaptive",
     "adversarial",
     "capacity",
+    "code_entropies",
     "decomposition",
     "dip",
     "dreg",

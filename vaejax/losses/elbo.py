@@ -27,10 +27,10 @@ def sampled_kl(node: Latent) -> jax.Array:
       ValueError: z is not a draw from a density: the node holds codes.
     """
     q, p, z = node
-    if isinstance(q, distributions.Codes):
+    if isinstance(q, distributions.Codes | distributions.Categorical):
         raise ValueError(
-            "log q(z) − log p(z) needs a posterior with a density, but a quantizer's has all its "
-            "mass on one code; take a model whose nodes are Gaussian, say"
+            "log q(z) − log p(z) needs a posterior with a density, but a quantizer's chooses among "
+            "codes; take a model whose nodes are Gaussian, say"
         )
     return sum_event(q.log_prob(z)) - sum_event(p.log_prob(z))
 

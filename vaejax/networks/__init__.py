@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaejax.networks import conv, mlp, residual
+from vaejax.networks import conv, mlp, residual, signal
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.columns import columns
 from vaejax.networks.critic import latent_critic
 from vaejax.networks.image_critic import build_critic, image_critic
+from vaejax.networks.maps import Rung, ladder_of_maps
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
 from vaejax.networks.sequence import Autoregressive
 from vaejax.settings import make
@@ -18,6 +19,7 @@ ARCHITECTURES: dict[str, Callable[..., Pair]] = {
     "mlp": mlp.mlp,
     "conv": conv.conv,
     "residual": residual.residual,
+    "residual_1d": signal.residual_1d,
 }
 
 
@@ -42,7 +44,12 @@ def build(
     if kind in ("conv", "residual") and len(shape) != 3:
         raise ValueError(
             f"the architecture {kind!r} takes images of shape (H, W, C), found events of shape "
-            f"{tuple(shape)}; 'mlp' takes any shape"
+            f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' signals and tokens"
+        )
+    if kind == "residual_1d" and len(shape) not in (1, 2):
+        raise ValueError(
+            "the architecture 'residual_1d' takes signals of shape (T, C) and tokens of shape "
+            f"(T,), found events of shape {tuple(shape)}; 'mlp' takes any shape"
         )
     return make(ARCHITECTURES, setting, "architecture", shape, width, out)
 
@@ -53,6 +60,7 @@ __all__ = [
     "Autoregressive",
     "Network",
     "Pair",
+    "Rung",
     "blind",
     "build",
     "build_autoregressive",
@@ -61,6 +69,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "image_critic",
+    "ladder_of_maps",
     "latent_critic",
     "reshaped",
     "with_constants",

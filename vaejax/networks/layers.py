@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from vaejax.networks import convolution
+from vaejax.networks import convolution, convolution_1d
 from vaejax.settings import near_names
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -50,10 +50,20 @@ def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
     return linen.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
 
 
+_CONVOLUTIONS: dict[tuple[int, bool], Callable[..., jax.Array]] = {
+    # by the rank of a batch, and whether transposed
+    (4, False): convolution.conv,
+    (4, True): convolution.conv_transpose,
+    (3, False): convolution_1d.conv_1d,
+    (3, True): convolution_1d.conv_transpose_1d,
+}
+
+
 class Conv(linen.Module):
     """A 'SAME' convolution with bias: `[B, H, W, C] -> [B, ⌈H/s⌉, ⌈W/s⌉, features]`.
 
-    With `transpose`, its adjoint: `[B, h, w, C] -> [B, s·h, s·w, features]`.
+    With `transpose`, its adjoint: `[B, h, w, C] -> [B, s·h, s·w, features]`. Of signals
+    `[B, T, C]` likewise, along their one axis.
     """
 
     features: int
@@ -65,12 +75,12 @@ class Conv(linen.Module):
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        shape = (*(self.kernel_size,) * (x.ndim - 2), x.shape[-1], self.features)
         kernel = self.param("kernel", _kernel, shape, jnp.float32)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
-        apply = convolution.conv_transpose if self.transpose else convolution.conv
+        apply = _CONVOLUTIONS[x.ndim, self.transpose]
         y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, form=self.form)
-        return y + bias.astype(self.dtype)[None, None, None, :]
+        return y + bias.astype(self.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 
 
 class Norm(linen.Module):
@@ -90,9 +100,9 @@ def attach(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     """Features with a condition beside them on the channel axis; None leaves them as they are.
 
     Args:
-      x: `[B, D]` or a map `[B, H, W, C]`.
-      condition: a vector `[B, E]`, repeated over a map's places, or an image `[B, h, w, E]`,
-        resized to a map or flattened beside a vector.
+      x: `[B, D]`, a map `[B, H, W, C]` or a signal `[B, T, C]`.
+      condition: a vector `[B, E]`, repeated over a map's places, or an image `[B, h, w, E]`
+        (a signal `[B, t, E]`), resized to a map (a signal) or flattened beside a vector.
     """
     if condition is None:
         return x
@@ -100,9 +110,10 @@ def attach(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     if x.ndim == 2:
         c = c.reshape(c.shape[0], -1)
     elif c.ndim == 2:
-        c = jnp.broadcast_to(c[:, None, None], (*x.shape[:3], c.shape[-1]))
-    elif c.shape[1:3] != x.shape[1:3]:
-        c = jax.image.resize(c, (*x.shape[:3], c.shape[-1]), "linear")
+        c = c.reshape(c.shape[0], *(1,) * (x.ndim - 2), c.shape[-1])
+        c = jnp.broadcast_to(c, (*x.shape[:-1], c.shape[-1]))
+    elif c.shape[1:-1] != x.shape[1:-1]:
+        c = jax.image.resize(c, (*x.shape[:-1], c.shape[-1]), "linear")
     return jnp.concatenate([x, c], axis=-1)
 
 
@@ -114,6 +125,6 @@ def halvings(size: int, times: int) -> list[int]:
     return sizes
 
 
-def crop(x: jax.Array, height: int, width: int) -> jax.Array:
-    """The top left `[B, height, width, C]` of x: undoes the rounding up of odd sizes."""
-    return x[:, :height, :width]
+def crop(x: jax.Array, *sizes: int) -> jax.Array:
+    """The top left `[B, *sizes, C]` of x: undoes the rounding up of odd sizes."""
+    return x[(slice(None), *(slice(size) for size in sizes))]

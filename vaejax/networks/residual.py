@@ -46,7 +46,10 @@ def _widths(hidden: int, times: int) -> list[int]:
 
 
 class ResidualEncoder(linen.Module):
-    """Strided convolutions and residual blocks: `[B, H, W, C] -> [B, h, w, width]`."""
+    """Strided convolutions and residual blocks: `[B, H, W, C] -> [B, h, w, width]`.
+
+    Of signals likewise: `[B, T, C] -> [B, t, width]`.
+    """
 
     width: int
     hidden: int
@@ -72,10 +75,12 @@ class ResidualEncoder(linen.Module):
 
 
 class ResidualDecoder(linen.Module):
-    """Residual blocks and transposed convolutions: `[B, h, w, D] -> [B, H, W, out]`."""
+    """Residual blocks and transposed convolutions: `[B, h, w, D] -> [B, H, W, out]`.
 
-    height: int
-    breadth: int
+    `sizes` is (H, W); with (T,) it is of signals, `[B, t, D] -> [B, T, out]`.
+    """
+
+    sizes: Sequence[int]
     out: int
     hidden: int
     downsamplings: int
@@ -90,7 +95,7 @@ class ResidualDecoder(linen.Module):
     def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = self.downsamplings
-        heights, breadths = halvings(self.height, times), halvings(self.breadth, times)
+        sizes = list(zip(*(halvings(size, times) for size in self.sizes), strict=True))
         x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(attach(z, condition))
         x = ResidualStack(
             self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.form
@@ -99,7 +104,7 @@ class ResidualDecoder(linen.Module):
             return Conv(self.out, 3, dtype=dtype, form=self.form)(x)
         for i, channels in enumerate([self.hidden // 2] * (times - 1) + [self.out], start=1):
             x = Conv(channels, 4, stride=2, transpose=True, dtype=dtype, form=self.form)(x)
-            x = crop(x, heights[-1 - i], breadths[-1 - i])
+            x = crop(x, *sizes[-1 - i])
             if i < times:
                 x = act(x)
         return x
@@ -137,5 +142,5 @@ def residual(
     height, breadth, _ = shape
     inner = (hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, form)
     encoder = ResidualEncoder(width, *inner)
-    decoder = ResidualDecoder(height, breadth, out, *inner)
+    decoder = ResidualDecoder((height, breadth), out, *inner)
     return from_linen(encoder), from_linen(decoder)

@@ -28,6 +28,7 @@ def optimizer(
     *,
     clip_norm: float = 0.0,
     revive_below: float = 0.0,
+    level: int = 0,
     freeze: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> optax.GradientTransformation:
@@ -38,6 +39,7 @@ def optimizer(
       clip_norm: bound on the norm of the player's whole gradient; 0 for none.
       revive_below: for the owner of a codebook: revive codes used less than this fraction of the
         average code (see `codebooks`); 0 for never.
+      level: for the owner of a codebook: which node of the trace holds its codes.
       freeze: arguments of `balance.freeze_when_ahead`, such as `{"when": "low"}` for a critic that
         waits while it is too far ahead; None for a player that always moves.
       **arguments: of the optimizer; `learning_rate` may be a schedule's settings.
@@ -50,15 +52,18 @@ def optimizer(
     if "learning_rate" in arguments:
         arguments["learning_rate"] = schedule(arguments["learning_rate"])
     if freeze is not None:
-        inner = optimizer(name, clip_norm=clip_norm, revive_below=revive_below, **arguments)
+        own: dict[str, Any] = {"clip_norm": clip_norm}
+        own |= {"revive_below": revive_below, "level": level}
+        inner = optimizer(name, **own, **arguments)
         return call(freeze_when_ahead, "the player's 'freeze'", inner, **freeze)
     if name == "ema_codebook":
-        return call(ema_codebook, f"optimizer {name!r}", revive_below=revive_below, **arguments)
+        own = {"revive_below": revive_below, "level": level}
+        return call(ema_codebook, f"optimizer {name!r}", **own, **arguments)
     parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]
     if clip_norm:
         parts.insert(0, optax.clip_by_global_norm(clip_norm))
     if revive_below:
-        parts.append(revive_codes(revive_below))
+        parts.append(revive_codes(revive_below, level=level))
     return optax.chain(*parts)
 
 

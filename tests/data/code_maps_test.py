@@ -3,7 +3,7 @@
 import numpy as np
 
 from vaejax.data import load
-from vaejax.data.synthetic import codes, codes_entropy
+from vaejax.data.code_maps import codes, codes_entropy
 
 
 def likelihood(maps, label):

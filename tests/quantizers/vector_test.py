@@ -11,12 +11,18 @@ from vaejax.models import autoencoder
 KEY = jax.random.key(0)
 RNG = np.random.RandomState(0)
 K, D = 16, 4
+
+
+def vector(*args, group="codebook", **options):
+    return quantizers.bottleneck(quantizers.vector(*args, **options), group=group)
+
+
 FEATURES = jnp.asarray(RNG.randn(6, 3, 2, D), jnp.float32)
 PARAMS = {"codebook": jnp.asarray(RNG.randn(K, D), jnp.float32)}
 
 
 def test_each_token_becomes_its_nearest_code():
-    node = quantizers.vector(K, D).apply(PARAMS, FEATURES, KEY)
+    node = vector(K, D).apply(PARAMS, FEATURES, KEY)
     f, e = np.asarray(FEATURES, np.float64), np.asarray(PARAMS["codebook"], np.float64)
     want = ((f[..., None, :] - e) ** 2).sum(-1).argmin(-1)
     np.testing.assert_array_equal(node.posterior.indices, want)
@@ -31,7 +37,7 @@ def test_the_gradient_of_z_passes_straight_through_to_the_features_only():
     weight = jnp.asarray(RNG.randn(*FEATURES.shape), jnp.float32)
 
     def loss(params, features):
-        return (quantizers.vector(K, D).apply(params, features, KEY).z * weight).sum()
+        return (vector(K, D).apply(params, features, KEY).z * weight).sum()
 
     to_params, to_features = jax.jit(jax.grad(loss, (0, 1)))(PARAMS, FEATURES)
     np.testing.assert_array_equal(to_features, weight)
@@ -40,10 +46,10 @@ def test_the_gradient_of_z_passes_straight_through_to_the_features_only():
 
 def test_the_gradient_of_the_traces_codes_reaches_the_codebook_only():
     def loss(params, features):
-        return quantizers.vector(K, D).apply(params, features, KEY).posterior.codes.sum()
+        return vector(K, D).apply(params, features, KEY).posterior.codes.sum()
 
     to_params, to_features = jax.jit(jax.grad(loss, (0, 1)))(PARAMS, FEATURES)
-    indices = quantizers.vector(K, D).apply(PARAMS, FEATURES, KEY).posterior.indices
+    indices = vector(K, D).apply(PARAMS, FEATURES, KEY).posterior.indices
     use = np.bincount(np.asarray(indices).ravel(), minlength=K)
     np.testing.assert_allclose(to_params["codebook"], np.repeat(use[:, None], D, 1))
     assert not np.any(to_features)
@@ -53,7 +59,7 @@ def test_the_codebook_starts_at_the_centres_of_the_features():
     centres = 10 * RNG.randn(4, D)
     features = np.repeat(centres, 60, axis=0) + 0.1 * RNG.randn(240, D)
     features = jnp.asarray(RNG.permutation(features).reshape(10, 6, 4, D), jnp.float32)
-    params = quantizers.vector(32, D, group="codes").init(KEY, features)
+    params = vector(32, D, group="codes").init(KEY, features)
     assert set(params) == {"codes"}
     assert params["codes"].shape == (32, D)
     distance = np.linalg.norm(centres[:, None] - np.asarray(params["codes"]), axis=-1)
@@ -63,7 +69,7 @@ def test_the_codebook_starts_at_the_centres_of_the_features():
 
 @pytest.mark.parametrize("lead", [(500,), (50, 5, 2)])
 def test_draws_from_the_prior_are_codes_each_as_likely(lead):
-    draw = jax.jit(quantizers.vector(K, D).draw, static_argnums=2)
+    draw = jax.jit(vector(K, D).draw, static_argnums=2)
     z = np.asarray(draw(PARAMS, KEY, (*lead, D), 1.0))
     assert z.shape == (*lead, D)
     distance = np.abs(z.reshape(-1, 1, D) - np.asarray(PARAMS["codebook"])).max(-1)
@@ -75,14 +81,14 @@ def test_draws_from_the_prior_are_codes_each_as_likely(lead):
 
 def test_features_of_another_width_are_refused():
     with pytest.raises(AssertionError):
-        quantizers.vector(K, D + 1).apply(PARAMS, FEATURES, KEY)
+        vector(K, D + 1).apply(PARAMS, FEATURES, KEY)
 
 
 def test_quantisation_is_in_float32_where_the_network_computes_in_bfloat16():
     shape, x = (8, 8, 1), jnp.asarray(RNG.rand(32, 8, 8, 1), jnp.float32)
     setting = {"kind": "mlp", "hidden": (8,), "dtype": "bfloat16"}
     encoder, decoder = networks.build(setting, shape, D, 1)
-    p, bottleneck = likelihoods.bernoulli(), quantizers.vector(K, D)
+    p, bottleneck = likelihoods.bernoulli(), vector(K, D)
     model = autoencoder(encoder, bottleneck, decoder, p, shape)
     params = jax.jit(model.init)(KEY, {"image": x})
     trace = jax.jit(model.forward)(params, {"image": x}, KEY, jnp.int32(0))

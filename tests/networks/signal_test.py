@@ -1,0 +1,112 @@
+"""The residual networks of signals and tokens: sizes, reach, and the 2-D ones as a reference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax import networks
+
+KEY = jax.random.key(0)
+SMALL = {"kind": "residual_1d", "hidden": 8, "blocks": 1, "block_hidden": 8}
+
+
+def build(shape, width=6, out=1, **options):
+    return networks.build({**SMALL, **options}, shape, width, out)
+
+
+def outputs(pair, x):
+    encoder, decoder = pair
+    params = encoder.init(KEY, x)
+    features = encoder.apply(params, x)
+    other = decoder.init(KEY, features)
+    return params, features, decoder.apply(other, features)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("length", "downsamplings", "inner"), [(64, 3, 8), (45, 2, 12), (7, 0, 7), (1, 2, 1), (9, 1, 5)]
+)
+def test_signals_of_any_length(length, downsamplings, inner, channels):
+    pair = build((length, channels), 6, 2 * channels, downsamplings=downsamplings)
+    x = jax.ShapeDtypeStruct((2, length, channels), jnp.float32)
+    _, features, out = jax.eval_shape(lambda x: outputs(pair, x), x)
+    assert features.shape == (2, inner, 6)
+    assert out.shape == (2, length, 2 * channels)
+    assert features.dtype == out.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("length", [64, 45])
+def test_tokens_of_any_length(length):
+    x = jax.ShapeDtypeStruct((2, length), jnp.int32)
+    params, features, out = jax.eval_shape(lambda x: outputs(build((length,), 6, 30), x), x)
+    assert params["embedding"].shape == (30, 32)
+    assert features.shape == (2, -(-length // 4), 6)
+    assert out.shape == (2, length, 30)
+    pair = build((length,), 6, 30, tokens=40, embedding=5)
+    assert jax.eval_shape(lambda x: outputs(pair, x), x)[0]["embedding"].shape == (40, 5)
+
+
+@pytest.mark.parametrize("options", [{}, {"downsamplings": 0, "groups": 2}], ids=str)
+def test_a_signal_is_an_image_of_one_line(options):
+    """Kernels moved into the middle line of square ones, the image the signal between zeros.
+
+    Biases are zero at the start, so that all else stays zero but for what the kernels put there,
+    which their other lines, all zero, do not.
+    """
+    x = jax.random.normal(KEY, (2, 16, 1))
+    flat = build((16, 1), 6, 1, **options)
+    params, features, out = outputs(flat, x)
+    deep = networks.build({**SMALL, "kind": "residual", **options}, (1, 16, 1), 6, 1)
+    other = jax.eval_shape(lambda: deep[0].init(KEY, x[:, None]))
+
+    def lift(small, large):
+        """[k, C, O] -> [k, k, C, O], in the line that meets the only one of the image."""
+        if small.ndim == 1:
+            return small
+        k = small.shape[0]
+        total = max(k - 1, 0)  # an image of one line is padded so at strides 1 and 2 alike
+        return jnp.zeros(large.shape).at[total // 2].set(small)
+
+    lifted = jax.tree.map(lift, params, other)
+    want = deep[0].apply(lifted, x[:, None])
+    np.testing.assert_allclose(features, want[:, 0], atol=1e-5)
+    assert np.abs(features).max() > 0.01
+    assert out.shape == x.shape
+
+
+def test_a_token_reaches_its_own_surroundings_and_no_others():
+    pair = build((64,), 6, 5, blocks=0)
+    x = jax.random.randint(KEY, (1, 64), 0, 5)
+    params = pair[0].init(KEY, x)
+    before, after = (pair[0].apply(params, a) for a in (x, x.at[0, 32].add(1) % 5))
+    changed = np.flatnonzero(np.abs(before - after).max(axis=(0, 2)) > 0)
+    assert set(changed) <= set(range(6, 11))  # kernels 4, 4 and 3: ten tokens to a side of place 8
+    assert 8 in changed
+
+
+def test_a_token_that_there_is_not_is_not_taken_for_another():
+    encoder, _ = build((8,), 6, 5)
+    params = encoder.init(KEY, jnp.zeros((1, 8), jnp.int32))
+    assert np.isnan(encoder.apply(params, jnp.full((1, 8), 5, jnp.int32))).any()
+    assert np.isfinite(encoder.apply(params, jnp.full((1, 8), 4, jnp.int32))).all()
+
+
+def test_conditions_stand_beside_a_signal_and_beside_features():
+    (encoder, decoder), x = build((12, 1), 6, 1), jax.random.normal(KEY, (2, 12, 1))
+    for c in (jnp.ones((2, 3)), jnp.ones((2, 12, 3)), jnp.ones((2, 4, 3))):
+        params = encoder.init(KEY, x, c)
+        features = encoder.apply(params, x, c)
+        assert features.shape == (2, 3, 6)
+        assert not np.allclose(features, encoder.apply(params, x, 2 * c))
+        other = decoder.init(KEY, features, c)
+        out = decoder.apply(other, features, c)
+        assert out.shape == (2, 12, 1)
+        assert not np.allclose(out, decoder.apply(other, features, 2 * c))
+
+
+def test_both_forms_of_the_convolutions_agree():
+    x = jax.random.normal(KEY, (2, 21, 2))
+    results = [outputs(build((21, 2), form=form), x)[1:] for form in ("native", "product")]
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
