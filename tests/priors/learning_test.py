@@ -14,7 +14,7 @@ from vaejax.training import Settings, Trainer, fit
 from vaejax.training.sharding import make_mesh
 
 TRANSFORMER = {"kind": "transformer", "layers": 2, "width": 64, "heads": 2}
-PIXEL_CNN = {"kind": "pixel_cnn", "layers": 3, "width": 32, "kernel": 3}
+PIXEL_CNN = {"kind": "pixel_cnn", "layers": 2, "width": 16, "kernel": 3}
 
 
 def code_prior(source, network, tx, **options):

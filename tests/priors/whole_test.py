@@ -14,7 +14,7 @@ from vaejax.distributions import Bernoulli, Codes, Uniform
 from vaejax.figures import figures
 from vaejax.first_stage import FirstStage
 from vaejax.game import Latent, Model, Trace, losses_and_trace
-from vaejax.layout import CodeMap, Layout
+from vaejax.layout import CodeMap, Layout, layout_of
 from vaejax.quantizers import vector
 from vaejax.training.sharding import make_mesh
 
@@ -100,6 +100,49 @@ def test_samples_are_decoded_codes_of_the_prior(of_codes):
     want = first.family.model.decode(first.params, (jnp.asarray(z),))
     np.testing.assert_allclose(p.mean, want.mean, atol=1e-5)
     assert len(np.unique(drawn.mean, axis=0)) > 3
+
+
+VECTOR = {"kind": "vector", "codes": 5, "dim": 4}
+STAGES = {  # family, quantizer, and the nodes' (places, trailing axes, size)
+    "residual": ("vqvae", {"kind": "residual", "quantizer": VECTOR, "levels": 3}, [(2, 3, 5)]),
+    "grouped": ("vqvae", {"kind": "grouped", "quantizer": VECTOR, "groups": 2}, [(2, 2, 5)]),
+    "levels": ("vqvae2", VECTOR, [(2, 0, 5), (4, 0, 5)]),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_tokens_say_all_that_the_decoder_sees(name):
+    """Of every kind of codes there is: images through the sequence are images without it."""
+    kind, quantizer, nodes = STAGES[name]
+    books = ["codebook_0", "codebook_1"] if kind == "vqvae2" else ["codebook"]
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0))}
+    players |= {book: ({"vq": 1.0}, optax.sgd(1.0)) for book in books}
+    network = {"hidden": 8, "blocks": 1}
+    options = {"network": network}
+    if kind == "vqvae":
+        options = {"network": {"kind": "residual", "downsamplings": 2, **network}}
+    else:
+        options |= {"downsamplings": (1, 1)}
+    family = getattr(families, kind)(SHAPE, players, quantizer=quantizer, **options)
+    batch = SOURCE.decode(SOURCE.take(np.arange(30)))
+    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    encoded = jax.jit(family.model.encode)(params, batch, KEY)
+    layout = layout_of(encoded)
+    want = [CodeMap((side, side), (axis,) if axis else (), size) for side, axis, size in nodes]
+    assert layout == Layout(tuple(want))
+
+    @jax.jit
+    def both(params, latents):
+        tokens = layout.flatten([node.posterior.indices for node in latents])
+        zs = family.model.embed(params, layout.split(tokens))
+        direct = family.model.decode(params, tuple(node.z for node in latents))
+        return direct.mean, family.model.decode(params, zs).mean, tokens
+
+    direct, through, tokens = both(params, encoded)
+    assert tokens.shape == (30, layout.length)
+    assert len(np.unique(tokens)) > 3
+    np.testing.assert_allclose(through, direct, atol=1e-5)
+    assert np.ptp(direct, axis=0).max() > 1e-3
 
 
 def two_levels():
