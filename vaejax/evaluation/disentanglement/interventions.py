@@ -1,7 +1,6 @@
 """FactorVAE score and β-VAE score: sets of examples in which one factor is held."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -112,28 +111,32 @@ def _votes(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     spread = codes.var(axis=0, ddof=1)
     alive = jnp.sqrt(spread) >= prune
-    n_factors = examples.classes.shape[1]
+    n, n_factors = examples.classes.shape
+    factor_key, class_key, key = jax.random.split(key, 3)
+    number = sum(votes)
+    factor = jax.random.randint(factor_key, (number,), 0, n_factors)
+    held = examples.classes[jax.random.randint(class_key, (number,), 0, n), factor]
+    shape = number, samples
+    sets = draw_alike(examples, key, *(jnp.broadcast_to(a[:, None], shape) for a in (factor, held)))
 
-    def vote(key: jax.Array, factor: jax.Array, first: jax.Array) -> jax.Array:
-        held = jnp.full(samples, examples.classes[first, factor])
-        part = codes[draw_alike(examples, key, factor, held)].var(axis=0, ddof=1)
+    def vote(indices: jax.Array) -> jax.Array:
+        part = codes[indices].var(axis=0, ddof=1)
         return jnp.where(alive, part / jnp.where(alive, spread, 1.0), jnp.inf).argmin()
 
-    def ballot(key: jax.Array, number: int) -> jax.Array:
-        """How often dimension d won when factor k was held: `[D, K]`."""
-        factor, winner = _for_random_factors(vote, examples, key, number)
-        cell = winner.astype(jnp.int32) * n_factors + factor
+    winner = jax.lax.map(vote, sets, batch_size=_AT_ONCE).astype(jnp.int32)
+
+    def ballot(part: slice) -> jax.Array:
+        """How often dimension d won when factor k was held: int32 `[D, K]`."""
+        cell = winner[part] * n_factors + factor[part]
         size = codes.shape[1] * n_factors
         return jax.ops.segment_sum(jnp.ones_like(cell), cell, size).reshape(-1, n_factors)
 
-    train_key, test_key = jax.random.split(key)
-    train, test = ballot(train_key, votes[0]), ballot(test_key, votes[1])
+    train, test = ballot(slice(votes[0])), ballot(slice(votes[0], None))
     chosen = train.argmax(axis=1)
     right = jnp.take_along_axis(test, chosen[:, None], axis=1).sum()
-    none = ~alive.any()
     accuracies = (train.max(axis=1).sum() / votes[0], right / votes[1])
-    train_score, score = (jnp.where(none, 0.0, a.astype(codes.dtype)) for a in accuracies)
-    return train_score, score, alive.sum()
+    fit, score = (jnp.where(alive.any(), a.astype(codes.dtype), 0.0) for a in accuracies)
+    return fit, score, alive.sum()
 
 
 def beta_vae_score_of_codes(
@@ -184,41 +187,21 @@ def beta_vae_score_of_codes(
 def _points(
     codes: jax.Array, examples: ByFactors, key: jax.Array, samples: int, points: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    n_factors = examples.classes.shape[1]
+    n, n_factors = examples.classes.shape
+    factor_key, one_key, other_key = jax.random.split(key, 3)
+    shape = sum(points), samples
+    y = jax.random.randint(factor_key, shape[:1], 0, n_factors)
+    factor = jnp.broadcast_to(y[:, None], shape)
+    one = jax.random.randint(one_key, shape, 0, n)
+    other = draw_alike(examples, other_key, factor, examples.classes[one, factor])
 
-    def point(key: jax.Array, factor: jax.Array, first: jax.Array) -> jax.Array:
-        del first  # each pair has a class of its own
-        one_key, other_key = jax.random.split(key)
-        one = jax.random.randint(one_key, (samples,), 0, len(codes))
-        other = draw_alike(examples, other_key, factor, examples.classes[one, factor])
-        return jnp.abs(codes[one] - codes[other]).mean(axis=0)
+    def point(pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return jnp.abs(codes[pairs[0]] - codes[pairs[1]]).mean(axis=0)
 
-    (y, x), (test_y, test_x) = (
-        _for_random_factors(point, examples, k, number)
-        for k, number in zip(jax.random.split(key), points, strict=True)
-    )
-    fitted = logistic_regression(x, y, n_factors, n_factors)
-
-    def accuracy(x: jax.Array, y: jax.Array) -> jax.Array:
-        return (fitted.logits(x).argmax(axis=1).astype(y.dtype) == y).mean()
-
-    return accuracy(x, y), accuracy(test_x, test_y)
-
-
-def _for_random_factors(
-    look: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-    examples: ByFactors,
-    key: jax.Array,
-    number: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Random factors int32 `[number]`, and `look(key, factor, random example)` for each."""
-    factor_key, first_key, key = jax.random.split(key, 3)
-    n, k = examples.classes.shape
-    factor = jax.random.randint(factor_key, (number,), 0, k)
-    first = jax.random.randint(first_key, (number,), 0, n)
-    keys = jax.random.split(key, number)
-    seen = jax.lax.map(lambda each: look(*each), (keys, factor, first), batch_size=_AT_ONCE)
-    return factor, seen
+    x = jax.lax.map(point, (one, other), batch_size=_AT_ONCE)
+    fitted = logistic_regression(x[: points[0]], y[: points[0]], n_factors, n_factors)
+    right = fitted.logits(x).argmax(axis=1).astype(y.dtype) == y
+    return right[: points[0]].mean(), right[points[0] :].mean()
 
 
 def _sizes(**sizes: int) -> tuple[int, ...]:
