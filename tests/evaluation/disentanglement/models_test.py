@@ -15,11 +15,6 @@ Z = np.stack([fixed_codes.codes(case) for case in ("copies", "rotated", "permute
 Y = fixed_codes.factors()
 
 
-def held(codes, factors):
-    few = {"train_votes": 1500, "eval_votes": 1500}
-    return metrics.factor_vae_score_of_codes(codes, factors, KEY, **few)
-
-
 def shared(codes, factors):
     few = {"train_points": 1500, "eval_points": 1500}
     return metrics.beta_vae_score_of_codes(codes, factors, KEY, **few)
@@ -31,9 +26,7 @@ COMPILED = {
     "irs": metrics.irs,
     "sap": metrics.sap,
     "dci_linear": metrics.dci_linear,
-    "factor_vae_score": held,
     "beta_vae_score": shared,
-    "explicitness": metrics.explicitness,
 }
 
 

@@ -40,9 +40,9 @@ def test_information_and_robustness(case):
 @each_case
 def test_sap(case):
     z, want = fixed_codes.codes(case), PUBLISHED["cases"][case]
-    # A test row more or less is 1/480; the mean is over four factors.
+    # One of the 480 test rows may be on the other side for one of the four factors.
     got = metrics.sap(z, FACTORS, train=TRAIN)["sap"]
-    np.testing.assert_allclose(got, want["sap"], atol=0.6 / 480)
+    np.testing.assert_allclose(got, want["sap"], atol=1.1 / 480 / 4)
     got = metrics.sap(z, FACTORS, train=TRAIN, continuous=True)["sap"]
     np.testing.assert_allclose(got, want["sap/continuous"], atol=2e-6)
 

@@ -72,10 +72,11 @@ def judged(codes: ArrayLike, factors: ArrayLike) -> Judged:
 
 
 def over_models(metric: Callable[[jax.Array], Any], codes: jax.Array) -> Any:
-    """`metric` of codes `[N, D]`, mapped over all axes before those."""
+    """`metric` of codes `[N, D]`, mapped over all axes before those; products in full precision."""
     for _ in range(codes.ndim - 2):
         metric = jax.vmap(metric)
-    return metric(codes)
+    with jax.default_matmul_precision("highest"):
+        return metric(codes)
 
 
 def rows_to_learn_from(classes: np.ndarray, train: int | None) -> int:

@@ -110,7 +110,7 @@ def _votes(
     prune: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     spread = codes.var(axis=0, ddof=1)
-    alive = jnp.sqrt(spread) >= prune
+    alive = (jnp.sqrt(spread) >= prune) & (spread > 0)
     n, n_factors = examples.classes.shape
     factor_key, class_key, key = jax.random.split(key, 3)
     number = sum(votes)

@@ -11,7 +11,7 @@ from vaejax.evaluation.disentanglement.information import BINS, binned
 
 
 def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 0.99, bins: int = BINS) -> Score:
-    """Interventional robustness score (Suter et al., 1811.00007, section 4).
+    """Interventional robustness score (Suter et al., 1811.00007).
 
     How far a dimension strays, at most, from its mean under y_k = c while the other factors
     change; averaged over c, divided by how far it strays from its mean at all, and subtracted

@@ -11,7 +11,7 @@ from vaejax.evaluation.disentanglement.information import BINS, information_and_
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS) -> Score:
-    """Mutual information gap (Chen et al., 1802.04942, section 4.1, eq. 6).
+    """Mutual information gap (Chen et al., 1802.04942, section 4).
 
     Mean over factors k of (I(z_1st; y_k) − I(z_2nd; y_k)) / H(y_k), with the two dimensions that
     have most information about y_k: 1 if each factor is in one dimension, 0 if it is in two alike.

@@ -20,7 +20,7 @@ def udr(
     threshold: float = 0.01,
     penalty: float = 0.1,
 ) -> Score:
-    """Unsupervised disentanglement ranking (Duan et al., 1905.12614, section 4): no factors.
+    """Unsupervised disentanglement ranking (Duan et al., 1905.12614): no factors.
 
     For two models with similarity R `[D, D]` of their dimensions, the mean over the second's
     dimensions of max_a R_ab² / Σ_a R_ab and the mean over the first's of max_b R_ab² / Σ_b R_ab,
@@ -58,7 +58,8 @@ def udr(
         if shape != kept.shape:
             raise ValueError(f"expected kl [M, D] = {kept.shape}, found shape {shape}")
         kept = kept & (jnp.asarray(kl, jnp.float32) > threshold)
-    pairwise = _pairwise(z, kept, correlation, penalty)
+    with jax.default_matmul_precision("highest"):
+        pairwise = _pairwise(z, kept, correlation, penalty)
     m = len(z)
     others = pairwise.T[~jnp.eye(m, dtype=bool)].reshape(m, m - 1)
     return {"udr": jnp.median(others, axis=1), "pairwise": pairwise}
