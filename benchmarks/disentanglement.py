@@ -20,8 +20,8 @@ from vaejax.evaluation import disentanglement as metrics
 
 _ROOT = Path(__file__).parent
 PUBLISHED = _ROOT / "results/published_metrics.json"
-_RESULT = _ROOT / "results/disentanglement.json"
-_PAGE = _ROOT.parent / "docs/metrics.md"
+RESULT = _ROOT / "results/disentanglement.json"
+PAGE = _ROOT.parent / "docs/metrics.md"
 _TRAIN = fixed_codes.TRAIN
 
 
@@ -83,8 +83,8 @@ def main(argv: list[str]) -> None:
             for name in published["udr"]
         },
     }
-    _RESULT.write_text(json.dumps(ours, indent=2) + "\n")
-    _PAGE.write_text(with_table(_PAGE.read_text(), table(ours, published)))
+    RESULT.write_text(json.dumps(ours, indent=2) + "\n")
+    PAGE.write_text(with_table(PAGE.read_text(), table(ours, published)))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_udr(correlation):
 
 
 def test_the_table_on_the_page_is_made_from_these_figures():
-    page = table._PAGE.read_text()
-    ours = json.loads(table._RESULT.read_text())
+    page = table.PAGE.read_text()
+    ours = json.loads(table.RESULT.read_text())
     assert table.with_table(page, table.table(ours, PUBLISHED)) == page
     assert table.with_table(page, "") != page

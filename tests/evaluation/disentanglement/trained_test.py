@@ -85,6 +85,11 @@ def test_what_cannot_be_judged(source):
     plain = data.from_arrays({"vector": np.zeros((10, 4), np.float32)}, holdout=0)
     with pytest.raises(ValueError, match=r"'arrays' has no factors.*use sprites"):
         metrics.disentanglement(family(), PARAMS, plain, KEY)
+    one = data.from_arrays(
+        {"vector": np.zeros((4, 4)), "factors": np.eye(4, 1, dtype=int)}, holdout=0
+    )
+    with pytest.raises(ValueError, match=r"several factors: those of 'arrays' have \(2,\) classes"):
+        metrics.check_disentanglement(family(), PARAMS, one)
     with pytest.raises(ValueError, match="one node of latents, found 2"):
         metrics.check_disentanglement(family(nodes=2), PARAMS, source)
 

@@ -16,7 +16,7 @@ Encode = Callable[[Batch], jax.Array]
 
 
 def check_factors(source: Source) -> None:
-    """Raises ValueError unless the examples of a source come with factors, more than one class."""
+    """Raises ValueError unless the examples of a source come with factors."""
     if not source.factor_sizes:
         raise ValueError(
             f"{source.name!r} has no factors, which measures of disentanglement need: use sprites, "

@@ -43,10 +43,16 @@ def check_disentanglement(family: Family, params: Params, source: Source) -> Non
       source: the split.
 
     Raises:
-      ValueError: the source has no factors, or the model's latents are not one Gaussian vector.
+      ValueError: the source has fewer than two factors, or the model's latents are not one
+        Gaussian vector.
       ImportError: scikit-learn is missing.
     """
     check_factors(source)
+    if sum(size > 1 for size in source.factor_sizes or ()) < 2:
+        raise ValueError(
+            f"disentanglement is of several factors: those of {source.name!r} have "
+            f"{source.factor_sizes} classes"
+        )
     require_trees()
     prepare = preparation(source)
 
@@ -99,8 +105,7 @@ def disentanglement(
       disentanglement, completeness, informativeness as `dci/...` and `dci_linear/...`.
 
     Raises:
-      ValueError: the source has no factors, or the model's latents are not one Gaussian vector.
-      ImportError: scikit-learn is missing.
+      ValueError, ImportError: as from `check_disentanglement`.
     """
     check_disentanglement(family, params, source)
     encode = mean_encoder(family, params)
