@@ -71,15 +71,26 @@ def test_irs(quantile, bins):
     np.testing.assert_allclose(got["irs"], np.average(scores, weights=strays), atol=1e-5)
 
 
-def test_sap():
-    accuracy = np.zeros((3, 3))
-    for d, k in np.ndindex(3, 3):
+def rare(share=0.1):
+    """Codes [N, 2] that tell, more or less, a factor of two classes of which one is rare."""
+    rng = np.random.RandomState(3)
+    y = (rng.rand(N, 1) < share).astype(int)
+    return (y + [0.5, 1.0] * rng.standard_normal((N, 2))).astype(np.float32), y
+
+
+@pytest.mark.parametrize(("z", "y"), [(Z, Y), rare()])
+def test_sap_by_support_vector_machines(z, y):
+    accuracy = np.zeros((z.shape[1], y.shape[1]))
+    for d, k in np.ndindex(accuracy.shape):
         machine = svm.LinearSVC(C=0.01, class_weight="balanced", tol=1e-8, max_iter=100_000)
-        machine.fit(Z[:TRAIN, d : d + 1], Y[:TRAIN, k])
-        accuracy[d, k] = machine.score(Z[TRAIN:, d : d + 1], Y[TRAIN:, k])
+        machine.fit(z[:TRAIN, d : d + 1], y[:TRAIN, k])
+        accuracy[d, k] = machine.score(z[TRAIN:, d : d + 1], y[TRAIN:, k])
     ordered = np.sort(accuracy, axis=0)
-    got = ours.sap(Z, Y, train=TRAIN)
+    got = ours.sap(z, y, train=TRAIN)
     np.testing.assert_allclose(got["sap_per_factor"], ordered[-1] - ordered[-2], atol=1e-6)
+
+
+def test_sap_by_correlation():
     squared = np.corrcoef(Z[:TRAIN].T, Y[:TRAIN].T)[:3, 3:] ** 2
     ordered = np.sort(squared, axis=0)
     got = ours.sap(Z, Y, train=TRAIN, continuous=True)
