@@ -7,6 +7,12 @@ mnist          MNIST from TFDS, binarised anew whenever an image is used, α = 0
 fashion_mnist  Fashion-MNIST from TFDS, prior of 20 pseudo-inputs chosen by a classifier
 synthetic      sparse decoding of the seven columns of 2110.10804, two factors to be found
 pbmc           sparse decoding of counts; give the data: --config.data.source=npz:PATH
+
+  python -m benchmarks.sparse_decoding --seeds 10
+
+finds the support exactly from 10 of 10 seeds of data and model (the weakest true weight 0.49, the
+strongest other 0.12), a minute or more each on two CPU cores (AMD EPYC) busy with other work;
+`benchmarks/results/sparse_decoding.json`.
 """
 
 from ml_collections import ConfigDict
