@@ -16,10 +16,10 @@ strongest other 0.12), a minute or more each on two CPU cores (AMD EPYC) busy wi
 
 `pbmc` on 4,271 cells of 10x Genomics' PBMC4k and their 2,000 most variable genes, a tenth of the
 cells held out: 3,000 steps take 4 minutes of processor time; ELBO −625.9, nll 616.8 nats a cell. Of
-16 factors 7 stay in use, and 84 % of W is smaller than 0.05 (`docs/figures/
-sparse_decoder_pbmc_factors.png`; that file has no names of genes, so columns have numbers; names in
-an npz are shown). `selected`, the share of W whose p* is above one half, says less: 0.0006, since
-at this narrow a θ the lasso calls a weight of 1 small.
+16 factors 7 stay in use, and 84 % of W is smaller than 0.05:
+`docs/figures/sparse_decoder_pbmc_factors.png`. That file has no names of genes, so columns have
+numbers there; names in an npz are shown. `selected`, the share of W whose p* is above one half,
+says less: 0.0006, since at so small a θ the lasso takes a weight of 1 for zero.
 """
 
 from ml_collections import ConfigDict
