@@ -8,6 +8,10 @@ fashion_mnist  Fashion-MNIST from TFDS, prior of 20 pseudo-inputs chosen by a cl
 synthetic      sparse decoding of the seven columns of 2110.10804, two factors to be found
 pbmc           sparse decoding of counts; give the data: --config.data.source=npz:PATH
 
+Seen: 3,000 steps of `mnist` (`--config.train.steps=3000`) in 75 s on a busy machine: test ELBO
+−138.2, `active_fraction` 0.10, the share of the 64 latents that is not zero. Ten vary; four of them
+carry nearly all and turn one digit into another.
+
   python -m benchmarks.sparse_decoding --seeds 10
 
 finds the support exactly from 10 of 10 seeds of data and model (the weakest true weight 0.49, the
