@@ -7,6 +7,23 @@ mnist          MNIST from TFDS, binarised anew whenever an image is used, α = 0
 fashion_mnist  Fashion-MNIST from TFDS, prior of 20 pseudo-inputs chosen by a classifier
 synthetic      sparse decoding of the seven columns of 2110.10804, two factors to be found
 pbmc           sparse decoding of counts; give the data: --config.data.source=npz:PATH
+
+Seen: 3,000 steps of `mnist` (`--config.train.steps=3000`) in 75 s on a busy machine: test ELBO
+−138.2, `active_fraction` 0.10, the share of the 64 latents that is not zero. Ten vary; four of them
+carry nearly all and turn one digit into another.
+
+  python -m benchmarks.sparse_decoding --seeds 10
+
+finds the support exactly from 10 of 10 seeds of data and model (the weakest true weight 0.49, the
+strongest other 0.12), a minute or more each on two CPU cores (AMD EPYC) busy with other work;
+`benchmarks/results/sparse_decoding.json`.
+
+`pbmc` on 4,271 cells of 10x Genomics' PBMC4k and their 2,000 most variable genes, a tenth of the
+cells held out: 3,000 steps take 4 minutes of processor time; ELBO −625.9, nll 616.8 nats a cell. Of
+16 factors 7 stay in use, and 84 % of W is smaller than 0.05:
+`docs/figures/sparse_decoder_pbmc_factors.png`. That file has no names of genes, so columns have
+numbers there; names in an npz are shown. `selected`, the share of W whose p* is above one half,
+says less: 0.0006, since at so small a θ the lasso takes a weight of 1 for zero.
 """
 
 from ml_collections import ConfigDict
