@@ -22,8 +22,9 @@ strongest other 0.12), a minute or more each on two CPU cores (AMD EPYC) busy wi
 cells held out: 3,000 steps take 4 minutes of processor time; ELBO −625.9, nll 616.8 nats a cell. Of
 16 factors 7 stay in use, and 84 % of W is smaller than 0.05:
 `docs/figures/sparse_decoder_pbmc_factors.png`. That file has no names of genes, so columns have
-numbers there; names in an npz are shown. `selected`, the share of W whose p* is above one half,
-says less: 0.0006, since at so small a θ the lasso takes a weight of 1 for zero.
+numbers there; names in an npz are shown. `sparsity` in the summary is that share of W; `selected`,
+the share of W whose p* is above one half, says less: 0.0006, since at so small a θ the lasso takes
+a weight of 1 for zero.
 """
 
 from ml_collections import ConfigDict

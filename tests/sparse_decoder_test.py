@@ -161,6 +161,11 @@ def test_training_lowers_the_loss_and_reports_what_is_selected():
         assert ((p > 0.5) == (slab > spike)).all()
         values = losses.ssl(SpikeAndSlabLasso(), 50).apply({}, state.params, None, KEY)
         np.testing.assert_allclose(values["selected"], (slab > spike).mean(), rtol=1e-5)
+        median = float(np.median(np.abs(selector["weights"])))
+        half = losses.ssl(SpikeAndSlabLasso(), 50, small=median).apply({}, state.params, None, KEY)
+        below = (np.abs(selector["weights"]) < median).mean()
+        np.testing.assert_allclose(half["sparsity"], below, rtol=1e-6)
+        assert 0.4 < below < 0.6
 
 
 def test_ridge_is_a_gaussian_prior_of_the_kernels():

@@ -48,17 +48,20 @@ def spike(alpha: float) -> LossTransform:
     return stateless(apply)
 
 
-def ssl(prior: SpikeAndSlabLasso, examples: int, group: str = "selector") -> LossTransform:
+def ssl(
+    prior: SpikeAndSlabLasso, examples: int, group: str = "selector", *, small: float = 0.05
+) -> LossTransform:
     """`ssl` `[]`: −(log p(W | θ) + log p(θ)) / N, the spike-and-slab lasso in nats per example.
 
     So that nll + kl + ssl is minus the objective of 2110.10804 (eq. 8–11) divided by N, with its
-    indicators summed out (see `SpikeAndSlabLasso.log_prob`). Also
-    `selected` `[]`, for the log: the fraction of W whose p* is above one half.
+    indicators summed out (see `SpikeAndSlabLasso.log_prob`). Also, for the log, `selected` `[]`,
+    the fraction of W whose p* is above one half, and `sparsity` `[]`, the fraction that is small.
 
     Args:
       prior: of W.
       examples: N, of the training set.
       group: the parameter group of W and θ.
+      small: the size below which a weight counts as none.
 
     Raises:
       ValueError: N is not positive, or there is no such group.
@@ -73,7 +76,8 @@ def ssl(prior: SpikeAndSlabLasso, examples: int, group: str = "selector") -> Los
         weights, inclusion = params[group][WEIGHTS], params[group][INCLUSION]
         selected = (prior.selected(weights, inclusion) > 0.5).astype(jnp.float32)
         penalty = -prior.log_prob(weights, inclusion) / examples
-        return {**losses, "ssl": penalty, "selected": selected.mean()}
+        sparsity = (jnp.abs(weights) < small).astype(jnp.float32).mean()
+        return {**losses, "ssl": penalty, "selected": selected.mean(), "sparsity": sparsity}
 
     return LossTransform(lambda key, trace: {}, apply)
 
