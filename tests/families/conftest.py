@@ -106,6 +106,7 @@ FAMILIES_UNDER_TEST = {
     "capacity": Case(
         lambda: gaussian.beta_vae(CAPACITY, capacity=RAMP), gaussian.capacity_reference, random=True
     ),
+    "lvae": Case(gaussian.lvae, gaussian.lvae_reference, random=True),
     "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True),
     "info_vae": Case(gaussian.info_vae, gaussian.info_vae_reference, random=True, of_batch=True),
     "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True),

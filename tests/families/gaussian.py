@@ -154,3 +154,49 @@ def cvae_reference(params, x, trace, step):
     )
     kl = 0.5 * (log_w - log_v + (jnp.exp(log_v) + (m - n) ** 2) / jnp.exp(log_w) - 1).sum(axis=1)
     return (0.7 * (nll + kl) + 0.3 * gsnn).mean()
+
+
+def lvae():
+    network = {"kind": "dense", "latent_dims": (3, 5), "hidden": (16, 32)}
+    players = {"vae": ({"nll": 1, "kl": 0.5}, adam())}
+    return families.hierarchical(SHAPE, players, network=network, merge="precision")
+
+
+def lvae_reference(params, x, trace, step):
+    """1602.02282, eq. 14–19, for two latents; noise and standard deviations as they are here."""
+
+    def layers(p, x, count):
+        for i in range(count):
+            x = x @ p[f"Dense_{i}"]["kernel"] + p[f"Dense_{i}"]["bias"][None]
+            x = jnp.where(x > 0, x, 0.2 * x) if i < 2 else x
+        return x
+
+    def normal(features):
+        loc, raw = jnp.split(features, 2, axis=1)
+        return loc, 1e-3 + 0.999 * jnp.log2(1 + 2.0**raw)
+
+    def first(tree):
+        return jax.tree.map(lambda a: a[0], tree)
+
+    def drawn(node, loc, scale):
+        return loc + scale * (node.z - node.posterior.loc) / node.posterior.scale
+
+    def kl(q, p):
+        gap = (q[1] ** 2 + (q[0] - p[0]) ** 2) / p[1] ** 2
+        return (0.5 * (gap - 1) - jnp.log(q[1] / p[1])).sum(axis=1)
+
+    up, encoder, decoder = params["encoder"]["bottom_up"], params["encoder"], params["decoder"]
+    low = layers(up["_Hidden_0"], x.reshape(len(x), -1), 2)
+    high = layers(up["_Hidden_1"], low, 2)
+    top = encoder["stage_0"]["Dense_0"]
+    q_top = normal(high @ top["kernel"][0] + top["bias"][0][None])
+    z_top = drawn(trace.latents[0], *q_top)
+    p = normal(layers(first(decoder["stage_1"]["blocks"]["prior"]), z_top, 3))
+    seen = encoder["stage_1"]["Dense_0"]
+    m, s = normal(low @ seen["kernel"][0] + seen["bias"][0][None])
+    precision = s**-2 + p[1] ** -2
+    q = ((m * s**-2 + p[0] * p[1] ** -2) / precision, precision**-0.5)
+    z = drawn(trace.latents[1], *q)
+    nll = bernoulli_nll(layers(decoder["output"]["_Hidden_0"], z, 3), x.reshape(len(x), -1))
+    unit = (jnp.zeros(()), jnp.ones(()))
+    return (nll + 0.5 * (kl(q_top, unit) + kl(q, p))).mean()

@@ -20,6 +20,7 @@ from vaejax.families.beta import (
 )
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
+from vaejax.families.hierarchical import hierarchical
 from vaejax.families.second_stage import code_prior, gaussian_mixture
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "factor_vae": factor_vae,
     "gaussian_mixture": gaussian_mixture,
     "geco_vae": geco_vae,
+    "hierarchical": hierarchical,
     "info_vae": info_vae,
     "iwae": iwae,
     "sigma_vae": sigma_vae,
@@ -85,6 +87,7 @@ __all__ = [
     "factor_vae",
     "gaussian_mixture",
     "geco_vae",
+    "hierarchical",
     "info_vae",
     "iwae",
     "sigma_vae",

@@ -9,7 +9,7 @@ from vaejax.losses.adversarial import adversarial
 from vaejax.losses.aggregate import decomposition, dip
 from vaejax.losses.codes import code_entropies, vq
 from vaejax.losses.conditional import gsnn, guess
-from vaejax.losses.constraints import free_bits, geco
+from vaejax.losses.constraints import free_bits, geco, kl_balancing
 from vaejax.losses.divergence import mmd, squared_mmd
 from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_kl
 from vaejax.losses.multisample import dreg, iwae
@@ -32,6 +32,7 @@ __all__ = [
     "guess",
     "iwae",
     "kl",
+    "kl_balancing",
     "mmd",
     "nll",
     "nll_optimal",

@@ -1,5 +1,7 @@
 """Losses that hold another one at a level: free bits from below, a Lagrange multiplier at it."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -53,6 +55,25 @@ def free_bits(nats: float | jax.Array, per: str = "node") -> LossTransform:
             of_nodes = [_kl_of_dimensions(node) for node in trace.latents]
             free = jnp.stack([jnp.maximum(group, nats).sum() for group in of_nodes])
         return {"kl_free": jnp.broadcast_to(free[None], kl.shape)}
+
+    return stateless(apply)
+
+
+def kl_balancing() -> LossTransform:
+    """`kl_balanced` `[B, L]`: γ_l KL_l, with more weight where a node holds more already.
+
+    NVAE (2007.03898, supplement, section A): γ_l is proportional to the size of the node's latent
+    times its mean KL, and the γ are 1 on average over the nodes; no gradient passes through them.
+    It is for the warm-up alone, which lets all levels come to life: minimise it at first and `kl`
+    later, by schedules of their weights.
+    """
+
+    def apply(losses: Losses, trace: Trace) -> Losses:
+        kl = losses["kl"]
+        sizes = jnp.asarray([float(math.prod(node.z.shape[1:])) for node in trace.latents])
+        weight = jax.lax.stop_gradient(sizes * kl.mean(axis=0))
+        weight = weight / jnp.maximum(weight.mean(), 1e-12)
+        return {"kl_balanced": weight[None] * kl}
 
     return stateless(apply)
 

@@ -6,10 +6,13 @@ from typing import Any
 from vaejax.networks import conv, mlp, residual, signal
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.columns import columns
+from vaejax.networks.conv_ladder import conv_ladder
 from vaejax.networks.critic import latent_critic
+from vaejax.networks.dense_ladder import dense_ladder
 from vaejax.networks.image_critic import build_critic, image_critic
 from vaejax.networks.maps import Rung, ladder_of_maps
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
+from vaejax.networks.rungs import LadderNetworks, StageNetworks
 from vaejax.networks.sequence import Autoregressive
 from vaejax.settings import make
 
@@ -58,14 +61,18 @@ __all__ = [
     "ARCHITECTURES",
     "AUTOREGRESSIVE",
     "Autoregressive",
+    "LadderNetworks",
     "Network",
     "Pair",
     "Rung",
+    "StageNetworks",
     "blind",
     "build",
     "build_autoregressive",
     "build_critic",
     "columns",
+    "conv_ladder",
+    "dense_ladder",
     "from_linen",
     "from_nnx",
     "image_critic",

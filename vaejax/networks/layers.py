@@ -72,11 +72,12 @@ class Conv(linen.Module):
     transpose: bool = False
     dtype: Any = jnp.float32
     form: str | None = None  # see `convolution.default_form`
+    scale: float = 1.0  # of the kernel's initialisation
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*(self.kernel_size,) * (x.ndim - 2), x.shape[-1], self.features)
-        kernel = self.param("kernel", _kernel, shape, jnp.float32)
+        kernel = self.param("kernel", lambda *given: self.scale * _kernel(*given), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
         apply = _CONVOLUTIONS[x.ndim, self.transpose]
         y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, form=self.form)

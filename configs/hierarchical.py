@@ -1,0 +1,74 @@
+"""Hierarchical VAE: ladders of latents.
+
+  python -m vaejax.main --config=configs/hierarchical.py[:SETTING] --workdir=runs/hierarchical
+
+sprites  (default) embedded sprites, nine latents at three resolutions, residual posteriors (NVAE)
+lvae     MNIST of fixed binarisation from TFDS, three dense latents of 64, 32 and 16, merged by
+         precision (LVAE, 1602.02282), KL warmed up over 200 passes
+vdvae    CIFAR-10 from TFDS, forty latents of five resolutions (VDVAE, 2011.10650), mixtures of
+         logistics; for a GPU
+"""
+
+from ml_collections import ConfigDict
+
+from vaejax.configuration import choose, defaults
+
+
+def sprites(config: ConfigDict) -> None:
+    """KL is balanced between the latents while it is warmed up, and then as it is."""
+    network = {"kind": "conv", "blocks": (2, 3, 4), "halvings_before": (2, 1, 2)}
+    config.model.network = ConfigDict({**network, "width": 32, "middle": 16, "latent_dim": 4})
+    config.model.merge = "residual"
+    config.model.balance = True
+    config.model.likelihood = "bernoulli"
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "adamax"})
+    kl = {"kind": "piecewise", "values": (0.0, 1.0), "boundaries": (500,)}
+    balanced = {"kind": "piecewise", "values": (0.2, 0.6, 0.0), "boundaries": (250, 500)}
+    config.players.vae.minimizes.update({"kl": kl, "kl_balanced": balanced})
+    config.players.vae.update({"learning_rate": 2e-3, "clip_norm": 200.0})
+    config.train.batch_size = 32
+    config.train.steps = 3000
+    config.train.ema_decay = 0.995
+
+
+def lvae(config: ConfigDict) -> None:
+    """784-512-256-128; batches of 256."""
+    sprites(config)
+    config.data.source = "tfds:binarized_mnist"
+    config.model.network = ConfigDict({"kind": "dense", "latent_dims": (16, 32, 64)})
+    config.model.network.hidden = (128, 256, 512)
+    config.model.merge = "precision"
+    config.model.balance = False
+    warm_up = {"kind": "linear", "start": 0.0, "end": 1.0, "steps": 200 * 195}
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": warm_up}, "optimizer": "adam"})
+    config.players.vae.learning_rate = 1e-3
+    config.train.batch_size = 256
+    config.train.steps = 400 * 195
+    config.train.ema_decay = 0.0
+    config.train.log_every = 1000
+    config.train.checkpoint_every = 5000
+
+
+def vdvae(config: ConfigDict) -> None:
+    """From 1×1 to 32×32; the last convolutions start small, and steps are clipped."""
+    sprites(config)
+    config.data.source = "tfds:cifar10"
+    network = {"kind": "conv", "blocks": (4, 6, 8, 10, 12), "halvings_before": (2, 1, 1, 1, 0)}
+    config.model.network = ConfigDict({**network, "width": 256, "middle": 64, "latent_dim": 16})
+    config.model.merge = "alone"
+    config.model.balance = False
+    config.model.likelihood = ConfigDict({"kind": "discretized_logistic_mixture"})
+    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adamw"})
+    config.players.vae.update({"learning_rate": 2e-4, "b2": 0.9, "weight_decay": 0.01})
+    config.players.vae.clip_norm = 200.0
+    config.train.steps = 500_000
+    config.train.ema_decay = 0.9999
+    config.train.checkpoint_every = 10_000
+
+
+def get_config(setting: str = "sprites") -> ConfigDict:
+    """The config of a setting."""
+    config = defaults("hierarchical")
+    settings = {"sprites": sprites, "lvae": lvae, "vdvae": vdvae}
+    choose(settings, setting, "configs/hierarchical.py")(config)
+    return config

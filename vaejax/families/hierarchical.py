@@ -1,0 +1,59 @@
+"""Hierarchical VAE."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vaejax import losses, models, networks
+from vaejax.families.shared import Players
+from vaejax.game import Family, assign, chain
+from vaejax.likelihoods import likelihood as make_likelihood
+from vaejax.networks import LadderNetworks
+from vaejax.settings import call, make
+
+LADDERS: dict[str, Callable[..., LadderNetworks]] = {
+    "conv": networks.conv_ladder,
+    "dense": networks.dense_ladder,
+}
+
+
+def hierarchical(
+    shape: Sequence[int],
+    players: Players,
+    *,
+    network: Any = "dense",
+    merge: str = "precision",
+    likelihood: Any = "bernoulli",
+    free_bits: Mapping[str, Any] | None = None,
+    balance: bool = False,
+    remat: bool = True,
+) -> Family:
+    """A ladder of latents: player `vae` minimises nll + kl, which has a column for each latent.
+
+    Args:
+      shape: of one event.
+      players: `vae`.
+      network: `'dense'` or `'conv'`, with arguments of `networks.dense_ladder` or `conv_ladder`.
+      merge: how what a level expects and what it sees are joined: `'precision'` (LVAE),
+        `'residual'` (NVAE) or `'alone'` (VDVAE); one of `models.ladder.MERGES`. The top latent of
+        a dense ladder, of which nothing is expected but N(0, I), is always `'alone'`.
+      likelihood: p(x | z).
+      free_bits: settings of `losses.free_bits`, which makes `kl_free`; None for none.
+      balance: whether to make `kl_balanced` as well, see `losses.kl_balancing`.
+      remat: see `models.ladder`.
+    """
+    p = make_likelihood(likelihood)
+    nets = make(LADDERS, network, "ladder", shape, p.width(shape[-1]))
+    kind = network if isinstance(network, str) else network["kind"]
+    stages = [
+        models.Stage(**stage._asdict(), merge="alone" if kind == "dense" and i == 0 else merge)
+        for i, stage in enumerate(nets.stages)
+    ]
+    model = models.ladder(
+        nets.bottom_up, stages, nets.output, p, shape, latent_dims=nets.latent_dims, remat=remat
+    )
+    terms = [losses.nll(), losses.kl()]
+    if free_bits is not None:
+        terms.append(call(losses.free_bits, "free_bits", **free_bits))
+    if balance:
+        terms.append(losses.kl_balancing())
+    return Family(model, chain(*terms), assign({"vae": ("encoder", "decoder")}, players))
