@@ -13,6 +13,12 @@ sigma         Fashion-MNIST, optimal σ-VAE (2006.13202)
 vamp          mnist, a VampPrior of 200 pseudo-inputs (1705.07120)
 static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, to be judged by
               importance sampling
+
+`static_mnist`, 250,000 steps in 25 minutes on one CPU core (AMD EPYC, shared), then on the 10,000
+test images (`--config.evaluate.samples=200`): NLL 91.9 by 200 draws, ELBO −97.8. That is 2.1 nats
+short of pythae's 89.78 (200 draws) with these networks. It overfits: the training ELBO ends at
+−94.3. Nor is their printed learning rate of 1e-4 the remedy: after 130,000 steps the NLL of 1,000
+images by 500 draws is 92.9, against 91.1 for 1e-3 after 220,000.
 """
 
 from ml_collections import ConfigDict
@@ -102,18 +108,12 @@ def vamp(config: ConfigDict) -> None:
 
 
 def static_mnist(config: ConfigDict) -> None:
-    """250,000 steps of batches of 100: five hundred passes, slower after 200 and after 350.
-
-    The schedule is that by which pythae's authors reproduce an NLL of 89.78 (200 draws).
-    """
+    """250,000 steps of batches of 100: five hundred passes."""
     mnist(config)
     config.data.source = "tfds:binarized_mnist"
     config.data.binarize = "none"
     config.model.latent_dim = 40
     config.model.network = ConfigDict({"kind": "mlp", "hidden": (400,)})
-    rates = {"kind": "piecewise", "values": (1e-4, 6.3e-5, 4e-5), "boundaries": (100_000, 175_000)}
-    del config.players.vae.learning_rate  # a number before, a schedule now
-    config.players.vae.learning_rate = ConfigDict(rates)
     config.train.batch_size = 100
     config.train.steps = 250_000
     config.train.steps_per_dispatch = 100

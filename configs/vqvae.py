@@ -29,6 +29,10 @@ squared error over 0.0633, the variance of the training images, and perplexity o
   2,000 steps  0.074  364           0.081  154
 
 all 512 codes are used: they start at k-means centres, and the dead are revived.
+
+  python -m benchmarks.codebook_use
+
+compares how much of 4,096 codes each way to learn them uses, see the README.
 """
 
 from ml_collections import ConfigDict

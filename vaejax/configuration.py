@@ -30,6 +30,7 @@ def defaults(family: str) -> ConfigDict:
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all that are left
     # Draws of z for `log_likelihood` at the end, 0 for none, and of how many examples, 0 for all.
     config.evaluate = ConfigDict({"samples": 0, "examples": 0})
+    config.evaluate.disentanglement = False  # at the end, of data with factors; minutes long
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
     return config
 

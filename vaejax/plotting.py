@@ -165,7 +165,7 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
     """How often each code is used, codes in order of use, one line a quantizer `[K]`."""
     pyplot = load_pyplot()
-    figure, axes = pyplot.subplots(figsize=(5, 2.6), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7.5, 2.6), layout="constrained")
     for name, count in counts.items():
         share = np.sort(count / max(count.sum(), 1))[::-1]
         used = (count > 0).sum()
@@ -179,7 +179,7 @@ def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
     axes.set_ylabel("share of tokens", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

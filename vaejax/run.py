@@ -13,6 +13,7 @@ from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.conditional_pictures import given_by_examples
+from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
@@ -26,7 +27,7 @@ from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logs import table, write_json
 from vaejax.training.optimizers import players
 from vaejax.training.sharding import make_mesh, on_one_device
-from vaejax.training.state import eval_params
+from vaejax.training.state import eval_params, key_of
 
 # What a longer run may change and still be the same run, as far as the shorter one went.
 _FREE = ("train.steps", "train.eval_examples", "mesh.", "sample.", "evaluate.")
@@ -164,6 +165,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     trainer = Trainer(
         family, train_source, settings, mesh=mesh, condition_dropout=dropout, **data_options
     )
+    if config["evaluate"]["disentanglement"]:
+        trained.check_disentanglement(family, trainer.state_shape.params, source)
     _claim(workdir, config, create=mode == "train")
 
     judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
@@ -230,6 +233,10 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             **data_options,
         )
     params = on_one_device(mesh, params)
+    if config["evaluate"]["disentanglement"]:
+        key = key_of(config["seed"], trained.DISENTANGLEMENT)
+        binarize = config["data"]["binarize"]
+        result |= trained.disentanglement(family, params, source, key, binarize=binarize)
     _finish(config, workdir, family, params, source, {"step": step, **result}, first)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
     if mode == "train":

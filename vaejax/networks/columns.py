@@ -62,7 +62,8 @@ def columns(
                 "unit": jnp.ones(columns),
             },
             "selector": {
-                WEIGHTS: jax.random.normal(select_key, (columns, k)),
+                # Near one: columns start as those of an ordinary decoder, and then let go.
+                WEIGHTS: 1.0 + 0.1 * jax.random.normal(select_key, (columns, k)),
                 INCLUSION: jnp.full(k, 0.5),
             },
             "columns": jnp.zeros((parameters, columns)),

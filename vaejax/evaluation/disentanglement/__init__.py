@@ -1,0 +1,38 @@
+"""How codes relate to the factors that made the data: the metrics of 1811.12359, and UDR.
+
+Each metric is `f(codes [N, D], factors [N, K]) -> dict`. Those that hold a factor also take
+`f(encode, source, key)`. All but `dci` are compiled and take codes of many models `[M, N, D]`.
+"""
+
+from vaejax.evaluation.disentanglement.dci import dci, dci_linear
+from vaejax.evaluation.disentanglement.encoding import encode_split
+from vaejax.evaluation.disentanglement.interventions import (
+    beta_vae_score,
+    beta_vae_score_of_codes,
+    factor_vae_score,
+    factor_vae_score_of_codes,
+)
+from vaejax.evaluation.disentanglement.irs import irs
+from vaejax.evaluation.disentanglement.mig import mig
+from vaejax.evaluation.disentanglement.modularity import explicitness, modularity
+from vaejax.evaluation.disentanglement.sap import sap
+from vaejax.evaluation.disentanglement.trained import check_disentanglement, disentanglement
+from vaejax.evaluation.disentanglement.udr import udr
+
+__all__ = [
+    "beta_vae_score",
+    "beta_vae_score_of_codes",
+    "check_disentanglement",
+    "dci",
+    "dci_linear",
+    "disentanglement",
+    "encode_split",
+    "explicitness",
+    "factor_vae_score",
+    "factor_vae_score_of_codes",
+    "irs",
+    "mig",
+    "modularity",
+    "sap",
+    "udr",
+]

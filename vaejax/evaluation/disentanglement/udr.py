@@ -1,0 +1,101 @@
+"""Unsupervised disentanglement ranking: how much models of one data set agree."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from numpy.typing import ArrayLike
+
+from vaejax.evaluation.disentanglement.arrays import Score
+from vaejax.evaluation.disentanglement.regression import lasso, standardised
+
+_CORRELATIONS = ("lasso", "spearman")
+
+
+def udr(
+    codes: ArrayLike,
+    kl: ArrayLike | None = None,
+    *,
+    correlation: str = "lasso",
+    threshold: float = 0.01,
+    penalty: float = 0.1,
+) -> Score:
+    """Unsupervised disentanglement ranking (Duan et al., 1905.12614): no factors.
+
+    For two models with similarity R `[D, D]` of their dimensions, the mean over the second's
+    dimensions of max_a R_ab² / Σ_a R_ab and the mean over the first's of max_b R_ab² / Σ_b R_ab,
+    averaged: 1 if their informative dimensions are the same up to order and sign. A model's
+    score is the median over the others. (The authors' code averages the two means; the paper's
+    equation pools them, which differs where the models keep different numbers of dimensions.)
+
+    Give it models that differ in their seed alone. The first model of a pair predicts the
+    second's codes, so with the lasso pairwise is not symmetric, and its shrinkage keeps even two
+    equal models at about 1 − penalty.
+
+    Args:
+      codes: `[M, N, D]`, means of the same N examples by M models.
+      kl: KL in nats of each dimension `[M, D]`, averaged over examples; None keeps all that vary.
+      correlation: `'lasso'`, the size of a lasso's weights, or `'spearman'`, that of the rank
+        correlation.
+      threshold: dimensions with less KL are left out.
+      penalty: of the lasso.
+
+    Returns:
+      udr `[M]` and pairwise `[M, M]`, of model i predicting j, zero on the diagonal. Where nothing
+      is left of a model its pairs score 0.
+
+    Raises:
+      ValueError: fewer than two models, other shapes, or an unknown correlation.
+    """
+    z = jnp.asarray(codes, jnp.float32)
+    if z.ndim != 3 or len(z) < 2:
+        raise ValueError(f"expected codes [M, N, D] of at least two models, found {z.shape}")
+    if correlation not in _CORRELATIONS:
+        raise ValueError(f"unknown correlation {correlation!r}: expected 'lasso' or 'spearman'")
+    kept = z.max(axis=1) > z.min(axis=1)
+    if kl is not None:
+        shape = jnp.shape(jnp.asarray(kl))
+        if shape != kept.shape:
+            raise ValueError(f"expected kl [M, D] = {kept.shape}, found shape {shape}")
+        kept = kept & (jnp.asarray(kl, jnp.float32) > threshold)
+    with jax.default_matmul_precision("highest"):
+        pairwise = _pairwise(z, kept, correlation, penalty)
+    m = len(z)
+    others = pairwise.T[~jnp.eye(m, dtype=bool)].reshape(m, m - 1)
+    return {"udr": jnp.median(others, axis=1), "pairwise": pairwise}
+
+
+@functools.partial(jax.jit, static_argnames=("correlation",))
+def _pairwise(codes: jax.Array, kept: jax.Array, correlation: str, penalty: float) -> jax.Array:
+    z = jax.vmap(standardised)(codes) * kept[:, None].astype(codes.dtype)
+    if correlation == "spearman":
+        z = jax.vmap(standardised)(jax.vmap(jax.vmap(_ranks, 1, 1))(z))
+
+    def similarity(one: jax.Array, other: jax.Array) -> jax.Array:
+        if correlation == "spearman":
+            return jnp.abs(one.T @ other) / len(one)
+        return jnp.abs(lasso(one, other, penalty))
+
+    def score(i: jax.Array, j: jax.Array) -> jax.Array:
+        r = similarity(z[i], z[j]) * (kept[i][:, None] & kept[j][None]).astype(z.dtype)
+        both = (_relative_strength(r, kept[j]) + _relative_strength(r.T, kept[i])) / 2
+        return jnp.where(i == j, 0.0, both)
+
+    models = jnp.arange(len(codes))
+    return jax.lax.map(lambda i: jax.vmap(lambda j: score(i, j))(models), models)
+
+
+def _relative_strength(r: jax.Array, kept: jax.Array) -> jax.Array:
+    """Mean over kept columns of the largest entry squared over the sum; 0 for empty ones."""
+    total = r.sum(axis=0)
+    share = jnp.square(r.max(axis=0)) / jnp.where(total > 0, total, 1.0)
+    number = kept.sum().astype(r.dtype)
+    return jnp.where(kept, share, 0.0).sum() / jnp.maximum(number, 1.0)
+
+
+def _ranks(x: jax.Array) -> jax.Array:
+    """Ranks `[N]` from 1, those of equal values averaged."""
+    ordered = jnp.sort(x)
+    below = jnp.searchsorted(ordered, x, side="left")
+    upto = jnp.searchsorted(ordered, x, side="right")
+    return 0.5 * (below + upto + 1).astype(x.dtype)
