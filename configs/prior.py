@@ -9,7 +9,8 @@ where they have classes. Without `prior_of` each setting learns from small data 
 
 Over `configs/vqvae.py:fashion_mnist` (49 codes of 512) the transformer takes 7 minutes of one core
 and reaches 138.3 nats, 4.07 bits a code, where uniform codes have 9; with top_p=0.9 its samples
-are clothes (docs/figures/prior_fashion_mnist.png).
+are clothes (docs/figures/prior_fashion_mnist.png). Over `fashion_mnist_bits`, 8 minutes: 130.1
+nats, and 3.46 bits per dimension of the whole, where uniform codes give 3.79.
 
 transformer  (default) a causal transformer over the codes of a VQ-VAE of any number of levels
 pixel_cnn    a gated PixelCNN (1606.05328) over one map of codes
