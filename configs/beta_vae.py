@@ -13,6 +13,7 @@ sigma         Fashion-MNIST, optimal σ-VAE (2006.13202)
 vamp          mnist, a VampPrior of 200 pseudo-inputs (1705.07120)
 static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, to be judged by
               importance sampling
+static_mnist_tanh  the same with the networks of IWAE (1509.00519), 784-200-200-50, tanh
 
 Seen: 1,500 steps of `tc` (`--config.train.steps=1500`) in 8 minutes on a busy CPU core: on the
 held-out sprites ELBO −123.3, 5 latents above a nat: height and size are in rows of their own
@@ -25,6 +26,9 @@ with these networks: a gap of 1 nat. It overfits, the training ELBO ends at −9
 the second with `learning_rate=1e-4` from the checkpoint at 250,000, where NLL was 91.9 by 200 draws
 and ELBO −97.8: the fall of the rate is worth about a nat. The rate in pythae's file, 1e-4, was no
 better alone: 92.9 on 1,000 images after 130,000 steps of it.
+
+`static_mnist_tanh` overfits less: NLL 90.1 by 200 draws, ELBO −94.5, in 11 minutes of processor
+time, all included.
 """
 
 from ml_collections import ConfigDict
@@ -130,11 +134,23 @@ def static_mnist(config: ConfigDict) -> None:
     config.train.checkpoint_every = 10_000
 
 
+def static_mnist_tanh(config: ConfigDict) -> None:
+    """320 passes, the learning rate falling to a twentieth by half a cosine."""
+    static_mnist(config)
+    config.model.latent_dim = 50
+    config.model.network = ConfigDict({"kind": "mlp", "hidden": (200, 200), "activation": "tanh"})
+    config.train.steps = 160_000
+    config.train.checkpoint_every = 20_000
+    config.players.vae.learning_rate = ConfigDict(
+        {"kind": "cosine", "start": 1e-3, "end": 5e-5, "steps": config.train.steps}
+    )
+
+
 def get_config(setting: str = "sprites") -> ConfigDict:
     """The config of a setting."""
     config = defaults("beta_vae")
     settings = {"sprites": sprites, "mnist": mnist, "capacity": capacity, "tc": tc, "dip": dip}
     settings |= {"free_bits": free_bits, "geco": geco, "sigma": sigma, "vamp": vamp}
-    settings |= {"static_mnist": static_mnist}
+    settings |= {"static_mnist": static_mnist, "static_mnist_tanh": static_mnist_tanh}
     choose(settings, setting, "configs/beta_vae.py")(config)
     return config

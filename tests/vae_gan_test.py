@@ -113,6 +113,7 @@ def test_three_players_have_the_gradients_of_algorithm_1(objective):
 
 
 def test_the_gan_gradient_never_reaches_the_encoder():
+    params = some_params()
 
     @jax.jit
     def reaches(own, gan, decoder, critic):
@@ -121,7 +122,7 @@ def test_the_gan_gradient_never_reaches_the_encoder():
             decoder={"feature": 0.3, "gan": decoder},
             critic={"gan": critic},
         )
-        return gradient_of(family, some_params())["encoder"]
+        return gradient_of(family, params)["encoder"]
 
     assert not any(np.any(g) for g in jax.tree.leaves(reaches(0.0, 0.0, -1e6, 50.0)))
     # It would, were the encoder to minimise it; and the encoder's own losses do reach it.
