@@ -20,7 +20,7 @@ def sprites(config: ConfigDict) -> None:
     config.model.network = ConfigDict({**network, "width": 32, "middle": 16, "latent_dim": 4})
     config.model.merge = "residual"
     config.model.balance = True
-    config.model.likelihood = "bernoulli"
+    config.model.likelihood = ConfigDict({"kind": "bernoulli"})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "adamax"})
     kl = {"kind": "piecewise", "values": (0.0, 1.0), "boundaries": (500,)}
     balanced = {"kind": "piecewise", "values": (0.2, 0.6, 0.0), "boundaries": (250, 500)}
