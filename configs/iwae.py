@@ -13,8 +13,8 @@ On MNIST, images are binarised anew whenever they are used. The whole schedule t
 through the training set, 9,840,000 steps; its learning rate falls after 1, 3, 9, ... more passes,
 and `--config.train.steps=1092000` stops after the first six stages, 364 passes.
 
-Seen: `sprites` to its end, 4 minutes of processor time: on the held-out sprites the bound of 5 draws
-is −102.0 nats, the ELBO −115.0; 100 draws for each of 1,000 examples
+Seen: `sprites` to its end, 4 minutes of processor time: on the held-out sprites the bound of 5
+draws is −102.0 nats, the ELBO −115.0; 100 draws for each of 1,000 examples
 (--config.evaluate.samples=100 --config.evaluate.examples=1000) give −95.2. All 10 units are active.
 """
 
