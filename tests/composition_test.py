@@ -208,7 +208,6 @@ def test_any_with_any_trains(name, batch):
     assert not isinstance(family.model.generate(state.params, jax.random.key(0), 2), Normal)
 
 
-@pytest.mark.slow  # two families at 64 × 64 are compiled
 def test_the_code_in_the_guide_runs_and_is_short():
     guide = (Path(__file__).parents[1] / "docs" / "compose.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
