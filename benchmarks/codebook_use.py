@@ -3,11 +3,11 @@
   python -m benchmarks.codebook_use [--codes=4096] [--steps=2000] [--only=NAME,...]
 
 Trains one model of Fashion-MNIST for each way to learn (about) equally many codes, with the same
-networks, batches and number of steps, every plain codebook from the same small random start (±1/K,
-as in the code of 1711.00937); SimVQ starts from its own, FSQ and LFQ have none. Reports, of the test split as a whole: the share of
-codes that any token chose, the perplexity of their use, and the mean squared error. Writes
-`results/codebook_use.json` (runs named by `--only` are added to what is there) and a picture of
-the sorted use of codes.
+networks, batches and number of steps. Plain codebooks share a small random start (±1/K, as in the
+code of 1711.00937); SimVQ starts from its own, FSQ and LFQ have none. Reports, of the test split as
+a whole: the share of codes that any token chose, the perplexity of their use, and the mean squared
+error. Writes `results/codebook_use.json` (runs named by `--only` are added to what is there) and a
+picture of the sorted use of codes.
 """
 
 import json
