@@ -128,6 +128,40 @@ def test_the_program_does_not_grow_with_depth():
     assert size(40) < 1.1 * size(10)
 
 
+def _loss(**network):
+    family = deep(network={**CONV, **network})
+    params = jax.jit(family.model.init)(KEY, {"image": X})
+
+    def loss(params):
+        trace = family.model.forward(params, {"image": X}, KEY, jnp.int32(0))
+        found = family.losses.apply({}, {}, trace, KEY)
+        return (found["nll"] + found["kl"].sum(axis=1)).mean(), trace
+
+    return loss, params
+
+
+def test_mixed_precision_keeps_parameters_and_densities_in_float32():
+    loss, params = _loss()
+    half, _ = _loss(dtype="bfloat16")
+    (value, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (close, trace), near = jax.jit(jax.value_and_grad(half, has_aux=True))(params)
+    assert {a.dtype.name for a in jax.tree.leaves((near, trace.latents, trace.likelihood))} == {
+        "float32"
+    }
+    assert 0 < abs(close - value) < 0.01 * value  # bfloat16 has 8 bits
+    ratio = optax.tree.norm(optax.tree.sub(near, gradient)) / optax.tree.norm(gradient)
+    assert 0 < ratio < 0.05
+
+
+@pytest.mark.parametrize("precision", ["default", "highest"])
+def test_the_precision_of_convolutions_is_an_option(precision):
+    loss, params = _loss(precision=precision)
+    program = jax.jit(jax.grad(loss, has_aux=True)).lower(params).as_text()
+    convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
+    assert len(convolutions) > 50  # those of the gradient too
+    assert all((precision == "highest") == ("HIGHEST" in line) for line in convolutions)
+
+
 def test_balancing_gives_more_weight_to_what_holds_more():
     kl = np.array([[1.0, 4.0], [3.0, 2.0]])
     nodes = tuple(
@@ -152,6 +186,8 @@ def test_mistakes_are_named(trained):
         deep(merge="precise")
     with pytest.raises(ValueError, match=r"blocks=\(2,\), halvings_before=\(1, 1\)"):
         deep(network={**CONV, "blocks": (2,)})
+    with pytest.raises(ValueError, match=r"unknown precision 'hihgest'.*'highest'"):
+        deep(network={**CONV, "precision": "hihgest"})
     with pytest.raises(ValueError, match=r"unknown ladder 'dens'.*'dense'"):
         deep(network="dens")
     model, params, trace = trained

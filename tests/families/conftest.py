@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.families import critics, discrete, gaussian
+from tests.families import critics, discrete, gaussian, ladders
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
 from vaejax import codebooks
@@ -106,7 +106,15 @@ FAMILIES_UNDER_TEST = {
     "capacity": Case(
         lambda: gaussian.beta_vae(CAPACITY, capacity=RAMP), gaussian.capacity_reference, random=True
     ),
-    "lvae": Case(gaussian.lvae, gaussian.lvae_reference, random=True),
+    "lvae": Case(ladders.lvae, ladders.lvae_reference, random=True),
+    **{
+        name: Case(
+            functools.partial(ladders.conv_ladder, merge),
+            ladders.conv_ladder_reference(merge),
+            random=True,
+        )
+        for name, merge in (("vdvae", "alone"), ("nvae", "residual"))
+    },
     "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True),
     "info_vae": Case(gaussian.info_vae, gaussian.info_vae_reference, random=True, of_batch=True),
     "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True),
@@ -139,6 +147,7 @@ FAMILIES_UNDER_TEST = {
 
 # These share model and step with other rows: they are among the slow tests.
 _RELATIVES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
+_RELATIVES |= {"nvae", "vdvae"}
 
 
 @pytest.fixture(

@@ -14,6 +14,7 @@ from vaejax.data.preparation import event_shape, preparation
 from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
+from vaejax.evaluation.layer_pictures import draw_layers, is_ladder
 from vaejax.evaluation.showing import Showing, best_guess, showing
 from vaejax.figures import code_counts
 from vaejax.game import Batch, Family, Latent, Params, Trace
@@ -180,6 +181,9 @@ def draw(
     weights = weights_of(params)
     if weights is not None:
         draw_factors(folder / "factors.png", weights, source.column_names)
+    drawable = plotting.is_image(event_shape(source))
+    if is_ladder(family, trace.latents):
+        draw_layers(family, params, trace, folder, seed=seed, images=drawable)
     if show is None:
         return
     x, means = np.asarray(trace.x), np.asarray(means)
@@ -196,7 +200,7 @@ def draw(
             family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
         )
     draw_samples(family, params, folder, given=given, show=show, **options)
-    if not plotting.is_image(event_shape(source)):
+    if not drawable:
         return
     node = trace.latents[0]
     continuous = isinstance(node.posterior, Normal | SpikeAndSlab)

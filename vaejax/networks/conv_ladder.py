@@ -1,7 +1,7 @@
 """The convolutional residual blocks of very deep ladders (VDVAE, NVAE)."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,11 @@ from flax import linen
 from vaejax.networks.layers import Conv, compute_dtype, crop, halvings
 from vaejax.networks.network import from_linen
 from vaejax.networks.rungs import LadderNetworks, StageNetworks
+from vaejax.settings import near_names
+
+Convolution = Callable[..., linen.Module]  # `Conv`, with how to compute it
+PRECISIONS = ("default", "high", "highest")
+_NARROWEST = 16
 
 
 class _Bottleneck(linen.Module):
@@ -19,40 +24,33 @@ class _Bottleneck(linen.Module):
     of a sum of N of them.
     """
 
-    width: int
+    conv: Convolution
     middle: int
     out: int
     last: float = 1.0
     spatial: bool = True  # 3×3 where the map is larger than 2×2
-    dtype: Any = jnp.float32
-    form: str | None = None
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        size = 3 if self.spatial else 1
-
-        def conv(features: int, kernel: int, x: jax.Array, scale: float = 1.0) -> jax.Array:
-            return Conv(features, kernel, dtype=self.dtype, form=self.form, scale=scale)(x)
-
+        size, y = 3 if self.spatial else 1, x
         for features, kernel in ((self.middle, 1), (self.middle, size), (self.middle, size)):
-            x = conv(features, kernel, jax.nn.gelu(x))
-        return conv(self.out, 1, jax.nn.gelu(x), self.last)
+            y = self.conv(features, kernel)(jax.nn.gelu(y))
+        return self.conv(self.out, 1, scale=self.last)(jax.nn.gelu(y)).astype(x.dtype)
 
 
 class _ConvBottomUp(linen.Module):
     """Residual blocks at each resolution, halved by averages: activations, the coarsest first."""
 
+    conv: Convolution
     width: int
     middle: int
     blocks: Sequence[int]  # of each stage, the finest first
     strides: Sequence[int]  # halvings before each
     last: float
-    dtype: Any
-    form: str | None
 
     @linen.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
-        x = Conv(self.width, 3, dtype=self.dtype, form=self.form)(x)
+        x = self.conv(self.width, 3)(x)
         seen: list[jax.Array] = []
         for blocks, halved in zip(self.blocks, self.strides, strict=True):
             for _ in range(halved):
@@ -62,8 +60,7 @@ class _ConvBottomUp(linen.Module):
                 x = x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
             for _ in range(blocks):
                 spatial = min(x.shape[1:3]) > 2
-                own = (self.width, self.middle, self.width, self.last, spatial)
-                x = x + _Bottleneck(*own, self.dtype, self.form)(x)
+                x = x + _Bottleneck(self.conv, self.middle, self.width, self.last, spatial)(x)
             seen.insert(0, x)
         return tuple(seen)
 
@@ -100,36 +97,38 @@ class _Posterior(linen.Module):
 class _Step(linen.Module):
     """h + what the prior's network adds + z projected, and a residual block."""
 
+    conv: Convolution
     width: int
     middle: int
     last: float
     spatial: bool
-    dtype: Any
-    form: str | None
 
     @linen.compact
     def __call__(self, h: jax.Array, more: jax.Array, z: jax.Array) -> jax.Array:
-        h = h + more + Conv(self.width, 1, form=self.form, scale=self.last)(z)
-        own = (self.width, self.middle, self.width, self.last, self.spatial)
-        return h + _Bottleneck(*own, self.dtype, self.form)(h)
+        h = h + more + self.conv(self.width, 1, scale=self.last, dtype=jnp.float32)(z)
+        return h + _Bottleneck(self.conv, self.middle, self.width, self.last, self.spatial)(h)
 
 
 class _Last(linen.Module):
-    """Into the channels of the likelihood, through a strided layer for each halving left."""
+    """Into the channels of the likelihood, through a strided layer for each halving left.
 
+    Each of those has half the channels of the one before, but at least `_NARROWEST`. In float32.
+    """
+
+    conv: Convolution
     height: int
     breadth: int
     out: int
     halved: int
-    form: str | None
 
     @linen.compact
     def __call__(self, h: jax.Array) -> jax.Array:
         heights, breadths = (halvings(s, self.halved) for s in (self.height, self.breadth))
         for i in reversed(range(self.halved)):
-            h = Conv(h.shape[-1], 4, stride=2, transpose=True, form=self.form)(jax.nn.gelu(h))
+            width = max(h.shape[-1] // 2, _NARROWEST)
+            h = self.conv(width, 4, stride=2, transpose=True, dtype=jnp.float32)(jax.nn.gelu(h))
             h = crop(h, heights[i], breadths[i])
-        return Conv(self.out, 1, form=self.form)(jax.nn.gelu(h))
+        return self.conv(self.out, 1, dtype=jnp.float32)(jax.nn.gelu(h))
 
 
 def conv_ladder(
@@ -143,6 +142,7 @@ def conv_ladder(
     latent_dim: int = 16,
     up_blocks: int = 1,
     dtype: str = "float32",
+    precision: str = "default",
     form: str | None = None,
 ) -> LadderNetworks:
     """A very deep ladder of residual blocks (VDVAE, 2011.10650, section 3).
@@ -157,11 +157,13 @@ def conv_ladder(
       middle: channels inside the blocks.
       latent_dim: channels of z.
       up_blocks: residual blocks of the bottom-up network at each resolution.
-      dtype: in which to compute.
+      dtype: in which to compute; h, z and what the densities are made of stay float32.
+      precision: of convolutions on accelerators, which by default round their inputs further than
+        float32: `'default'`, `'high'` or `'highest'`, which very deep ladders have needed on TPU.
       form: of the convolutions; None chooses by backend.
 
     Raises:
-      ValueError: no image, or not one halving for each resolution.
+      ValueError: no image, not one halving for each resolution, an unknown dtype or precision.
     """
     if len(shape) != 3 or len(blocks) != len(halvings_before) or not blocks:
         raise ValueError(
@@ -169,8 +171,10 @@ def conv_ladder(
             f"length, found events of shape {tuple(shape)}, blocks={tuple(blocks)}, "
             f"halvings_before={tuple(halvings_before)}"
         )
-    compute, total = compute_dtype(dtype), sum(blocks)
-    last = total**-0.5
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {near_names(precision, PRECISIONS)}")
+    conv = functools.partial(Conv, dtype=compute_dtype(dtype), form=form, precision=precision)
+    last = sum(blocks) ** -0.5
     sides: list[tuple[int, ...]] = []
     size: tuple[int, ...] = tuple(shape[:2])
     for times in reversed(halvings_before):
@@ -181,7 +185,7 @@ def conv_ladder(
         spatial = min(height, breadth) > 2
 
         def block(out: int, last: float, spatial: bool = spatial) -> _Bottleneck:
-            return _Bottleneck(width, middle, out, last, spatial, compute, form)
+            return _Bottleneck(conv, middle, out, last, spatial)
 
         stages.append(
             StageNetworks(
@@ -189,16 +193,15 @@ def conv_ladder(
                 from_linen(_Enter(height, breadth, width)),
                 from_linen(block(2 * latent_dim + width, last)),
                 from_linen(_Posterior(block(2 * latent_dim, 1.0))),
-                from_linen(_Step(width, middle, last, spatial, compute, form)),
+                from_linen(_Step(conv, width, middle, last, spatial)),
             )
         )
     ups = [up_blocks] * len(blocks)
     bottom_up = _ConvBottomUp(
-        width, middle, ups, tuple(reversed(halvings_before)), (len(ups) * up_blocks) ** -0.5,
-        compute, form,
-    )  # fmt: skip
+        conv, width, middle, ups, tuple(reversed(halvings_before)), (len(ups) * up_blocks) ** -0.5
+    )
     return LadderNetworks(
         from_linen(bottom_up), tuple(stages),
-        from_linen(_Last(shape[0], shape[1], out, halvings_before[-1], form)),
+        from_linen(_Last(conv, shape[0], shape[1], out, halvings_before[-1])),
         (latent_dim,) * len(blocks),
     )  # fmt: skip

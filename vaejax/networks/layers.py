@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen
+from jax import lax
 
 from vaejax.networks import convolution, convolution_1d
 from vaejax.settings import near_names
@@ -73,6 +74,7 @@ class Conv(linen.Module):
     dtype: Any = jnp.float32
     form: str | None = None  # see `convolution.default_form`
     scale: float = 1.0  # of the kernel's initialisation
+    precision: str | None = None  # of the products on accelerators, as for `jax.lax`
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -80,7 +82,10 @@ class Conv(linen.Module):
         kernel = self.param("kernel", lambda *given: self.scale * _kernel(*given), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
         apply = _CONVOLUTIONS[x.ndim, self.transpose]
-        y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, form=self.form)
+        how: dict[str, Any] = {"form": self.form}
+        if self.precision is not None:  # of images
+            how["precision"] = lax.Precision(self.precision)
+        y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **how)
         return y + bias.astype(self.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 
 

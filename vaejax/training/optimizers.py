@@ -11,6 +11,7 @@ from vaejax.lasso import residual_variance
 from vaejax.schedules import schedule
 from vaejax.settings import call, near_names
 from vaejax.training.balance import freeze_when_ahead
+from vaejax.training.skipping import skip_large
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -30,6 +31,7 @@ def optimizer(
     revive_below: float = 0.0,
     level: int = 0,
     freeze: Mapping[str, Any] | None = None,
+    skip: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> optax.GradientTransformation:
     """An optax optimizer by name.
@@ -42,6 +44,8 @@ def optimizer(
       level: for the owner of a codebook: which node of the trace holds its codes.
       freeze: arguments of `balance.freeze_when_ahead`, such as `{"when": "low"}` for a critic that
         waits while it is too far ahead; None for a player that always moves.
+      skip: arguments of `skipping.skip_large`, such as `{"above": 400.0}`, for steps of a larger
+        gradient to be left out; None for none.
       **arguments: of the optimizer; `learning_rate` may be a schedule's settings.
 
     Raises:
@@ -51,13 +55,14 @@ def optimizer(
         raise ValueError(f"unknown optimizer {near_names(name, OPTIMIZERS)}")
     if "learning_rate" in arguments:
         arguments["learning_rate"] = schedule(arguments["learning_rate"])
+    own: dict[str, Any] = {"revive_below": revive_below, "level": level}
     if freeze is not None:
-        own: dict[str, Any] = {"clip_norm": clip_norm}
-        own |= {"revive_below": revive_below, "level": level}
-        inner = optimizer(name, **own, **arguments)
+        inner = optimizer(name, clip_norm=clip_norm, skip=skip, **own, **arguments)
         return call(freeze_when_ahead, "the player's 'freeze'", inner, **freeze)
+    if skip is not None:
+        inner = optimizer(name, clip_norm=clip_norm, **own, **arguments)
+        return call(skip_large, "the player's 'skip'", inner, **skip)
     if name == "ema_codebook":
-        own = {"revive_below": revive_below, "level": level}
         return call(ema_codebook, f"optimizer {name!r}", **own, **arguments)
     parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]
     if clip_norm:
