@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from vaejax import likelihoods, losses
+from vaejax.bottlenecks import LOWEST_SCALE, soft_normal
 from vaejax.distributions import Normal
 from vaejax.evaluation.likelihood import log_likelihood
 from vaejax.game import chain
 from vaejax.models import Stage, ladder
-from vaejax.models.ladder import LOWEST_SCALE, MERGES, gaussian
+from vaejax.models.ladder import MERGES
 from vaejax.networks import Network
 
 KEY = jax.random.key(0)
@@ -166,6 +167,6 @@ def test_precisions_are_those_of_the_product_of_two_densities():
 
 
 def test_a_feature_of_zero_is_a_deviation_of_one():
-    p = gaussian(jnp.array([[0.0, 3.0, 0.0, -100.0]]))
+    p = soft_normal(jnp.array([[0.0, 3.0, 0.0, -100.0]]))
     np.testing.assert_allclose(p.scale, [[1.0, LOWEST_SCALE]], rtol=1e-6)
     np.testing.assert_allclose(p.loc, [[0.0, 3.0]])

@@ -91,6 +91,7 @@ class Model(NamedTuple):
       decode: `(params, zs, condition) -> likelihood`.
       generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
+      sequences: a `sequences.SequenceModel`, for models of what comes next; else None.
     """
 
     init: Callable[..., Params]
@@ -99,6 +100,7 @@ class Model(NamedTuple):
     decode: Callable[..., Any]
     generate: Callable[..., Any]
     embed: Callable[..., tuple[jax.Array, ...]] | None = None
+    sequences: Any = None
 
 
 class Family(NamedTuple):

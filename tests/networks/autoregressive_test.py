@@ -11,7 +11,7 @@ import scipy.special
 from vaejax.distributions import Categorical
 from vaejax.layout import CodeMap, Layout
 from vaejax.networks import build_autoregressive
-from vaejax.networks.transformer import rotate
+from vaejax.networks.attention import rotate
 
 KEY = jax.random.key(0)
 ONE = Layout((CodeMap((4, 5), (), 6),))

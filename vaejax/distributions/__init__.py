@@ -5,7 +5,7 @@ over channels or over latents consumes their axis. Summing over the event is the
 """
 
 from vaejax.distributions.codes import Codes
-from vaejax.distributions.composite import Masked, Mixture, draw
+from vaejax.distributions.composite import Masked, Mixture, Sampled, draw
 from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from vaejax.distributions.divergence import closed_form, has_closed_form, kl
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
@@ -27,6 +27,7 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "Point",
+    "Sampled",
     "Uniform",
     "closed_form",
     "draw",

@@ -46,6 +46,31 @@ class Masked:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Sampled:
+    """A distribution that a KL is to be estimated to by the draw, closed form or not.
+
+    For a prior that depends, through other nodes, on the very draw of its own posterior: the
+    closed form would take the expectation over z as if the prior stood still.
+
+    Attributes:
+      base: the distribution.
+    """
+
+    base: Any
+
+    @property
+    def mean(self) -> jax.Array:
+        return self.base.mean
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        return self.base.sample(key)
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        return self.base.log_prob(x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Mixture:
     """A mixture of K distributions of a whole latent, the same for all of a batch.
 

@@ -12,25 +12,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vaejax.bottlenecks import soft_normal
 from vaejax.distributions import Normal
 from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace
 from vaejax.likelihoods import Likelihood
 from vaejax.networks import Network, with_constants
 from vaejax.settings import near_names
-
-_LN2 = 0.6931471805599453
-LOWEST_SCALE = 1e-3
-
-
-def gaussian(features: jax.Array) -> Normal:
-    """Mean and a standard deviation that is 1 at 0 and grows linearly, side by side.
-
-    softplus with β = ln 2 (Efficient-VDVAE, 2203.13751, section 3.2), which keeps gradients of
-    large deviations bounded where exp does not.
-    """
-    loc, raw = jnp.split(features, 2, axis=-1)
-    return Normal(loc, LOWEST_SCALE + (1 - LOWEST_SCALE) * jax.nn.softplus(_LN2 * raw) / _LN2)
 
 
 def _alone(p: Normal, seen: Normal) -> Normal:
@@ -140,11 +128,11 @@ def ladder(
             ) -> tuple[jax.Array, Latent]:
                 down_params, up_params, number, temperature, given = inputs
                 features = stage.prior.apply(down_params["prior"], h)
-                p, more = gaussian(features[..., : 2 * dim]), features[..., 2 * dim :]
+                p, more = soft_normal(features[..., : 2 * dim]), features[..., 2 * dim :]
                 q = p
                 if see is not None:
                     features = stage.posterior.apply(up_params, h, see)
-                    q = MERGES[stage.merge](p, gaussian(features))
+                    q = MERGES[stage.merge](p, soft_normal(features))
                 z = q.loc
                 if key is not None:
                     noise = q.sample(jax.random.fold_in(key, number)) - q.loc

@@ -9,9 +9,11 @@ from vaejax.networks.columns import columns
 from vaejax.networks.conv_ladder import conv_ladder
 from vaejax.networks.critic import latent_critic
 from vaejax.networks.dense_ladder import dense_ladder
+from vaejax.networks.gated import gated, step_features
 from vaejax.networks.image_critic import build_critic, image_critic
 from vaejax.networks.maps import Rung, ladder_of_maps
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
+from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
 from vaejax.networks.rungs import LadderNetworks, StageNetworks
 from vaejax.networks.sequence import Autoregressive
 from vaejax.settings import make
@@ -60,24 +62,29 @@ def build(
 __all__ = [
     "ARCHITECTURES",
     "AUTOREGRESSIVE",
+    "RECURRENT",
     "Autoregressive",
     "LadderNetworks",
     "Network",
     "Pair",
+    "Recurrent",
     "Rung",
     "StageNetworks",
     "blind",
     "build",
     "build_autoregressive",
     "build_critic",
+    "build_recurrent",
     "columns",
     "conv_ladder",
     "dense_ladder",
     "from_linen",
     "from_nnx",
+    "gated",
     "image_critic",
     "ladder_of_maps",
     "latent_critic",
     "reshaped",
+    "step_features",
     "with_constants",
 ]

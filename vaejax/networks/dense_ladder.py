@@ -77,7 +77,7 @@ _DRAW = Network(lambda key, h, more, z: {}, lambda params, h, more, z: z)
 
 
 def _unit_prior(dim: int) -> Network:
-    """N(0, I) whatever is above, in the features of `models.ladder.gaussian`."""
+    """N(0, I) whatever is above, in the features of `bottlenecks.soft_normal`."""
     return Network(lambda key, h: {}, lambda params, h: jnp.zeros((h.shape[0], 2 * dim)))
 
 

@@ -1,0 +1,59 @@
+"""TD-VAE."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vaejax import losses, models, networks
+from vaejax.families.shared import Players
+from vaejax.game import Family, assign, chain
+from vaejax.likelihoods import likelihood as make_likelihood
+from vaejax.networks import gated
+from vaejax.pairs import make_steps
+
+
+def td_vae(
+    shape: Sequence[int],
+    players: Players,
+    *,
+    latent_dims: Sequence[int] = (8, 8),
+    belief: Any = "lstm",
+    features: int = 50,
+    network: Any = "mlp",
+    hidden: Sequence[int] = (50,),
+    likelihood: Any = "bernoulli",
+    steps: Sequence[Sequence[float]] = ((1, 4),),
+    pairs: int = 1,
+    know_steps: bool = True,
+) -> Family:
+    """TD-VAE (1806.03107): player `vae` minimises nll + kl, the kl of z_t2 and of z_t1.
+
+    Args:
+      shape: of one sequence, (T, ...).
+      players: `vae`.
+      latent_dims: of each layer of z, the top first.
+      belief: how the past is remembered: one of `networks.recurrent.RECURRENT`.
+      features: that the encoder gives of each frame.
+      network: encoder and decoder of a frame, see `networks.build`.
+      hidden: widths of the gated layers of each conditional density.
+      likelihood: p(x_t | z_t).
+      steps: ranges of t2 − t1, (lowest, highest) or (lowest, highest, weight) each.
+      pairs: of times in each sequence.
+      know_steps: whether smoothing and transition are told t2 − t1.
+
+    Raises:
+      ValueError: events are no sequences, or the steps do not fit into them.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"TD-VAE wants sequences of shape (T, ...), found events of shape {shape}")
+    length, frame = shape[0], tuple(shape[1:])
+    p = make_likelihood(likelihood)
+    look, paint = networks.build(network, frame, features, p.width(frame[-1]))
+    cascade = tuple(gated(2 * dim, hidden) for dim in latent_dims)
+    memory = networks.build_recurrent(belief)
+    parts = models.Parts(look, memory, cascade, cascade, cascade, paint)
+    model = models.temporal(
+        parts, p, shape, latent_dims=latent_dims, steps=make_steps(steps, length), pairs=pairs,
+        know_steps=know_steps,
+    )  # fmt: skip
+    groups = ("belief", "smoothing", "transition", "decoder")
+    return Family(model, chain(losses.nll(), losses.kl()), assign({"vae": groups}, players))
