@@ -158,7 +158,7 @@ def test_any_frames_do():
 def test_mistakes_are_named(made):
     family, params = made
     players = {"vae": ({"nll": 1.0}, optax.adam(1e-3))}
-    with pytest.raises(ValueError, match=r"sequences of shape \(T, ...\), found .*\(5,\)"):
+    with pytest.raises(ValueError, match=r"shape \(T, ...\), found .*\(5,\)"):
         families.td_vae((5,), players)
     with pytest.raises(ValueError, match="up to 6 do not fit into sequences of length 6"):
         td_vae(steps=((1, 6),))

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.families import critics, discrete, gaussian, ladders
+from tests.families import critics, discrete, gaussian, ladders, sequential
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
 from vaejax import codebooks
@@ -115,6 +115,7 @@ FAMILIES_UNDER_TEST = {
         )
         for name, merge in (("vdvae", "alone"), ("nvae", "residual"))
     },
+    "td_vae": Case(sequential.td_vae, sequential.td_vae_reference, random=True),
     "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True),
     "info_vae": Case(gaussian.info_vae, gaussian.info_vae_reference, random=True, of_batch=True),
     "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True),

@@ -22,7 +22,7 @@ from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
 from vaejax.families.hierarchical import hierarchical
 from vaejax.families.second_stage import code_prior, gaussian_mixture
-from vaejax.families.sequential import td_vae
+from vaejax.families.sequential import state_space, td_vae
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
 from vaejax.game import Family
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "sigma_vae": sigma_vae,
     "sparse_decoder": sparse_decoder,
     "sparse_vae": sparse_vae,
+    "state_space": state_space,
     "td_vae": td_vae,
     "vae_gan": vae_gan,
     "vqvae": vqvae,
@@ -95,6 +96,7 @@ __all__ = [
     "sigma_vae",
     "sparse_decoder",
     "sparse_vae",
+    "state_space",
     "td_vae",
     "vae_gan",
     "vqvae",

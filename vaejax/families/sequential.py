@@ -1,4 +1,4 @@
-"""TD-VAE."""
+"""TD-VAE, and the step-by-step model it is to be compared with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,24 @@ from typing import Any
 from vaejax import losses, models, networks
 from vaejax.families.shared import Players
 from vaejax.game import Family, assign, chain
+from vaejax.likelihoods import Likelihood
 from vaejax.likelihoods import likelihood as make_likelihood
 from vaejax.networks import gated
 from vaejax.pairs import make_steps
+
+
+def _of_frames(
+    shape: Sequence[int], network: Any, features: int, likelihood: Likelihood
+) -> networks.Pair:
+    """Encoder and decoder of one frame.
+
+    Raises:
+      ValueError: events are no sequences.
+    """
+    if len(shape) < 2:
+        found = f"found events of shape {tuple(shape)}"
+        raise ValueError(f"a model of sequences wants events of shape (T, ...), {found}")
+    return networks.build(network, shape[1:], features, likelihood.width(shape[-1]))
 
 
 def td_vae(
@@ -43,17 +58,41 @@ def td_vae(
     Raises:
       ValueError: events are no sequences, or the steps do not fit into them.
     """
-    if len(shape) < 2:
-        raise ValueError(f"TD-VAE wants sequences of shape (T, ...), found events of shape {shape}")
-    length, frame = shape[0], tuple(shape[1:])
     p = make_likelihood(likelihood)
-    look, paint = networks.build(network, frame, features, p.width(frame[-1]))
+    look, paint = _of_frames(shape, network, features, p)
     cascade = tuple(gated(2 * dim, hidden) for dim in latent_dims)
     memory = networks.build_recurrent(belief)
     parts = models.Parts(look, memory, cascade, cascade, cascade, paint)
     model = models.temporal(
-        parts, p, shape, latent_dims=latent_dims, steps=make_steps(steps, length), pairs=pairs,
+        parts, p, shape, latent_dims=latent_dims, steps=make_steps(steps, shape[0]), pairs=pairs,
         know_steps=know_steps,
     )  # fmt: skip
     groups = ("belief", "smoothing", "transition", "decoder")
+    return Family(model, chain(losses.nll(), losses.kl()), assign({"vae": groups}, players))
+
+
+def state_space(
+    shape: Sequence[int],
+    players: Players,
+    *,
+    latent_dims: Sequence[int] = (8, 8),
+    belief: Any = "lstm",
+    features: int = 50,
+    network: Any = "mlp",
+    hidden: Sequence[int] = (50,),
+    likelihood: Any = "bernoulli",
+) -> Family:
+    """A state-space model, step by step (1511.05121): player `vae` minimises nll + kl.
+
+    The settings are those of `td_vae`; the ELBO is that of whole sequences.
+
+    Raises:
+      ValueError: events are no sequences.
+    """
+    p = make_likelihood(likelihood)
+    look, paint = _of_frames(shape, network, features, p)
+    cascade = tuple(gated(2 * dim, hidden) for dim in latent_dims)
+    parts = models.StepParts(look, networks.build_recurrent(belief), cascade, cascade, paint)
+    model = models.state_space(parts, p, shape, latent_dims=latent_dims)
+    groups = ("belief", "transition", "decoder")
     return Family(model, chain(losses.nll(), losses.kl()), assign({"vae": groups}, players))

@@ -7,16 +7,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import soft_normal
-from vaejax.distributions import Normal, Sampled
+from vaejax.distributions import Sampled
 from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace
 from vaejax.likelihoods import Likelihood
+from vaejax.models.cascade import Cascade, cascade, init_cascade
 from vaejax.networks import Network, Recurrent, step_features, with_constants
 from vaejax.pairs import Steps, draw_pairs
 from vaejax.sequences import Draws, SequenceModel
-
-Cascade = tuple[Network, ...]  # of each layer of z, the top first
 
 
 class Parts(NamedTuple):
@@ -37,39 +35,6 @@ class Parts(NamedTuple):
     smooth: Cascade
     jump: Cascade
     paint: Network
-
-
-def cascade(
-    nets: Cascade,
-    params: Sequence[Any],
-    inputs: jax.Array,
-    key: jax.Array | None,
-    *,
-    given: Sequence[jax.Array] | None = None,
-    temperature: float | jax.Array = 1.0,
-) -> Draws:
-    """Layer after layer, a density and a draw from it, which the layers below are given.
-
-    Args:
-      nets: of each layer, `[B, inputs and z of the layers above] -> [B, 2 · dim]`.
-      params: theirs.
-      inputs: what all of them are given, `[B, F]`.
-      key: of the draws; None takes means.
-      given: z of every layer, in place of draws.
-      temperature: of the draws.
-    """
-    densities: list[Normal] = []
-    zs: list[jax.Array] = []
-    for i, (net, own) in enumerate(zip(nets, params, strict=True)):
-        density = soft_normal(net.apply(own, jnp.concatenate([inputs, *zs], axis=1)))
-        z = density.loc
-        if given is not None:
-            z = given[i]
-        elif key is not None:
-            z = z + temperature * (density.sample(jax.random.fold_in(key, i)) - z)
-        densities.append(density)
-        zs.append(z)
-    return Draws(tuple(densities), tuple(zs))
 
 
 def temporal(
@@ -175,12 +140,8 @@ def temporal(
         z = jnp.zeros((len(x), sum(latent_dims)))
         delta = apart(jnp.ones(len(x), jnp.int32))
 
-        def layers(key: jax.Array, nets: Cascade, *inputs: jax.Array) -> list[Any]:
-            own, above = [], jnp.concatenate(inputs, axis=1)
-            for i, (net, dim) in enumerate(zip(nets, latent_dims, strict=True)):
-                own.append(net.init(jax.random.fold_in(key, i), above))
-                above = jnp.concatenate([above, z[:, :dim]], axis=1)
-            return own
+        def layers(key: jax.Array, nets: Cascade, *inputs: jax.Array) -> Params:
+            return init_cascade(key, nets, jnp.concatenate(inputs, axis=1), latent_dims)
 
         belief = {"look": look_params, "remember": memory}
         return {

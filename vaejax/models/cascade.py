@@ -1,0 +1,60 @@
+"""Layers of z, each given those above it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.bottlenecks import soft_normal
+from vaejax.distributions import Normal
+from vaejax.game import Params
+from vaejax.networks import Network
+from vaejax.sequences import Draws
+
+Cascade = tuple[Network, ...]  # of each layer of z, the top first
+
+
+def cascade(
+    nets: Cascade,
+    params: Mapping[str, Any],
+    inputs: jax.Array,
+    key: jax.Array | None,
+    *,
+    given: Sequence[jax.Array] | None = None,
+    temperature: float | jax.Array = 1.0,
+) -> Draws:
+    """Layer after layer, a density and a draw from it, which the layers below are given.
+
+    Args:
+      nets: of each layer, `[B, inputs and z of the layers above] -> [B, 2 · dim]`.
+      params: theirs.
+      inputs: what all of them are given, `[B, F]`.
+      key: of the draws; None takes means.
+      given: z of every layer, in place of draws.
+      temperature: of the draws.
+    """
+    densities: list[Normal] = []
+    zs: list[jax.Array] = []
+    for i, net in enumerate(nets):
+        own = params[f"layer_{i}"]
+        density = soft_normal(net.apply(own, jnp.concatenate([inputs, *zs], axis=1)))
+        z = density.loc
+        if given is not None:
+            z = given[i]
+        elif key is not None:
+            z = z + temperature * (density.sample(jax.random.fold_in(key, i)) - z)
+        densities.append(density)
+        zs.append(z)
+    return Draws(tuple(densities), tuple(zs))
+
+
+def init_cascade(
+    key: jax.Array, nets: Cascade, inputs: jax.Array, latent_dims: Sequence[int]
+) -> Params:
+    """Parameters of each layer's network, for inputs `[B, F]`."""
+    params: Params = {}
+    for i, (net, dim) in enumerate(zip(nets, latent_dims, strict=True)):
+        params[f"layer_{i}"] = net.init(jax.random.fold_in(key, i), inputs)
+        inputs = jnp.concatenate([inputs, jnp.zeros((len(inputs), dim))], axis=1)
+    return params
