@@ -17,7 +17,9 @@ from vaejax.data.tfds_source import load_tfds
 STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 MOTION = ("x", "y", "direction", "speed")  # what is known of a motion, in the order of `factors`
 EDGES = ("bounce", "wrap")
-_POSES = (1, 1, 4)  # of the sprites: every shape and scale, every fourth orientation
+# Of the sprites every shape, the larger five of six scales and every fourth orientation: small
+# ones can look the same at two orientations.
+_POSES = (range(3), range(1, 6), range(0, 40, 4))
 
 
 def places(start: jax.Array, velocity: jax.Array, length: int, reach: int, edge: str) -> jax.Array:
@@ -136,10 +138,11 @@ def moving_sprites(
     """Sprites that move in a straight line and bounce off the edges: nothing to download.
 
     10,000 sequences to train on and 1,000 to evaluate on, no two alike, 32×32 pixels or what
-    `image_size` says. `label` is the shape; `factors` are shape, scale, orientation (one in four)
-    and `MOTION`. A sprite at x, y is the rendered one at place (0, 0), whose centre is a quarter
-    of the frame from the top left, moved by x and y pixels. What bounces has x and y in 0 … side/2,
-    and starts at one more than its class, inside; what wraps starts at its class.
+    `image_size` says. `label` is the shape; `factors` are shape, scale (the larger five),
+    orientation (one in four) and `MOTION`. A sprite at x, y is the rendered one at place (0, 0),
+    whose centre is a quarter of the frame from the top left, moved by x and y pixels. What bounces
+    has x and y in 0 … side/2 and starts at one more than its class, inside; what wraps starts at
+    its class.
 
     Args:
       request: what `load` was asked for; `image_size` 16, 32 or 64.
@@ -158,14 +161,14 @@ def moving_sprites(
         raise ValueError(f"edge must be one of {', '.join(EDGES)}, found {edge!r}")
     _check_motion(length, directions, speeds, side // 2 - 1)
     inside = side if edge == "wrap" else side // 2 - 1
-    poses = tuple(-(-n // s) for n, s in zip(sprites.SIZES, _POSES, strict=False))
-    sizes = (*poses, inside, inside, directions, speeds)
+    sizes = (*map(len, _POSES), inside, inside, directions, speeds)
     # Of one permutation, so that no sequence is in both splits.
     chosen = np.random.RandomState(0).permutation(math.prod(sizes))[: TRAIN + EVAL]
     chosen = chosen[:TRAIN] if request.split == "train" else chosen[TRAIN:]
     factors = np.stack(np.unravel_index(chosen, sizes), axis=-1).astype(np.int32)
     shown = np.zeros((len(factors), len(sprites.SIZES)), np.int64)
-    shown[:, : len(poses)] = factors[:, : len(poses)] * _POSES
+    for k, classes in enumerate(_POSES):
+        shown[:, k] = np.array(classes)[factors[:, k]]
     return in_memory(
         {"packed": sprites.render_packed(sprites.index_of(shown)), "factors": factors},
         np.arange(len(factors)),
@@ -174,7 +177,7 @@ def moving_sprites(
         split=request.split,
         decode=functools.partial(_decode_sprites, side=side, length=length, edge=edge),
         factor_sizes=sizes,
-        factor_names=(*sprites.NAMES[: len(poses)], *MOTION),
+        factor_names=(*sprites.NAMES[: len(_POSES)], *MOTION),
         num_classes=sprites.SIZES[0],
         class_names=sprites.SHAPES,
     )
