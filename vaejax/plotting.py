@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-INK, MUTED = "#222222", "#8a8a8a"
+INK, MUTED, PALE = "#222222", "#8a8a8a", "#bdbdbd"
 LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
 
 

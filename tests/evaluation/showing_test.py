@@ -28,13 +28,27 @@ def test_the_best_guess_is_the_mean_or_the_likeliest_class():
         ("tokens", (8,), ".txt"),
         ("tokens", (8, 8), None),
         ("vector", (8,), None),
-        ("sequence", (4, 8, 8, 1), None),
+        ("sequence", (4, 8, 8, 1), ".png"),
+        ("sequence", (4, 8, 8, 2), None),
     ],
 )
 def test_events_are_shown_by_their_kind(name, shape, suffix):
     dtype = {"image": np.uint8, "sequence": np.uint8, "tokens": np.int32}.get(name, np.float32)
     show = showing(from_arrays({name: np.zeros((4, *shape), dtype)}, holdout=0))
     assert (show and show.suffix) == suffix
+
+
+def test_sequences_are_films_with_an_animation_beside(tmp_path):
+    show = showing(from_arrays({"sequence": np.zeros((4, 5, 8, 8, 1), np.uint8)}, holdout=0))
+    x = np.random.RandomState(0).rand(4, 5, 8, 8, 1)
+    show.reconstructions(tmp_path / "reconstructions.png", x, x)
+    show.samples(tmp_path / "samples.png", x, "Samples")
+    names = {path.name: path.read_bytes()[:4] for path in tmp_path.iterdir()}
+    assert names == {
+        f"{name}{suffix}": start
+        for name in ("reconstructions", "samples")
+        for suffix, start in ((".png", b"\x89PNG"), (".gif", b"GIF8"))
+    }
 
 
 def text_of(names, x, guess, tmp_path):

@@ -17,6 +17,7 @@ ALIASES = {
     "label": ("label", "labels", "y"),
     "factors": ("factors", "latents_classes"),
     "condition": ("condition", "conditions"),
+    "truth": ("truth", "states"),
 }
 NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
 # The published dSprites file holds these too.
@@ -33,10 +34,11 @@ _AXES = {
     "label": "[N]",
     "factors": "[N, K]",
     "condition": "[N, D], [N, H, W] or [N, H, W, C]",
+    "truth": "[N, T, D]",
 }
 _RANKS = {
     "image": (3, 4), "sequence": (4, 5), "vector": (2,), "signal": (2, 3), "tokens": (2, 3),
-    "label": (1,), "factors": (2,), "condition": (2, 3, 4),
+    "label": (1,), "factors": (2,), "condition": (2, 3, 4), "truth": (3,),
 }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
         scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
         value = value[..., None] if value.ndim == 3 else value
         return value.astype(np.float32) / np.float32(scale)
-    if field == "vector":
+    if field in ("vector", "truth"):
         if kind not in "biuf" or not np.isfinite(value).all():
             raise ValueError(f"{key!r} must hold finite numbers, {found}")
         small = kind in "iu" and value.itemsize <= 2

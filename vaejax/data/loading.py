@@ -7,6 +7,7 @@ from collections.abc import Callable
 from vaejax.data.folder import load_folder
 from vaejax.data.images import check_request
 from vaejax.data.npz import load_npz
+from vaejax.data.sequences import SEQUENCES, load_sequences
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 from vaejax.data.sprites_source import VARIANTS, load_sprites
 from vaejax.data.synthetic import TABLES, load_synthetic
@@ -15,6 +16,7 @@ from vaejax.data.tfds_source import load_tfds
 KINDS = (
     *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
     *(f"synthetic:{table}" for table in (*TABLES, "codes")),
+    *SEQUENCES,
 )
 
 
@@ -34,7 +36,9 @@ def load(
       source: `sprites` (the 737,280 dSprites images, rendered), `sprites:small` (46,080 of them),
         `tfds:NAME` (also `NAME/CONFIG:VERSION`), `folder:PATH`, `npz:PATH`, or what is
         made on the spot: the table `synthetic:factors`, clips of sound `synthetic:waveforms`,
-        sentences `synthetic:text`, or maps of codes `synthetic:codes`.
+        sentences `synthetic:text`, maps of codes `synthetic:codes`, or sequences whose motion is
+        known: `moving_sprites`, `moving_mnist` (which needs `tfds:mnist`), `bouncing_balls` and
+        `oscillator`, each also with settings, as in `moving_sprites:length=40,speeds=2`.
       split: `'train'` or `'eval'`.
       image_size: height and width to give to images. Default: their own.
       channels: 1 or 3, to give to images. Default: their own.
@@ -58,8 +62,12 @@ def load(
         "folder": load_folder,
         "npz": load_npz,
         "synthetic": load_synthetic,
+        **{name: functools.partial(load_sequences, name, data_dir=data_dir) for name in SEQUENCES},
     }
-    known = argument in VARIANTS if kind == "sprites" else kind in loaders and argument
+    if kind == "sprites":
+        known = argument in VARIANTS
+    else:
+        known = kind in SEQUENCES or (kind in loaders and bool(argument))
     if not known:
         raise ValueError(_unknown(source))
     return loaders[kind](

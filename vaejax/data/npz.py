@@ -82,6 +82,7 @@ def from_arrays(
       factors (latents_classes): integers `[N, K]`.
       condition (conditions): what a conditional model is given, vectors `[N, D]` or images
         `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
+      truth (states): of sequences and signals, what is known of each time, `[N, T, D]`.
       class_names, factor_names, column_names, token_names: strings.
     Splits are named as in `train_images` or `x_test` (test, eval, val, valid or validation for
     `'eval'`); otherwise `holdout` of the examples are.

@@ -36,8 +36,9 @@ class Source:
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
         `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
-        int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`, and
-        `mask` (1 for what is to be explained).
+        int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`,
+        `truth` float32 `[B, T, D]`, the states that made a sequence or signal, which models are
+        judged by and never given, and `mask` (1 for what is to be explained).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
@@ -74,7 +75,7 @@ def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
         if field in ("image", "sequence"):
             batch[field] = value.astype(jnp.float32) / scale
         else:
-            real = field in ("vector", "signal", "condition")
+            real = field in ("vector", "signal", "condition", "truth")
             batch[field] = value.astype(jnp.float32 if real else jnp.int32)
             if field == "signal" and value.dtype == jnp.int16:
                 batch[field] = batch[field] / _PCM

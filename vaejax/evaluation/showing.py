@@ -1,4 +1,4 @@
-"""How the events of a source are shown: images on a sheet, signals as lines, tokens as text."""
+"""How the events of a source are shown: images, films, signals as lines, tokens as text."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax import plotting, plotting_signals
+from vaejax import plotting, plotting_sequences, plotting_signals
 from vaejax.data import Source
 from vaejax.data.preparation import event_shape
 from vaejax.distributions import Categorical
@@ -45,6 +45,8 @@ def showing(source: Source) -> Showing | None:
         return Showing(".png", plotting_signals.reconstructions, plotting_signals.samples)
     if kind == "tokens" and len(event_shape(source)) == 1:
         return _as_text(source.token_names)
+    if kind == "sequence" and plotting_sequences.is_film(event_shape(source)):
+        return Showing(".png", plotting_sequences.reconstructions, plotting_sequences.samples)
     if plotting.is_image(event_shape(source)):
         return Showing(".png", plotting.reconstructions, plotting.samples)
     return None
