@@ -15,6 +15,8 @@ from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.future_pictures import draw_futures
+from vaejax.evaluation.futures import FUTURES, horizon_errors
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
@@ -205,7 +207,10 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         folder.mkdir(exist_ok=True)
         options = {"seed": config["seed"], **config["sample"]}
         path: Path | None
-        if first:
+        if family.model.sequences:
+            warmth = config["sample"]["temperature"]
+            path = draw_futures(family, params, source, folder, temperature=warmth, **data_options)
+        elif first:
             draw_priors(first, family, params, source, folder, **options)
             path = folder / "samples.png" if (folder / "samples.png").exists() else None
         else:
@@ -233,6 +238,9 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             **data_options,
         )
     params = on_one_device(mesh, params)
+    if family.model.sequences:
+        key, binarize = key_of(config["seed"], FUTURES), config["data"]["binarize"]
+        result |= horizon_errors(family.model, params, source, key, binarize=binarize)
     if config["evaluate"]["disentanglement"]:
         key = key_of(config["seed"], trained.DISENTANGLEMENT)
         binarize = config["data"]["binarize"]

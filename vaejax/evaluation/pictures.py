@@ -14,6 +14,7 @@ from vaejax.data.preparation import event_shape, preparation
 from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, kl
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
+from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.layer_pictures import draw_layers, is_ladder
 from vaejax.evaluation.showing import Showing, best_guess, showing
 from vaejax.figures import code_counts
@@ -138,6 +139,11 @@ def draw(
     records = read_records(metrics)
     if records:
         plotting.curves(folder / "losses.png", records)
+    if family.model.sequences:
+        draw_futures(
+            family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
+        )
+        return
     prepare, show = preparation(source, binarize), showing(source)
     options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
     some = source.take(np.zeros(1, np.int32))
