@@ -8,6 +8,8 @@ import numpy as np
 from vaejax.data.request import Request, check_range
 from vaejax.data.source import Batch, Source, in_memory
 
+_MOST = 12  # balls; the time to simulate them grows with the cube
+_TRIES = 16  # places for a ball before all of an example's are placed anew
 _FULLEST = 0.3  # share of the box that random places may be asked to fill without overlap
 
 
@@ -26,24 +28,27 @@ def simulate(position: np.ndarray, velocity: np.ndarray, radius: float, length: 
     Returns:
       Positions and velocities `[N, T, K, 4]` at the times 0, 1, …, T − 1.
     """
-    x, v = position.astype(np.float64), velocity.astype(np.float64)
+    # Copies in C order, which are moved in place.
+    x, v = (np.array(a, np.float64, order="C") for a in (position, velocity))
     first, second = np.triu_indices(x.shape[1], 1)
     frames = [np.concatenate([x, v], axis=-1)]
     for _ in range(length - 1):
-        left = np.ones(len(x))  # of the time to the next frame
-        while left.any():
-            walls, pairs = _until_walls(x, v, radius), _until_pairs(x, v, radius, first, second)
-            waits = np.concatenate([walls.reshape(len(x), -1), pairs, left[:, None]], axis=1)
+        left, on = np.ones(len(x)), np.arange(len(x))  # of the time to the next frame, and who
+        while len(on):
+            here, there = x[on], v[on]
+            walls = _until_walls(here, there, radius).reshape(len(on), -1)
+            pairs = _until_pairs(here, there, radius, first, second)
+            waits = np.concatenate([walls, pairs, left[on, None]], axis=1)
             event = waits.argmin(axis=1)
             wait = np.take_along_axis(waits, event[:, None], axis=1)[:, 0]
-            x = x + v * wait[:, None, None]
-            ends = event == waits.shape[1] - 1
-            left = np.where(ends, 0.0, left - wait)
-            at_wall = np.flatnonzero(event < walls[0].size)
-            v.reshape(len(v), -1)[at_wall, event[at_wall]] *= -1
-            at_pair = np.flatnonzero(~ends & (event >= walls[0].size))
-            pair = event[at_pair] - walls[0].size
-            _exchange(x, v, at_pair, first[pair], second[pair])
+            x[on] += there * wait[:, None, None]
+            left[on] -= wait
+            at_wall = event < walls.shape[1]
+            v.reshape(len(v), -1)[on[at_wall], event[at_wall]] *= -1
+            pair = event - walls.shape[1]
+            at_pair = ~at_wall & (pair < len(first))
+            _exchange(x, v, on[at_pair], first[pair[at_pair]], second[pair[at_pair]])
+            on = on[at_wall | at_pair]
         frames.append(np.concatenate([x, v], axis=-1))
     return np.stack(frames, axis=1)
 
@@ -89,11 +94,16 @@ def starts(
     random = np.random.RandomState(seed)
     x = np.empty((examples, balls, 2))
     again = np.arange(examples)
-    first, second = np.triu_indices(balls, 1)
     while len(again):
-        x[again] = random.uniform(radius, 1 - radius, (len(again), balls, 2))
-        apart = np.linalg.norm(x[again][:, first] - x[again][:, second], axis=-1)
-        again = again[(apart < 2 * radius).any(axis=1)]
+        placed, fits = np.empty((len(again), 0, 2)), np.ones(len(again), bool)
+        for _ in range(balls):  # one after the other, each at the first of some places that is free
+            places = random.uniform(radius, 1 - radius, (len(again), _TRIES, 2))
+            apart = np.linalg.norm(places[:, :, None] - placed[:, None], axis=-1)
+            free = (apart >= 2 * radius).all(axis=2)
+            chosen = np.take_along_axis(places, free.argmax(axis=1)[:, None, None], axis=1)
+            placed, fits = np.concatenate([placed, chosen], axis=1), fits & free.any(axis=1)
+        x[again[fits]] = placed[fits]
+        again = again[~fits]
     angle = random.uniform(0, 2 * np.pi, (examples, balls))
     return x, speed * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
@@ -115,7 +125,7 @@ def bouncing_balls(
     Args:
       request: what `load` was asked for.
       length: T, frames.
-      balls: how many.
+      balls: how many, at most 12.
       radius: of a ball.
       speed: of every ball at the start, a frame.
 
@@ -125,7 +135,7 @@ def bouncing_balls(
     """
     side = request.grey(32)
     check_range("length", length, 1)
-    check_range("balls", balls, 1)
+    check_range("balls", balls, 1, _MOST)
     check_range("radius", radius, 0.01, 0.3)
     check_range("speed", speed, 0.0, 1.0)
     filled = balls * np.pi * radius**2
