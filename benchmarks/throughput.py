@@ -1,0 +1,217 @@
+"""How fast every family trains on this machine, and what share of the machine's speed that is.
+
+  python -m benchmarks.throughput [--families=beta_vae,vqvae] [--repeats=5] [--dtype=bfloat16]
+
+For each family, its config on the data it embeds: compile time, then steps and examples a second
+in steady state (median and range of the repeats, a repeat being one dispatch of many steps,
+awaited); host time between dispatches; operations of one step as the compiler counts them, and so
+the rate reached, beside the machine's own, measured in the same run by a large matrix product and a
+large copy; temporary memory of the program, and the device's peak where the backend tells it.
+
+Writes `results/throughput-<device>.json`, a table `.md` and a plot `.png` made from it.
+"""
+
+import importlib
+import json
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks.machine import machine
+from vaejax.data.preparation import event_shape, facts, preparation
+from vaejax.run import build, load_split
+from vaejax.training import Settings, Trainer
+from vaejax.training.state import DATA, key_of, make_step
+
+FAMILIES = ("beta_vae", "cvae", "factor_vae", "hierarchical", "info_vae", "sparse_vae", "td_vae",
+            "vae_gan", "vqvae")  # fmt: skip
+RESULTS = Path(__file__).parent / "results"
+
+_FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed dispatches of each.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of one dispatch.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Networks compute in it.")
+
+
+def peaks(dtype: Any) -> dict[str, float]:
+    """FLOP/s of a large matrix product and bytes/s of a large copy."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((size, size), dtype)
+    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
+    large = jnp.ones((64 if jax.default_backend() == "cpu" else 512) * 2**20 // 4)
+
+    def best(f: Any, x: jax.Array) -> float:
+        jax.block_until_ready(f(x))
+        times = []
+        for _ in range(10):
+            begun = time.perf_counter()
+            jax.block_until_ready(f(x))
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    return {
+        "flops": 2 * size**3 / best(product, a),
+        "bytes": 2 * large.nbytes / best(copy, large),
+    }
+
+
+def _with_dtype(config: dict[str, Any], dtype: str) -> bool:
+    """Sets the networks' dtype where they have one; whether it could be."""
+    network = config["model"].get("network")
+    if dtype == "float32" or not isinstance(network, dict):
+        return dtype == "float32"
+    network["dtype"] = dtype
+    return True
+
+
+def measure(name: str, dtype: str) -> dict[str, Any]:
+    """All figures of one config; rates in steps, examples and FLOPs a second."""
+    file, _, setting = name.partition(":")
+    module = importlib.import_module(f"configs.{file}")
+    config = (module.get_config(setting) if setting else module.get_config()).to_dict()
+    if not _with_dtype(config, dtype):
+        return {"left_out": f"its networks have no setting of dtype for {dtype}"}
+    source = load_split(config, "train")
+    family = build(config, event_shape(source), facts(source))
+    settings = dict(config["train"])
+    settings.pop("eval_examples")
+    plan, binarize = Settings(**settings), config["data"]["binarize"]
+    trainer = Trainer(family, source, plan, binarize=binarize)
+
+    begun = time.perf_counter()
+    state = jax.block_until_ready(trainer.init())
+    init_seconds = time.perf_counter() - begun
+    n = plan.steps_per_dispatch
+    spans = [(i * n, (i + 1) * n) for i in range(4000)]
+    chunks = trainer.feed.chunks(spans)
+
+    def dispatch(state: Any) -> Any:
+        span, chunk = next(chunks)
+        return trainer.dispatch(state, span, chunk)[0]
+
+    begun = time.perf_counter()
+    state = jax.block_until_ready(dispatch(state))
+    compile_seconds = time.perf_counter() - begun
+    begun = time.perf_counter()
+    state = jax.block_until_ready(dispatch(state))
+    once = time.perf_counter() - begun
+    count = max(1, round(_SECONDS.value / once))
+
+    rates, host = [], []
+    for _ in range(_REPEATS.value):
+        begun, busy = time.perf_counter(), 0.0
+        for _ in range(count):
+            sent = time.perf_counter()
+            state = dispatch(state)
+            busy += time.perf_counter() - sent
+            jax.block_until_ready(state)
+        rates.append(count * n / (time.perf_counter() - begun))
+        host.append(1e3 * busy / count)
+
+    prepare, rows = preparation(source, binarize), source.take(np.arange(plan.batch_size))
+    batch = jax.jit(prepare)(rows, key_of(0, DATA))
+    step = jax.jit(make_step(family, ema_decay=plan.ema_decay)).lower(state, batch, 0)
+    cost = step.cost_analysis() or {}
+    memory = trainer.run.lower(state, trainer.feed.data, _chunk(trainer, n), np.int32(n)).compile()
+    analysis = memory.memory_analysis()
+    rate = statistics.median(rates)
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "batch_size": plan.batch_size,
+        "init_seconds": init_seconds,
+        "compile_seconds": compile_seconds - once,
+        "steps_per_second": rate,
+        "steps_per_second_range": [min(rates), max(rates)],
+        "examples_per_second": rate * plan.batch_size,
+        "host_ms_per_dispatch": statistics.median(host),
+        "steps_per_dispatch": n,
+        "flops_per_step": cost.get("flops"),
+        "flops_per_second": cost.get("flops", 0.0) * rate,
+        "temporary_mib": analysis.temp_size_in_bytes / 2**20 if analysis else None,
+        "peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+    }
+
+
+def _chunk(trainer: Trainer, n: int) -> Any:
+    return next(trainer.feed.chunks([(0, n)]))[1]
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The record in Markdown."""
+    peak = record["peak"]
+    lines = [
+        f"{record['device']}, {record['processor']}, {record['cores']} cores; {record['dtype']}; "
+        f"jax {record['jax']}; commit {record['commit']}. A large matrix product reaches "
+        f"{peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy {peak['bytes'] / 1e9:,.1f} GB/s.",
+        "",
+        "| config | batch | steps/s | examples/s | range | compile, s | GFLOP/s | share of peak | "
+        "memory, MiB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in record["families"].items():
+        if "left_out" in row:
+            lines.append(f"| {name} | {row['left_out']} |" + " |" * 7)
+            continue
+        low, high = row["steps_per_second_range"]
+        lines.append(
+            f"| {name} | {row['batch_size']} | {row['steps_per_second']:.3g} | "
+            f"{row['examples_per_second']:,.0f} | {low:.3g}–{high:.3g} | "
+            f"{row['compile_seconds']:.1f} | {row['flops_per_second'] / 1e9:,.1f} | "
+            f"{row['flops_per_second'] / peak['flops']:.0%} | {row['temporary_mib']:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot(path: Path, record: dict[str, Any]) -> None:
+    """Bars of the share of the machine's peak that each config reaches."""
+    from vaejax.plotting import INK, LINES, load_pyplot
+
+    rows = {k: v for k, v in record["families"].items() if "left_out" not in v}
+    pyplot = load_pyplot()
+    figure, axes = pyplot.subplots(figsize=(6, 0.35 * len(rows) + 1), layout="constrained")
+    share = [100 * row["flops_per_second"] / record["peak"]["flops"] for row in rows.values()]
+    axes.barh(range(len(rows)), share, color=LINES["train"])
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8, color=INK)
+    for i, row in enumerate(rows.values()):
+        text = f" {row['examples_per_second']:,.0f} examples/s"
+        axes.text(share[i], i, text, va="center", fontsize=7, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.4 * max(share))
+    axes.set_xlabel(f"% of this machine's matrix product, {record['dtype']}", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints and writes."""
+    del argv
+    dtype = _DTYPE.value
+    record: dict[str, Any] = {**machine(), "dtype": dtype, "peak": peaks(jnp.dtype(dtype))}
+    record["families"] = {}
+    for number, name in enumerate(_FAMILIES.value, start=1):
+        print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
+        record["families"][name] = row = measure(name, dtype)
+        if "left_out" not in row:
+            print(
+                f"    {row['steps_per_second']:.3g} steps/s, {row['examples_per_second']:,.0f} "
+                f"examples/s, compiled in {row['compile_seconds']:.1f} s",
+                flush=True,
+            )
+    device = re.sub(r"[^a-z0-9]+", "-", str(record["device"]).lower()).strip("-")
+    stem = f"throughput-{device}" + ("" if dtype == "float32" else f"-{dtype}")
+    (RESULTS / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (RESULTS / f"{stem}.md").write_text(as_table(record))
+    plot(RESULTS / f"{stem}.png", record)
+    print("\n" + as_table(record) + f"\nWrote {RESULTS / stem}.json, .md and .png.")
+
+
+if __name__ == "__main__":
+    app.run(main)
