@@ -17,10 +17,10 @@ def run(**options):
 
 
 def test_the_likelihood_is_exact_though_q_is_not_asked():
-    found = run()
+    found = run(chains=256)
     np.testing.assert_allclose(found.log_p, exact(), atol=0.15)
     assert abs((found.log_p - exact()).mean()) < 0.04
-    assert 0.5 < found.accepted[-30:].mean() < 0.8
+    assert found.accepted.min() > 0.5
 
 
 def test_few_temperatures_give_less():

@@ -13,7 +13,7 @@ from vaejax.events import event
 from vaejax.game import Batch, Model, Params
 from vaejax.losses import sum_event
 
-_GROW, _WANTED = 1.1, 0.65  # of step sizes, and how often transitions should be accepted
+_GROW, _WANTED = 1.02, 0.65  # of step sizes, and how often transitions should be accepted
 
 
 class Annealed(NamedTuple):
@@ -90,8 +90,10 @@ def annealed(
         return sum_event(model.decode(params, (z,), batch).log_prob(x))
 
     def transition(z: jax.Array, size: jax.Array, beta: jax.Array, key: jax.Array) -> Any:
-        momentum_key, accept_key = jax.random.split(key)
-        wide = size.reshape(-1, *(1,) * (z.ndim - 1))
+        momentum_key, accept_key, jitter_key = jax.random.split(key, 3)
+        # Lengths that vary: in a Gaussian one that is a period long would lead back to its start.
+        jittered = size * jax.random.uniform(jitter_key, size.shape, minval=0.6, maxval=1.0)
+        wide = jittered.reshape(-1, *(1,) * (z.ndim - 1))
 
         def energy(z: jax.Array) -> jax.Array:
             return -log_prior(z) - beta * log_likelihood(z)
