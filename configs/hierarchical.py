@@ -51,17 +51,17 @@ def lvae(config: ConfigDict) -> None:
 
 
 def conv_lvae(config: ConfigDict) -> None:
-    """KL warmed up over 2,000 steps; the rate falls, and the weights' average is evaluated."""
+    """KL warmed up over 2,000 steps; the rate falls in the last 6,000 of 30,000."""
     lvae(config)
     network = {"kind": "conv", "blocks": (1, 2, 2), "halvings_before": (2, 1, 2)}
     config.model.network = ConfigDict({**network, "width": 64, "middle": 32, "latent_dim": 8})
     warm_up = {"kind": "linear", "start": 0.1, "end": 1.0, "steps": 2000}
-    rate = {"kind": "cosine", "start": 3e-3, "end": 1e-4, "steps": 26_000}
+    rate = {"kind": "cosine", "start": 2e-3, "end": 1e-4, "steps": 6000, "begin": 24_000}
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": warm_up}})
     config.players.vae.update({"optimizer": "adamax", "learning_rate": rate, "clip_norm": 200.0})
     config.train.batch_size = 64
-    config.train.steps = 26_000
-    config.train.ema_decay = 0.999
+    config.train.steps = 30_000
+    config.train.ema_decay = 0.998
     config.train.log_every = 200
     config.train.checkpoint_every = 2000
 
