@@ -153,7 +153,7 @@ def test_mixed_precision_keeps_parameters_and_densities_in_float32():
     assert 0 < ratio < 0.05
 
 
-@pytest.mark.parametrize("precision", ["default", "highest"])
+@pytest.mark.parametrize("precision", [pytest.param("default", marks=pytest.mark.slow), "highest"])
 def test_the_precision_of_convolutions_is_an_option(precision):
     loss, params = _loss(precision=precision)
     program = jax.jit(jax.grad(loss, has_aux=True)).lower(params).as_text()
