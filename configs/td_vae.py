@@ -39,6 +39,7 @@ def sprites(config: ConfigDict) -> None:
     config.model.likelihood = ConfigDict({"kind": "bernoulli"})
     config.model.steps = ((1, 4),)
     config.model.pairs = 4
+    config.model.know_steps = True
     _train(config, 1e-3, 4000)
     config.train.batch_size = 64
     config.train.eval_examples = 500
@@ -56,7 +57,8 @@ def oscillator(config: ConfigDict) -> None:
     """δt is from 1 to 10 in four of five pairs, and up to 120 in the fifth.
 
     KL is warmed up: from the start at full weight the beliefs stay empty, since a single noisy
-    observation pays for little of them.
+    observation pays for little of them. The noise is known: a learned one shrinks while KL is
+    cheap, and beliefs then hold the noise of the present in place of the phase.
     """
     sprites(config)
     config.data.source = "oscillator"
@@ -65,7 +67,7 @@ def oscillator(config: ConfigDict) -> None:
     config.model.features = 50
     config.model.belief = ConfigDict({"kind": "lstm", "size": 50})
     config.model.hidden = (50, 50)
-    config.model.likelihood = ConfigDict({"kind": "normal", "scale": "learned"})
+    config.model.likelihood = ConfigDict({"kind": "normal", "scale": 0.7071})
     config.model.steps = ((1, 10, 0.8), (1, 120, 0.2))
     config.model.pairs = 20
     _train(config, 2e-3, 5000)
@@ -83,7 +85,7 @@ def balls(config: ConfigDict) -> None:
 
 def _one_step(config: ConfigDict) -> None:
     config.family = "state_space"
-    for name in ("steps", "pairs"):
+    for name in ("steps", "pairs", "know_steps"):
         del config.model[name]
 
 

@@ -13,6 +13,7 @@ import optax
 
 from vaejax.distributions import Codes
 from vaejax.game import Trace
+from vaejax.settings import is_off
 
 
 class EmaState(NamedTuple):
@@ -123,7 +124,7 @@ def ema_codebook(
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
             sums = _sums(features, indices, codes)  # [S, K, D]
             total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
-            if revive_below > 0:
+            if not is_off(revive_below):
                 dead = _dead(count, revive_below)
                 fresh = _replacements(key, features, codes)
                 count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)

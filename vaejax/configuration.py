@@ -32,6 +32,13 @@ def defaults(family: str) -> ConfigDict:
     config.evaluate = ConfigDict({"samples": 0, "examples": 0})
     config.evaluate.disentanglement = False  # at the end, of data with factors; minutes long
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
+    # Many models in one program, see the README: every choice of values for fields of `model` and
+    # `players`, "players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1", with each of so many
+    # seeds from `seed` on.
+    config.sweep = ConfigDict({"over": "", "seeds": 1})
+    config.sweep.chunk = 0  # models at once on a device; 0: all, on CPU one if it is large
+    config.sweep.model = -1  # one of them, to look at, or to go on with alone
+    config.sweep.figures = ""  # in the table and the plot, such as "elbo,mse"; the usual ones
     return config
 
 

@@ -26,9 +26,11 @@ from ml_collections import ConfigDict, config_flags
 
 from vaejax.data.cache import cache_dir
 from vaejax.run import flatten, run
+from vaejax.run_sweep import run_sweep
 from vaejax.settings import near_names
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
+from vaejax.training.grid import sweeps
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
@@ -134,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
     if not workdir:
         _fail(ValueError("--workdir is missing, for example --workdir=runs/first"))
     try:
-        run(config, Path(workdir), _MODE.value)
+        (run_sweep if sweeps(config) else run)(config, Path(workdir), _MODE.value)
     except (ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError) as error:
         if os.environ.get("VAEJAX_TRACEBACK"):  # for whoever looks for a bug in the library
             raise

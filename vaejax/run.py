@@ -1,6 +1,5 @@
 """One run in its working directory, from a config to figures: what the command does."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from vaejax import families
 from vaejax.data import Source, load
 from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
-from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.further import further_figures
 from vaejax.evaluation.future_pictures import draw_futures
-from vaejax.evaluation.futures import FUTURES, horizon_errors
-from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
 from vaejax.evaluation.showing import showing
@@ -26,30 +23,14 @@ from vaejax.game import Family, Params
 from vaejax.settings import call
 from vaejax.training import Settings, Trainer, fit
 from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.grid import sweeps
 from vaejax.training.logs import table, write_json
 from vaejax.training.optimizers import players
 from vaejax.training.sharding import make_mesh, on_one_device
-from vaejax.training.state import eval_params, key_of
+from vaejax.training.state import eval_params
+from vaejax.workdir import Config, ConfigChangedError, claim, flatten
 
-# What a longer run may change and still be the same run, as far as the shorter one went.
-_FREE = ("train.steps", "train.eval_examples", "mesh.", "sample.", "evaluate.")
-
-Config = Mapping[str, Any]
-
-
-class ConfigChangedError(ValueError):
-    """The working directory belongs to a run with another configuration."""
-
-
-def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
-    """`{"train": {"steps": 3}}` -> `{"train.steps": 3}`."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+__all__ = ["ConfigChangedError", "build", "flatten", "load_split", "run", "sources", "training"]
 
 
 def build(config: Config, shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> Family:
@@ -75,37 +56,20 @@ def load_split(config: Config, split: str) -> Source:
     return with_quadrants(source, data["quadrants"])
 
 
-def _claim(workdir: Path, config: Config, *, create: bool) -> None:
-    """Makes the working directory this run's own, or sees that it is.
+def sources(config: Config, first: FirstStage | None, mode: str) -> tuple[Source, Source, Source]:
+    """The held-out data; what is evaluated on and trained on: these, or their latents."""
+    data, train = load_split(config, "eval"), load_split(config, "train")
+    if first is None:
+        return data, data, train
+    latents = first.latents(data)
+    return data, latents, first.latents(train) if mode == "train" else latents
 
-    Raises:
-      ConfigChangedError: it is another run's.
-      FileNotFoundError: there is no run to look at.
-    """
-    path = workdir / "config.json"
-    wanted = json.loads(json.dumps(config))
-    if not path.exists():
-        if not create:
-            raise FileNotFoundError(f"{workdir} holds no run: train first, with --mode=train")
-        if jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, wanted)
-        return
-    old, new = flatten(json.loads(path.read_text())), flatten(wanted)
-    changed = [
-        f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, "absent") != new.get(name, "absent")
-        and not (name + ".").startswith(tuple(f if f.endswith(".") else f + "." for f in _FREE))
-    ]
-    if changed:
-        raise ConfigChangedError(
-            f"{workdir} belongs to a run with another configuration:\n"
-            + "\n".join(changed)
-            + "\nChoose another --workdir, or give the same configuration to go on"
-        )
-    if create and jax.process_index() == 0:
-        write_json(path, wanted)
+
+def training(config: Config) -> tuple[Settings, int]:
+    """How to train, and on how many examples to evaluate at checkpoints."""
+    train = dict(config["train"])
+    examples = train.pop("eval_examples")
+    return call(Settings, "train", **train), examples
 
 
 def _finish(
@@ -150,18 +114,15 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
       ValueError, FileNotFoundError: something in the config cannot be.
       ConfigChangedError: the directory belongs to another configuration.
     """
+    if sweeps(config):
+        raise ValueError("the config asks for a sweep: use vaejax.run_sweep.run_sweep")
+    config = {k: v for k, v in config.items() if k != "sweep"}
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("prior_of"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
-    data, train_source = load_split(config, "eval"), load_split(config, "train")
-    source = data
-    if first:
-        source = first.latents(data)
-        train_source = first.latents(train_source) if mode == "train" else source
+    data, source, train_source = sources(config, first, mode)
     family = build(config, event_shape(source), facts(train_source))
-    train = dict(config["train"])
-    eval_examples = train.pop("eval_examples")
-    settings: Settings = call(Settings, "train", **train)
+    settings, eval_examples = training(config)
     data_options = {"seed": config["seed"], "binarize": config["data"]["binarize"]}
     dropout = config["data"]["condition_dropout"]
     trainer = Trainer(
@@ -169,7 +130,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     )
     if config["evaluate"]["disentanglement"]:
         trained.check_disentanglement(family, trainer.state_shape.params, source)
-    _claim(workdir, config, create=mode == "train")
+    claim(workdir, config, create=mode == "train")
 
     judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
 
@@ -222,29 +183,17 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
             )
         print(f"Samples: {path or f'no way is known to show events of {source.name}'}")
         return {}
-    if source.num_classes and is_conditional(family, params, source):
-        result |= per_class(
-            family, params, source, mesh, batch_size=settings.batch_size, step=step, **data_options
-        )
-    if samples := config["evaluate"]["samples"]:
-        result["log_likelihood"] = importance_sampled(
-            family,
-            source,
-            params,
-            samples=samples,
-            examples=config["evaluate"]["examples"],
-            batch_size=settings.batch_size,
-            mesh=mesh,
-            **data_options,
-        )
+    result |= further_figures(
+        family,
+        params,
+        source,
+        mesh,
+        config["evaluate"],
+        step=step,
+        batch_size=settings.batch_size,
+        **data_options,
+    )
     params = on_one_device(mesh, params)
-    if family.model.sequences:
-        key, binarize = key_of(config["seed"], FUTURES), config["data"]["binarize"]
-        result |= horizon_errors(family.model, params, source, key, binarize=binarize)
-    if config["evaluate"]["disentanglement"]:
-        key = key_of(config["seed"], trained.DISENTANGLEMENT)
-        binarize = config["data"]["binarize"]
-        result |= trained.disentanglement(family, params, source, key, binarize=binarize)
     _finish(config, workdir, family, params, source, {"step": step, **result}, first)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
     if mode == "train":

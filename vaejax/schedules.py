@@ -13,10 +13,14 @@ from vaejax.settings import make
 Schedule = Callable[[Any], jax.Array]
 
 
-def _progress(step: Any, begin: int, steps: int) -> jax.Array:
+def _float(value: Any) -> jax.Array:
+    return jnp.asarray(value, jnp.float32)
+
+
+def _progress(step: Any, begin: Any, steps: Any) -> jax.Array:
     """0 before `begin`, 1 from `begin + steps` on, linear between."""
-    elapsed = jnp.asarray(step, jnp.float32) - begin
-    return jnp.clip(elapsed / max(steps, 1), 0.0, 1.0)
+    elapsed = _float(step) - _float(begin)
+    return jnp.clip(elapsed / jnp.maximum(_float(steps), 1.0), 0.0, 1.0)
 
 
 def constant(value: float) -> Schedule:
@@ -26,7 +30,7 @@ def constant(value: float) -> Schedule:
 
 def delayed(value: float, begin: int, before: float = 0.0) -> Schedule:
     """`before` until step `begin`, then `value`: an adversary that starts late (2012.09841)."""
-    return lambda step: jnp.where(jnp.asarray(step) < begin, jnp.float32(before), value)
+    return lambda step: jnp.where(_float(step) < _float(begin), _float(before), _float(value))
 
 
 def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
@@ -51,7 +55,7 @@ def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedu
     """
 
     def schedule(step: Any) -> jax.Array:
-        phase = jnp.mod(jnp.asarray(step, jnp.float32), period) / period
+        phase = jnp.mod(_float(step), _float(period)) / _float(period)
         return start + (end - start) * jnp.minimum(phase / ramp, 1.0)
 
     return schedule
@@ -60,7 +64,7 @@ def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedu
 def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> Schedule:
     """Linear from 0 to `peak` in `warmup` steps, then half a cosine down to `end` at `steps`."""
     rise, fall = linear(0.0, peak, warmup), cosine(peak, end, steps - warmup, warmup)
-    return lambda step: jnp.where(jnp.asarray(step) < warmup, rise(step), fall(step))
+    return lambda step: jnp.where(_float(step) < _float(warmup), rise(step), fall(step))
 
 
 def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:

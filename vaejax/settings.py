@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
+
 
 def near_names(name: str, known: Iterable[str]) -> str:
     """`name` with the known names beside it and the nearest pointed out: an error's tail."""
@@ -12,6 +14,11 @@ def near_names(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{name!r} (known: {', '.join(known) or 'none'}){hint}"
+
+
+def is_off(value: Any) -> bool:
+    """Whether a setting for which 0 means none is 0. A traced one may be anything, so it is on."""
+    return not isinstance(value, jax.Array) and not value
 
 
 def call(function: Callable[..., Any], what: str, *args: Any, **arguments: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaejax.distributions import Codes
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer
-from vaejax.settings import near_names
+from vaejax.settings import is_off, near_names
 
 
 def grouped(quantizer: Quantizer, groups: int) -> Quantizer:
@@ -89,7 +89,8 @@ def residual(
     """
     if gradient not in ESTIMATORS:
         raise ValueError(f"unknown gradient of residual {near_names(gradient, ESTIMATORS)}")
-    if levels < 1 or not 0 <= dropout <= 1 or shrink <= 0:
+    possible = isinstance(dropout, jax.Array) or 0 <= dropout <= 1
+    if levels < 1 or not possible or shrink <= 0:
         raise ValueError(
             f"residual needs levels ≥ 1, dropout in [0, 1] and shrink > 0, found levels={levels}, "
             f"dropout={dropout}, shrink={shrink}"
@@ -117,7 +118,7 @@ def residual(
         def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
             key, drop_key, count_key = jax.random.split(key, 3)
             kept = jnp.full(tokens.shape[:1], levels)
-            if dropout:
+            if not is_off(dropout):
                 few = jax.random.bernoulli(drop_key, dropout, kept.shape)
                 kept = jnp.where(
                     few, jax.random.randint(count_key, kept.shape, 1, levels + 1), kept
@@ -159,4 +160,4 @@ def residual(
         return jnp.tensordot(jnp.asarray(scales), each(params, indices), axes=1)
 
     whole = with_(0.0)
-    return whole._replace(at=(lambda step: with_(dropout)) if dropout else None)
+    return whole._replace(at=None if is_off(dropout) else (lambda step: with_(dropout)))

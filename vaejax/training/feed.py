@@ -32,11 +32,15 @@ class Feed:
         self.resident = source.arrays is not None
         self.data = put(replicated(mesh), source.arrays) if source.arrays is not None else {}
 
+    def _indices(self, steps: Sequence[int]) -> np.ndarray:
+        """Indices of the examples of these steps, `[steps, ..., B]`."""
+        size = self._source.size
+        return np.stack([batch_indices(self._seed, s, size, self._batch_size) for s in steps])
+
     def _load(self, span: Span) -> Chunk:
         start, stop = span
         steps = range(start, stop)
-        size = self._source.size
-        indices = np.stack([batch_indices(self._seed, s, size, self._batch_size) for s in steps])
+        indices = self._indices(steps)
         if self.resident:
             chunk = {"index": indices}
         else:
@@ -67,9 +71,11 @@ class Feed:
                 for _, chunk in queue:
                     chunk.cancel()
 
-    def rows(self, data: Chunk, chunk: Chunk, i: jax.Array) -> dict[str, jax.Array]:
-        """The stored rows of the chunk's batch i, inside the compiled step."""
-        here = {k: jax.lax.dynamic_index_in_dim(v, i, keepdims=False) for k, v in chunk.items()}
+    def rows(self, data: Chunk, chunk: Chunk, *where: jax.Array) -> dict[str, jax.Array]:
+        """The stored rows of the chunk's batch there, inside the compiled step."""
+        here = dict(chunk)
+        for i in where:
+            here = {k: jax.lax.dynamic_index_in_dim(v, i, keepdims=False) for k, v in here.items()}
         return {k: v[here["index"]] for k, v in data.items()} if self.resident else here
 
     def first(self) -> dict[str, np.ndarray]:

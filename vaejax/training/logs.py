@@ -43,11 +43,21 @@ class Log:
         self._file = self._path.open("a")
         self._board = SummaryWriter(str(workdir / "tb"), purge_step=step + 1)
 
-    def write(self, step: int, split: str, figures: Mapping[str, float]) -> None:
-        """One line, and one point a figure. A number that is not finite becomes null."""
+    def write(
+        self,
+        step: int,
+        split: str,
+        figures: Mapping[str, float],
+        of: Mapping[str, Any] | None = None,
+    ) -> None:
+        """One line, and one point a figure. A number that is not finite becomes null.
+
+        Of a sweep, `of` says which model it is about; the line holds all that it says.
+        """
         clean = {k: v if math.isfinite(v) else None for k, v in figures.items()}
-        self._file.write(json.dumps({"step": step, "split": split, **clean}) + "\n")
-        self.board(step, {f"{split}/{name}": value for name, value in figures.items()})
+        self._file.write(json.dumps({"step": step, "split": split, **(of or {}), **clean}) + "\n")
+        where = f"{split}/{of['model']}" if of else split
+        self.board(step, {f"{where}/{name}": value for name, value in figures.items()})
 
     def board(self, step: int, figures: Mapping[str, float]) -> None:
         """Points for TensorBoard only: what differs between two equal runs, such as rates."""

@@ -9,7 +9,7 @@ checkpoint ends in the same state, to the bit, and leaves the same records.
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +23,10 @@ from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logs import Log, Progress
 from vaejax.training.plan import Settings
 from vaejax.training.state import TrainState, eval_params
+from vaejax.training.sweep import Sweep
 from vaejax.training.trainer import Trainer
 
-Evaluate = Callable[[Params, int], dict[str, float]]  # (params, step) -> figures
+Evaluate = Callable[[Params, int], Mapping[str, Any]]  # (params, step) -> figures
 
 
 class Outcome(NamedTuple):
@@ -63,7 +64,7 @@ def _interruption() -> Iterator[threading.Event]:
 
 
 def fit(
-    trainer: Trainer,
+    trainer: Trainer | Sweep,
     settings: Settings,
     *,
     workdir: Path | None = None,
@@ -72,13 +73,13 @@ def fit(
     """Trains, from the newest checkpoint of `workdir` if it has one.
 
     Args:
-      trainer: what to train.
+      trainer: what to train, one model or several.
       settings: those that the trainer was made with.
       workdir: where records and checkpoints go; None keeps none.
       evaluate: called at every checkpoint.
 
     Raises:
-      NotFiniteError: after `max_skipped` steps in a row without a finite gradient.
+      NotFiniteError: after `max_skipped` steps in a row without a finite gradient, of all models.
       CorruptCheckpointError: the newest checkpoint is damaged.
     """
     checkpoints = None
@@ -86,7 +87,7 @@ def fit(
         checkpoints = Checkpoints(workdir / "checkpoints", settings.keep_last, settings.keep_best)
     resumed = checkpoints is not None and checkpoints.latest() is not None
     state = checkpoints.restore(trainer.state_shape) if resumed and checkpoints else trainer.init()
-    start = int(state.step)
+    start = int(np.max(state.step))
     spans = settings.spans(start)
     if workdir is None or jax.process_index() > 0:
         log = progress = None
@@ -96,12 +97,17 @@ def fit(
     began, compiled, done = time.perf_counter(), start, start
     pending: tuple[int, Any] | None = None
 
-    def report() -> dict[str, float]:
+    def report() -> Any:
         assert pending is not None
-        named = {k: float(v) for k, v in jax.device_get(pending[1]).items()}
+        named = jax.device_get(pending[1])
         if progress:
-            progress.update(pending[0], named)
+            progress.update(pending[0], trainer.overall(named))
         return named
+
+    def write(step: int, split: str, named: Any) -> None:
+        for of, figures in trainer.records(named):
+            if log:
+                log.write(step, split, figures, of)
 
     try:
         with _interruption() as interrupted:
@@ -119,23 +125,23 @@ def fit(
                 if not (logs or saves or stops):
                     continue
                 record, pending = report(), None
-                if (skipped := int(state.skipped)) >= settings.max_skipped:
+                if (skipped := int(np.min(state.skipped))) >= settings.max_skipped:
                     raise NotFiniteError(
                         f"step {step}: the gradient was not finite in the last {skipped} steps "
                         f"(train.max_skipped={settings.max_skipped}); the parameters are those "
                         "before. A lower learning_rate or a clip_norm for the players may help"
                     )
                 if log and logs:
-                    log.write(step, "train", record)
+                    write(step, "train", record)
                     log.board(step, {"steps_per_second": _rate(step - compiled, began)})
                 if saves:
                     judged = evaluate(eval_params(state), step) if evaluate else None
-                    if log and judged:
-                        log.write(step, "eval", judged)
+                    if judged:
+                        write(step, "eval", judged)
                     if log:
                         log.flush()
                     if checkpoints:
-                        checkpoints.save(step, state, judged)
+                        checkpoints.save(step, state, trainer.overall(judged) if judged else None)
                 if stops:
                     if checkpoints and not saves:
                         if log:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from vaejax.codebooks import ema_codebook, revive_codes
 from vaejax.game import Weight
 from vaejax.lasso import residual_variance
 from vaejax.schedules import schedule
-from vaejax.settings import call, near_names
+from vaejax.settings import call, is_off, near_names
 from vaejax.training.balance import freeze_when_ahead
 from vaejax.training.skipping import skip_large
 
@@ -65,9 +67,12 @@ def optimizer(
     if name == "ema_codebook":
         return call(ema_codebook, f"optimizer {name!r}", **own, **arguments)
     parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]
-    if clip_norm:
-        parts.insert(0, optax.clip_by_global_norm(clip_norm))
-    if revive_below:
+    if not is_off(clip_norm):
+        bound: Any = clip_norm
+        if isinstance(clip_norm, jax.Array):  # of many models, some may have none
+            bound = jnp.where(clip_norm > 0, clip_norm, jnp.inf)
+        parts.insert(0, optax.clip_by_global_norm(bound))
+    if not is_off(revive_below):
         parts.append(revive_codes(revive_below, level=level))
     return optax.chain(*parts)
 

@@ -1,5 +1,6 @@
 """A family, its data and a mesh, made into two compiled programs."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,36 @@ from vaejax.training.sharding import (
     replicated,
     tree_sharding,
 )
-from vaejax.training.state import DATA, TrainState, init_state, key_of, make_step
+from vaejax.training.state import DATA, Figures, TrainState, init_state, key_of, make_step
+
+Step = Callable[[TrainState, jax.Array], tuple[TrainState, Figures, jax.Array]]
+
+
+def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[TrainState, Figures]]:
+    """`(state, n) -> (state, figures)`: n steps, at most `most`, and the mean of those taken.
+
+    Args:
+      step: `(state, number in the dispatch) -> (state, figures, whether the step was taken)`.
+      most: at 1 there is no loop, since XLA compiles plain convolutions badly in one on CPU.
+    """
+
+    def run(state: TrainState, n: jax.Array) -> tuple[TrainState, Figures]:
+        if most == 1:
+            state, named, _ = step(state, jnp.zeros((), jnp.int32))
+            return state, named
+
+        def body(i: jax.Array, carry: Any) -> Any:
+            state, sums, taken = carry
+            state, named, ok = step(state, i)
+            sums = {k: v + jnp.where(ok, named[k], 0.0) for k, v in sums.items()}
+            return state, sums, taken + ok.astype(jnp.float32)
+
+        named = jax.eval_shape(step, state, n)[1]
+        zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
+        state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
+        return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
+
+    return run
 
 
 class Trainer:
@@ -51,26 +81,14 @@ class Trainer:
         step_fn = make_step(family, ema_decay=settings.ema_decay, accumulate=settings.accumulate)
         everywhere, spread = replicated(mesh), batch_sharding(mesh)
 
-        def one(state: TrainState, data: Any, chunk: Any, i: jax.Array) -> Any:
+        def one(data: Any, chunk: Any, state: TrainState, i: jax.Array) -> Any:
             rows = self.feed.rows(data, chunk, i)
             rows = jax.lax.with_sharding_constraint(rows, spread)
             return step_fn(state, prepare(rows, key_of(seed, DATA, state.step)), seed)
 
         def run(state: TrainState, data: Any, chunk: Any, n: jax.Array) -> tuple[TrainState, Any]:
-            if settings.steps_per_dispatch == 1:  # no loop around plain convolutions on CPU
-                state, named, _ = one(state, data, chunk, jnp.zeros((), jnp.int32))
-                return state, named
-
-            def body(i: jax.Array, carry: Any) -> Any:
-                state, sums, taken = carry
-                state, named, ok = one(state, data, chunk, i)
-                sums = {k: v + jnp.where(ok, named[k], 0.0) for k, v in sums.items()}
-                return state, sums, taken + ok.astype(jnp.float32)
-
-            named = jax.eval_shape(one, state, data, chunk, n)[1]
-            zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
-            state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
-            return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
+            each = functools.partial(one, data, chunk)
+            return several(each, settings.steps_per_dispatch)(state, n)
 
         first = put(spread, self.feed.first())
 
@@ -90,3 +108,11 @@ class Trainer:
     def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
         """Starts the steps of a span; returns the state after them and their mean figures."""
         return self.run(state, self.feed.data, chunk, np.int32(span[1] - span[0]))
+
+    def records(self, named: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """Of each model, which of several it is and its figures: here there is one."""
+        return [({}, {k: float(v) for k, v in named.items()})]
+
+    def overall(self, named: Mapping[str, Any]) -> dict[str, float]:
+        """One number a figure, for a line of progress and to tell the best checkpoint."""
+        return {k: float(v) for k, v in named.items()}
