@@ -48,8 +48,8 @@ def test_the_working_directory(trained):
     assert evaluation["step"] == 4
     assert {"nll", "kl", "kl/0", "elbo", "mse", "active_units"} <= set(evaluation)
     assert all(np.isfinite(value) for value in evaluation.values())
-    figures = {"reconstructions.png", "samples.png", "losses.png", "traversals.png"}
-    assert {file.name for file in (workdir / "figures").iterdir()} == figures
+    figures = {"reconstructions", "samples", "losses", "traversals", "interpolations"}
+    assert {file.name for file in (workdir / "figures").iterdir()} == {f"{n}.png" for n in figures}
     assert list((workdir / "tb").glob("events.out.tfevents.*"))
     assert {"2", "4"} <= {file.name for file in (workdir / "checkpoints").iterdir()}
     for told in ("36 to train on, 4 to evaluate on", f"{evaluation['elbo']:.6g}", str(workdir)):
