@@ -161,6 +161,8 @@ def test_parameters_of_every_kind(tmp_path):
     with safetensors.safe_open(str(tmp_path / "p.safetensors"), framework="numpy") as file:
         assert set(file.keys()) == {"encoder/Conv_0/kernel", "deep/count", "deep/nan"}
         assert {"family": "f", "step": "3"}.items() <= file.metadata().items()
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "p.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
     back = load_params(tmp_path / "p.safetensors")
     assert jax.tree.structure(back) == jax.tree.structure(params)
     for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(params), strict=True):
