@@ -1,7 +1,7 @@
 """Encoder features -> a stochastic node. Quantizers, which give codes, are in `quantizers`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,19 @@ def soft_normal(features: jax.Array) -> Normal:
     return Normal(loc, LOWEST_SCALE + (1 - LOWEST_SCALE) * jax.nn.softplus(_LN2 * raw) / _LN2)
 
 
+def drawn(q: Any, key: jax.Array | None) -> jax.Array:
+    """A draw from q, or its mean if there is no key."""
+    return q.mean if key is None else q.sample(key)
+
+
 class Bottleneck(NamedTuple):
     """What stands between encoder and decoder.
 
     Attributes:
       width: features that it wants of the encoder, on the last axis.
       init: `(key, features) -> {group: params}`, its own groups; may look at the features.
-      apply: `(params, features, key) -> Latent`.
+      apply: `(params, features, key) -> Latent`; without a key, None, nothing is drawn and z is
+        the mean, or the likeliest code.
       draw: `(params, key, shape, temperature) -> z` from the prior, for features of this shape.
       at: step -> the bottleneck at this step of training, where it anneals something; `apply` is
         that of the end. None where it does not.
@@ -52,11 +58,11 @@ def gaussian(latent_dim: int) -> Bottleneck:
     The features are its mean and its log-variance.
     """
 
-    def apply(params: Params, features: jax.Array, key: jax.Array) -> Latent:
+    def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
         del params
         posterior = Normal.from_features(features)
         prior = Normal(jnp.zeros_like(posterior.loc), jnp.ones_like(posterior.loc))
-        return Latent(posterior, prior, posterior.sample(key))
+        return Latent(posterior, prior, drawn(posterior, key))
 
     def draw(
         params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
@@ -95,7 +101,7 @@ def spike_and_slab(
         def now(value: Weight) -> jax.Array:
             return jnp.asarray(value(step) if callable(value) else value, jnp.float32)
 
-        def apply(params: Params, features: jax.Array, key: jax.Array) -> Latent:
+        def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
             del params
             q = SpikeAndSlab.from_features(
                 features, sharpness=now(sharpness), slab=now(slab), relaxed=relaxed
@@ -103,7 +109,7 @@ def spike_and_slab(
             log_alpha = jnp.full_like(q.loc, jnp.log(alpha))
             one = jnp.ones_like(q.loc)
             prior = SpikeAndSlab(jnp.zeros_like(one), one, log_alpha, q.sharpness, relaxed)
-            return Latent(q, prior, q.sample(key))
+            return Latent(q, prior, drawn(q, key))
 
         return Bottleneck(3 * latent_dim, lambda key, features: {}, apply, draw, at)
 

@@ -87,7 +87,8 @@ class Model(NamedTuple):
       init: `(key, batch) -> {group: params}`; may look at the batch (data-dependent init).
       forward: `(params, batch, key, step) -> Trace`; outside of training the step is None, and
         nothing is dropped out or relaxed.
-      encode: `(params, batch, key) -> tuple[Latent, ...]`.
+      encode: `(params, batch, key) -> tuple[Latent, ...]`; without a key, None, z are means or the
+        likeliest codes.
       decode: `(params, zs, condition) -> likelihood`.
       generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.

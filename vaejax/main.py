@@ -1,4 +1,4 @@
-"""Trains, evaluates and samples from a variational autoencoder.
+"""Trains, evaluates, samples from and exports a variational autoencoder.
 
   python -m vaejax.main --config=configs/vqvae.py --workdir=runs/vqvae
   python -m vaejax.main --config=configs/beta_vae.py:mnist --workdir=runs/mnist \
@@ -36,7 +36,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and figures go.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "sample"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "sample", "export"], "What to do.")
 _SHOW = flags.DEFINE_bool("show_config", False, "Print the config's fields as flags, and stop.")
 
 

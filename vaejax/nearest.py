@@ -5,6 +5,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 
 def _blocks() -> tuple[int, int]:
@@ -64,9 +65,12 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
         return best[1]
 
     count = -(-tokens // block)
-    if count == 1:
+    if is_symbolic_dim(tokens):  # in an export: as many whole blocks as will be wanted
+        rows = block
+    elif count == 1:
         return search(features)
-    rows = -(-tokens // count)
+    else:
+        rows = -(-tokens // count)
     padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
     # A block takes every count-th token, so that tokens sharded over devices stay where they are.
     blocks = padded.reshape(rows, count, dim).swapaxes(0, 1)

@@ -18,6 +18,7 @@ from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
 from vaejax.evaluation.showing import showing
+from vaejax.export import check_run, export
 from vaejax.first_stage import FirstStage, restore
 from vaejax.game import Family, Params
 from vaejax.settings import call
@@ -100,15 +101,16 @@ def _finish(
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
-    """Trains (or goes on), evaluates, or samples, in a working directory.
+    """Trains (or goes on), evaluates, samples, or exports, in a working directory.
 
     Args:
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
-      mode: `'train'`, which ends with an evaluation; `'evaluate'`; or `'sample'`.
+      mode: `'train'`, which ends with an evaluation; `'evaluate'`; `'sample'`; or `'export'`, see
+        `export`.
 
     Returns:
-      The final figures; `{}` after sampling, or if a signal ended the training.
+      The final figures; `{}` after sampling or exporting, or if a signal ended the training.
 
     Raises:
       ValueError, FileNotFoundError: something in the config cannot be.
@@ -117,6 +119,8 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     if sweeps(config):
         raise ValueError("the config asks for a sweep: use vaejax.run_sweep.run_sweep")
     config = {k: v for k, v in config.items() if k != "sweep"}
+    if mode == "export":
+        check_run(config)
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("prior_of"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
@@ -156,6 +160,13 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         checkpoints.close()
 
     params, step = eval_params(state), int(state.step)
+    if mode == "export":
+        params = on_one_device(mesh, params)
+        if jax.process_index() == 0:
+            binarize, about = config["data"]["binarize"], {"family": config["family"], "step": step}
+            export(family, params, source, workdir / "export", binarize=binarize, **about)
+            print(f"Export: {workdir / 'export'}")
+        return {}
     result = {} if mode == "sample" else judge(params, step)
     if first:  # from here on it is about the whole
         if mode != "sample":

@@ -71,8 +71,18 @@ def images():
 
 def test_of_a_vae(images, tmp_path):
     files = drawn(vae(), images, tmp_path)
-    assert set(files) == {"reconstructions.png", "samples.png", "losses.png", "traversals.png"}
+    names = {"reconstructions", "samples", "losses", "traversals", "interpolations"}
+    assert set(files) == {f"{name}.png" for name in names}
     assert all(picture.std() > 0.01 for picture in files.values())  # something is drawn
+
+
+def test_of_labelled_vectors(tmp_path):
+    arrays = {
+        "vector": np.random.RandomState(0).standard_normal((20, 6)),
+        "label": np.arange(20) % 3,
+    }
+    files = drawn(vae((6,), "normal"), from_arrays(arrays), tmp_path, records=False)
+    assert set(files) == {"latents.png"}
 
 
 def test_of_a_vqvae(images, tmp_path):

@@ -1,6 +1,7 @@
 """The command: what a working directory holds after it, and how runs go on."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -8,8 +9,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from jax import export as jax_export
 
 from vaejax import run
+from vaejax.params_file import load_params
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +48,8 @@ def test_the_working_directory(trained):
     assert evaluation["step"] == 4
     assert {"nll", "kl", "kl/0", "elbo", "mse", "active_units"} <= set(evaluation)
     assert all(np.isfinite(value) for value in evaluation.values())
-    figures = {"reconstructions.png", "samples.png", "losses.png", "traversals.png"}
-    assert {file.name for file in (workdir / "figures").iterdir()} == figures
+    figures = {"reconstructions", "samples", "losses", "traversals", "interpolations"}
+    assert {file.name for file in (workdir / "figures").iterdir()} == {f"{n}.png" for n in figures}
     assert list((workdir / "tb").glob("events.out.tfevents.*"))
     assert {"2", "4"} <= {file.name for file in (workdir / "checkpoints").iterdir()}
     for told in ("36 to train on, 4 to evaluate on", f"{evaluation['elbo']:.6g}", str(workdir)):
@@ -85,7 +88,34 @@ def test_sample(command, trained, data):
     assert changed == {"figures/samples.png"}  # four of them in place of 64
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "sample"])
+def test_export(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir)
+    code, out, err = command(*data, f"--workdir={workdir}", "--mode=export")
+    assert code == 0, err
+    assert str(workdir / "export") in out
+    facts = json.loads((workdir / "export" / "export.json").read_text())
+    assert (facts["family"], facts["step"]) == ("beta_vae", 4)
+    encode, decode = (
+        jax_export.deserialize(bytearray((workdir / "export" / facts[name]["file"]).read_bytes()))
+        for name in ("encoder", "decoder")
+    )
+    image = np.zeros((3, 8, 8, 1), np.float32)
+    assert decode.call(*encode.call(image)).shape == image.shape
+    leaves = load_params(workdir / "export" / "params.safetensors")
+    assert set(leaves) == {"encoder", "decoder"}
+    shutil.rmtree(workdir / "export")
+    assert contents(workdir) == before
+
+
+def test_a_learned_prior_is_not_exported(command, one_line, tmp_path):
+    flags = ["--config.prior_of=runs/first", f"--workdir={tmp_path / 'no'}", "--mode=export"]
+    code, _, err = command("--config=configs/prior.py", *flags)
+    assert (code, (tmp_path / "no").exists()) == (2, False)
+    assert "learned for the run runs/first" in one_line(err)
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "sample", "export"])
 def test_nothing_to_look_at(command, one_line, data, tmp_path, mode):
     code, _, err = command(*data, f"--workdir={tmp_path / 'no'}", f"--mode={mode}")
     assert (code, (tmp_path / "no").exists()) == (2, False)

@@ -15,11 +15,17 @@ from vaejax.distributions import Categorical, Normal, Uniform, has_closed_form, 
 from vaejax.evaluation.conditional_pictures import draw_conditional, given_by_examples
 from vaejax.evaluation.factors import draw_factors, weights_of
 from vaejax.evaluation.future_pictures import draw_futures
+from vaejax.evaluation.latent_pictures import (
+    draw_interpolations,
+    draw_map,
+    examples_means,
+    one_vector,
+    panels_of,
+)
 from vaejax.evaluation.layer_pictures import draw_layers, is_ladder
 from vaejax.evaluation.showing import Showing, best_guess, showing
 from vaejax.figures import code_counts
 from vaejax.game import Batch, Family, Latent, Params, Trace
-from vaejax.spike_and_slab import SpikeAndSlab
 from vaejax.training.logs import read_records
 
 _EXAMPLES = 512  # that tell which latents matter
@@ -119,6 +125,8 @@ def draw(
 ) -> None:
     """Writes all pictures that make sense: reconstructions, samples, traversals, codes, curves.
 
+    Of one continuous vector also ways between examples, and a map if there are labels or factors.
+
     Tokens are shown as text, in `.txt` files. Of a model without latents, which gives p(x) itself,
     there are samples and curves alone.
 
@@ -190,6 +198,11 @@ def draw(
     drawable = plotting.is_image(event_shape(source))
     if is_ladder(family, trace.latents):
         draw_layers(family, params, trace, folder, seed=seed, images=drawable)
+    node = one_vector(trace.latents)
+    if node is not None:
+        batch = jax.jit(prepare)(source.take(indices), jax.random.split(jax.random.key(seed))[0])
+        panels = panels_of(source, batch)
+        draw_map(folder / "latents.png", np.asarray(examples_means(trace)), panels)
     if show is None:
         return
     x, means = np.asarray(trace.x), np.asarray(means)
@@ -206,10 +219,8 @@ def draw(
             family, params, source, folder, binarize=binarize, seed=seed, temperature=temperature
         )
     draw_samples(family, params, folder, given=given, show=show, **options)
-    if not drawable:
-        return
-    node = trace.latents[0]
-    continuous = isinstance(node.posterior, Normal | SpikeAndSlab)
-    if len(trace.latents) == 1 and continuous and node.z.ndim == 2:
+    if drawable and node is not None:
         images, labels = traverse(family, params, node, given=given)
         plotting.traversals(folder / "traversals.png", np.asarray(images), labels)
+        given = None if given is None else batch  # the examples themselves
+        draw_interpolations(family, params, trace, folder / "interpolations.png", given=given)

@@ -57,7 +57,7 @@ def autoencoder(
         params: Params,
         x: jax.Array,
         c: tuple[jax.Array, ...],
-        key: jax.Array,
+        key: jax.Array | None,
         now: Bottleneck = bottleneck,
     ) -> Latent:
         chex.assert_shape(x, (None, *shape))
@@ -111,7 +111,7 @@ def autoencoder(
             merge(params, prior.init(prior_key, latent.z, c[0] if c else None), "the prior")
         return params
 
-    def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
+    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         x = event(batch)
         return (bottle(params, x, given(batch, x.shape[0]), key),)
 

@@ -189,11 +189,11 @@ def ladder(
         chex.assert_shape(x, (None, *shape))
         return bottom_up.apply(params["encoder"]["bottom_up"], x)
 
-    def inferred(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def inferred(params: Params, batch: Batch, key: jax.Array | None) -> Any:
         x = event(batch)
         return down(params, x.shape[0], key, look(params, x), (), jnp.ones(total))
 
-    def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
+    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         return inferred(params, batch, key)[0]
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:

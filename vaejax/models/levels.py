@@ -50,7 +50,7 @@ def levels(
         return features
 
     def downward(
-        params: Params, x: jax.Array, key: jax.Array, step: jax.Array | None
+        params: Params, x: jax.Array, key: jax.Array | None, step: jax.Array | None
     ) -> tuple[tuple[Latent, ...], jax.Array]:
         """The nodes, and the features for the likelihood."""
         latents: list[Latent] = []
@@ -60,7 +60,8 @@ def levels(
             if now.at and step is not None:
                 now = now.at(step)
             tokens = rung.tokens.apply(params["encoder"][f"tokens_{i}"], features, *given(context))
-            latents.append(now.apply(params, tokens, jax.random.fold_in(key, i)))
+            own = None if key is None else jax.random.fold_in(key, i)
+            latents.append(now.apply(params, tokens, own))
             context = rung.decoder.apply(params["decoder"][name], latents[-1].z, *given(context))
         assert context is not None
         return tuple(latents), context
@@ -87,7 +88,7 @@ def levels(
             context = rung.decoder.apply(decoder[name], z, *given(context))
         return params
 
-    def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
+    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         return downward(params, event(batch), key, None)[0]
 
     def decode(

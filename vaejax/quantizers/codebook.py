@@ -69,7 +69,9 @@ def vector(
             return jax.random.uniform(key, (codes, dim), minval=-1.0 / codes, maxval=1.0 / codes)
         return jax.random.normal(key, (codes, dim)) / math.sqrt(dim)
 
-    def quantize(codebook: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
+    def quantize(
+        codebook: Any, tokens: jax.Array, key: jax.Array | None
+    ) -> tuple[Codes, jax.Array]:
         del key
         codebook, tokens = place(codebook), place(tokens)
         indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])
@@ -109,7 +111,7 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
     def codebook_of(params: Any) -> jax.Array:
         return jax.lax.stop_gradient(params["codes"]) @ params["basis"]
 
-    def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
+    def quantize(params: Any, tokens: jax.Array, key: jax.Array | None) -> tuple[Codes, jax.Array]:
         del key
         codebook = codebook_of(params)
         indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])

@@ -37,8 +37,10 @@ def grouped(quantizer: Quantizer, groups: int) -> Quantizer:
         return jax.vmap(quantizer.init)(jax.random.split(key, groups), pieces(tokens))
 
     def with_(now: Quantizer) -> Quantizer:
-        def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
-            keys = jax.random.split(key, groups)
+        def quantize(
+            params: Any, tokens: jax.Array, key: jax.Array | None
+        ) -> tuple[Any, jax.Array]:
+            keys = None if key is None else jax.random.split(key, groups)
             each = jax.vmap(now.quantize, in_axes=(0 if learns else None, 0, 0))
             posterior, z = each(params, pieces(tokens), keys)
             return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), posterior), joined(z)
@@ -115,10 +117,15 @@ def residual(
         return jax.lax.scan(level, tokens, (keys, jnp.asarray(scales)))[1]
 
     def with_(dropout: float) -> Quantizer:
-        def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
-            key, drop_key, count_key = jax.random.split(key, 3)
+        def quantize(
+            params: Any, tokens: jax.Array, key: jax.Array | None
+        ) -> tuple[Codes, jax.Array]:
+            keys = None
+            if key is not None:
+                key, drop_key, count_key = jax.random.split(key, 3)
+                keys = jax.random.split(key, levels)
             kept = jnp.full(tokens.shape[:1], levels)
-            if not is_off(dropout):
+            if not is_off(dropout) and key is not None:
                 few = jax.random.bernoulli(drop_key, dropout, kept.shape)
                 kept = jnp.where(
                     few, jax.random.randint(count_key, kept.shape, 1, levels + 1), kept
@@ -143,7 +150,7 @@ def residual(
                 z = where_kept(scale * sg(z), 0.0)
                 return (left - z, total + z), q
 
-            numbers, keys = jnp.arange(levels), jax.random.split(key, levels)
+            numbers = jnp.arange(levels)
             own = params if several else None
             start = (tokens, jnp.zeros_like(tokens))
             (_, total), q = jax.lax.scan(level, start, (numbers, keys, jnp.asarray(scales), own))

@@ -32,11 +32,15 @@ def gumbel_softmax(
         del tokens
         return jax.random.normal(key, (codes, dim)) / math.sqrt(dim)
 
-    def drawn(logits: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
+    def drawn(logits: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        noisy = logits
+        if key is not None:
+            noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
         return noisy, jax.nn.one_hot(jnp.argmax(noisy, axis=-1), codes, dtype=logits.dtype)
 
-    def exact(codebook: Any, tokens: jax.Array, key: jax.Array) -> tuple[Categorical, jax.Array]:
+    def exact(
+        codebook: Any, tokens: jax.Array, key: jax.Array | None
+    ) -> tuple[Categorical, jax.Array]:
         logits = tokens
         return Categorical(logits), drawn(logits, key)[1] @ codebook
 
@@ -45,7 +49,7 @@ def gumbel_softmax(
         tau = tau(step) if callable(tau) else tau
 
         def relaxed(
-            codebook: Any, tokens: jax.Array, key: jax.Array
+            codebook: Any, tokens: jax.Array, key: jax.Array | None
         ) -> tuple[Categorical, jax.Array]:
             noisy, choice = drawn(tokens, key)
             soft = jax.nn.softmax(noisy / jnp.asarray(tau, noisy.dtype))

@@ -50,7 +50,7 @@ def finite_scalar(levels: Sequence[int] = (8, 5, 5, 5)) -> Quantizer:
     def along(a: np.ndarray, like: jax.Array) -> jax.Array:
         return jnp.asarray(a).reshape((1,) * (like.ndim - 1) + (-1,))
 
-    def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
+    def quantize(params: Any, tokens: jax.Array, key: jax.Array | None) -> tuple[Codes, jax.Array]:
         del params, key
         bounded = jnp.tanh(tokens + along(shift, tokens)) * along(half, tokens)
         bounded = bounded - along(offset, tokens)
@@ -89,7 +89,7 @@ def lookup_free(bits: int = 10) -> Quantizer:
         raise ValueError(f"lookup_free takes 1 to 30 bits, found {bits}")
     weights = np.asarray([1 << i for i in range(bits)], np.int32)
 
-    def quantize(params: Any, tokens: jax.Array, key: jax.Array) -> tuple[Codes, jax.Array]:
+    def quantize(params: Any, tokens: jax.Array, key: jax.Array | None) -> tuple[Codes, jax.Array]:
         del params, key
         positive = tokens > 0
         codes = jnp.where(positive, 1.0, -1.0)

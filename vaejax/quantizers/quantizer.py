@@ -25,7 +25,8 @@ class Quantizer(NamedTuple):
       init: `(key, tokens [B, T, dim]) -> params`; may look at the tokens.
       quantize: `(params, tokens [B, T, dim], key) -> (posterior, z)`. The posterior is `Codes` with
         indices `[B, T, *shape]` or, where the choice is random, a `Categorical`; z `[B, T, z_dim]`
-        is what the decoder sees, and knows how its gradient passes to the tokens.
+        is what the decoder sees, and knows how its gradient passes to the tokens. Without a key,
+        None, a random choice is the likeliest.
       embed: `(params, indices [..., *shape]) -> z [..., z_dim]`. Where quantize dropped a level its
         index is −1, which stands for no code.
       at: step -> the quantizer in training, where it drops or relaxes something; else None.
@@ -38,7 +39,7 @@ class Quantizer(NamedTuple):
     shape: tuple[int, ...]
     learns: bool
     init: Callable[[jax.Array, jax.Array], Any]
-    quantize: Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
+    quantize: Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
     embed: Callable[[Any, jax.Array], jax.Array]
     at: "Callable[[jax.Array], Quantizer] | None" = None
     random: bool = False
@@ -89,8 +90,8 @@ def bottleneck(
         z = quantizer.embed(params.get(group), indices)
         return linear(params, "back", z) if projects else z
 
-    def with_(now: Quantizer) -> Callable[[Params, jax.Array, jax.Array], Latent]:
-        def apply(params: Params, features: jax.Array, key: jax.Array) -> Latent:
+    def with_(now: Quantizer) -> Callable[[Params, jax.Array, jax.Array | None], Latent]:
+        def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
             tokens, lead = tokens_of(features), features.shape[:-1]
             if projects:
                 tokens = linear(params, "into", tokens)
