@@ -157,7 +157,6 @@ def grid_table(title: str, found: Mapping[str, Any], shown: Sequence[str]) -> st
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
     rule = "─" * (len(lines[0]) + 4)
-    failed = [f"{m['model']} (seed {m['seed']})" for m in found["models"] if m["failed"]]
-    told = [f"failed, not in the means: model {', '.join(failed)}"] if failed else []
-    body = [lines[0], *lines[1:], *told]
-    return "\n".join([title, rule, *(f"  {line}" for line in body), rule])
+    failed = [str(m["model"]) for m in found["models"] if m["failed"]]
+    told = [f"failed, not in the means: models {', '.join(failed)}"] if failed else []
+    return "\n".join([title, rule, *(f"  {line}" for line in [*lines, *told]), rule])

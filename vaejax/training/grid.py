@@ -133,7 +133,9 @@ def replaced(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
         if rest:
             new[first] = replaced(new[first], {rest: value})
         else:
-            whole = isinstance(new[first], int) and isinstance(value, float) and value.is_integer()
+            whole = (
+                isinstance(new.get(first), int) and isinstance(value, float) and value.is_integer()
+            )
             new[first] = int(value) if whole else value
     return new
 
