@@ -85,7 +85,9 @@ def whole(grey):
     return jax.device_get(fit(sweep, settings_of()).state)
 
 
-@pytest.mark.parametrize("make", [beta_vae, vqvae, pytest.param(factor_vae, marks=SLOW)])
+@pytest.mark.parametrize(
+    "make", [beta_vae, pytest.param(vqvae, marks=SLOW), pytest.param(factor_vae, marks=SLOW)]
+)
 def test_each_model_equals_itself_trained_alone(make, grey, whole):
     settings = settings_of()
     state = whole if make is beta_vae else fit(sweep_of(make, grey()), settings).state
@@ -199,6 +201,7 @@ def test_a_model_that_diverges_is_frozen_and_disturbs_no_other(grey, tmp_path):
         assert_same_bits(select(resumed.params, i), select(state.params, i))
 
 
+@SLOW
 def test_frozen_for_good(grey):
     """One step is bad, the first, and that is one too many: those that follow change nothing."""
     source = grey(streamed=True)
