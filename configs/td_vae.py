@@ -57,8 +57,8 @@ def oscillator(config: ConfigDict) -> None:
     """δt is from 1 to 10 in four of five pairs, and up to 120 in the fifth.
 
     KL is warmed up: from the start at full weight the beliefs stay empty, since a single noisy
-    observation pays for little of them. The noise is known: a learned one shrinks while KL is
-    cheap, and beliefs then hold the noise of the present in place of the phase.
+    observation pays for little of them. Even so z holds the present and not the phase at 5,000
+    steps: jumps, from a whole belief, are expected far better than steps from z to z.
     """
     sprites(config)
     config.data.source = "oscillator"
@@ -67,7 +67,7 @@ def oscillator(config: ConfigDict) -> None:
     config.model.features = 50
     config.model.belief = ConfigDict({"kind": "lstm", "size": 50})
     config.model.hidden = (50, 50)
-    config.model.likelihood = ConfigDict({"kind": "normal", "scale": 0.7071})
+    config.model.likelihood = ConfigDict({"kind": "normal", "scale": "learned"})
     config.model.steps = ((1, 10, 0.8), (1, 120, 0.2))
     config.model.pairs = 20
     _train(config, 2e-3, 5000)

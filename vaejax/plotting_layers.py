@@ -19,7 +19,7 @@ def kl_per_layer(path: Path, nats: np.ndarray, shapes: Sequence[tuple[int, ...]]
         axes.bar(at, nats[start:stop], color=list(LINES.values())[number % 2], width=0.8)
         place = " × ".join(map(str, shapes[start]))
         axes.text(
-            at.mean(), -0.02, f"\n{place}", transform=axes.get_xaxis_transform(), ha="center",
+            at.mean(), -0.07, f"\n{place}", transform=axes.get_xaxis_transform(), ha="center",
             va="top", fontsize=7, color=INK,
         )  # fmt: skip
     axes.set_xticks([*range(0, layers, max(1, layers // 10))])
