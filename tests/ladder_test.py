@@ -140,6 +140,7 @@ def _loss(**network):
     return loss, params
 
 
+@pytest.mark.slow
 def test_mixed_precision_keeps_parameters_and_densities_in_float32():
     loss, params = _loss()
     half, _ = _loss(dtype="bfloat16")

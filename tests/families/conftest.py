@@ -159,3 +159,17 @@ _RELATIVES |= {"nvae", "vdvae"}
 )
 def case(request: pytest.FixtureRequest) -> Case:
     return FAMILIES_UNDER_TEST[request.param]
+
+
+# Micro-batches are the business of the step, not of a family: of the rows that take longest to
+# compile, they are among the slow tests.
+_ACCUMULATED = "test_gradients_accumulated_over_micro_batches"
+_LONG = {"beta_tcvae", "cvae", "factor_vae", "info_vae", "iwae", "lvae", "td_vae", "vae_gan"}
+_LONG |= {"vqvae2"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name.startswith(_ACCUMULATED) and item.callspec.params.get("case") in _LONG:
+            item.add_marker(pytest.mark.slow)

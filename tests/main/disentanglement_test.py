@@ -12,6 +12,7 @@ from vaejax.evaluation.disentanglement import trained
 FLAG = "--config.evaluate.disentanglement=True"
 
 
+@pytest.mark.slow
 def test_a_run_writes_the_metrics_of_its_evaluation(command, data, tmp_path, monkeypatch):
     rng = np.random.RandomState(0)
     factors = np.stack([rng.randint(n, size=120) for n in (2, 3)], axis=1)

@@ -88,6 +88,7 @@ def test_sample_and_evaluate(command, prior, vqvae):
     assert (workdir / "evaluation.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_is_another_run(command, prior, vqvae, tmp_path):
     moved = tmp_path / "vqvae"
     shutil.copytree(vqvae, moved)
@@ -102,6 +103,7 @@ def test_a_run_that_went_on_is_another_run(command, prior, vqvae, tmp_path):
     assert f"prior_of={moved} holds no checkpoint of step 3; found are [2, 4]" in err
 
 
+@pytest.mark.slow
 def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     first, workdir = tmp_path / "vae", tmp_path / "mixture"
     with no_pictures():
@@ -118,7 +120,10 @@ def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     assert "a prior over codes is learned from codes" in err
 
 
-@pytest.mark.parametrize("flags", [PRIOR, MIXTURE], ids=["codes", "vectors"])
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(PRIOR, marks=pytest.mark.slow, id="codes"), pytest.param(MIXTURE, id="vectors")],
+)
 def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, flags, tmp_path):
     code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err

@@ -50,6 +50,7 @@ def test_the_working_directory(swept):
     assert "8 models, step 4; mean ± 95 % confidence interval" in out
 
 
+@pytest.mark.slow
 def test_one_model_is_a_run_of_its_own(again, command, data, swept, tmp_path):
     code, out, err = again("--config.sweep.model=3", "--mode=evaluate")
     assert code == 0, err
