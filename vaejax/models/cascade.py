@@ -1,6 +1,6 @@
 """Layers of z, each given those above it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,3 +58,25 @@ def init_cascade(
         params[f"layer_{i}"] = net.init(jax.random.fold_in(key, i), inputs)
         inputs = jnp.concatenate([inputs, jnp.zeros((len(inputs), dim))], axis=1)
     return params
+
+
+def rollout_by(jump: Callable[..., Draws]) -> Callable[..., tuple[jax.Array, ...]]:
+    """`sequences.SequenceModel.rollout` of a model's `jump`."""
+
+    def rollout(
+        params: Params,
+        zs: Sequence[jax.Array],
+        deltas: jax.Array,
+        key: jax.Array | None,
+        temperature: float | jax.Array = 1.0,
+    ) -> tuple[jax.Array, ...]:
+        def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
+            delta, number = inputs
+            steps = jnp.broadcast_to(delta, zs[0].shape[:1])
+            own = None if key is None else jax.random.fold_in(key, number)
+            zs = jump(params, zs, steps, own, temperature).zs
+            return zs, zs
+
+        return jax.lax.scan(body, tuple(zs), (deltas, jnp.arange(len(deltas))))[1]
+
+    return rollout

@@ -11,7 +11,7 @@ from vaejax.distributions import Normal
 from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace
 from vaejax.likelihoods import Likelihood
-from vaejax.models.cascade import Cascade, cascade, init_cascade
+from vaejax.models.cascade import Cascade, cascade, init_cascade, rollout_by
 from vaejax.networks import Network, Recurrent, with_constants
 from vaejax.sequences import Draws, SequenceModel
 
@@ -164,21 +164,7 @@ def state_space(
         known = Draws(tuple(Normal(z, jnp.ones_like(z)) for z in zs), tuple(zs))
         return jax.lax.fori_loop(0, delta.max(), body, known)
 
-    def rollout(
-        params: Params,
-        zs: Sequence[jax.Array],
-        deltas: jax.Array,
-        key: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
-    ) -> tuple[jax.Array, ...]:
-        def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
-            delta, number = inputs
-            own = None if key is None else jax.random.fold_in(key, number)
-            steps = jnp.broadcast_to(delta, zs[0].shape[:1])
-            zs = jump(params, zs, steps, own, temperature).zs
-            return zs, zs
-
-        return jax.lax.scan(body, tuple(zs), (deltas, jnp.arange(len(deltas))))[1]
+    rollout = rollout_by(jump)
 
     def generate(
         params: Params,

@@ -11,7 +11,7 @@ from vaejax.distributions import Sampled
 from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace
 from vaejax.likelihoods import Likelihood
-from vaejax.models.cascade import Cascade, cascade, init_cascade
+from vaejax.models.cascade import Cascade, cascade, init_cascade, rollout_by
 from vaejax.networks import Network, Recurrent, step_features, with_constants
 from vaejax.pairs import Steps, draw_pairs
 from vaejax.sequences import Draws, SequenceModel
@@ -189,21 +189,7 @@ def temporal(
         expected = jump(params, before.zs, one, None, given=now.zs).densities
         return tuple(map(Latent, now.densities, map(Sampled, expected), now.zs))
 
-    def rollout(
-        params: Params,
-        zs: Sequence[jax.Array],
-        deltas: jax.Array,
-        key: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
-    ) -> tuple[jax.Array, ...]:
-        def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
-            delta, number = inputs
-            delta = jnp.broadcast_to(delta, zs[0].shape[:1])
-            now = None if key is None else jax.random.fold_in(key, number)
-            zs = jump(params, zs, delta, now, temperature).zs
-            return zs, zs
-
-        return jax.lax.scan(body, tuple(zs), (deltas, jnp.arange(len(deltas))))[1]
+    rollout = rollout_by(jump)
 
     def generate(
         params: Params,
