@@ -48,9 +48,10 @@ class Case:
         of_batch: bool = False,
         falls: str = "nll",  # the loss that goes down
         stands: str = "",  # the leaf that no player moves
+        wakes: bool = False,  # zeros go into some leaves, which have no gradient before a step
     ) -> None:
         self._make, self.reference, self.random = make, reference, random
-        self.of_batch, self.falls, self.stands = of_batch, falls, stands
+        self.of_batch, self.falls, self.stands, self.wakes = of_batch, falls, stands, wakes
 
     @functools.cached_property
     def family(self) -> Family:
@@ -112,6 +113,7 @@ FAMILIES_UNDER_TEST = {
             functools.partial(ladders.conv_ladder, merge),
             ladders.conv_ladder_reference(merge),
             random=True,
+            wakes=True,
         )
         for name, merge in (("vdvae", "alone"), ("nvae", "residual"))
     },
