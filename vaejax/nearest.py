@@ -73,8 +73,13 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
         rows = -(-tokens // count)
     padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
     # A block takes every count-th token, so that tokens sharded over devices stay where they are.
-    blocks = padded.reshape(rows, count, dim).swapaxes(0, 1)
-    found = jax.lax.map(search, blocks)  # [count, rows]
+    # It is cut out when its turn comes: blocks laid in order beforehand would be a second copy.
+    blocks = padded.reshape(rows, count, dim)
+
+    def search_block(i: jax.Array) -> jax.Array:
+        return search(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
+
+    found = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
     return found.swapaxes(0, 1).reshape(-1)[:tokens]
 
 

@@ -1,5 +1,7 @@
 """MMD in chunks, over devices, within bounds of memory, and far from the origin."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,3 +105,11 @@ def test_one_device_equals_eight(max_pairs):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), got, want)
     shards = np.mean(jax.jit(jax.vmap(f))(x.reshape(8, 8, 3)))
     assert abs(shards - want[0]) > 0.1
+
+
+def test_so_many_points_that_their_pairs_overflow_an_int32():
+    """65,536² is 2³²; the program is made, but not run."""
+    points = jax.ShapeDtypeStruct((65_536, 2), jnp.float32)
+    for estimator in ("biased", "unbiased"):
+        f = functools.partial(squared_mmd, estimator=estimator)
+        assert jax.eval_shape(f, points, points).shape == ()

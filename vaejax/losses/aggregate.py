@@ -12,7 +12,11 @@ from vaejax.losses.transform import stateless
 from vaejax.settings import near_names
 
 _SAMPLINGS = ("weighted", "stratified")
-_MAX_ELEMENTS = 2**23  # of the tensor [rows, B, D] held at once; 32 MiB
+
+
+def _max_elements() -> int:
+    """Of the tensor [rows, B, D] held at once: 4 MiB, which a CPU's cache holds, or 32."""
+    return 2**20 if jax.default_backend() == "cpu" else 2**23
 
 
 def _log_weights(rows: int, examples: int, sampling: str) -> jax.Array:
@@ -29,7 +33,7 @@ def _log_weights(rows: int, examples: int, sampling: str) -> jax.Array:
 
 
 def log_aggregate(
-    posterior: Any, z: jax.Array, log_weights: jax.Array, max_elements: int = _MAX_ELEMENTS
+    posterior: Any, z: jax.Array, log_weights: jax.Array, max_elements: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """log Σ_j w_ij q(z_i | x_j) of whole latents, `[B]`, and of each dimension alone, `[B, D]`.
 
@@ -40,11 +44,12 @@ def log_aggregate(
       posterior: with parameters `[B, D]` (or scalars) and an elementwise density.
       z: draws `[B, D]`.
       log_weights: `[B, B]`, or `[B, 1]` if it is the same for all j.
-      max_elements: of the densities held at once.
+      max_elements: of the densities held at once; None for as many as suit the backend.
     """
     size, dims = z.shape
+    most = _max_elements() if max_elements is None else max_elements
     divisors = [n for n in range(1, size + 1) if size % n == 0]
-    chunks = next((n for n in divisors if size // n * size * dims <= max_elements), size)
+    chunks = next((n for n in divisors if size // n * size * dims <= most), size)
     everyone = jax.tree.map(lambda a: a[None] if a.ndim else a, posterior)  # [1, B, D]
 
     @jax.checkpoint
@@ -75,7 +80,7 @@ def _check(loss: str, node: Latent) -> None:
 
 
 def decomposition(
-    examples: int, sampling: str = "weighted", *, max_elements: int = _MAX_ELEMENTS
+    examples: int, sampling: str = "weighted", *, max_elements: int | None = None
 ) -> LossTransform:
     """The KL in three parts, `[B, L]` each, estimated with one draw of z.
 
@@ -96,7 +101,7 @@ def decomposition(
     Args:
       examples: size N of the training set.
       sampling: which estimate.
-      max_elements: of the `[B, B, D]` densities held at once.
+      max_elements: of the `[B, B, D]` densities held at once; None for what suits the backend.
 
     Raises:
       ValueError: an unknown estimate; a node without an elementwise density over a vector; a

@@ -23,7 +23,11 @@ BANDWIDTHS: dict[str, Callable[[int], float]] = {
 }
 _DEFAULTS = {"rbf": "squared_dim", "imq": "twice_dim"}
 _ESTIMATORS = ("biased", "unbiased")
-_MAX_PAIRS = 2**24  # 4,096 × 4,096; 64 MiB of kernel values
+
+
+def _max_pairs() -> int:
+    """Pairs at once: what stays in a CPU's cache, or fills an accelerator; 4 or 64 MiB each."""
+    return 2**20 if jax.default_backend() == "cpu" else 2**24
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -66,7 +70,7 @@ def squared_mmd(
     scales: Sequence[float] = (1.0,),
     bandwidth: str | float | None = None,
     estimator: str = "biased",
-    max_pairs: int = _MAX_PAIRS,
+    max_pairs: int | None = None,
 ) -> jax.Array:
     """The squared maximum mean discrepancy of two samples, `[]`: E k(x,x') + E k(y,y') − 2E k(x,y).
 
@@ -86,7 +90,8 @@ def squared_mmd(
       estimator: `'biased'`, the V-statistic, which counts each point against itself and is never
         negative; or `'unbiased'`, the U-statistic, which does not and can be. To minimise the
         first is also to minimise (k(0) − E k(x, x')) / N, so it pulls a small sample together.
-      max_pairs: pairs whose kernels are held at once; larger samples are compared in chunks.
+      max_pairs: pairs whose kernels are held at once; larger samples are compared in chunks. None
+        for as many as suit the backend.
 
     Raises:
       ValueError: an unknown kernel, bandwidth or estimator, no scales, or a single point.
@@ -98,6 +103,7 @@ def squared_mmd(
     if not scales:
         raise ValueError("mmd needs at least one of 'scales'")
     n, m, dim = x.shape[0], y.shape[0], x.shape[1]
+    pairs = _max_pairs() if max_pairs is None else max_pairs
     if min(n, m) < 2 and estimator == "unbiased":
         raise ValueError("the unbiased estimator of mmd needs two examples or more")
     h = _DEFAULTS[kernel] if bandwidth is None else bandwidth
@@ -112,12 +118,14 @@ def squared_mmd(
         return sum((KERNELS[kernel](squared, w) for w in widths), jnp.zeros_like(squared))
 
     def within(a: jax.Array, size: int) -> jax.Array:
-        total = _kernel_sum(a, a, k, max_pairs)
+        total = _kernel_sum(a, a, k, pairs)
         if estimator == "biased":
-            return total / size**2
-        return (total - size * len(widths)) / (size * (size - 1))  # k(a, a) = 1 at each scale
+            return total / float(size) ** 2  # an int32 would overflow at 65,536 points
+        return (total - size * len(widths)) / (
+            float(size) * (size - 1)
+        )  # k(a, a) = 1 at each scale
 
-    return within(x, n) + within(y, m) - 2.0 * _kernel_sum(x, y, k, max_pairs) / (n * m)
+    return within(x, n) + within(y, m) - 2.0 * _kernel_sum(x, y, k, pairs) / (float(n) * m)
 
 
 def mmd(
@@ -127,7 +135,7 @@ def mmd(
     bandwidth: str | float | None = None,
     estimator: str = "biased",
     node: int | None = None,
-    max_pairs: int = _MAX_PAIRS,
+    max_pairs: int | None = None,
 ) -> LossTransform:
     """`mmd` `[]`: squared MMD between the batch's sampled z and as many draws from the prior.
 

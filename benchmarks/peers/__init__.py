@@ -1,0 +1,1 @@
+"""Training steps beside those of PyTorch, written plainly, and of pythae; see `__main__`."""

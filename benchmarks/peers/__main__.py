@@ -1,0 +1,205 @@
+"""vaejax beside PyTorch and pythae: the same networks, batch, optimizer and data, interleaved.
+
+  python -m benchmarks.peers [--cases=mlp,conv] [--rounds=7] [--seconds=2]
+
+Needs `pip install 'vaejax[bench]'`. Every competitor has a process of its own, in which it waits
+while another works; in every round each takes steps for about `--seconds`, batches being fetched
+from memory as part of them. A ratio is a competitor's time over ours in the same round; the table
+has the median and range of the rounds. Plain PyTorch is eager and `torch.compile` as they come;
+beside them, what their options gain. Also the time from starting the process to the end of the
+first 20 steps, for ours without and with what an earlier run has left in the compile cache.
+
+Writes `results/peers-<device>.json` and a table `.md`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from benchmarks.machine import machine
+from benchmarks.peers.cases import CASES, UNIT
+from benchmarks.peers.ways import OURS, WAYS
+from vaejax.settings import near_names
+
+RESULTS = Path(__file__).parent.parent / "results"
+_CASES = flags.DEFINE_list("cases", list(CASES), "Which comparisons.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved repeats.")
+_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of each, roughly.")
+
+
+class Worker:
+    """A competitor's process."""
+
+    def __init__(self, case: str, name: str, cache: str) -> None:
+        environment = {**os.environ, **WAYS[case][name].environment}
+        environment |= {
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        begun = time.perf_counter()
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers.worker", case, name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+            env=environment,
+        )  # fmt: skip
+        self.parameters = self._hear()["parameters"]
+        self.seconds_to_start = time.perf_counter() - begun
+        self._unit = 1 if case == "search" else UNIT
+        self.steps = self._unit
+
+    def _hear(self) -> Any:
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._said.seek(0)
+            raise RuntimeError(self._said.read()[-2000:])
+        return json.loads(line)
+
+    def milliseconds(self) -> float:
+        """Of a step, over `steps` of them."""
+        self._process.stdin.write(f"{self.steps}\n")
+        self._process.stdin.flush()
+        return 1e3 * self._hear() / self.steps
+
+    def calibrate(self, seconds: float) -> None:
+        """Takes as many steps at once as fit into so many seconds."""
+        self.milliseconds()
+        count = seconds / (1e-3 * self.milliseconds()) / self._unit
+        self.steps = self._unit * max(1, round(count))
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def _compare(case: str, rounds: int, seconds: float) -> dict[str, Any]:
+    workers: dict[str, Worker] = {}
+    result: dict[str, Any] = {"what": CASES[case].what, "failed": {}}
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            for name in WAYS[case]:
+                try:
+                    workers[name] = Worker(case, name, cache)
+                except RuntimeError as error:  # such as torch.compile without a compiler
+                    if name == OURS:
+                        raise
+                    result["failed"][name] = str(error)
+                    print(f"    {name} does not run: {str(error).strip().splitlines()[-1]}")
+            again = Worker(case, OURS, cache)
+            again.close()
+            for worker in workers.values():
+                worker.calibrate(seconds)
+            times: dict[str, list[float]] = {name: [] for name in workers}
+            for _ in range(rounds):
+                for name, worker in workers.items():
+                    times[name].append(worker.milliseconds())
+        finally:
+            for worker in workers.values():
+                worker.close()
+    ours = times[OURS]
+    result["ways"] = {
+        name: {
+            "whose": WAYS[case][name].whose,
+            "parameters": workers[name].parameters,
+            "seconds_to_start": workers[name].seconds_to_start,
+            "ms_per_step": statistics.median(times[name]),
+            "over_ours": _spread(times[name], ours),
+        }
+        for name in workers
+    }
+    result["ways"][OURS]["seconds_to_start_cached"] = again.seconds_to_start
+    for whose in dict.fromkeys(way["whose"] for way in result["ways"].values()):
+        group = [n for n, way in result["ways"].items() if way["whose"] == whose]
+        best = min(group, key=lambda n: result["ways"][n]["ms_per_step"])
+        result[f"best of {whose}"] = best
+    if case == "search":
+        from benchmarks.peers.ours import search_memory
+
+        result["bytes_beyond_inputs"] = search_memory(case)
+    return result
+
+
+def _spread(theirs: list[float], ours: list[float]) -> list[float]:
+    """Median, lowest and highest ratio."""
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return [statistics.median(ratios), min(ratios), max(ratios)]
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The record in Markdown."""
+    lines = [
+        f"{record['device']}, {record['processor']}, {record['cores']} cores; float32; jax "
+        f"{record['jax']}, torch {record['torch']}; commit {record['commit']}; "
+        f"{record['rounds']} interleaved rounds. How many times as long as vaejax the others take.",
+        "",
+        "| | vaejax, ms a step | PyTorch, the better of eager and compiled | PyTorch with its "
+        "options | pythae and others | first 20 steps after, s: vaejax, cached, PyTorch |",
+        "|---|---|---|---|---|---|",
+    ]
+
+    def cell(row: dict[str, Any], whose: str) -> str:
+        name = row.get(f"best of {whose}")
+        if name is None:
+            return ""
+        median, low, high = row["ways"][name]["over_ours"]
+        return f"{median:.2f} ({low:.2f}–{high:.2f}), {name}"
+
+    for row in record["cases"].values():
+        ours = row["ways"][OURS]
+        others = [
+            key.removeprefix("best of ")
+            for key in row
+            if key.startswith("best of ")
+            and key[8:] not in (OURS, "torch", "tuned", "vaejax, tuned")
+        ]
+        start = [ours["seconds_to_start"], ours["seconds_to_start_cached"]]
+        start.append(row["ways"][row["best of torch"]]["seconds_to_start"])
+        lines.append(
+            f"| {row['what']} | {ours['ms_per_step']:.3g} | {cell(row, 'torch')} | "
+            f"{cell(row, 'tuned')} | {'; '.join(cell(row, whose) for whose in others)} | "
+            f"{', '.join(f'{s:.1f}' for s in start)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints and writes; a file after every case."""
+    del argv
+    for case in _CASES.value:
+        if case not in CASES:
+            raise app.UsageError(f"unknown case {near_names(case, CASES)}")
+    try:
+        import torch
+    except ImportError as error:
+        raise app.UsageError("PyTorch is missing: pip install 'vaejax[bench]'") from error
+    here = machine()
+    path = RESULTS / f"peers-{str(here['device']).lower().replace(' ', '-')}.json"
+    record: dict[str, Any] = {**here, "torch": torch.__version__, "rounds": _ROUNDS.value}
+    record["cases"] = {}
+    for number, case in enumerate(_CASES.value, start=1):
+        print(f"[{number}/{len(_CASES.value)}] {CASES[case].what}", flush=True)
+        record["cases"][case] = row = _compare(case, _ROUNDS.value, _SECONDS.value)
+        for name, way in row["ways"].items():
+            median, low, high = way["over_ours"]
+            print(
+                f"    {name:32} {way['ms_per_step']:9.3g} ms  {median:6.2f} × "
+                f"({low:.2f}–{high:.2f})  {way['parameters']:,} parameters, started in "
+                f"{way['seconds_to_start']:.1f} s",
+                flush=True,
+            )
+        path.write_text(json.dumps(record, indent=2) + "\n")
+        path.with_suffix(".md").write_text(as_table(record))
+    print("\n" + as_table(record) + f"\nWrote {path} and .md.")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,137 @@
+"""The same with vaejax: through its `Trainer`, as `python -m vaejax.main` has it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.peers.cases import CASES, UNIT, data
+from vaejax import families
+from vaejax.codebooks import ema_codebook
+from vaejax.data import from_arrays
+from vaejax.game import Family, Latent, Trace
+from vaejax.nearest import nearest
+from vaejax.quantizers import bottleneck, vector
+from vaejax.training import Settings, Trainer
+
+Go = Callable[[int], None]
+
+
+def family(name: str) -> Family:
+    """The family of a case."""
+    case, adam = CASES[name], optax.adam(1e-3)
+    vae: Any = {"vae": ({"nll": 1.0, "kl": 1.0}, adam)}
+    if name in ("conv", "factor"):
+        network = {"kind": "conv", "channels": case.hidden, "kernels": (4, 4, 4, 4)}
+        common = {"latent_dim": case.latent, "network": network, "likelihood": "bernoulli"}
+        if name == "conv":
+            return families.beta_vae(case.shape, vae, **common)
+        players = {
+            "vae": ({"nll": 1.0, "kl": 1.0, "tc": 35.0}, adam),
+            "critic": ({"critic": 1.0}, optax.adam(1e-4, b1=0.5, b2=0.9)),
+        }
+        return families.factor_vae(case.shape, players, critic={"hidden": (1000,) * 6}, **common)
+    if name == "vqvae":
+        players = {
+            "vae": ({"nll": 1.0, "vq": 0.25}, adam),
+            "codebook": ({"vq": 1.0}, ema_codebook(0.99)),
+        }
+        width, inner = case.hidden
+        return families.vqvae(
+            case.shape, players,
+            quantizer={"kind": "vector", "codes": case.codes, "dim": case.latent},
+            network={"kind": "residual", "hidden": width, "block_hidden": inner},
+            likelihood={"kind": "normal", "scale": 0.1},
+        )  # fmt: skip
+    if name == "td_vae":
+        return families.td_vae(
+            case.shape, vae, latent_dims=(16, 16), belief={"kind": "lstm", "size": 128},
+            features=128, network={"kind": "mlp", "hidden": case.hidden}, hidden=(128,), pairs=4,
+        )  # fmt: skip
+    if name == "lvae":
+        return families.hierarchical(
+            case.shape, vae, network={"kind": "dense", "hidden": case.hidden[::-1]}
+        )
+    likelihood = {"kind": "normal", "scale": 0.1} if name == "tiny" else "bernoulli"
+    return families.beta_vae(
+        case.shape, vae, latent_dim=case.latent, likelihood=likelihood,
+        network={"kind": "mlp", "hidden": case.hidden},
+    )  # fmt: skip
+
+
+def trains(name: str) -> tuple[Go, int]:
+    """Dispatches of `UNIT` steps, which is the default of a run."""
+    case, x = CASES[name], data(name)
+    if len(case.shape) == 1:
+        rows = {"vector": x}
+    else:
+        field = "sequence" if len(case.shape) == 4 else "image"
+        rows = {field: (x * 255).astype(np.uint8)}
+    source = from_arrays(rows, "train", name="noise", holdout=0.0)
+    settings = Settings(steps=10**9, batch_size=case.batch, steps_per_dispatch=UNIT)
+    trainer = Trainer(family(name), source, settings)
+    state, done = trainer.init(), 0
+
+    def go(steps: int) -> None:
+        nonlocal state, done
+        spans = [(s, s + UNIT) for s in range(done, done + steps, UNIT)]
+        for span, chunk in trainer.feed.chunks(spans):
+            state, _ = trainer.dispatch(state, span, chunk)
+        jax.block_until_ready(state)
+        done += steps
+
+    return go, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def quantizes(name: str) -> tuple[Go, int]:
+    """Lookup and update, `UNIT` of them in a call."""
+    case, x = CASES[name], jnp.asarray(data(name))[None]
+    layer, tx = bottleneck(vector(case.codes, case.latent)), ema_codebook(0.99)
+    params = jax.random.normal(jax.random.key(0), (case.codes, case.latent))
+
+    def one(_: Any, carry: Any) -> Any:
+        params, state, sink = carry
+        key = jax.random.key(0)
+        node: Latent = layer.apply({"codebook": params}, x, key)
+        trace = Trace(x, None, (node,))
+        update, state = tx.update(params, state, params, trace=trace, key=key)
+        return params + update, state, sink + node.z
+
+    @jax.jit
+    def several(carry: Any) -> Any:
+        return jax.lax.fori_loop(0, UNIT, one, carry)
+
+    carry = (params, tx.init(params), jnp.zeros_like(x))
+
+    def go(steps: int) -> None:
+        nonlocal carry
+        for _ in range(steps // UNIT):
+            carry = several(carry)
+        jax.block_until_ready(carry)
+
+    return go, params.size
+
+
+def searches(name: str) -> tuple[Go, int]:
+    """One search a call."""
+    case, x = CASES[name], jnp.asarray(data(name))
+    codes = jax.random.normal(jax.random.key(0), (case.codes, case.latent))
+    call = jax.jit(nearest)
+
+    def go(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(call(x, codes))
+
+    return go, codes.size
+
+
+def search_memory(name: str) -> int:
+    """Bytes that a search takes beyond its inputs, as the compiler tells."""
+    case, x = CASES[name], data(name)
+    shape = jax.ShapeDtypeStruct((case.codes, case.latent), jnp.float32)
+    given = jax.ShapeDtypeStruct(x.shape, jnp.float32)
+    analysis = jax.jit(nearest).lower(given, shape).compile().memory_analysis()
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
