@@ -11,7 +11,6 @@ large copy; temporary memory of the program, and the device's peak where the bac
 Writes `results/throughput-<device>.json`, a table `.md` and a plot `.png` made from it.
 """
 
-import importlib
 import json
 import re
 import statistics
@@ -24,14 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.configured import FAMILIES, load
 from benchmarks.machine import machine
-from vaejax.data.preparation import event_shape, facts, preparation
-from vaejax.run import build, load_split
-from vaejax.training import Settings, Trainer
+from vaejax.data.preparation import preparation
+from vaejax.training import Trainer
 from vaejax.training.state import DATA, key_of, make_step
 
-FAMILIES = ("beta_vae", "cvae", "factor_vae", "hierarchical", "info_vae", "sparse_vae", "td_vae",
-            "vae_gan", "vqvae")  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
@@ -62,27 +59,12 @@ def peaks(dtype: Any) -> dict[str, float]:
     }
 
 
-def _with_dtype(config: dict[str, Any], dtype: str) -> bool:
-    """Sets the networks' dtype where they have one; whether it could be."""
-    network = config["model"].get("network")
-    if dtype == "float32" or not isinstance(network, dict):
-        return dtype == "float32"
-    network["dtype"] = dtype
-    return True
-
-
 def measure(name: str, dtype: str) -> dict[str, Any]:
     """All figures of one config; rates in steps, examples and FLOPs a second."""
-    file, _, setting = name.partition(":")
-    module = importlib.import_module(f"configs.{file}")
-    config = (module.get_config(setting) if setting else module.get_config()).to_dict()
-    if not _with_dtype(config, dtype):
+    configured = load(name, dtype)
+    if configured is None:
         return {"left_out": f"its networks have no setting of dtype for {dtype}"}
-    source = load_split(config, "train")
-    family = build(config, event_shape(source), facts(source))
-    settings = dict(config["train"])
-    settings.pop("eval_examples")
-    plan, binarize = Settings(**settings), config["data"]["binarize"]
+    family, source, plan, _, binarize = configured
     trainer = Trainer(family, source, plan, binarize=binarize)
 
     begun = time.perf_counter()

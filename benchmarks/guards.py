@@ -1,0 +1,141 @@
+"""What the machinery around a training step costs, for every family.
+
+  python -m benchmarks.guards [--families=beta_vae,vqvae] [--rounds=5]
+
+The same steps in four ways, interleaved, all compiled beforehand:
+
+- single: one jitted step a call, on a batch that lies ready;
+- scanned: many steps in one call of the trainer's program, which also fetches its batches;
+- by hand: the loop one would write, which gathers a batch in NumPy and calls the jitted step;
+- fit: the trainer as users run it, with its log, progress and checkpoints.
+
+A scanned step should cost no more than 1.05 single ones, a step of `fit` no more than 1.1 by hand.
+Writes `results/guards-<device>.json` and a table `.md`.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from benchmarks.configured import FAMILIES, load
+from benchmarks.machine import machine
+from vaejax.data.preparation import preparation
+from vaejax.training import Settings, Trainer, fit
+from vaejax.training.state import DATA, key_of, make_step
+
+RESULTS = Path(__file__).parent / "results"
+_FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved repeats.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of each.")
+LIMITS = {"scanned over single": 1.05, "fit over by hand": 1.1}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Milliseconds a step in each way, and the ratios of every round."""
+    configured = load(name)
+    assert configured is not None  # everyone computes in float32
+    plan, family, source = configured.settings, configured.family, configured.source
+    n = plan.steps_per_dispatch
+    trainer = Trainer(family, source, plan, binarize=configured.binarize)
+    prepare = preparation(source, configured.binarize)
+    step_fn = make_step(family, ema_decay=plan.ema_decay)
+
+    def one(state: Any, rows: Any) -> Any:
+        return step_fn(state, prepare(rows, key_of(0, DATA, state.step)), 0)[0]
+
+    step = jax.jit(one, donate_argnums=0)
+    ready = jax.device_put(source.take(np.arange(plan.batch_size)))
+    rng = np.random.default_rng(0)
+
+    def single(steps: int) -> None:
+        state = states["single"]
+        for _ in range(steps):
+            state = step(state, ready)
+        states["single"] = jax.block_until_ready(state)
+
+    def by_hand(steps: int) -> None:
+        state = states["by hand"]
+        for _ in range(steps):
+            state = step(state, source.take(rng.integers(0, source.size, plan.batch_size)))
+        states["by hand"] = jax.block_until_ready(state)
+
+    def scanned(steps: int) -> None:
+        state = states["scanned"]
+        for span, chunk in trainer.feed.chunks([(i, i + n) for i in range(0, steps, n)]):
+            state, _ = trainer.dispatch(state, span, chunk)
+        states["scanned"] = jax.block_until_ready(state)
+
+    ways: dict[str, Callable[[int], None]] = {
+        "single": single, "scanned": scanned, "by hand": by_hand,
+    }  # fmt: skip
+    states = {way: trainer.init() for way in ways}
+    for way in ways.values():
+        way(n)
+    begun = time.perf_counter()
+    scanned(n)
+    steps = n * max(1, round(_SECONDS.value / (time.perf_counter() - begun)))
+    fitted = Settings(**{**configured.plan, "steps": steps + n, "checkpoint_every": 0})
+
+    times: dict[str, list[float]] = {way: [] for way in (*ways, "fit")}
+    for _ in range(_ROUNDS.value):
+        for way, go in ways.items():
+            begun = time.perf_counter()
+            go(steps)
+            times[way].append(1e3 * (time.perf_counter() - begun) / steps)
+        with tempfile.TemporaryDirectory() as folder:
+            # The rate that `fit` reports leaves out what comes before its second dispatch.
+            times["fit"].append(1e3 / fit(trainer, fitted, workdir=Path(folder)).rate)
+    row: dict[str, Any] = {"steps": steps}
+    row["ms_per_step"] = {way: statistics.median(t) for way, t in times.items()}
+    for ratio in LIMITS:
+        above, below = (times[way] for way in ratio.split(" over "))
+        each = [a / b for a, b in zip(above, below, strict=True)]
+        row[ratio] = [statistics.median(each), min(each), max(each)]
+    return row
+
+
+def as_table(record: dict[str, Any]) -> str:
+    """The record in Markdown."""
+    lines = [
+        f"{record['device']}, {record['processor']}, {record['cores']} cores; jax "
+        f"{record['jax']}; commit {record['commit']}; {record['rounds']} interleaved rounds.",
+        "",
+        "| config | a step alone, ms | scanned over single (≤ 1.05) | by hand, ms | fit over by "
+        "hand (≤ 1.1) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in record["families"].items():
+        ms = row["ms_per_step"]
+        scanned, trained = (
+            f"{row[ratio][0]:.2f} ({row[ratio][1]:.2f}–{row[ratio][2]:.2f})" for ratio in LIMITS
+        )
+        lines.append(
+            f"| {name} | {ms['single']:.3g} | {scanned} | {ms['by hand']:.3g} | {trained} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints and writes."""
+    del argv
+    record: dict[str, Any] = {**machine(), "rounds": _ROUNDS.value, "families": {}}
+    stem = f"guards-{str(record['device']).lower().replace(' ', '-')}"
+    for number, name in enumerate(_FAMILIES.value, start=1):
+        print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
+        record["families"][name] = row = measure(name)
+        print(f"    {row}", flush=True)
+        (RESULTS / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
+        (RESULTS / f"{stem}.md").write_text(as_table(record))
+    print("\n" + as_table(record))
+
+
+if __name__ == "__main__":
+    app.run(main)

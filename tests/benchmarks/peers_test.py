@@ -1,0 +1,75 @@
+"""That `python -m benchmarks.peers` compares like with like, as far as it shows without PyTorch."""
+
+import functools
+import itertools
+import math
+
+import jax
+import pytest
+
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers.cases import CASES, data
+from benchmarks.peers.ours import family
+from benchmarks.peers.ways import OURS, WAYS
+from vaejax.game import init
+
+TRAINED = sorted(set(CASES) - {"quantizer", "search"})
+
+
+def dense(*widths):
+    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+
+
+def conv(kernel, *channels):
+    return sum((kernel**2 * a + 1) * b for a, b in itertools.pairwise(channels))
+
+
+# By hand, from the architectures' description in the table.
+PARAMETERS = {
+    "mlp": dense(784, 512, 256, 32) + dense(16, 256, 512, 784),
+    "small": dense(784, 128, 64, 16) + dense(8, 64, 128, 784),
+    "tiny": dense(2, 32, 32, 4) + dense(2, 32, 32, 2),
+    "conv": conv(4, 1, 32, 32, 64, 64) + dense(1024, 256, 20)
+    + dense(10, 256, 1024) + conv(4, 64, 64, 32, 32, 1),
+    "vqvae": conv(4, 3, 64, 128) + conv(3, 128, 128) + 4 * (conv(3, 128, 32) + conv(1, 32, 128))
+    + conv(1, 128, 64) + conv(3, 64, 128) + conv(4, 128, 64, 3) + 512 * 64,
+}  # fmt: skip
+PARAMETERS["factor"] = PARAMETERS["conv"] + dense(10, *(1000,) * 6, 2)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_ours_has_the_parameters_of_the_architecture_in_the_table(name):
+    made = family(name)
+    case = CASES[name]
+    field = "vector" if len(case.shape) == 1 else "image" if len(case.shape) == 3 else "sequence"
+    batch = {field: jax.ShapeDtypeStruct((case.batch, *case.shape), "float32")}
+    params = jax.eval_shape(functools.partial(init, made), jax.random.key(0), batch)
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    if name in PARAMETERS:
+        assert size == PARAMETERS[name]
+    else:  # those of the models in PyTorch, which has two biases in an LSTM
+        assert size == {"td_vae": 982_608 - 4 * 128, "lvae": 2_127_280}[name]
+
+
+def test_everyone_takes_part_and_ours_is_among_them():
+    assert set(WAYS) == set(CASES)
+    assert all(OURS in ways for ways in WAYS.values())
+    assert all(len(data(name)) % CASES[name].batch == 0 for name in CASES)
+
+
+def test_ratios_are_taken_round_by_round():
+    assert peers._spread([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == [2.0, 1.0, 3.0]
+
+
+def test_the_table_names_the_best_of_each():
+    def way(whose, ms):
+        return {"whose": whose, "parameters": 1, "seconds_to_start": 3.0, "ms_per_step": ms,
+                "over_ours": [ms / 2, ms / 2, ms / 2]}  # fmt: skip
+
+    ways = {OURS: {**way(OURS, 2.0), "seconds_to_start_cached": 1.0}, "eager": way("torch", 6.0)}
+    ways["pythae"] = way("pythae", 8.0)
+    row = {"what": "a thing", "ways": ways, f"best of {OURS}": OURS, "best of torch": "eager"}
+    record = {"device": "d", "processor": "p", "cores": 1, "jax": "j", "torch": "t", "commit": "c",
+              "rounds": 3, "cases": {"x": {**row, "best of pythae": "pythae"}}}  # fmt: skip
+    last = peers.as_table(record).splitlines()[-1]
+    assert last.startswith("| a thing | 2 | 3.00 (3.00–3.00), eager |  | 4.00 (4.00–4.00), pythae")
