@@ -11,12 +11,12 @@ from vaejax.data import Source, load
 from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional_pictures import given_by_examples
-from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.further import further_figures
+from vaejax.evaluation.further import check_further, further_figures
 from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
+from vaejax.evaluation.rate_distortion import draw_rate_distortion, is_of_curve
 from vaejax.evaluation.showing import showing
 from vaejax.export import check_run, export
 from vaejax.first_stage import FirstStage, restore
@@ -98,6 +98,7 @@ def _finish(
         )
         if first:
             draw_priors(first, family, params, source, folder, **options)
+        draw_rate_distortion(folder / "rate_distortion.png", result)
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
@@ -132,8 +133,11 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     trainer = Trainer(
         family, train_source, settings, mesh=mesh, condition_dropout=dropout, **data_options
     )
-    if config["evaluate"]["disentanglement"]:
-        trained.check_disentanglement(family, trainer.state_shape.params, source)
+    shapes = trainer.state_shape.params
+    if first:  # what is judged in the end is the whole
+        check_further(first.whole(family), first.and_prior(shapes), data, config["evaluate"])
+    else:
+        check_further(family, shapes, source, config["evaluate"])
     claim(workdir, config, create=mode == "train")
 
     judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
@@ -206,7 +210,9 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     )
     params = on_one_device(mesh, params)
     _finish(config, workdir, family, params, source, {"step": step, **result}, first)
-    rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
+    rows: list[tuple[str, Any]] = [
+        (k, v) for k, v in sorted(result.items()) if k != "kl/0" and not is_of_curve(k)
+    ]
     if mode == "train":
         rows.append(("steps a second", outcome.rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))

@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax import plotting_sweep
+from vaejax import plotting_rates, plotting_sweep
 from vaejax.data import Source
 from vaejax.data.preparation import event_shape, facts
-from vaejax.evaluation.disentanglement import trained
-from vaejax.evaluation.further import further_figures
+from vaejax.evaluation.further import check_further, further_figures
 from vaejax.evaluation.sweep import chosen, grid_table, results, sweep_evaluator
 from vaejax.first_stage import restore
 from vaejax.game import Family, Params
@@ -114,9 +113,8 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         folder = _take_out(workdir, sweep, model)
         claim(folder, alone(config, grid, model), create=True)
         return dict(run(own, folder, mode))
-    if config["evaluate"]["disentanglement"]:
-        one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
-        trained.check_disentanglement(families[0], one, source)
+    one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
+    check_further(families[0], one, source, config["evaluate"])
     judge = sweep_evaluator(
         make,
         grid,
@@ -157,6 +155,7 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         write_json(workdir / "sweep.json", found)
         (workdir / "figures").mkdir(exist_ok=True)
         plotting_sweep.sweep(workdir / "figures" / "sweep.png", found, shown)
+        plotting_rates.sweep_rates(workdir / "figures" / "rate_distortion.png", found)
         print(f"Figures: {workdir / 'figures'}")
     return found
 

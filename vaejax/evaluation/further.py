@@ -3,16 +3,64 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from vaejax.data import Source
+from vaejax.data.preparation import preparation
+from vaejax.distributions import Categorical, Codes, Sampled
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.futures import FUTURES, horizon_errors
+from vaejax.evaluation.information import check_information, information_of_split
 from vaejax.evaluation.likelihood import importance_sampled
+from vaejax.evaluation.rate_distortion import annealed_figures, check_annealing
 from vaejax.game import Family, Params
 from vaejax.training.sharding import on_one_device
 from vaejax.training.state import key_of
+
+
+def check_further(
+    family: Family, params: Params, source: Source, evaluate: Mapping[str, Any]
+) -> None:
+    """Sees, without computing anything, whether `further_figures` can be asked of a model.
+
+    Args:
+      family: whose model.
+      params: of it, or their shapes.
+      source: the split.
+      evaluate: the config's fields of this name.
+
+    Raises:
+      ValueError: something was asked that such a model or such data do not have.
+      ImportError: a package is missing.
+    """
+    if evaluate["disentanglement"]:
+        trained.check_disentanglement(family, params, source)
+    anneals = evaluate["annealing"]["temperatures"]
+    if not (evaluate["samples"] or evaluate["information"] or anneals):
+        return
+    prepare, key = preparation(source), jax.random.key(0)
+    batch = jax.eval_shape(prepare, source.take(np.zeros(1, np.int32)), key)
+    nodes = jax.eval_shape(family.model.encode, params, batch, key)
+    kinds = [type(node.posterior).__name__ for node in nodes]
+    if evaluate["samples"] and (
+        not nodes or any(isinstance(node.posterior, Codes | Categorical) for node in nodes)
+    ):
+        raise ValueError(
+            "evaluate.samples wants a model whose posteriors have densities, Gaussian ones say; "
+            f"those of this one are: {', '.join(kinds) or 'none'}"
+        )
+    if evaluate["samples"] and any(isinstance(node.prior, Sampled) for node in nodes):
+        raise ValueError(
+            "evaluate.samples is of models that explain all of x; this one explains pairs of times "
+            "of a sequence (its errors ahead are mse_ahead/h)"
+        )
+    if evaluate["information"]:
+        check_information(nodes, is_conditional(family, params, source))
+    if anneals:
+        check_annealing(nodes, batch)
 
 
 def further_figures(
@@ -27,7 +75,7 @@ def further_figures(
     seed: int,
     binarize: str,
 ) -> dict[str, float]:
-    """Figures of each class, errors ahead, log-likelihood, disentanglement: what can be asked.
+    """Figures of each class, errors ahead, and what the config asks for: what can be asked.
 
     Args:
       family: whose model.
@@ -55,6 +103,10 @@ def further_figures(
             **options,
         )
     whole = on_one_device(mesh, params)
+    if examples := evaluate["information"]:
+        result |= information_of_split(family, whole, source, examples=examples, **options)
+    if evaluate["annealing"]["temperatures"]:
+        result |= annealed_figures(family, whole, source, **evaluate["annealing"], **options)
     if family.model.sequences:
         key = key_of(seed, FUTURES)
         result |= horizon_errors(family.model, whole, source, key, binarize=binarize)
