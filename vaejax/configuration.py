@@ -32,6 +32,9 @@ def defaults(family: str) -> ConfigDict:
     config.evaluate = ConfigDict({"samples": 0, "examples": 0})
     config.evaluate.disentanglement = False  # at the end, of data with factors; minutes long
     config.evaluate.information = 0  # examples for mutual information and marginal KL; 0 for none
+    # Of how many samples to tell sharpness, 0 for none; and with features (the --workdir of a run
+    # of configs/classifier.py, or a file, see docs/metrics.md) Fréchet distance and more.
+    config.evaluate.update({"generated": 0, "features": ""})
     # Annealed importance sampling at the end, if there are temperatures; minutes long.
     config.evaluate.annealing = ConfigDict({"temperatures": 0, "chains": 16, "leapfrog": 10})
     config.evaluate.annealing.update({"step_size": 0.1, "examples": 100})

@@ -12,6 +12,7 @@ from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.features import Features, load_features
 from vaejax.evaluation.further import check_further, further_figures
 from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.pictures import draw, draw_samples
@@ -31,7 +32,16 @@ from vaejax.training.sharding import make_mesh, on_one_device
 from vaejax.training.state import eval_params
 from vaejax.workdir import Config, ConfigChangedError, claim, flatten
 
-__all__ = ["ConfigChangedError", "build", "flatten", "load_split", "run", "sources", "training"]
+__all__ = [
+    "ConfigChangedError",
+    "build",
+    "features_of",
+    "flatten",
+    "load_split",
+    "run",
+    "sources",
+    "training",
+]
 
 
 def build(config: Config, shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> Family:
@@ -64,6 +74,13 @@ def sources(config: Config, first: FirstStage | None, mode: str) -> tuple[Source
         return data, data, train
     latents = first.latents(data)
     return data, latents, first.latents(train) if mode == "train" else latents
+
+
+def features_of(config: Config, data: Source) -> Features | None:
+    """By what the config has samples judged; None if it says nothing of it."""
+    if not (asked := config["evaluate"]["features"]):
+        return None
+    return load_features(asked, event_shape(data), build=build, load_split=load_split)
 
 
 def training(config: Config) -> tuple[Settings, int]:
@@ -138,6 +155,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         check_further(first.whole(family), first.and_prior(shapes), data, config["evaluate"])
     else:
         check_further(family, shapes, source, config["evaluate"])
+    features = features_of(config, data) if mode in ("train", "evaluate") else None
     claim(workdir, config, create=mode == "train")
 
     judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
@@ -206,6 +224,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         config["evaluate"],
         step=step,
         batch_size=settings.batch_size,
+        features=features,
         **data_options,
     )
     params = on_one_device(mesh, params)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
@@ -105,6 +106,22 @@ def test_further_questions(command, trained, data, tmp_path):
     assert "annealed/gap" in out
     assert not any(name in out for name in curve)  # points of a picture, which is there
     assert (tmp_path / "run" / "figures" / "rate_distortion.png").exists()
+
+
+def test_samples_judged_by_a_program(command, trained, data, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    (b,) = jax_export.symbolic_shape("b")
+    rows = jax_export.export(jax.jit(lambda x: x.mean(axis=(2, 3))))
+    file = tmp_path / "rows.jaxexport"
+    file.write_bytes(rows(jax.ShapeDtypeStruct((b, 8, 8, 1), np.float32)).serialize())
+    flags = [f"--config.evaluate.features={file}", "--config.evaluate.generated=4"]
+    with mock.patch.object(run, "draw"):
+        code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
+    assert code == 0, err
+    figures = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert figures["frechet"] > 0
+    assert {"precision", "recall", "density", "coverage", "sharpness"} <= figures.keys()
+    assert "coverage" in out
 
 
 def test_sample(command, trained, data):

@@ -11,19 +11,19 @@ class Moments(NamedTuple):
     """Of a set of features, float64.
 
     Attributes:
-      count: N.
+      size: N.
       mean: `[D]`.
       scatter: sum over the set of outer products of deviations from the mean, `[D, D]`.
     """
 
-    count: int
+    size: int
     mean: np.ndarray
     scatter: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
         """The unbiased one, `[D, D]`."""
-        return self.scatter / (self.count - 1)
+        return self.scatter / (self.size - 1)
 
 
 def moments(parts: Iterable[ArrayLike]) -> Moments:
@@ -51,11 +51,11 @@ def moments(parts: Iterable[ArrayLike]) -> Moments:
         if total is None:
             total = own
             continue
-        count, gap = total.count + own.count, own.mean - total.mean
-        share = total.count * own.count / count
+        count, gap = total.size + own.size, own.mean - total.mean
+        share = total.size * own.size / count
         total = Moments(
             count,
-            total.mean + gap * own.count / count,
+            total.mean + gap * own.size / count,
             total.scatter + own.scatter + share * np.outer(gap, gap),
         )
     if total is None:
@@ -74,10 +74,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     Raises:
       ValueError: fewer than two examples, or different numbers of features.
     """
-    if min(a.count, b.count) < 2:
+    if min(a.size, b.size) < 2:
         raise ValueError(
-            f"the Fréchet distance needs at least two examples of each, found {a.count} and "
-            f"{b.count}"
+            f"the Fréchet distance needs at least two examples of each, found {a.size} and {b.size}"
         )
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"{len(a.mean)} features of one set, {len(b.mean)} of the other")

@@ -12,7 +12,9 @@ from vaejax.data.preparation import preparation
 from vaejax.distributions import Categorical, Codes, Sampled
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.disentanglement import trained
+from vaejax.evaluation.features import Features
 from vaejax.evaluation.futures import FUTURES, horizon_errors
+from vaejax.evaluation.generation import check_generation, generation_figures
 from vaejax.evaluation.information import check_information, information_of_split
 from vaejax.evaluation.likelihood import importance_sampled
 from vaejax.evaluation.rate_distortion import annealed_figures, check_annealing
@@ -38,6 +40,13 @@ def check_further(
     """
     if evaluate["disentanglement"]:
         trained.check_disentanglement(family, params, source)
+    if evaluate["generated"]:
+        check_generation(family, source, evaluate["generated"])
+    elif evaluate["features"]:
+        raise ValueError(
+            "evaluate.features says by what to judge samples, but not how many: set "
+            "evaluate.generated, to 5000 say"
+        )
     anneals = evaluate["annealing"]["temperatures"]
     if not (evaluate["samples"] or evaluate["information"] or anneals):
         return
@@ -74,6 +83,7 @@ def further_figures(
     batch_size: int,
     seed: int,
     binarize: str,
+    features: Features | None = None,
 ) -> dict[str, float]:
     """Figures of each class, errors ahead, and what the config asks for: what can be asked.
 
@@ -87,6 +97,7 @@ def further_figures(
       batch_size: examples at once.
       seed: of the draws.
       binarize: as in training.
+      features: by which samples are judged, if any, see `load_features`.
     """
     result: dict[str, float] = {}
     options: Any = {"batch_size": batch_size, "seed": seed, "binarize": binarize}
@@ -107,6 +118,8 @@ def further_figures(
         result |= information_of_split(family, whole, source, examples=examples, **options)
     if evaluate["annealing"]["temperatures"]:
         result |= annealed_figures(family, whole, source, **evaluate["annealing"], **options)
+    if count := evaluate["generated"]:
+        result |= generation_figures(family, whole, source, features, count=count, **options)
     if family.model.sequences:
         key = key_of(seed, FUTURES)
         result |= horizon_errors(family.model, whole, source, key, binarize=binarize)
