@@ -51,7 +51,7 @@ def test_fewer_examples_than_features():
 def test_parts_make_no_difference_though_means_are_large():
     x = np.random.RandomState(0).randn(1000, 3) + 1e6
     whole, parts = moments([x]), moments([x[:1], x[1:400], x[400:]])
-    assert (whole.count, parts.count) == (1000, 1000)
+    assert (whole.size, parts.size) == (1000, 1000)
     np.testing.assert_allclose(parts.mean, x.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(parts.covariance, np.cov(x.T), rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(whole.covariance, np.cov(x.T), rtol=1e-7, atol=1e-9)
