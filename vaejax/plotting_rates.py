@@ -42,7 +42,7 @@ def rate_distortion(
     """
     figure, axes = load_pyplot().subplots(figsize=(4.6, 3.4), layout="constrained")
     axes.plot(*curve.T, color=LINES["train"], lw=1.3, ms=3.5, marker="o", label="annealed, by β")
-    for place in sorted({len(curve) // 4, len(curve) // 2, 3 * len(curve) // 4, len(curve) - 1}):
+    for place in sorted({len(curve) // 4, len(curve) // 2, len(curve) - 1}):
         axes.annotate(
             f"β {betas[place]}", curve[place], xytext=(5, 5), textcoords="offset points",
             fontsize=7, color=INK,
@@ -76,11 +76,12 @@ def sweep_rates(path: Path, found: Mapping[str, Any]) -> bool:
     lines: dict[str, list[Any]] = {}
     for point in points:
         lines.setdefault(_text(point["settings"], others), []).append(point)
-    for colour, (label, line) in zip(_COLOURS * len(lines), sorted(lines.items()), strict=False):
+    for i, (label, line) in enumerate(sorted(lines.items())):
+        colour = _COLOURS[i % len(_COLOURS)]
         line = sorted(line, key=lambda p: [p["settings"][name] for name in weights])
         places = np.array([_place(p) for p in line])
         axes.plot(*places.T, color=colour, lw=1.2, ms=4, marker="o", label=label or None)
-        for point, place in zip(line, places, strict=True):
+        for point, place in zip(line, places, strict=True) if i == 0 else ():  # alike on all lines
             axes.annotate(
                 _text(point["settings"], weights), place, xytext=(5, 5),
                 textcoords="offset points", fontsize=6, color=INK,
