@@ -1,4 +1,4 @@
-"""Rate against distortion, as PNG files made from NumPy arrays."""
+"""Figures against one another: rate and distortion, error and horizon; as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,9 +45,12 @@ def rate_distortion(
     for place in sorted({len(curve) // 4, len(curve) // 2, len(curve) - 1}):
         axes.annotate(
             f"β {betas[place]}", curve[place], xytext=(5, 5), textcoords="offset points",
-            fontsize=7, color=INK,
+            fontsize=7, color=INK, annotation_clip=True,
         )  # fmt: skip
     axes.plot(*own, color=LINES["eval"], marker="s", ms=5, lw=0, label="the model's encoder")
+    # At β = 1 a nat of one is worth a nat of the other: axes of like lengths show what matters.
+    low, high = curve[:, 1].min(), curve[:, 1].max()
+    axes.set_ylim(top=min(high, low + 3.0 * max(curve[-1, 0], own[0], own[1] - low)) + 1.0)
     _bound(axes, float(curve[-1].sum()), np.array([*curve[len(curve) // 2 :, 0], own[0]]))
     _finish(figure, axes, "Rate and distortion of this decoder and prior", path)
 
@@ -99,3 +102,30 @@ def _place(point: Mapping[str, Any]) -> list[float] | None:
         return None
     place = [figures["kl"]["mean"], figures["nll"]["mean"]]
     return None if None in place else place
+
+
+def horizons(path: Path, errors: Mapping[str, Mapping[int, float]]) -> None:
+    """Squared errors by how many steps ahead, a line for each way of getting there.
+
+    Args:
+      path: of the PNG.
+      errors: label -> steps ahead -> error.
+    """
+    figure, axes = load_pyplot().subplots(figsize=(4.6, 3.0), layout="constrained")
+    for colour, (label, line) in zip(_COLOURS, errors.items(), strict=False):
+        places = sorted(line.items())
+        axes.plot(*zip(*places, strict=True), color=colour, lw=1.3, ms=3.5, marker="o", label=label)
+    steps = sorted({h for line in errors.values() for h in line})
+    if steps[-1] >= 8 * steps[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(steps, [str(h) for h in steps])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("steps ahead", fontsize=8, color=MUTED)
+    axes.set_ylabel("mean squared error of the expectation", fontsize=8, color=MUTED)
+    axes.set_title("How far it sees", fontsize=9, color=INK, loc="left")
+    axes.tick_params(labelsize=7, colors=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=150)
+    load_pyplot().close(figure)

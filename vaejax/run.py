@@ -13,11 +13,10 @@ from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional_pictures import given_by_examples
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.features import Features, load_features
-from vaejax.evaluation.further import check_further, further_figures
+from vaejax.evaluation.further import check_further, draw_further, further_figures, shown
 from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
-from vaejax.evaluation.rate_distortion import draw_rate_distortion, is_of_curve
 from vaejax.evaluation.showing import showing
 from vaejax.export import check_run, export
 from vaejax.first_stage import FirstStage, restore
@@ -115,7 +114,7 @@ def _finish(
         )
         if first:
             draw_priors(first, family, params, source, folder, **options)
-        draw_rate_distortion(folder / "rate_distortion.png", result)
+        draw_further(folder, result)
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
@@ -229,9 +228,7 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     )
     params = on_one_device(mesh, params)
     _finish(config, workdir, family, params, source, {"step": step, **result}, first)
-    rows: list[tuple[str, Any]] = [
-        (k, v) for k, v in sorted(result.items()) if k != "kl/0" and not is_of_curve(k)
-    ]
+    rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if shown(k)]
     if mode == "train":
         rows.append(("steps a second", outcome.rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))

@@ -1,6 +1,7 @@
 """What an evaluation at the end of a run finds beside the figures of every checkpoint."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,11 +14,17 @@ from vaejax.distributions import Categorical, Codes, Sampled
 from vaejax.evaluation.conditional import is_conditional, per_class
 from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.features import Features
+from vaejax.evaluation.future_pictures import draw_horizons
 from vaejax.evaluation.futures import FUTURES, horizon_errors
 from vaejax.evaluation.generation import check_generation, generation_figures
 from vaejax.evaluation.information import check_information, information_of_split
 from vaejax.evaluation.likelihood import importance_sampled
-from vaejax.evaluation.rate_distortion import annealed_figures, check_annealing
+from vaejax.evaluation.rate_distortion import (
+    annealed_figures,
+    check_annealing,
+    draw_rate_distortion,
+    is_of_curve,
+)
 from vaejax.game import Family, Params
 from vaejax.training.sharding import on_one_device
 from vaejax.training.state import key_of
@@ -127,3 +134,15 @@ def further_figures(
         key = key_of(seed, trained.DISENTANGLEMENT)
         result |= trained.disentanglement(family, whole, source, key, binarize=binarize)
     return result
+
+
+def draw_further(folder: Path, figures: Mapping[str, float]) -> None:
+    """The pictures that are made of figures alone, where there are such figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_rate_distortion(folder / "rate_distortion.png", figures)
+    draw_horizons(folder / "horizons.png", figures)
+
+
+def shown(name: str) -> bool:
+    """Whether a figure is worth a line in the table at the end of a run."""
+    return name != "kl/0" and not is_of_curve(name)
