@@ -21,10 +21,12 @@ def brute_force(real, generated, k):
     }
 
 
-@pytest.mark.parametrize(("k", "block"), [(3, 64), (5, 512)])
-def test_against_all_pairs(k, block):
+@pytest.mark.parametrize(("k", "block", "dim"), [(3, 64, 6), (5, 512, 6), (3, 512, 128)])
+def test_against_all_pairs(k, block, dim):
+    """Of many features too: the compiled code is another, and rows that fill blocks count not."""
     random = np.random.RandomState(0)
-    real, generated = random.randn(150, 6), 0.7 * random.randn(130, 6) + 0.3
+    shift, scale = (0.3, 0.7) if dim < 10 else (0.12, 0.97)
+    real, generated = random.randn(150, dim), scale * random.randn(130, dim) + shift
     found = precision_recall(real, generated, k=k, block=block)
     assert found == pytest.approx(brute_force(real, generated, k), abs=1e-12)
     assert len({round(value, 3) for value in found.values()}) == 4

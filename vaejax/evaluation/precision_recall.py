@@ -16,10 +16,13 @@ def _distances(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.maximum(squares - 2.0 * product, 0.0)
 
 
-def _blocks(x: jax.Array, block: int) -> jax.Array:
-    """`[N, D] -> [⌈N / block⌉, block, D]`, filled up with NaN, which is near nothing."""
-    padded = jnp.pad(x, ((0, -len(x) % block), (0, 0)), constant_values=jnp.nan)
-    return padded.reshape(-1, block, x.shape[1])
+def _blocks(x: jax.Array, block: int) -> tuple[jax.Array, jax.Array]:
+    """`[N, D]` in blocks `[⌈N / block⌉, block, D]`, the last filled up, and the number of each row.
+
+    Rows that fill up have the numbers from N on.
+    """
+    padded = jnp.pad(x, ((0, -len(x) % block), (0, 0)))
+    return padded.reshape(-1, block, x.shape[1]), jnp.arange(len(padded)).reshape(-1, block)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "block"))
@@ -32,9 +35,7 @@ def squared_radii(x: jax.Array, k: int, block: int = 512) -> jax.Array:
         near = jax.lax.top_k(-jnp.where(own, jnp.inf, _distances(rows, x)), k)[0]
         return -near[:, -1]
 
-    blocks = _blocks(x, block)
-    numbers = jnp.arange(blocks.shape[0] * block).reshape(-1, block)
-    return jax.lax.map(radius, (blocks, numbers)).reshape(-1)[: len(x)]
+    return jax.lax.map(radius, _blocks(x, block)).reshape(-1)[: len(x)]
 
 
 @functools.partial(jax.jit, static_argnames=("block",))
@@ -43,8 +44,9 @@ def _balls(
 ) -> tuple[jax.Array, jax.Array]:
     """In how many balls each of x lies, `[n]`, and whether each ball holds any, `[N]`."""
 
-    def look(held: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inside = _distances(rows, centres) <= radii[None]  # false where NaN
+    def look(held: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rows, numbers = part
+        inside = (_distances(rows, centres) <= radii[None]) & (numbers < len(x))[:, None]
         return held | inside.any(axis=0), inside.sum(axis=1)
 
     held, counts = jax.lax.scan(look, jnp.zeros(len(centres), bool), _blocks(x, block))
