@@ -98,10 +98,13 @@ def main(argv: list[str]) -> None:
     samples, batch, chunk = _SAMPLES.value, _BATCH.value, _CHUNK.value
     result: dict[str, Any] = {**machine(), "model": about, "draws": samples, "chunk": chunk}
     result |= {"images": min(_EXAMPLES.value, test.size), "batch": batch}
-    if _SEARCH.value:
-        result["search"] = _search(family, params, test)
-    judge = evaluator(family, test, make_mesh(1), batch_size=batch)
-    result["elbo"] = judge(params, 0)["elbo"]
+    before, begun = _peak_mib(), time.perf_counter()
+    options: dict[str, Any] = {"samples": samples, "chunk": chunk, "batch_size": batch}
+    value = importance_sampled(family, test, params, examples=_EXAMPLES.value, **options)
+    result["seconds"] = time.perf_counter() - begun
+    result["grown_by_mib"], result["peak_mib"] = _peak_mib() - before, _peak_mib()
+    result["log_likelihood"] = value
+    result["elbo"] = evaluator(family, test, make_mesh(1), batch_size=batch)(params, 0)["elbo"]
 
     indices, _ = next(eval_batches(test.size, _CHECKED))
     x = test.decode(test.take(indices))
@@ -111,14 +114,8 @@ def main(argv: list[str]) -> None:
     key, _ = jax.random.split(key_of(0, LIKELIHOOD, jnp.uint32(0)))
     got = np.asarray(compiled(params, x, key), np.float64)
     latents = params["encoder"][f"Dense_{len(params['encoder']) - 1}"]["bias"].shape[0] // 2
-
-    before = _peak_mib()
-    begun = time.perf_counter()
-    options: dict[str, Any] = {"samples": samples, "chunk": chunk, "batch_size": batch}
-    value = importance_sampled(family, test, params, examples=_EXAMPLES.value, **options)
-    result["seconds"] = time.perf_counter() - begun
-    result["grown_by_mib"], result["peak_mib"] = _peak_mib() - before, _peak_mib()
-    result["log_likelihood"] = value
+    if _SEARCH.value:
+        result["search"] = _search(family, params, test)
 
     begun = time.perf_counter()
     noise = same_noise(key, samples, (_CHECKED, latents))
