@@ -4,8 +4,9 @@
 
 The networks are those of `configs/beta_vae.py:static_mnist_tanh` (784-200-200-50, tanh). Without
 the `--workdir` of a run, whose parameters are taken, they are trained for `--steps`. Measured are
-the seconds of `importance_sampled`, compilation and all, and of all its cores together, by how much the process has grown at its
-largest (`ru_maxrss`), and what the compiled program wants beside its inputs.
+the seconds of `importance_sampled`, compilation and all, by the clock and of its cores together; by
+how much the process has grown at its largest (`ru_maxrss`); and what the compiled program wants
+beside its inputs.
 
 100 images are computed once more in float64 by NumPy, in code of its own, from the same
 parameters and the same draws of standard noise. `--search` times other numbers of draws and of
