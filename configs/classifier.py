@@ -11,6 +11,9 @@ which writes `frechet`, `precision`, `recall`, `density` and `coverage`, see doc
 are to be compared under one classifier alone; they are not the published FID, for which give
 the file of Inception's weights in place of the directory.
 
+Seen: 600 steps of `mnist` (`--config.train.steps=600`) in a minute of processor time: 98.1 % of the
+test images right.
+
 sprites        (default) square, ellipse or heart, of embedded sprites
 mnist          grey MNIST
 fashion_mnist  Fashion-MNIST
