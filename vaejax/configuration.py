@@ -31,6 +31,13 @@ def defaults(family: str) -> ConfigDict:
     # Draws of z for `log_likelihood` at the end, 0 for none, and of how many examples, 0 for all.
     config.evaluate = ConfigDict({"samples": 0, "examples": 0})
     config.evaluate.disentanglement = False  # at the end, of data with factors; minutes long
+    config.evaluate.information = 0  # examples for mutual information and marginal KL; 0 for none
+    # Of how many samples to tell sharpness, 0 for none; and with features (the --workdir of a run
+    # of configs/classifier.py, or a file, see docs/metrics.md) Fréchet distance and more.
+    config.evaluate.update({"generated": 0, "features": ""})
+    # Annealed importance sampling at the end, if there are temperatures; minutes long.
+    config.evaluate.annealing = ConfigDict({"temperatures": 0, "chains": 16, "leapfrog": 10})
+    config.evaluate.annealing.update({"step_size": 0.1, "examples": 100})
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
     # Many models in one program, see the README: every choice of values for fields of `model` and
     # `players`, "players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1", with each of so many

@@ -1,6 +1,5 @@
 """The trained run that a prior is learned for: restored, its latents as data, the two as one."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +11,8 @@ from jax.sharding import Mesh
 
 from vaejax import losses
 from vaejax.data import Source
-from vaejax.data.batches import batch_indices, eval_batches
-from vaejax.data.preparation import event_shape, facts, preparation
+from vaejax.data.batches import eval_batches
+from vaejax.data.preparation import preparation
 from vaejax.data.progress import progress
 from vaejax.data.source import decode_rows, in_memory
 from vaejax.distributions import Codes, Normal
@@ -21,9 +20,9 @@ from vaejax.evaluation.evaluate import evaluator
 from vaejax.game import Batch, Family, Latent, Params, chain
 from vaejax.layout import Layout, layout_of
 from vaejax.priors import with_prior
-from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.sharding import batch_sharding, check_batch, put, replicated, tree_sharding
-from vaejax.training.state import DATA, eval_params, init_state, key_of
+from vaejax.trained_run import TrainedRun, open_run
+from vaejax.training.sharding import batch_sharding, put, replicated
+from vaejax.training.state import eval_params, key_of
 
 ENCODE = 6  # a stream of random keys of its own
 
@@ -123,20 +122,6 @@ class FirstStage(NamedTuple):
         return result
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The configuration of a run.
-
-    Raises:
-      FileNotFoundError: there is no run.
-    """
-    path = workdir / "config.json"
-    if not path.is_file() or not (workdir / "checkpoints").is_dir():
-        raise FileNotFoundError(
-            f"prior_of={workdir} is no trained run: --config.prior_of wants the --workdir of one"
-        )
-    return json.loads(path.read_text())
-
-
 def restore(
     config: Config,
     mesh: Mesh,
@@ -162,61 +147,49 @@ def restore(
       FileNotFoundError: there is no such run, or no such checkpoint of it.
       ValueError: a prior cannot be learned for such a model.
     """
-    workdir, step = Path(config["prior_of"]), config["prior_step"]
-    theirs = read_config(workdir)
-    seed, train = theirs["seed"], theirs["train"]
-    data = {**theirs["data"], "condition_dropout": config["data"]["condition_dropout"]}
-    check_batch(mesh, train["batch_size"])
-    source = load_split(theirs, "train")
-    family = build(theirs, event_shape(source), facts(source))
-
-    rows = source.take(batch_indices(seed, 0, source.size, train["batch_size"]))
-    prepare = preparation(source, data["binarize"])
-    batch = jax.eval_shape(lambda rows: prepare(rows, key_of(seed, DATA)), rows)
-    shape = jax.eval_shape(lambda b: init_state(family, seed, b, train["ema_decay"]), batch)
-    sharding = tree_sharding(mesh, shape)
-    like = jax.tree.map(
-        lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
-    )
-    layout = _checked(workdir, family, shape.params, batch)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        found = checkpoints.steps()
-        if not found or (step and step not in found):
-            wanted = f"no checkpoint of step {step}" if step else "no checkpoint"
-            raise FileNotFoundError(f"prior_of={workdir} holds {wanted}; found are {found}")
-        state = checkpoints.restore(like, step or None)
-    finally:
-        checkpoints.close()
+    run = open_run(Path(config["prior_of"]), mesh, "prior_of", build=build, load_split=load_split)
+    theirs = run.config["data"]
+    data = {**theirs, "condition_dropout": config["data"]["condition_dropout"]}
+    layout = _checked(run)
+    state = run.restore(config["prior_step"])
     first = FirstStage(
-        family, eval_params(state), layout, mesh, train["batch_size"], data["binarize"]
+        run.family,
+        eval_params(state),
+        layout,
+        mesh,
+        run.config["train"]["batch_size"],
+        data["binarize"],
     )
     return {**config, "data": data, "prior_step": int(state.step)}, first
 
 
-def _checked(workdir: Path, family: Family, params: Params, batch: Batch) -> Layout | None:
+def _checked(run: TrainedRun) -> Layout | None:
     """The layout of the model's codes, or None for one Gaussian vector; computes nothing.
 
     Raises:
       ValueError: it has neither, or a condition.
     """
+    model = run.family.model
     trace = jax.eval_shape(
-        lambda p, b, key: family.model.forward(p, b, key, None), params, batch, jax.random.key(0)
+        lambda p, b, key: model.forward(p, b, key, None),
+        run.like.params,
+        run.batch,
+        jax.random.key(0),
     )
     if trace.condition is not None:
         raise ValueError(
-            f"prior_of={workdir} is a conditional model, whose decoder wants a condition beside z; "
+            f"{run.name} is a conditional model, whose decoder wants a condition beside z; "
             "take a model without one"
         )
     nodes: tuple[Latent, ...] = trace.latents
     if len(nodes) == 1 and isinstance(nodes[0].posterior, Normal) and nodes[0].z.ndim == 2:
         return None
     if nodes and all(isinstance(node.posterior, Codes) for node in nodes):
-        if family.model.embed is None:
-            raise ValueError(f"prior_of={workdir}: its model cannot turn indices into codes again")
+        if model.embed is None:
+            raise ValueError(f"{run.name}: its model cannot turn indices into codes again")
         return layout_of(nodes)
     kinds = [f"{type(n.posterior).__name__} {n.z.shape[1:]}" for n in nodes]
     raise ValueError(
-        f"prior_of={workdir}: a prior is learned for codes, or for one Gaussian vector; its model "
+        f"{run.name}: a prior is learned for codes, or for one Gaussian vector; its model "
         f"has the nodes {kinds}"
     )

@@ -93,6 +93,7 @@ class Model(NamedTuple):
       generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
       sequences: a `sequences.SequenceModel`, for models of what comes next; else None.
+      features: `(params, events) -> [B, F]`, of a classifier what its last layer sees; else None.
     """
 
     init: Callable[..., Params]
@@ -102,6 +103,7 @@ class Model(NamedTuple):
     generate: Callable[..., Any]
     embed: Callable[..., tuple[jax.Array, ...]] | None = None
     sequences: Any = None
+    features: Callable[..., jax.Array] | None = None
 
 
 class Family(NamedTuple):

@@ -11,9 +11,9 @@ from vaejax.data import Source, load
 from vaejax.data.preparation import event_shape, facts
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.conditional_pictures import given_by_examples
-from vaejax.evaluation.disentanglement import trained
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.further import further_figures
+from vaejax.evaluation.features import Features, load_features
+from vaejax.evaluation.further import check_further, draw_further, further_figures, shown
 from vaejax.evaluation.future_pictures import draw_futures
 from vaejax.evaluation.pictures import draw, draw_samples
 from vaejax.evaluation.prior_pictures import draw_priors
@@ -31,7 +31,16 @@ from vaejax.training.sharding import make_mesh, on_one_device
 from vaejax.training.state import eval_params
 from vaejax.workdir import Config, ConfigChangedError, claim, flatten
 
-__all__ = ["ConfigChangedError", "build", "flatten", "load_split", "run", "sources", "training"]
+__all__ = [
+    "ConfigChangedError",
+    "build",
+    "features_of",
+    "flatten",
+    "load_split",
+    "run",
+    "sources",
+    "training",
+]
 
 
 def build(config: Config, shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> Family:
@@ -66,6 +75,13 @@ def sources(config: Config, first: FirstStage | None, mode: str) -> tuple[Source
     return data, latents, first.latents(train) if mode == "train" else latents
 
 
+def features_of(config: Config, data: Source) -> Features | None:
+    """By what the config has samples judged; None if it says nothing of it."""
+    if not (asked := config["evaluate"]["features"]):
+        return None
+    return load_features(asked, event_shape(data), build=build, load_split=load_split)
+
+
 def training(config: Config) -> tuple[Settings, int]:
     """How to train, and on how many examples to evaluate at checkpoints."""
     train = dict(config["train"])
@@ -98,6 +114,7 @@ def _finish(
         )
         if first:
             draw_priors(first, family, params, source, folder, **options)
+        draw_further(folder, result)
 
 
 def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
@@ -132,8 +149,12 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     trainer = Trainer(
         family, train_source, settings, mesh=mesh, condition_dropout=dropout, **data_options
     )
-    if config["evaluate"]["disentanglement"]:
-        trained.check_disentanglement(family, trainer.state_shape.params, source)
+    shapes = trainer.state_shape.params
+    if first:  # what is judged in the end is the whole
+        check_further(first.whole(family), first.and_prior(shapes), data, config["evaluate"])
+    else:
+        check_further(family, shapes, source, config["evaluate"])
+    features = features_of(config, data) if mode in ("train", "evaluate") else None
     claim(workdir, config, create=mode == "train")
 
     judge = evaluator(family, source, mesh, batch_size=settings.batch_size, **data_options)
@@ -202,11 +223,12 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         config["evaluate"],
         step=step,
         batch_size=settings.batch_size,
+        features=features,
         **data_options,
     )
     params = on_one_device(mesh, params)
     _finish(config, workdir, family, params, source, {"step": step, **result}, first)
-    rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if k != "kl/0"]
+    rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if shown(k)]
     if mode == "train":
         rows.append(("steps a second", outcome.rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))

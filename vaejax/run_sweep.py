@@ -12,15 +12,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax import plotting_sweep
+from vaejax import plotting_rates, plotting_sweep
 from vaejax.data import Source
 from vaejax.data.preparation import event_shape, facts
-from vaejax.evaluation.disentanglement import trained
-from vaejax.evaluation.further import further_figures
+from vaejax.evaluation.features import Features
+from vaejax.evaluation.further import check_further, further_figures
 from vaejax.evaluation.sweep import chosen, grid_table, results, sweep_evaluator
 from vaejax.first_stage import restore
 from vaejax.game import Family, Params
-from vaejax.run import build, load_split, run, sources, training
+from vaejax.run import build, features_of, load_split, run, sources, training
 from vaejax.training import Sweep, fit, select
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.grid import Grid, alone, grid_of, replaced
@@ -114,9 +114,9 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         folder = _take_out(workdir, sweep, model)
         claim(folder, alone(config, grid, model), create=True)
         return dict(run(own, folder, mode))
-    if config["evaluate"]["disentanglement"]:
-        one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
-        trained.check_disentanglement(families[0], one, source)
+    one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
+    check_further(families[0], one, source, config["evaluate"])
+    features = features_of(config, source)
     judge = sweep_evaluator(
         make,
         grid,
@@ -148,7 +148,7 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
 
     params, step = eval_params(state), int(np.max(state.step))
     figures = judge.evaluate(params, step)
-    more = _further(config, make, grid, params, source, step)
+    more = _further(config, make, grid, params, source, step, features)
     figures, shown = figures | more, shown + [name for name in more if "/" not in name]
     found = results(grid, figures, sweep.failed(state), step)
     title = f"{config['family']} on {config['data']['source']}, {grid.size} models, step {step}"
@@ -157,12 +157,19 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         write_json(workdir / "sweep.json", found)
         (workdir / "figures").mkdir(exist_ok=True)
         plotting_sweep.sweep(workdir / "figures" / "sweep.png", found, shown)
+        plotting_rates.sweep_rates(workdir / "figures" / "rate_distortion.png", found)
         print(f"Figures: {workdir / 'figures'}")
     return found
 
 
 def _further(
-    config: Config, make: Make, grid: Grid, params: Params, source: Source, step: int
+    config: Config,
+    make: Make,
+    grid: Grid,
+    params: Params,
+    source: Source,
+    step: int,
+    features: Features | None,
 ) -> dict[str, np.ndarray]:
     """The further figures of each model, `[N]`; these of one model after another."""
     mesh = make_mesh(1)
@@ -177,6 +184,7 @@ def _further(
             batch_size=config["train"]["batch_size"],
             seed=int(grid.seeds[i]),
             binarize=config["data"]["binarize"],
+            features=features,
         )
         for i in range(grid.size)
     ]

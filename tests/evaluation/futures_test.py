@@ -7,7 +7,7 @@ from matplotlib import image
 
 from vaejax.data import from_arrays
 from vaejax.distributions import Normal
-from vaejax.evaluation.future_pictures import draw_futures
+from vaejax.evaluation.future_pictures import draw_futures, draw_horizons
 from vaejax.evaluation.futures import futures, given_of, horizon_errors, jumps
 from vaejax.game import Family, Model
 from vaejax.sequences import Draws, SequenceModel
@@ -61,7 +61,7 @@ def test_futures_and_jumps_line_up_with_the_frames():
     np.testing.assert_allclose(landed[0], x[:, np.array([9, 11])], atol=1e-6)
 
 
-def test_errors_by_horizon():
+def test_errors_by_horizon(tmp_path):
     source = from_arrays({"sequence": films(30)}, "eval", name="films", holdout=0.5)
     assert given_of(12) == 9
     model = counting(longest=2, bias=0.1, shape=(4, 4, 1))
@@ -74,6 +74,10 @@ def test_errors_by_horizon():
         np.testing.assert_allclose(found[f"mse_still/{h}"], (RATE * h) ** 2, rtol=1e-3)
     np.testing.assert_allclose(found["mse_jump/1"], 0.0, atol=1e-10)
     np.testing.assert_allclose(found["mse_jump/2"], 0.01, rtol=1e-3)
+    assert draw_horizons(tmp_path / "horizons.png", {"elbo": -1.0, **found})
+    assert min(image.imread(tmp_path / "horizons.png").shape[:2]) > 100
+    assert not draw_horizons(tmp_path / "none.png", {"elbo": -1.0})
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_pictures_of_films_and_of_signals(tmp_path):

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 
+from benchmarks.numpy_vae import numpy_log_likelihood, same_noise
 from vaejax import game, losses
 from vaejax.bottlenecks import gaussian
 from vaejax.data import Source
@@ -13,6 +15,7 @@ from vaejax.data.batches import eval_order
 from vaejax.distributions import Bernoulli, Codes, Normal, Uniform
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
+from vaejax.families import beta_vae
 from vaejax.game import Family, Latent, Model
 from vaejax.likelihoods import Likelihood
 from vaejax.models import autoencoder
@@ -54,6 +57,22 @@ def test_many_draws_give_the_exact_likelihood():
     assert (np.abs(got.mean(0) - exact()) < 4.5 * error + 1e-3).all()
     rough = log_likelihood(model, 1)(params, BATCH, KEY)
     assert np.abs(np.asarray(rough) - exact()).max() > 0.3
+
+
+def test_a_vae_of_images_against_numpy_in_float64():
+    """The small version of `python -m benchmarks.likelihood`, on weights far from their start."""
+    network = {"kind": "mlp", "hidden": (20, 20), "activation": "tanh"}
+    players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-3))}
+    model = beta_vae((28, 28, 1), players, latent_dim=5, network=network).model
+    x = np.random.RandomState(0).rand(8, 28, 28, 1) < 0.3
+    batch = {"image": jnp.asarray(x, jnp.float32)}
+    params = jax.tree.map(lambda a: 2.0 * a, model.init(KEY, batch))
+    got = log_likelihood(model, 300, chunk=20)(params, batch, KEY)
+    want = numpy_log_likelihood(params, x, same_noise(KEY, 300, (8, 5)))
+    np.testing.assert_allclose(got, want, atol=1e-3)
+    assert want.std() > 1
+    other = numpy_log_likelihood(params, x, same_noise(jax.random.key(1), 300, (8, 5)))
+    assert np.abs(want - other).max() > 0.1  # so that draws are told apart
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.families import critics, discrete, gaussian, ladders, sequential
+from tests.families import critics, discrete, gaussian, ladders, sequential, supervised
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
 from vaejax import codebooks
@@ -107,6 +107,7 @@ FAMILIES_UNDER_TEST = {
     "capacity": Case(
         lambda: gaussian.beta_vae(CAPACITY, capacity=RAMP), gaussian.capacity_reference, random=True
     ),
+    "classifier": Case(supervised.classifier, supervised.classifier_reference, random=False),
     "lvae": Case(ladders.lvae, ladders.lvae_reference, random=True),
     **{
         name: Case(
@@ -150,7 +151,7 @@ FAMILIES_UNDER_TEST = {
 
 # These share model and step with other rows: they are among the slow tests.
 _RELATIVES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
-_RELATIVES |= {"nvae", "vdvae"}
+_RELATIVES |= {"classifier", "nvae", "vdvae"}
 
 
 @pytest.fixture(

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
 
 from vaejax import run
+from vaejax.evaluation import further
 from vaejax.params_file import load_params
 
 
@@ -73,6 +75,53 @@ def test_evaluate(command, trained, data):
         code, _, err = command(*data, f"--workdir={workdir}", "--mode=evaluate")
     assert code == 0, err
     assert contents(workdir) == before
+
+
+def test_further_questions(command, trained, data, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    asked = []
+
+    def annealed_figures(family, params, source, **options):
+        """The real one takes long to compile; `rate_distortion_test.py` has it."""
+        asked.append((source.split, options))
+        curve = {f"{of}/{b}": float(b != "q") for of in ("rate", "distortion") for b in ("1", "q")}
+        return {"annealed/gap": 0.125, **curve}
+
+    flags = ["--config.evaluate.information=4", "--config.evaluate.annealing.temperatures=3"]
+    with (
+        mock.patch.object(run, "draw"),
+        mock.patch.object(further, "annealed_figures", annealed_figures),
+    ):
+        code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
+    assert code == 0, err
+    after = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    parts = after.pop("mutual_information"), after.pop("marginal_kl")
+    assert sum(parts) == pytest.approx(before["kl"], abs=2.0)  # by one draw of each of the four
+    assert parts[0] <= np.log(4) + 1e-4
+    curve = {k: after.pop(k) for k in ("rate/1", "rate/q", "distortion/1", "distortion/q")}
+    assert (after.pop("annealed/gap"), after) == (0.125, pytest.approx(before))
+    ((split, options),) = asked
+    assert (split, options["temperatures"], options["chains"]) == ("eval", 3, 16)
+    assert "annealed/gap" in out
+    assert not any(name in out for name in curve)  # points of a picture, which is there
+    assert (tmp_path / "run" / "figures" / "rate_distortion.png").exists()
+
+
+def test_samples_judged_by_a_program(command, trained, data, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    (b,) = jax_export.symbolic_shape("b")
+    rows = jax_export.export(jax.jit(lambda x: x.mean(axis=(2, 3))))
+    file = tmp_path / "rows.jaxexport"
+    file.write_bytes(rows(jax.ShapeDtypeStruct((b, 8, 8, 1), np.float32)).serialize())
+    flags = [f"--config.evaluate.features={file}", "--config.evaluate.generated=4"]
+    with mock.patch.object(run, "draw"):
+        code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
+    assert code == 0, err
+    figures = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert figures["frechet"] > 0
+    assert {"precision", "recall", "density", "coverage", "sharpness"} <= figures.keys()
+    assert "coverage" in out
 
 
 def test_sample(command, trained, data):

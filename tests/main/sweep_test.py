@@ -31,7 +31,8 @@ def test_the_working_directory(swept):
     workdir, out = swept
     names = {"config.json", "metrics.jsonl", "sweep.json", "tb", "checkpoints", "figures"}
     assert {file.name for file in workdir.iterdir()} == names
-    assert (workdir / "figures" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("sweep.png", "rate_distortion.png"):
+        assert (workdir / "figures" / name).read_bytes().startswith(b"\x89PNG")
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [(r["step"], r["split"], r["model"]) for r in records] == [
         (step, split, model) for step in (2, 4) for split in ("train", "eval") for model in range(8)

@@ -1,11 +1,12 @@
 """Pictures of what a model of sequences expects: film strips, animations, signals with bands."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from vaejax import plotting_sequences, plotting_signals
+from vaejax import plotting_rates, plotting_sequences, plotting_signals
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preparation import event_shape, preparation
@@ -14,6 +15,11 @@ from vaejax.events import event
 from vaejax.game import Family, Params
 
 _DRAWS = 64  # that a band is made of
+_WAYS = {
+    "step by step": "mse_ahead/",
+    "in one jump": "mse_jump/",
+    "if the last frame stays": "mse_still/",
+}
 
 
 def draw_futures(
@@ -73,3 +79,15 @@ def draw_futures(
         title="What is believed of the signal, and expected of what follows",
     )
     return path
+
+
+def draw_horizons(path: Path, figures: Mapping[str, float]) -> bool:
+    """Errors by horizon as a picture, where `horizon_errors` are among the figures; whether so."""
+    errors = {
+        label: {int(n.removeprefix(start)): v for n, v in figures.items() if n.startswith(start)}
+        for label, start in _WAYS.items()
+    }
+    errors = {label: line for label, line in errors.items() if line}
+    if errors:
+        plotting_rates.horizons(path, errors)
+    return bool(errors)

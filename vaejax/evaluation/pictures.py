@@ -161,7 +161,7 @@ def draw(
         some,
         jax.random.key(0),
     ):
-        if samples:
+        if samples and family.model.features is None:  # a classifier draws nothing
             given = given_by_examples(family, params, source, count, binarize=binarize, seed=seed)
             draw_samples(family, params, folder, given=given, show=show, **options)
         return

@@ -18,6 +18,7 @@ from vaejax.families.beta import (
     iwae,
     sigma_vae,
 )
+from vaejax.families.classifier import classifier
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
 from vaejax.families.hierarchical import hierarchical
@@ -31,6 +32,7 @@ from vaejax.settings import call, near_names
 FAMILIES: dict[str, Callable[..., Family]] = {
     "beta_tcvae": beta_tcvae,
     "beta_vae": beta_vae,
+    "classifier": classifier,
     "code_prior": code_prior,
     "cvae": cvae,
     "dip_vae": dip_vae,
@@ -84,6 +86,7 @@ __all__ = [
     "beta_tcvae",
     "beta_vae",
     "build",
+    "classifier",
     "code_prior",
     "cvae",
     "dip_vae",

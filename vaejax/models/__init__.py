@@ -1,6 +1,7 @@
 """Topologies: how networks and bottlenecks make `(params, batch, key) -> Trace`."""
 
 from vaejax.models.autoencoder import autoencoder
+from vaejax.models.classifier import classifier
 from vaejax.models.ladder import Stage, ladder
 from vaejax.models.levels import levels
 from vaejax.models.sparse_decoder import columns_of, sparse_decoder
@@ -12,6 +13,7 @@ __all__ = [
     "Stage",
     "StepParts",
     "autoencoder",
+    "classifier",
     "columns_of",
     "ladder",
     "levels",
