@@ -120,6 +120,11 @@ def test_is_executed(name, devices, tmp_path):
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
         "JAX_NUMPY_RANK_PROMOTION": "raise",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # to compile is all the work there is
+        "JAX_COMPILATION_CACHE_DIR": str(
+            tmp_path / "compiled"
+        ),  # some programs occur several times
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "VAEJAX_NOTEBOOK_STEPS": "2",
         "PYTHONPATH": str(ROOT),
     }
@@ -135,7 +140,7 @@ def test_is_executed(name, devices, tmp_path):
 
 def shows(code: str) -> bool:
     """Whether a cell ends with a picture."""
-    return bool(re.match(r"show\(|\w*pictures\b|samples\[", code.splitlines()[-1]))
+    return bool(re.match(r"show\(|traversals\(|\w*pictures\b|samples\[", code.splitlines()[-1]))
 
 
 if __name__ == "__main__":

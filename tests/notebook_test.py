@@ -13,7 +13,7 @@ from matplotlib import pyplot
 from vaejax import notebook, plotting
 from vaejax.data import from_arrays
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.families import beta_vae, cvae, vqvae
+from vaejax.families import beta_vae, cvae, hierarchical, vqvae
 from vaejax.first_stage import first_stage
 from vaejax.quantizers import grouped, vector
 from vaejax.training import Settings
@@ -122,3 +122,26 @@ def test_what_no_prior_can_be_learned_for_is_told():
     params = jax.eval_shape(family.model.init, jax.random.key(0), batch)
     with pytest.raises(ValueError, match="first_stage is a conditional model"):
         first_stage(family, params, data)
+
+
+def test_traversals_are_those_of_a_run(trained, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plotting, "traversals", lambda *args: drawn.append(args[1:]))
+    monkeypatch.setattr(plotting.traversals, "__name__", "traversals")
+    notebook.traversals(trained)
+    notebook.all_pictures(trained, count=4)
+    (images, labels), (same, same_labels) = drawn
+    assert labels == same_labels
+    np.testing.assert_allclose(images, same, atol=1e-6)
+
+
+def test_traversals_of_anything_else_are_refused(trained):
+    family = hierarchical(
+        (4, 4, 1),
+        {"vae": adam(nll=1.0, kl=1.0)},
+        network={"kind": "dense", "latent_dims": (2, 3), "hidden": (4, 4)},
+    )
+    batch = trained.held_out.decode(trained.held_out.take(np.arange(4)))
+    params = jax.eval_shape(family.model.init, jax.random.key(0), batch)
+    with pytest.raises(ValueError, match=r"one Gaussian vector, found latents .*\(2,\), \(3,\)"):
+        notebook.traversals(trained._replace(family=family, params=params))

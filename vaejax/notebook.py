@@ -10,15 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
+from vaejax import plotting
 from vaejax.data import Source
+from vaejax.data.batches import eval_order
+from vaejax.data.preparation import preparation
+from vaejax.evaluation.conditional import is_conditional
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.pictures import draw
-from vaejax.game import Family, Params
+from vaejax.evaluation.latent_pictures import one_vector
+from vaejax.evaluation.pictures import draw, traverse
+from vaejax.game import Batch, Family, Latent, Params
 from vaejax.training import Settings, Trainer, fit
 from vaejax.training.sharding import make_mesh, on_one_device
 from vaejax.training.state import eval_params
 
 _SOME = 1000  # held-out examples that judge it on the way
+_EXAMPLES = 512  # that tell which latents matter
 
 
 class Picture(NamedTuple):
@@ -143,3 +152,31 @@ def show(plot: Callable[..., Any], *args: Any, **options: Any) -> Picture:
     path = Path(tempfile.mkdtemp(prefix="vaejax-")) / f"{plot.__name__}.png"
     plot(path, *args, **options)
     return Picture(path)
+
+
+def traversals(trained: Trained, *, rows: int = 10, seed: int = 0) -> Picture:
+    """What each latent does, see `evaluation.pictures.traverse`; of a model with one vector.
+
+    Args:
+      trained: what to show.
+      rows: latents at most.
+      seed: of binarised images.
+
+    Raises:
+      ValueError: its latents are not one vector.
+    """
+    family, source = trained.family, trained.held_out
+    prepare, key = preparation(source, trained.binarize), jax.random.key(seed)
+    some = source.take(np.sort(eval_order(source.size)[:_EXAMPLES]))
+    batch = jax.jit(prepare)(some, key)
+
+    def encode(params: Params, batch: Batch) -> tuple[Latent, ...]:
+        return family.model.encode(params, batch, None)
+
+    if one_vector(nodes := jax.eval_shape(encode, trained.params, batch)) is None:
+        shapes = [node.z.shape[1:] for node in nodes]
+        raise ValueError(f"traversals are of one Gaussian vector, found latents of shape {shapes}")
+    (node,) = jax.jit(encode)(trained.params, batch)
+    given = batch if is_conditional(family, trained.params, source) else None
+    images, labels = traverse(family, trained.params, node, rows, given=given)
+    return show(plotting.traversals, np.asarray(images), labels)
