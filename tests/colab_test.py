@@ -140,7 +140,8 @@ def test_is_executed(name, devices, tmp_path):
 
 def shows(code: str) -> bool:
     """Whether a cell ends with a picture."""
-    return bool(re.match(r"show\(|traversals\(|\w*pictures\b|samples\[", code.splitlines()[-1]))
+    last = ast.unparse(ast.parse(code).body[-1])
+    return bool(re.match(r"show\(|traversals\(|\w*pictures\b|samples\[", last))
 
 
 if __name__ == "__main__":
