@@ -15,13 +15,12 @@ from vaejax.data.batches import eval_batches
 from vaejax.data.preparation import preparation
 from vaejax.data.progress import progress
 from vaejax.data.source import decode_rows, in_memory
-from vaejax.distributions import Codes, Normal
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.game import Batch, Family, Latent, Params, chain
-from vaejax.layout import Layout, layout_of
+from vaejax.game import Batch, Family, Params, chain
+from vaejax.layout import Layout, layout_of_model
 from vaejax.priors import with_prior
-from vaejax.trained_run import TrainedRun, open_run
-from vaejax.training.sharding import batch_sharding, put, replicated
+from vaejax.trained_run import open_run
+from vaejax.training.sharding import batch_sharding, check_batch, make_mesh, put, replicated
 from vaejax.training.state import eval_params, key_of
 
 ENCODE = 6  # a stream of random keys of its own
@@ -122,6 +121,36 @@ class FirstStage(NamedTuple):
         return result
 
 
+def first_stage(
+    family: Family,
+    params: Params,
+    source: Source,
+    *,
+    mesh: Mesh | None = None,
+    batch_size: int = 128,
+    binarize: str = "none",
+) -> FirstStage:
+    """A model trained here and now; `restore` takes one from a working directory.
+
+    Args:
+      family: whose model.
+      params: of it, on the devices of the mesh.
+      source: data of the kind that it was trained on.
+      mesh: the devices; by default one.
+      batch_size: examples at once.
+      binarize: as in its training.
+
+    Raises:
+      ValueError: a prior cannot be learned for such a model.
+    """
+    mesh, prepare = make_mesh(1) if mesh is None else mesh, preparation(source, binarize)
+    check_batch(mesh, batch_size)
+    rows = source.take(np.zeros(1, np.int32))
+    batch = jax.eval_shape(prepare, rows, jax.random.key(0))
+    layout = layout_of_model("first_stage", family, params, batch)
+    return FirstStage(family, params, layout, mesh, batch_size, binarize)
+
+
 def restore(
     config: Config,
     mesh: Mesh,
@@ -150,7 +179,7 @@ def restore(
     run = open_run(Path(config["prior_of"]), mesh, "prior_of", build=build, load_split=load_split)
     theirs = run.config["data"]
     data = {**theirs, "condition_dropout": config["data"]["condition_dropout"]}
-    layout = _checked(run)
+    layout = layout_of_model(run.name, run.family, run.like.params, run.batch)
     state = run.restore(config["prior_step"])
     first = FirstStage(
         run.family,
@@ -161,35 +190,3 @@ def restore(
         data["binarize"],
     )
     return {**config, "data": data, "prior_step": int(state.step)}, first
-
-
-def _checked(run: TrainedRun) -> Layout | None:
-    """The layout of the model's codes, or None for one Gaussian vector; computes nothing.
-
-    Raises:
-      ValueError: it has neither, or a condition.
-    """
-    model = run.family.model
-    trace = jax.eval_shape(
-        lambda p, b, key: model.forward(p, b, key, None),
-        run.like.params,
-        run.batch,
-        jax.random.key(0),
-    )
-    if trace.condition is not None:
-        raise ValueError(
-            f"{run.name} is a conditional model, whose decoder wants a condition beside z; "
-            "take a model without one"
-        )
-    nodes: tuple[Latent, ...] = trace.latents
-    if len(nodes) == 1 and isinstance(nodes[0].posterior, Normal) and nodes[0].z.ndim == 2:
-        return None
-    if nodes and all(isinstance(node.posterior, Codes) for node in nodes):
-        if model.embed is None:
-            raise ValueError(f"{run.name}: its model cannot turn indices into codes again")
-        return layout_of(nodes)
-    kinds = [f"{type(n.posterior).__name__} {n.z.shape[1:]}" for n in nodes]
-    raise ValueError(
-        f"{run.name}: a prior is learned for codes, or for one Gaussian vector; its model "
-        f"has the nodes {kinds}"
-    )

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.distributions import Codes
-from vaejax.game import Latent
+from vaejax.distributions import Codes, Normal
+from vaejax.game import Batch, Family, Latent, Params
 
 
 class CodeMap(NamedTuple):
@@ -102,3 +102,37 @@ def layout_of(latents: Sequence[Latent]) -> Layout:
         shape = q.indices.shape[1:]
         nodes.append(CodeMap(shape[:spread], shape[spread:], q.size))
     return Layout(tuple(nodes))
+
+
+def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> Layout | None:
+    """The layout of a model's codes, or None for one Gaussian vector; computes nothing.
+
+    Args:
+      who: asks, for the errors.
+      family: whose model.
+      params: of it, or their shapes.
+      batch: to be encoded, or its shapes.
+
+    Raises:
+      ValueError: it has neither, or a condition.
+    """
+    trace = jax.eval_shape(
+        lambda p, b, key: family.model.forward(p, b, key, None), params, batch, jax.random.key(0)
+    )
+    if trace.condition is not None:
+        raise ValueError(
+            f"{who} is a conditional model, whose decoder wants a condition beside z; "
+            "take a model without one"
+        )
+    nodes: tuple[Latent, ...] = trace.latents
+    if len(nodes) == 1 and isinstance(nodes[0].posterior, Normal) and nodes[0].z.ndim == 2:
+        return None
+    if nodes and all(isinstance(node.posterior, Codes) for node in nodes):
+        if family.model.embed is None:
+            raise ValueError(f"{who}: its model cannot turn indices into codes again")
+        return layout_of(nodes)
+    kinds = [f"{type(n.posterior).__name__} {n.z.shape[1:]}" for n in nodes]
+    raise ValueError(
+        f"{who}: a prior is learned for codes, or for one Gaussian vector; its model "
+        f"has the nodes {kinds}"
+    )

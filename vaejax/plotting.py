@@ -1,5 +1,7 @@
 """Pictures: grids of images, traversals, curves, as PNG files made from NumPy arrays."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
 
 
 def load_pyplot() -> Any:
-    """Matplotlib, drawing to files unless something else was asked for.
+    """Matplotlib, drawing to files unless something else is in use, such as a notebook's.
 
     Raises:
       ImportError: it is not installed.
@@ -22,7 +24,9 @@ def load_pyplot() -> Any:
         raise ImportError(
             "figures need matplotlib: pip install 'vaejax[train]' (or 'matplotlib')"
         ) from error
-    matplotlib.use("Agg", force=False)
+    # Jupyter names its backend in the environment, before anything is imported.
+    if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules:
+        matplotlib.use("Agg")
     from matplotlib import pyplot
 
     return pyplot

@@ -145,9 +145,22 @@ def test_a_set_too_large_to_hold_is_still_taken(small):
         np.testing.assert_array_equal(source.take(indices)[field], value)
 
 
-@pytest.mark.parametrize("options", [{"image_size": 32}, {"channels": 3}])
+@pytest.mark.parametrize("side", [16, 32])
+def test_smaller_pictures_are_means_over_squares(small, side):
+    rows = small["eval"].take(np.arange(5))
+    source = data.load("sprites:small", "eval", image_size=side)
+    found = jax.jit(source.decode)(rows)
+    large = sprites.render(sprites.factors_of(rows["index"])).astype(np.float64)
+    every = 64 // side
+    for i, j in np.ndindex(side, side):
+        square = large[:, i * every : (i + 1) * every, j * every : (j + 1) * every]
+        np.testing.assert_array_equal(found["image"][:, i, j, 0], square.mean(axis=(1, 2)))
+    np.testing.assert_array_equal(found["factors"], jax.jit(small["eval"].decode)(rows)["factors"])
+
+
+@pytest.mark.parametrize("options", [{"image_size": 28}, {"channels": 3}])
 def test_other_forms_are_refused(options):
-    with pytest.raises(ValueError, match="64×64 with one channel"):
+    with pytest.raises(ValueError, match="16, 32 or 64 pixels wide, with one channel"):
         data.load("sprites:small", **options)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from vaejax.data import sprites
 from vaejax.data.request import EVAL, TRAIN, Request, check_range
 from vaejax.data.source import Batch, Rows, Source, in_memory
+from vaejax.data.sprites_source import SIDES, unpacked
 from vaejax.data.tfds_source import load_tfds
 
 # (down, right) of each direction, in the order of their classes.
@@ -155,7 +156,7 @@ def moving_sprites(
       ValueError: a setting, the image size or the number of channels cannot be had.
     """
     side = request.grey(32)
-    if side not in (16, 32, 64):
+    if side not in SIDES:
         raise ValueError(f"{request.name!r} can be 16, 32 or 64 pixels wide, image_size={side}")
     if edge not in EDGES:
         raise ValueError(f"edge must be one of {', '.join(EDGES)}, found {edge!r}")
@@ -185,9 +186,7 @@ def moving_sprites(
 
 def _decode_sprites(rows: Batch, *, side: int, length: int, edge: str) -> Batch:
     """Unpacks pixels uint8 `[B, 512]`, averages over squares of them, and moves the result."""
-    factors, every = rows["factors"], sprites.WIDTH // side
-    pixels = jnp.unpackbits(rows["packed"], axis=-1).astype(jnp.float32)
-    image = pixels.reshape(-1, side, every, side, every).mean(axis=(2, 4))[..., None]
+    factors, image = rows["factors"], unpacked(rows["packed"], side)
     motion = factors[:, -len(MOTION) :]
     start, reach = (motion, side) if edge == "wrap" else (motion + 1, side // 2)
     shift = places(start[:, 1::-1], _velocity(motion), length, reach, edge)

@@ -11,6 +11,7 @@ from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Batch, Source, hold_out, 
 
 # The strides over each factor's classes; '' is the whole set of 737,280 images.
 VARIANTS = {"": (1, 1, 1, 1, 1), "small": (1, 1, 4, 2, 2)}
+SIDES = (16, 32, 64)  # pixels
 
 
 def load_sprites(
@@ -22,7 +23,7 @@ def load_sprites(
     holdout: float = 0.1,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
 ) -> Source:
-    """The sprites, `[64, 64, 1]`, with all five factors; `label` is the shape.
+    """The sprites, `[64, 64, 1]` or smaller, with all five factors; `label` is the shape.
 
     Rendering takes 2 ms for each shape, scale and orientation, so nothing is kept on disk.
 
@@ -30,7 +31,7 @@ def load_sprites(
       variant: `''` for all 737,280 images, `'small'` for 46,080: every fourth orientation and
         every second x and y, with classes renumbered from 0.
       split: `'train'` or `'eval'`.
-      image_size: 64 or None.
+      image_size: 16, 32 or 64 (None); below 64 a pixel is the mean of a square of them.
       channels: 1 or None.
       holdout: fraction of the images held out for `'eval'`.
       max_resident_bytes: a split larger than this gets `arrays=None`.
@@ -40,10 +41,10 @@ def load_sprites(
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown data source 'sprites:{variant}': expected 'sprites:small'")
-    if image_size not in (None, sprites.WIDTH) or channels not in (None, 1):
+    if image_size not in (None, *SIDES) or channels not in (None, 1):
         raise ValueError(
-            f"sprites are 64×64 with one channel: image_size={image_size}, channels={channels} "
-            "cannot be had"
+            f"sprites are 16, 32 or 64 pixels wide, with one channel: image_size={image_size}, "
+            f"channels={channels} cannot be had"
         )
     strides = VARIANTS[variant]
     index = sprites.every(strides)
@@ -54,7 +55,7 @@ def load_sprites(
         max_resident_bytes=max_resident_bytes,
         name=f"sprites:{variant}" if variant else "sprites",
         split=split,
-        decode=functools.partial(_decode, strides=strides),
+        decode=functools.partial(_decode, strides=strides, side=image_size or sprites.WIDTH),
         factor_sizes=tuple(-(-n // s) for n, s in zip(sprites.SIZES, strides, strict=True)),
         factor_names=sprites.NAMES,
         num_classes=sprites.SIZES[0],
@@ -62,13 +63,19 @@ def load_sprites(
     )
 
 
-def _decode(rows: Batch, *, strides: tuple[int, ...]) -> Batch:
-    """Unpacks pixels uint8 `[B, 512]` and takes the factors apart from `index` int32 `[B]`."""
-    pixels = jnp.unpackbits(rows["packed"], axis=-1)
-    image = pixels.reshape(-1, sprites.WIDTH, sprites.WIDTH, 1).astype(jnp.float32)
+def unpacked(packed: jax.Array, side: int) -> jax.Array:
+    """Images float32 `[B, side, side, 1]` of bits uint8 `[B, 512]`: means over squares."""
+    every = sprites.WIDTH // side
+    pixels = jnp.unpackbits(packed, axis=-1).astype(jnp.float32)
+    return pixels.reshape(-1, side, every, side, every).mean(axis=(2, 4))[..., None]
+
+
+def _decode(rows: Batch, *, strides: tuple[int, ...], side: int) -> Batch:
+    """Unpacks pixels and takes the factors apart from `index` int32 `[B]`."""
     columns: list[jax.Array] = []
     rest = rows["index"]
     for size, stride in zip(reversed(sprites.SIZES), reversed(strides), strict=True):
         columns.insert(0, rest % size // stride)
         rest = rest // size
+    image = unpacked(rows["packed"], side)
     return {"image": image, "label": columns[0], "factors": jnp.stack(columns, axis=-1)}

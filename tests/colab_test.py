@@ -1,0 +1,148 @@
+"""The notebooks in colab/: in form, without outputs, and executed from top to bottom.
+
+Each runs in a process of its own, in an empty directory, with very few steps; a picture or table
+at the end of a cell is asked for its representation, as Jupyter does. `compose` always runs, on one
+device; the others take longer, and are run on eight virtual devices with `-m slow`.
+"""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+NAMES = ["autoencoder", "compose", "hierarchical", "sweeps", "td_vae", "vqvae"]
+REPOSITORY = "vaejax/vaejax"
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def cells(path: Path, kind: str) -> list[str]:
+    return [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == kind]
+
+
+def execute(path: Path) -> list[str]:
+    """Runs the code cells in one namespace; what Jupyter would show as HTML, of each that does."""
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    shown = []
+    for number, code in enumerate(cells(path, "code")):
+        tree, name = ast.parse(code), f"{path.name}, code cell {number}"
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, name, "exec"), scope)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), name, "eval"), scope)
+            if hasattr(value, "_repr_html_"):
+                shown.append(value._repr_html_())
+    return shown
+
+
+def test_there_is_one_for_each_topology_and_each_way_of_use():
+    assert [path.stem for path in NOTEBOOKS] == NAMES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+class TestForm:
+    def test_is_a_valid_notebook_without_outputs(self, path):
+        book = read(path)
+        assert (book["nbformat"], book["nbformat_minor"]) == (4, 5)
+        assert book["metadata"]["kernelspec"]["name"] == "python3"
+        names = [cell["id"] for cell in book["cells"]]
+        assert len(set(names)) == len(names)
+        for cell in book["cells"]:
+            assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell["id"])
+            assert isinstance(cell["metadata"], dict)
+            assert cell["source"]
+            assert all(line.endswith("\n") for line in cell["source"][:-1])
+            kind, extra = cell["cell_type"], set(cell) - {"cell_type", "id", "metadata", "source"}
+            if kind == "code":
+                assert (cell["outputs"], cell["execution_count"]) == ([], None)
+                assert extra == {"outputs", "execution_count"}
+            else:
+                assert kind == "markdown"
+                assert not extra
+
+    def test_opens_in_colab_installs_and_looks_for_an_accelerator(self, path):
+        first = source(read(path)["cells"][0])
+        link = "https://colab.research.google.com/github"
+        assert f"({link}/{REPOSITORY}/blob/main/colab/{path.name})" in first
+        install, detect, *_ = cells(path, "code")
+        assert 'find_spec("vaejax") is None' in install
+        assert f"git+https://github.com/{REPOSITORY}" in install
+        assert "cuda12" in install
+        assert "tpu" in install
+        assert "jax.devices()" in detect
+        assert '"gpu", "tpu"' in detect
+        assert "VAEJAX_NOTEBOOK_STEPS" in detect
+
+    def test_tells_a_story_in_short_cells(self, path):
+        prose, code = cells(path, "markdown"), cells(path, "code")
+        assert 12 <= len(prose) + len(code) <= 22
+        assert max(len(text.splitlines()) for text in prose + code) <= 40
+        assert re.search(
+            r"https://(arxiv\.org/abs/\d{4}\.\d|openreview\.net/forum)", "".join(prose)
+        )
+        assert re.search(r"(eq\.|section|algorithm)\s+\d", "".join(prose))
+        assert not re.search(r"^[!%]", "".join(code), re.MULTILINE)
+
+    def test_links_lead_to_files_that_exist(self, path):
+        text = "".join(cells(path, "markdown"))
+        for place in re.findall(rf"{REPOSITORY}/blob/main/([\w./-]+)", text):
+            assert (ROOT / place).is_file(), place
+        for place in re.findall(r"`(configs/\w+\.py)`", text):
+            assert (ROOT / place).is_file(), place
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        ("compose", 1),
+        *(pytest.param(n, 8, marks=pytest.mark.slow) for n in NAMES if n != "compose"),
+    ],
+)
+def test_is_executed(name, devices, tmp_path):
+    program = [sys.executable, "-W", "error", str(Path(__file__)), f"{name}.ipynb"]
+    told = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # to compile is all the work there is
+        "JAX_COMPILATION_CACHE_DIR": str(
+            tmp_path / "compiled"
+        ),  # some programs occur several times
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "VAEJAX_NOTEBOOK_STEPS": "2",
+        "PYTHONPATH": str(ROOT),
+    }
+    kept = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
+    done = subprocess.run(
+        program, cwd=tmp_path, env=kept | told, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    pictures = int(done.stdout.splitlines()[-1])
+    wanted = len([code for code in cells(ROOT / "colab" / f"{name}.ipynb", "code") if shows(code)])
+    assert pictures == wanted >= 4
+
+
+def shows(code: str) -> bool:
+    """Whether a cell ends with a picture."""
+    last = ast.unparse(ast.parse(code).body[-1])
+    return bool(re.match(r"show\(|traversals\(|\w*pictures\b|samples\[", last))
+
+
+if __name__ == "__main__":
+    print(len(execute(ROOT / "colab" / sys.argv[1])))
