@@ -9,7 +9,8 @@ has the median and range of the rounds. Plain PyTorch is eager and `torch.compil
 beside them, what their options gain. Also the time from starting the process to the end of the
 first 20 steps, for ours without and with what an earlier run has left in the compile cache.
 
-Writes `results/peers-<device>.json` and a table `.md`.
+Writes `results/peers-<device>.json` and a table `.md`, in which cases that are left out stay as
+they were last measured.
 """
 
 import json
@@ -138,12 +139,12 @@ def as_table(record: dict[str, Any]) -> str:
     """The record in Markdown."""
     lines = [
         f"{record['device']}, {record['processor']}, {record['cores']} cores; float32; jax "
-        f"{record['jax']}, torch {record['torch']}; commit {record['commit']}; "
-        f"{record['rounds']} interleaved rounds. How many times as long as vaejax the others take.",
+        f"{record['jax']}, torch {record['torch']}; {record['rounds']} interleaved "
+        "rounds. How many times as long as vaejax the others take.",
         "",
         "| | vaejax, ms a step | PyTorch, the better of eager and compiled | PyTorch with its "
-        "options | pythae and others | first 20 steps after, s: vaejax, cached, PyTorch |",
-        "|---|---|---|---|---|---|",
+        "options | pythae and others | first 20 steps after, s: vaejax, cached, PyTorch | commit |",
+        "|---|---|---|---|---|---|---|",
     ]
 
     def cell(row: dict[str, Any], whose: str) -> str:
@@ -166,7 +167,7 @@ def as_table(record: dict[str, Any]) -> str:
         lines.append(
             f"| {row['what']} | {ours['ms_per_step']:.3g} | {cell(row, 'torch')} | "
             f"{cell(row, 'tuned')} | {'; '.join(cell(row, whose) for whose in others)} | "
-            f"{', '.join(f'{s:.1f}' for s in start)} |"
+            f"{', '.join(f'{s:.1f}' for s in start)} | {row['commit']} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -184,10 +185,11 @@ def main(argv: list[str]) -> None:
     here = machine()
     path = RESULTS / f"peers-{str(here['device']).lower().replace(' ', '-')}.json"
     record: dict[str, Any] = {**here, "torch": torch.__version__, "rounds": _ROUNDS.value}
-    record["cases"] = {}
+    record["cases"] = json.loads(path.read_text())["cases"] if path.exists() else {}
     for number, case in enumerate(_CASES.value, start=1):
         print(f"[{number}/{len(_CASES.value)}] {CASES[case].what}", flush=True)
-        record["cases"][case] = row = _compare(case, _ROUNDS.value, _SECONDS.value)
+        row = _compare(case, _ROUNDS.value, _SECONDS.value)
+        record["cases"][case] = {**row, "commit": here["commit"]}
         for name, way in row["ways"].items():
             median, low, high = way["over_ours"]
             print(

@@ -16,7 +16,8 @@ class Way(NamedTuple):
       start: function of it, `(case, **options) -> (go, parameters)`.
       options: of it.
       environment: variables of its process.
-      whose: "torch" for PyTorch's defaults, "tuned" for its options, or the library's name.
+      whose: "torch" for PyTorch's defaults, "tuned" for its options, "usual code" for what most
+        publish, or the library's name.
     """
 
     room: str
@@ -69,7 +70,7 @@ WAYS: dict[str, dict[str, Way]] = {
         OURS: _ours("quantizes"),
         "by hand": _torch("torch", "quantizes"),
         "by hand, compiled": _torch("torch", "quantizes", compiles=True),
-        "one-hot and cdist": _torch("tuned", "one_hot"),
+        "one-hot and cdist": _torch("usual code", "one_hot"),
         "vector-quantize-pytorch": _torch("vector-quantize-pytorch", "lucidrains"),
     },
     "search": {
@@ -77,6 +78,6 @@ WAYS: dict[str, dict[str, Way]] = {
         "512 at once": _torch("torch", "searches", chunk=512),
         "4,096 at once": _torch("torch", "searches", chunk=4096),
         "4,096 at once, compiled": _torch("torch", "searches", chunk=4096, compiles=True),
-        "cdist": _torch("tuned", "cdist"),
+        "cdist": _torch("usual code", "cdist"),
     },
 }

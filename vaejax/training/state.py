@@ -58,7 +58,7 @@ def eval_params(state: TrainState) -> Params:
 def _norm(tree: Any) -> jax.Array:
     """√Σ x² over all leaves; not finite if any x is not, or is beyond 1e19.
 
-    By products: XLA's sums are scalar code on CPU, and a step of a small model would be mostly that.
+    By products: XLA's sums are scalar code on CPU, much of a small model's step.
     """
     leaves = [leaf.astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
     highest = jax.lax.Precision.HIGHEST
