@@ -139,16 +139,18 @@ def as_table(record: dict[str, Any]) -> str:
     ]
 
     def mib(row: dict[str, Any]) -> str:
-        return f"{row['bytes'] / 2**20:,.3g} MiB"
+        size = row["bytes"] / 2**20
+        return f"{size:,.0f} MiB" if size >= 100 else f"{size:.3g} MiB"
 
     def seconds(row: dict[str, Any]) -> str:
         return f"{row['seconds']:.3g} s" if "seconds" in row else "not run"
 
     for name, part in record["parts"].items():
+        out = float(f"{part['exhausted_at']:.2g}")
         for own, whole in zip(part["bounded"][-2:], part["whole"][-2:], strict=True):
             lines.append(
                 f"| {name} | {own['size']:,} {part['size_of']} | {mib(own)} | {mib(whole)} | "
-                f"{seconds(own)} | {seconds(whole)} | {part['exhausted_at']:,.2g} |"
+                f"{seconds(own)} | {seconds(whole)} | {out:,.0f} |"
             )
     return "\n".join(lines) + "\n"
 
