@@ -182,3 +182,30 @@ def test_a_point_has_all_its_mass_on_its_value():
     np.testing.assert_array_equal(p.sample(KEY), [3, 5])
     np.testing.assert_array_equal(p.mean, [3, 5])
     np.testing.assert_array_equal(p.log_prob(jnp.array([3, 4])), [0.0, -np.inf])
+
+
+def test_rows_are_the_same_event_and_only_where_every_number_stands_alone():
+    """Sums of log p over `[2, 4, 3, 1]` and over `[2, 12]`; NumPy's of the unchanged arrays."""
+    shape, keys = (2, 4, 3, 1), jax.random.split(KEY, 3)
+    x = jax.random.bernoulli(keys[0], 0.5, shape).astype(jnp.float32)
+    loc, scale = jax.random.normal(keys[1], shape), jnp.full(shape, 0.7)
+    mask = jax.random.bernoulli(keys[2], 0.5, shape).astype(jnp.float32)
+    elementwise = [d.Bernoulli(loc), d.Normal(loc, scale), d.DiscretizedLogistic(loc, scale)]
+    for p in (*elementwise, d.Masked(d.Bernoulli(loc), mask, x)):
+        rows, flat = d.as_rows(p, x)
+        assert type(rows) is type(p)
+        assert flat.shape == rows.mean.shape == (2, 12)
+        np.testing.assert_allclose(
+            rows.log_prob(flat), np.asarray(p.log_prob(x)).reshape(2, 12), rtol=1e-6
+        )
+        np.testing.assert_allclose(rows.mean, np.asarray(p.mean).reshape(2, 12), rtol=1e-6)
+
+    class Correlated(d.Normal):
+        """Whoever derives a density may look at the event's shape."""
+
+    other = d.Categorical(jax.random.normal(KEY, (2, 4, 3, 5))), jnp.zeros((2, 4, 3), jnp.int32)
+    one_channel = d.Masked(d.Normal(loc, scale), mask[:, :1], x), x
+    for p, event in (other, one_channel, (Correlated(loc, scale), x)):
+        same, unchanged = d.as_rows(p, event)
+        assert same is p
+        assert unchanged is event

@@ -56,9 +56,13 @@ def test_tile_clips_to_what_can_be_shown():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("count", [5, 12, 30])
 def test_reconstructions(tmp_path, count, channels):
-    x = RNG.rand(count, 8, 8, channels)
+    """Of few images as of many; dark data above, light reconstructions below."""
+    x = 0.2 * RNG.rand(count, 8, 8, channels)
     plotting.reconstructions(tmp_path / "r.png", x, 1 - x)
-    drawn(tmp_path / "r.png")
+    picture = drawn(tmp_path / "r.png")[..., :3].mean(axis=-1)
+    dark = np.argwhere(picture[:, picture.shape[1] // 2 :] < 0.21)[:, 0]
+    last_pair = picture[dark.max() + 8 :, picture.shape[1] // 2 :]
+    assert ((last_pair > 0.79) & (last_pair < 0.999)).any()
 
 
 def test_reconstructions_pair_each_row_of_data_with_its_own(tmp_path, monkeypatch):
@@ -70,9 +74,21 @@ def test_reconstructions_pair_each_row_of_data_with_its_own(tmp_path, monkeypatc
     np.testing.assert_array_equal(sheets[0].ravel(), want)
 
 
-def test_samples(tmp_path):
-    plotting.samples(tmp_path / "s.png", RNG.rand(10, 8, 8, 1), title="Samples")
-    drawn(tmp_path / "s.png")
+def test_samples_stand_row_by_row_in_their_own_colours(tmp_path):
+    """Four images of one colour each: where in the picture that colour is."""
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], float)
+    images = np.broadcast_to(colours[:, None, None], (4, 8, 8, 3))
+    plotting.samples(tmp_path / "s.png", images, title="Samples")
+    picture = drawn(tmp_path / "s.png")[..., :3]
+    red, green, blue, yellow = (
+        np.argwhere((picture == colour).all(axis=-1)) for colour in colours.astype(np.float32)
+    )
+    assert min(map(len, (red, green, blue, yellow))) > 400
+    np.testing.assert_allclose(red.mean(axis=0)[0], green.mean(axis=0)[0], atol=1)
+    np.testing.assert_allclose(red.mean(axis=0)[1], blue.mean(axis=0)[1], atol=1)
+    assert red[:, 1].max() < green[:, 1].min()
+    assert red[:, 0].max() < blue[:, 0].min()
+    assert blue[:, 1].max() < yellow[:, 1].min()
 
 
 def test_traversals(tmp_path):
@@ -99,10 +115,23 @@ def test_curves_of_nothing_make_no_file(tmp_path):
     assert not (tmp_path / "c.png").exists()
 
 
-def test_code_usage(tmp_path):
-    counts = {"codes": RNG.randint(0, 9, 64), "dead": np.eye(64)[0], "none": np.zeros(64)}
+def test_code_usage(tmp_path, monkeypatch):
+    counts = {"codes": np.array([3, 0, 5, 2]), "dead": np.eye(64)[0], "none": np.zeros(64)}
+    closed = []
+    monkeypatch.setattr(pyplot, "close", closed.append)
     plotting.code_usage(tmp_path / "u.png", counts)
+    monkeypatch.undo()
     drawn(tmp_path / "u.png")
+    (axes,) = closed[0].axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines if len(line.get_xdata()) > 2}
+    assert list(lines) == [
+        "codes: 3 of 4 codes",
+        "dead: 1 of 64 codes",
+        "none: 0 of 64 codes",
+    ]
+    np.testing.assert_allclose(lines["codes: 3 of 4 codes"], [0.5, 0.3, 0.2, 0.0])
+    assert axes.get_yscale() == "log"
+    pyplot.close(closed[0])
 
 
 def test_pictures_leave_no_figure_open(tmp_path):

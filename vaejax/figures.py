@@ -12,7 +12,7 @@ from vaejax.distributions import (
     DiscretizedLogisticMixture,
 )
 from vaejax.game import Latent, Losses, Trace
-from vaejax.losses import sum_event
+from vaejax.losses import squared_error, sum_event
 
 _DISCRETE = (Categorical, DiscretizedLogistic, DiscretizedLogisticMixture)
 
@@ -94,7 +94,7 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
         right = jnp.argmax(trace.likelihood.logits, axis=-1) == trace.x
         named["accuracy"] = sum_event(right.astype(jnp.float32)) / dims
     else:
-        named["mse"] = sum_event(jnp.square(trace.likelihood.mean - trace.x)) / dims
+        named["mse"] = squared_error(trace.likelihood, trace.x) / dims
     for i, counts in code_counts(trace).items():
         named["perplexity" if len(trace.latents) == 1 else f"perplexity/{i}"] = perplexity(counts)
     for i, node in enumerate(trace.latents):

@@ -8,6 +8,7 @@ import pytest
 KL = "players.vae.minimizes.kl"
 OVER = f"--config.sweep.over={KL}=1,4; players.vae.learning_rate=1e-3,3e-3"
 SMALL = "--config.model.latent_dim=2"
+FURTHER = ["--config.evaluate.information=16", "--config.evaluate.generated=8"]
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +54,24 @@ def test_the_working_directory(swept):
 
 @pytest.mark.slow
 def test_one_model_is_a_run_of_its_own(again, command, data, swept, tmp_path):
-    code, out, err = again("--config.sweep.model=3", "--mode=evaluate")
+    annealed = [f"--config.evaluate.annealing.{k}" for k in ("temperatures=3", "examples=4")]
+    further = [*FURTHER, *annealed, "--config.evaluate.annealing.chains=2"]
+    code, out, err = again("--mode=evaluate", *further)
+    assert code == 0, err
+    code, out, err = again("--config.sweep.model=3", "--mode=evaluate", *further)
     assert code == 0, err
     folder = swept[0] / "models" / "3"
     figures = json.loads((folder / "evaluation.json").read_text())
     wanted = json.loads((swept[0] / "sweep.json").read_text())["models"][3]["figures"]
     assert {k: v for k, v in figures.items() if k != "step"} == pytest.approx(wanted, abs=1e-4)
+    assert {"mutual_information", "sharpness", "annealed/log_likelihood"} <= figures.keys()
     assert (folder / "figures" / "traversals.png").exists()
     code, out, err = again("--config.sweep.model=3", "--mode=sample", "--config.sample.count=4")
     assert code == 0, err
     assert str(folder / "figures" / "samples.png") in out
 
     rest = [SMALL, "--config.seed=1", "--config.players.vae.minimizes.kl=1"]
-    rest += ["--config.players.vae.learning_rate=3e-3", "--mode=evaluate"]
+    rest += ["--config.players.vae.learning_rate=3e-3", *further, "--mode=evaluate"]
     code, _, err = command(*data, *rest, f"--workdir={folder}")  # as that of a single run
     assert code == 0, err
     code, _, err = command(*data, *rest[:-1], f"--workdir={tmp_path / 'alone'}")
@@ -80,6 +86,17 @@ def test_chosen_figures_and_another_chunk(again):
     assert code == 0, err
     assert "mse" in out
     assert "elbo" not in out
+
+
+def test_every_model_is_asked_what_the_config_asks(again, swept):
+    code, out, err = again("--mode=evaluate", *FURTHER)
+    assert code == 0, err
+    assert "mutual_information" in out
+    models = json.loads((swept[0] / "sweep.json").read_text())["models"]
+    for name in ("mutual_information", "sharpness"):
+        values = [m["figures"][name] for m in models]
+        assert len(set(values)) == len(models)
+        assert np.isfinite(values).all()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from vaejax.data.batches import batch_indices
@@ -128,3 +129,20 @@ def test_a_record_without_a_finite_step_has_nulls(poisoned, tmp_path):
     assert (record["step"], record["nll"], record["grad_norm"]) == (5, None, None)
     assert int(outcome.state.skipped) == 5
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(outcome.state)[1:4], initial[1:4])
+
+
+def test_parameters_that_are_not_finite_are_told_and_not_saved(vqvae, source, tmp_path):
+    """As of a rate that is no number; here, in the seventh step."""
+
+    def update(updates, step, params=None, **extra):
+        rate = jax.numpy.where(step == 6, jax.numpy.nan, -1e-3)
+        return jax.tree.map(lambda g: rate * g, updates), step + 1
+
+    family = vqvae()
+    tx = optax.GradientTransformation(lambda params: jax.numpy.zeros((), jax.numpy.int32), update)
+    family.players["vae"] = family.players["vae"]._replace(tx=tx)
+    trainer = Trainer(family, source(), settings_of(), seed=SEED, mesh=make_mesh(1))
+    changes = {"log_every": 20, "checkpoint_every": 5, "max_skipped": 15}
+    with pytest.raises(NotFiniteError, match=r"step 10: the parameters are not finite.* eps "):
+        fit(trainer, settings_of(**changes), workdir=tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == ["5"]

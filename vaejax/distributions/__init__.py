@@ -12,6 +12,7 @@ from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Nor
 from vaejax.distributions.multivariate import MultivariateNormal
 from vaejax.distributions.point import Point
 from vaejax.distributions.protocol import STATIC, Distribution
+from vaejax.distributions.rows import as_rows
 
 __all__ = [
     "LOG_2PI",
@@ -29,6 +30,7 @@ __all__ = [
     "Point",
     "Sampled",
     "Uniform",
+    "as_rows",
     "closed_form",
     "draw",
     "has_closed_form",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from vaejax.events import event
 from vaejax.game import Batch, Model, Params
-from vaejax.losses import sum_event
+from vaejax.losses import event_log_prob, sum_event
 
 _GROW, _WANTED = 1.02, 0.65  # of step sizes, and how often transitions should be accepted
 
@@ -84,10 +84,10 @@ def annealed(
     prior = latents[0].prior
 
     def log_prior(z: jax.Array) -> jax.Array:
-        return sum_event(prior.log_prob(z))
+        return event_log_prob(prior, z)
 
     def log_likelihood(z: jax.Array) -> jax.Array:
-        return sum_event(model.decode(params, (z,), batch).log_prob(x))
+        return event_log_prob(model.decode(params, (z,), batch), x)
 
     def transition(z: jax.Array, size: jax.Array, beta: jax.Array, key: jax.Array) -> Any:
         momentum_key, accept_key, jitter_key = jax.random.split(key, 3)

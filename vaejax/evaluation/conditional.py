@@ -13,7 +13,7 @@ from vaejax.data.batches import eval_batches
 from vaejax.data.preparation import preparation
 from vaejax.figures import figures
 from vaejax.game import Batch, Family, Params, Trace, losses_and_trace
-from vaejax.losses import sum_event
+from vaejax.losses import event_log_prob
 from vaejax.training.sharding import batch_sharding, make_mesh, put
 from vaejax.training.state import key_of
 
@@ -134,9 +134,9 @@ def conditional_nll(
 
     def log_weight(params: Params, batch: Batch, key: jax.Array) -> jax.Array:
         trace: Trace = family.model.forward(params, batch, key, jnp.zeros((), jnp.int32))
-        total = sum_event(trace.likelihood.log_prob(trace.x))
+        total = event_log_prob(trace.likelihood, trace.x)
         for q, p, z in trace.latents:
-            total = total + sum_event(p.log_prob(z)) - sum_event(q.log_prob(z))
+            total = total + event_log_prob(p, z) - event_log_prob(q, z)
         return total
 
     def judge(params: Params, batch: Batch, key: jax.Array, weight: jax.Array) -> Any:

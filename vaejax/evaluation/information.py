@@ -12,7 +12,7 @@ from vaejax.data.batches import eval_batches
 from vaejax.data.preparation import preparation
 from vaejax.distributions import LOG_2PI, Normal
 from vaejax.game import Family, Latent, Params
-from vaejax.losses import sum_event
+from vaejax.losses import event_log_prob
 from vaejax.training.state import key_of
 
 INFORMATION = 8  # a stream of random keys of its own
@@ -144,7 +144,7 @@ def information_of_split(
         key, data_key = jax.random.split(key_of(seed, INFORMATION, number))
         (node,) = family.model.encode(params, prepare(rows, data_key), key)
         q, p, z = node
-        return q.loc, q.scale, z, sum_event(q.log_prob(z)), sum_event(p.log_prob(z))
+        return q.loc, q.scale, z, event_log_prob(q, z), event_log_prob(p, z)
 
     parts = []
     for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, examples)):

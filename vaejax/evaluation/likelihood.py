@@ -13,7 +13,7 @@ from vaejax.data.batches import eval_batches
 from vaejax.data.preparation import preparation
 from vaejax.events import event
 from vaejax.game import Batch, Family, Model, Params
-from vaejax.losses import sampled_kl, sum_event
+from vaejax.losses import event_log_prob, sampled_kl
 from vaejax.training.sharding import batch_sharding, check_batch, make_mesh, put, replicated
 from vaejax.training.state import key_of
 
@@ -47,7 +47,7 @@ def log_likelihood(
         latents = model.encode(params, batch, key)
         p = model.decode(params, tuple(node.z for node in latents), batch)
         kl = jnp.stack([sampled_kl(node) for node in latents]).sum(axis=0)
-        return sum_event(p.log_prob(event(batch))) - kl
+        return event_log_prob(p, event(batch)) - kl
 
     # The features of x do not depend on the key: they are computed once a chunk.
     log_weights = jax.vmap(log_weight, in_axes=(None, None, 0))  # [chunk, B]

@@ -16,7 +16,7 @@ from vaejax.distributions import Mixture, Normal
 from vaejax.evaluation.annealing import annealed, schedule, simulated
 from vaejax.events import event
 from vaejax.game import Family, Latent, Params
-from vaejax.losses import node_kl, sum_event
+from vaejax.losses import event_log_prob, node_kl
 from vaejax.training.state import key_of
 
 ANNEALING = 9  # a stream of random keys of its own
@@ -107,7 +107,7 @@ def annealed_figures(
         def own(key: jax.Array) -> tuple[jax.Array, jax.Array]:
             (node,) = model.encode(params, batch, key)
             p = model.decode(params, (node.z,), batch)
-            return node_kl(node), -sum_event(p.log_prob(event(batch)))
+            return node_kl(node), -event_log_prob(p, event(batch))
 
         rate, distortion = (a.mean(axis=0) for a in jax.lax.map(own, jax.random.split(keys[3], 16)))
         each = {

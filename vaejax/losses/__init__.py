@@ -15,7 +15,7 @@ from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_
 from vaejax.losses.multisample import dreg, iwae
 from vaejax.losses.sparsity import ridge, spike, ssl
 from vaejax.losses.total_correlation import total_correlation
-from vaejax.losses.transform import stateless, sum_event
+from vaejax.losses.transform import event_log_prob, squared_error, stateless, sum_event
 
 __all__ = [
     "Adaptive",
@@ -25,6 +25,7 @@ __all__ = [
     "decomposition",
     "dip",
     "dreg",
+    "event_log_prob",
     "free_bits",
     "geco",
     "gradient_ratio",
@@ -40,6 +41,7 @@ __all__ = [
     "ridge",
     "sampled_kl",
     "spike",
+    "squared_error",
     "squared_mmd",
     "ssl",
     "stateless",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from vaejax.distributions import Normal
 from vaejax.game import Losses, LossTransform, Params, Trace
 from vaejax.losses.adaptive import Adaptive, gradient_ratio
-from vaejax.losses.transform import sum_event
+from vaejax.losses.transform import event_log_prob, sum_event
 from vaejax.networks import Network
 from vaejax.settings import near_names
 
@@ -107,7 +107,7 @@ def adversarial(
         return {group: critic.init(key, trace.x, *given(trace))}
 
     def feature(data: jax.Array, fake: jax.Array) -> jax.Array:
-        return -sum_event(Normal(fake, jnp.full_like(fake, feature_scale)).log_prob(data))
+        return -event_log_prob(Normal(fake, jnp.full_like(fake, feature_scale)), data)
 
     def balance(params: Params, trace: Trace, adaptive: Adaptive) -> jax.Array:
         """λ, a constant `[]`."""
@@ -117,7 +117,7 @@ def adversarial(
         def wanted(params: Params) -> jax.Array:
             p = adaptive.decode(params, zs)
             if adaptive.loss == "nll":
-                return -sum_event(p.log_prob(trace.x)).mean()
+                return -event_log_prob(p, trace.x).mean()
             of_data, of_fake = (critic.apply(params[group], x, *c)[1] for x in (trace.x, p.mean))
             return feature(of_data, of_fake).mean()
 

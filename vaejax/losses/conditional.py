@@ -8,7 +8,7 @@ import jax
 from vaejax.distributions import Masked
 from vaejax.game import Losses, LossTransform, Params, Trace
 from vaejax.likelihoods import Likelihood
-from vaejax.losses.transform import stateless, sum_event
+from vaejax.losses.transform import event_log_prob, stateless
 from vaejax.networks import Network
 
 
@@ -26,7 +26,7 @@ def gsnn() -> LossTransform:
                 "the loss 'gsnn' needs a draw from the prior for each example: build the model "
                 "with generated=True (model.hybrid=True for the family 'cvae')"
             )
-        return {"gsnn": -sum_event(trace.generated.log_prob(trace.x))}
+        return {"gsnn": -event_log_prob(trace.generated, trace.x)}
 
     return stateless(apply)
 
@@ -45,6 +45,6 @@ def guess(network: Network, likelihood: Likelihood) -> LossTransform:
         p: Any = likelihood.apply(network.apply(params["guess"], trace.condition))
         if isinstance(trace.likelihood, Masked):
             p = dataclasses.replace(trace.likelihood, base=p)
-        return {**losses, "guess": -sum_event(p.log_prob(trace.x))}
+        return {**losses, "guess": -event_log_prob(p, trace.x)}
 
     return LossTransform(lambda key, trace: {}, apply)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vaejax import distributions
 from vaejax.game import Latent, Losses, LossTransform, Trace
-from vaejax.losses.transform import stateless, sum_event
+from vaejax.losses.transform import event_log_prob, squared_error, stateless, sum_event
 
 
 def node_kl(node: Latent) -> jax.Array:
@@ -32,7 +32,7 @@ def sampled_kl(node: Latent) -> jax.Array:
             "log q(z) − log p(z) needs a posterior with a density, but a quantizer's chooses among "
             "codes; take a model whose nodes are Gaussian, say"
         )
-    return sum_event(q.log_prob(z)) - sum_event(p.log_prob(z))
+    return event_log_prob(q, z) - event_log_prob(p, z)
 
 
 def nll() -> LossTransform:
@@ -44,7 +44,7 @@ def nll() -> LossTransform:
             chex.assert_shape(trace.likelihood.logits, (*trace.x.shape, None))
         else:
             chex.assert_equal_shape([trace.x, trace.likelihood.mean])
-        return {"nll": -sum_event(trace.likelihood.log_prob(trace.x))}
+        return {"nll": -event_log_prob(trace.likelihood, trace.x)}
 
     return stateless(apply)
 
@@ -60,7 +60,7 @@ def nll_optimal() -> LossTransform:
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
         chex.assert_equal_shape([trace.x, trace.likelihood.mean])
-        error = sum_event(jnp.square(trace.x - trace.likelihood.mean)).mean()
+        error = squared_error(trace.likelihood, trace.x).mean()
         dims = float(math.prod(trace.x.shape[1:]))
         return {"nll_optimal": 0.5 * dims * (jnp.log(error / dims) + distributions.LOG_2PI + 1.0)}
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from vaejax.game import Latent, Losses, LossTransform, Trace
 from vaejax.losses.elbo import sampled_kl
-from vaejax.losses.transform import stateless, sum_event
+from vaejax.losses.transform import event_log_prob, stateless
 
 
 def _log_weights(loss: str, trace: Trace, samples: int, nll: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ def dreg(samples: int) -> LossTransform:
         # z moves, the densities that it is put into stand still.
         path = -losses["nll"] - sampled_kl(Latent(sg(q), sg(p), z))
         # What the prior is made of (a network, pseudo-inputs) has no z to go through.
-        own = sum_event(p.log_prob(sg(z)))
+        own = event_log_prob(p, sg(z))
         surrogate = -(jnp.square(weights) * path + weights * own)
         surrogate = surrogate.reshape(-1, samples).sum(axis=1)
         value = sg(_bound(log_w) - surrogate) + surrogate
