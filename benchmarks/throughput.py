@@ -25,6 +25,7 @@ from absl import app, flags
 
 from benchmarks.configured import FAMILIES, load
 from benchmarks.machine import machine
+from benchmarks.peak import peaks
 from vaejax.data.preparation import preparation
 from vaejax.training import Trainer
 from vaejax.training.state import DATA, key_of, make_step
@@ -35,28 +36,6 @@ _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed dispatches of each.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of one dispatch.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Networks compute in it.")
-
-
-def peaks(dtype: Any) -> dict[str, float]:
-    """FLOP/s of a large matrix product and bytes/s of a large copy."""
-    size = 2048 if jax.default_backend() == "cpu" else 8192
-    a = jnp.ones((size, size), dtype)
-    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
-    large = jnp.ones((64 if jax.default_backend() == "cpu" else 512) * 2**20 // 4)
-
-    def best(f: Any, x: jax.Array) -> float:
-        jax.block_until_ready(f(x))
-        times = []
-        for _ in range(10):
-            begun = time.perf_counter()
-            jax.block_until_ready(f(x))
-            times.append(time.perf_counter() - begun)
-        return min(times)
-
-    return {
-        "flops": 2 * size**3 / best(product, a),
-        "bytes": 2 * large.nbytes / best(copy, large),
-    }
 
 
 def measure(name: str, dtype: str) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""What this machine can reach at best."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def peaks(dtype: Any) -> dict[str, float]:
+    """FLOP/s of a large matrix product and bytes/s of a large copy."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jnp.ones((size, size), dtype)
+    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
+    large = jnp.ones((64 if jax.default_backend() == "cpu" else 512) * 2**20 // 4)
+
+    def best(f: Any, x: jax.Array) -> float:
+        jax.block_until_ready(f(x))
+        times = []
+        for _ in range(10):
+            begun = time.perf_counter()
+            jax.block_until_ready(f(x))
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    return {
+        "flops": 2 * size**3 / best(product, a),
+        "bytes": 2 * large.nbytes / best(copy, large),
+    }
