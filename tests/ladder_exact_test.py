@@ -169,4 +169,6 @@ def test_precisions_are_those_of_the_product_of_two_densities():
 def test_a_feature_of_zero_is_a_deviation_of_one():
     p = soft_normal(jnp.array([[0.0, 3.0, 0.0, -100.0]]))
     np.testing.assert_allclose(p.scale, [[1.0, LOWEST_SCALE]], rtol=1e-6)
+    other = soft_normal(jnp.array([[0.0, 3.0, 0.0, -100.0]]), 0.2)
+    np.testing.assert_allclose(other.scale, [[1.0, 0.2]], rtol=1e-6)
     np.testing.assert_allclose(p.loc, [[0.0, 3.0]])

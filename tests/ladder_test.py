@@ -182,7 +182,26 @@ def test_balancing_gives_more_weight_to_what_holds_more():
     np.testing.assert_allclose(gradient, np.tile(weight, (2, 1)), rtol=1e-6)
 
 
+def test_no_scale_is_below_the_lowest(trained):
+    """With parameters 30 times as large, so that some scales would be far below it."""
+    _, params, _ = trained
+    large = jax.tree.map(lambda a: 30 * a, params)
+
+    def scales(**options):
+        forward = jax.jit(deep(merge="precision", **options).model.forward)
+        nodes = forward(large, {"image": X}, KEY, jnp.int32(0)).latents
+        p, q = ([float(getattr(n, of).scale.min()) for n in nodes] for of in ("prior", "posterior"))
+        return min(p), min(q)
+
+    assert scales()[0] < 0.1
+    p, q = scales(lowest_scale=0.3)
+    assert 0.3 <= p < 0.4
+    assert 0.3 / 2**0.5 <= q < 0.3
+
+
 def test_mistakes_are_named(trained):
+    with pytest.raises(ValueError, match="lowest_scale must be between 0 and 1, found 0"):
+        deep(lowest_scale=0)
     with pytest.raises(ValueError, match=r"unknown merge of a ladder 'precise'.*'precision'"):
         deep(merge="precise")
     with pytest.raises(ValueError, match=r"blocks=\(2,\), halvings_before=\(1, 1\)"):

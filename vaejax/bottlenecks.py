@@ -15,14 +15,15 @@ _LN2 = 0.6931471805599453
 LOWEST_SCALE = 1e-3
 
 
-def soft_normal(features: jax.Array) -> Normal:
+def soft_normal(features: jax.Array, lowest: float = LOWEST_SCALE) -> Normal:
     """Features `[..., 2 D]`, mean and a standard deviation side by side, as a density over D.
 
     The deviation is 1 at 0 and grows linearly: softplus with β = ln 2 (Efficient-VDVAE, 2203.13751,
-    section 3.2), which keeps the gradients of large deviations bounded where exp does not.
+    section 3.2), which keeps the gradients of large deviations bounded where exp does not. It is
+    never below `lowest`.
     """
     loc, raw = jnp.split(features, 2, axis=-1)
-    return Normal(loc, LOWEST_SCALE + (1 - LOWEST_SCALE) * jax.nn.softplus(_LN2 * raw) / _LN2)
+    return Normal(loc, lowest + (1 - lowest) * jax.nn.softplus(_LN2 * raw) / _LN2)
 
 
 def drawn(q: Any, key: jax.Array | None) -> jax.Array:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax import losses, models, networks
+from vaejax.bottlenecks import LOWEST_SCALE
 from vaejax.families.shared import Players
 from vaejax.game import Family, assign, chain
 from vaejax.likelihoods import likelihood as make_likelihood
@@ -26,6 +27,7 @@ def hierarchical(
     free_bits: Mapping[str, Any] | None = None,
     balance: bool = False,
     remat: bool = True,
+    lowest_scale: float = LOWEST_SCALE,
 ) -> Family:
     """A ladder of latents: player `vae` minimises nll + kl, which has a column for each latent.
 
@@ -40,6 +42,7 @@ def hierarchical(
       free_bits: settings of `losses.free_bits`, which makes `kl_free`; None for none.
       balance: whether to make `kl_balanced` as well, see `losses.kl_balancing`.
       remat: see `models.ladder`.
+      lowest_scale: likewise.
     """
     p = make_likelihood(likelihood)
     nets = make(LADDERS, network, "ladder", shape, p.width(shape[-1]))
@@ -49,8 +52,9 @@ def hierarchical(
         for i, stage in enumerate(nets.stages)
     ]
     model = models.ladder(
-        nets.bottom_up, stages, nets.output, p, shape, latent_dims=nets.latent_dims, remat=remat
-    )
+        nets.bottom_up, stages, nets.output, p, shape, latent_dims=nets.latent_dims, remat=remat,
+        lowest_scale=lowest_scale,
+    )  # fmt: skip
     terms = [losses.nll(), losses.kl()]
     if free_bits is not None:
         terms.append(call(losses.free_bits, "free_bits", **free_bits))

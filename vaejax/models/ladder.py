@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import soft_normal
+from vaejax.bottlenecks import LOWEST_SCALE, soft_normal
 from vaejax.distributions import Normal
 from vaejax.events import event
 from vaejax.game import Batch, Latent, Model, Params, Trace
@@ -75,6 +75,7 @@ def ladder(
     *,
     latent_dims: Sequence[int],
     remat: bool = True,
+    lowest_scale: float = LOWEST_SCALE,
 ) -> Model:
     """Parameter groups `encoder` (bottom-up, posteriors) and `decoder` (all else).
 
@@ -91,14 +92,18 @@ def ladder(
       latent_dims: channels of z in each stage.
       remat: whether the activations of blocks in a loop are computed again in the backward pass,
         which saves memory.
+      lowest_scale: of any standard deviation of a prior or of what is seen. Where a latent is not
+        in use both shrink to it, and the KL then punishes noise of the encoder by its square.
 
     Raises:
-      ValueError: an unknown way to merge.
+      ValueError: an unknown way to merge, or a lowest scale not between 0 and 1.
     """
     shape, stages = tuple(shape), tuple(stages)
     for stage in stages:
         if stage.merge not in MERGES:
             raise ValueError(f"unknown merge of a ladder {near_names(stage.merge, MERGES)}")
+    if not 0 < lowest_scale < 1:
+        raise ValueError(f"lowest_scale must be between 0 and 1, found {lowest_scale}")
     if likelihood.constants:
         output = with_constants(output, likelihood.constants)
     names = [f"stage_{i}" for i in range(len(stages))]
@@ -128,11 +133,12 @@ def ladder(
             ) -> tuple[jax.Array, Latent]:
                 down_params, up_params, number, temperature, given = inputs
                 features = stage.prior.apply(down_params["prior"], h)
-                p, more = soft_normal(features[..., : 2 * dim]), features[..., 2 * dim :]
+                of_prior, more = features[..., : 2 * dim], features[..., 2 * dim :]
+                p = soft_normal(of_prior, lowest_scale)
                 q = p
                 if see is not None:
                     features = stage.posterior.apply(up_params, h, see)
-                    q = MERGES[stage.merge](p, soft_normal(features))
+                    q = MERGES[stage.merge](p, soft_normal(features, lowest_scale))
                 z = q.loc
                 if key is not None:
                     noise = q.sample(jax.random.fold_in(key, number)) - q.loc
