@@ -22,7 +22,7 @@ from vaejax.game import Params
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logs import Log, Progress
 from vaejax.training.plan import Settings
-from vaejax.training.state import RUINED, TrainState, eval_params
+from vaejax.training.state import TrainState, eval_params
 from vaejax.training.sweep import Sweep
 from vaejax.training.trainer import Trainer
 
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 class NotFiniteError(FloatingPointError):
-    """Too many steps in a row had a gradient that was not finite, or the parameters are not."""
+    """Too many steps in a row had a gradient that was not finite."""
 
 
 @contextmanager
@@ -79,8 +79,7 @@ def fit(
       evaluate: called at every checkpoint.
 
     Raises:
-      NotFiniteError: of all models, the last `max_skipped` steps had no finite gradient, or the
-        parameters are not finite.
+      NotFiniteError: after `max_skipped` steps in a row without a finite gradient, of all models.
       CorruptCheckpointError: the newest checkpoint is damaged.
     """
     checkpoints = None
@@ -127,7 +126,12 @@ def fit(
                     continue
                 record, pending = report(), None
                 if (skipped := int(np.min(state.skipped))) >= settings.max_skipped:
-                    raise NotFiniteError(_explanation(step, skipped, settings.max_skipped))
+                    raise NotFiniteError(
+                        f"step {step}: the gradient, or the move made of it, was not finite in the "
+                        f"last {skipped} steps (train.max_skipped={settings.max_skipped}); the "
+                        "parameters are those before. A lower learning_rate or a clip_norm for the "
+                        "players may help"
+                    )
                 if log and logs:
                     write(step, "train", record)
                     log.board(step, {"steps_per_second": _rate(step - compiled, began)})
@@ -153,19 +157,6 @@ def fit(
             if resource:
                 resource.close()
     return Outcome(state, rate, done < settings.steps)
-
-
-def _explanation(step: int, skipped: int, most: int) -> str:
-    if skipped >= RUINED:
-        return (
-            f"step {step}: the parameters are not finite, though their gradient was; see that the "
-            "players' learning_rate and eps are what you mean. Checkpoints are those before"
-        )
-    return (
-        f"step {step}: the gradient was not finite in the last {skipped} steps (train.max_skipped="
-        f"{most}); the parameters are those before. A lower learning_rate or a clip_norm for the "
-        "players may help"
-    )
 
 
 def _stops(interrupted: threading.Event, meeting: bool) -> bool:

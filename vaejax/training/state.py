@@ -22,8 +22,8 @@ class TrainState(NamedTuple):
       params: parameter groups.
       opt_state: of the players' optimizers together.
       ema: moving average of `params`, or `{}` if none is kept.
-      skipped: how many steps in a row, up to now, had a gradient that was not finite; `RUINED` if
-        the parameters themselves are not.
+      skipped: how many steps in a row, up to now, had a gradient or a move that was not
+        finite.
     """
 
     step: jax.Array
@@ -32,8 +32,6 @@ class TrainState(NamedTuple):
     ema: Params
     skipped: jax.Array
 
-
-RUINED = 2**30  # steps skipped, of a state that no step can mend
 
 INIT, STEP, DATA = range(3)  # independent streams of random keys
 
@@ -56,16 +54,6 @@ def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) 
 def eval_params(state: TrainState) -> Params:
     """The weights to evaluate and sample with: the moving average where there is one."""
     return state.ema or state.params
-
-
-def seen_through(state: TrainState) -> TrainState:
-    """The state, its `skipped` at `RUINED` if a parameter is not finite.
-
-    A finite gradient may still end there: by a rate that is not finite, or Adam's division by an ε
-    of 0. That need not be looked for in every step, since later gradients are not finite.
-    """
-    sound = jnp.isfinite(_norm(state.params))
-    return state._replace(skipped=jnp.where(sound, state.skipped, RUINED))
 
 
 def _norm(tree: Any) -> jax.Array:
@@ -119,7 +107,8 @@ def make_step(
     """The training step of any family.
 
     In order: every player's gradient; their optimizers, all at once; the moving average. If a
-    gradient is not finite, nothing of that is done, and it is counted in `skipped`.
+    gradient is not finite, nothing of that is done, and it is counted in `skipped`; if only the
+    move that is made of it is not finite, the parameters stay, and it is counted as well.
 
     Args:
       family: what to train.
@@ -140,25 +129,28 @@ def make_step(
         key, tx_key = jax.random.split(key_of(seed, STEP, state.step))
         grads, losses, trace = gradient(state.params, state.step, batch, key, state.step)
         norm = _norm(grads)
-        ok = jnp.isfinite(norm)
 
-        def move() -> tuple[Params, Any, Params]:
+        def move() -> tuple[Params, Any, Params, jax.Array]:
             updates, opt_state = tx.update(
                 grads, state.opt_state, state.params, trace=trace, losses=losses, key=tx_key
             )
+            # Of a finite gradient, by a rate that is not, or by Adam's division by an ε of 0.
+            ok = jnp.isfinite(_norm(updates))
+            updates = jax.tree.map(lambda u: jnp.where(ok, u, 0), updates)
             params = optax.apply_updates(state.params, updates)
             if not ema_decay:
-                return params, opt_state, state.ema
+                return params, opt_state, state.ema, ok
             # Young averages forget the initialisation faster.
             t = state.step.astype(jnp.float32)
             decay = jnp.minimum(ema_decay, (1 + t) / (10 + t))
             ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, params)
-            return params, opt_state, ema
+            return params, opt_state, ema, ok
 
         # A branch moves the state where it lies; to choose between old and new would be to keep
         # both, and to pass them through memory once more.
-        still = state.params, state.opt_state, state.ema
-        params, opt_state, ema = jax.lax.cond(ok, move, lambda: still)
+        finite = jnp.isfinite(norm)
+        still = state.params, state.opt_state, state.ema, finite
+        params, opt_state, ema, ok = jax.lax.cond(finite, move, lambda: still)
         skipped = jnp.where(ok, 0, state.skipped + 1).astype(jnp.int32)
         named = {name: value.mean() for name, value in figures(losses, trace).items()}
         named["grad_norm"] = norm

@@ -21,15 +21,7 @@ from vaejax.training.sharding import (
     replicated,
     tree_sharding,
 )
-from vaejax.training.state import (
-    DATA,
-    Figures,
-    TrainState,
-    init_state,
-    key_of,
-    make_step,
-    seen_through,
-)
+from vaejax.training.state import DATA, Figures, TrainState, init_state, key_of, make_step
 
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Figures, jax.Array]]
 
@@ -45,7 +37,7 @@ def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[Tr
     def run(state: TrainState, n: jax.Array) -> tuple[TrainState, Figures]:
         if most == 1:
             state, named, _ = step(state, jnp.zeros((), jnp.int32))
-            return seen_through(state), named
+            return state, named
 
         def body(i: jax.Array, carry: Any) -> Any:
             state, sums, taken = carry
@@ -56,8 +48,7 @@ def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[Tr
         named = jax.eval_shape(step, state, n)[1]
         zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
         state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
-        named = {k: v / taken for k, v in sums.items()}
-        return seen_through(state), named  # nan where no step was taken
+        return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
 
     return run
 
