@@ -14,7 +14,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
-from jax.interpreters import ad
 
 from vaejax.settings import near_names
 
@@ -197,11 +196,12 @@ def objective(minimizes: Mapping[str, Weight], losses: Losses, step: jax.Array) 
 def game_gradient(
     losses_fn: Callable[..., tuple[Losses, Any]], players: Mapping[str, Player]
 ) -> Callable[..., tuple[Params, Losses, Any]]:
-    """Each player's gradient over the groups it owns, as one gradient tree.
+    """One `jax.grad` per player over the groups it owns, as one gradient tree.
 
-    The players move simultaneously. There is one forward pass, and a backward pass for each player
-    from its own objective. (One `jax.grad` each would repeat the forward pass, and what follows a
-    random draw is not merged by the compiler where draws are loops, as they are on CPU.)
+    The players move simultaneously. Each gradient repeats the same forward pass, which the
+    compiler merges into one, except inside loops and behind them; a random draw is a loop on CPU.
+    What all are told of, losses and aux, is therefore taken from one pass alone, the first: of the
+    others remains what their own gradient needs.
 
     Args:
       losses_fn: `(params, *args) -> (losses, aux)`.
@@ -213,18 +213,19 @@ def game_gradient(
     """
 
     def gradient(params: Params, step: jax.Array, *args: Any) -> tuple[Params, Losses, Any]:
-        def objectives(params: Params) -> tuple[list[jax.Array], tuple[Losses, Any]]:
-            losses, aux = losses_fn(params, *args)
-            each = [objective(player.minimizes, losses, step) for player in players.values()]
-            return each, (losses, aux)
-
-        values, pull, (losses, aux) = jax.vjp(objectives, params, has_aux=True)
-        # Symbolic zeros: what other players minimise is left out, not multiplied by 0.
-        zeros = [ad.Zero(jax.typeof(value).to_ct_aval()) for value in values]
         grads: Params = {}
-        for i, (player, value) in enumerate(zip(players.values(), values, strict=True)):
-            (every,) = pull([*zeros[:i], jnp.ones_like(value), *zeros[i + 1 :]])
-            grads.update({group: every[group] for group in player.owns})
+        found: list[tuple[Losses, Any]] = []
+        for player in players.values():
+
+            def loss(owned: Params, player: Player = player) -> tuple[jax.Array, Any]:
+                losses, aux = losses_fn({**params, **owned}, *args)
+                return objective(player.minimizes, losses, step), (losses, aux)
+
+            owned = {group: params[group] for group in player.owns}
+            owned_grads, told = jax.grad(loss, has_aux=True)(owned)
+            found.append(told)
+            grads.update(owned_grads)
+        losses, aux = found[0]
         return {group: grads[group] for group in params}, losses, aux
 
     return gradient
