@@ -205,7 +205,8 @@ def test_rows_are_the_same_event_and_only_where_every_number_stands_alone():
 
     other = d.Categorical(jax.random.normal(KEY, (2, 4, 3, 5))), jnp.zeros((2, 4, 3), jnp.int32)
     one_channel = d.Masked(d.Normal(loc, scale), mask[:, :1], x), x
-    for p, event in (other, one_channel, (Correlated(loc, scale), x)):
+    codes = d.Uniform(5, (2, 4, 3)), jnp.zeros((2, 4, 3), jnp.int32)
+    for p, event in (other, codes, one_channel, (Correlated(loc, scale), x)):
         same, unchanged = d.as_rows(p, event)
         assert same is p
         assert unchanged is event

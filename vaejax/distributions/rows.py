@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from vaejax.distributions.composite import Masked
 from vaejax.distributions.discretized import DiscretizedLogistic
-from vaejax.distributions.elementary import Bernoulli, Normal, Uniform
+from vaejax.distributions.elementary import Bernoulli, Normal
 
-_ELEMENTWISE = (Bernoulli, DiscretizedLogistic, Normal, Uniform)
+_ELEMENTWISE = (Bernoulli, DiscretizedLogistic, Normal)
 
 
 def as_rows(p: Any, x: jax.Array) -> tuple[Any, jax.Array]:
