@@ -1,12 +1,13 @@
 """How fast every family trains on this machine, and what share of the machine's speed that is.
 
-  python -m benchmarks.throughput [--families=beta_vae,vqvae] [--repeats=5] [--dtype=bfloat16]
+  python -m benchmarks.throughput [--families=beta_vae,vqvae] [--devices=1] [--dtype=bfloat16]
 
 For each family, its config on the data it embeds: compile time, then steps and examples a second
 in steady state (median and range of the repeats, a repeat being one dispatch of many steps,
-awaited); host time between dispatches; operations of one step as the compiler counts them, and so
-the rate reached, beside the machine's own, measured in the same run by a large matrix product and a
-large copy; temporary memory of the program, and the device's peak where the backend tells it.
+awaited); host time between dispatches; operations of one step as the compiler counts them, merged
+and with every round of a loop, and so the rate reached, beside the machine's own, measured in the
+same run by a large matrix product and a large copy; temporary memory of the program, and the
+device's peak where the backend tells it.
 
 Writes `results/throughput-<device>.json`, a table `.md` and a plot `.png` made from it.
 """
@@ -24,15 +25,18 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.configured import FAMILIES, load
+from benchmarks.flops import flops
 from benchmarks.machine import machine
 from benchmarks.peak import peaks
 from vaejax.data.preparation import preparation
 from vaejax.training import Trainer
+from vaejax.training.sharding import make_mesh
 from vaejax.training.state import DATA, key_of, make_step
 
 RESULTS = Path(__file__).parent / "results"
 
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
+_DEVICES = flags.DEFINE_integer("devices", 0, "How many; 0 for all.", lower_bound=0)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed dispatches of each.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of one dispatch.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Networks compute in it.")
@@ -44,7 +48,8 @@ def measure(name: str, dtype: str) -> dict[str, Any]:
     if configured is None:
         return {"left_out": f"its networks have no setting of dtype for {dtype}"}
     family, source, plan, _, binarize = configured
-    trainer = Trainer(family, source, plan, binarize=binarize)
+    mesh = make_mesh(_DEVICES.value or -1)
+    trainer = Trainer(family, source, plan, binarize=binarize, mesh=mesh)
 
     begun = time.perf_counter()
     state = jax.block_until_ready(trainer.init())
@@ -78,8 +83,7 @@ def measure(name: str, dtype: str) -> dict[str, Any]:
 
     prepare, rows = preparation(source, binarize), source.take(np.arange(plan.batch_size))
     batch = jax.jit(prepare)(rows, key_of(0, DATA))
-    step = jax.jit(make_step(family, ema_decay=plan.ema_decay)).lower(state, batch, 0)
-    cost = step.cost_analysis() or {}
+    of_a_step = flops(make_step(family, ema_decay=plan.ema_decay), state, batch, 0)
     memory = trainer.run.lower(state, trainer.feed.data, _chunk(trainer, n), np.int32(n)).compile()
     analysis = memory.memory_analysis()
     rate = statistics.median(rates)
@@ -93,8 +97,8 @@ def measure(name: str, dtype: str) -> dict[str, Any]:
         "examples_per_second": rate * plan.batch_size,
         "host_ms_per_dispatch": statistics.median(host),
         "steps_per_dispatch": n,
-        "flops_per_step": cost.get("flops"),
-        "flops_per_second": cost.get("flops", 0.0) * rate,
+        "flops_per_step": of_a_step,
+        "flops_per_second": of_a_step * rate,
         "temporary_mib": analysis.temp_size_in_bytes / 2**20 if analysis else None,
         "peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }
@@ -108,8 +112,9 @@ def as_table(record: dict[str, Any]) -> str:
     """The record in Markdown."""
     peak = record["peak"]
     lines = [
-        f"{record['device']}, {record['processor']}, {record['cores']} cores; {record['dtype']}; "
-        f"jax {record['jax']}; commit {record['commit']}. A large matrix product reaches "
+        f"{record['devices']} × {record['device']}, {record['processor']}, {record['cores']} cores"
+        f"; {record['dtype']}; jax {record['jax']}; commit {record['commit']}. A large matrix "
+        f"product reaches "
         f"{peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy {peak['bytes'] / 1e9:,.1f} GB/s.",
         "",
         "| config | batch | steps/s | examples/s | range | compile, s | GFLOP/s | share of peak | "
@@ -156,6 +161,10 @@ def main(argv: list[str]) -> None:
     del argv
     dtype = _DTYPE.value
     record: dict[str, Any] = {**machine(), "dtype": dtype, "peak": peaks(jnp.dtype(dtype))}
+    # Virtual devices of a CPU share its cores, all of which the product had.
+    several = 1 if jax.default_backend() == "cpu" else _DEVICES.value or jax.device_count()
+    record["devices"] = _DEVICES.value or jax.device_count()
+    record["peak"]["flops"] *= several
     record["families"] = {}
     for number, name in enumerate(_FAMILIES.value, start=1):
         print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
@@ -168,6 +177,7 @@ def main(argv: list[str]) -> None:
             )
     device = re.sub(r"[^a-z0-9]+", "-", str(record["device"]).lower()).strip("-")
     stem = f"throughput-{device}" + ("" if dtype == "float32" else f"-{dtype}")
+    stem += f"-{_DEVICES.value}" if _DEVICES.value else ""
     (RESULTS / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
     (RESULTS / f"{stem}.md").write_text(as_table(record))
     plot(RESULTS / f"{stem}.png", record)

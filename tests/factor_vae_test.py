@@ -58,9 +58,9 @@ def two_steps(family):
         kl = distributions.kl(q, p, z).sum(1)
         tc = log_odds(sg(params["critic"]), z)
 
-        joint = log_odds(params["critic"], sg(z))[:8]
-        shuffled = log_odds(params["critic"], permute_dims(shuffle_key, sg(z)[8:]))
-        entropy = jax.nn.softplus(-jnp.concatenate([joint, -shuffled]))
+        shuffled = permute_dims(shuffle_key, sg(z)[8:])
+        odds = log_odds(params["critic"], jnp.concatenate([sg(z)[:8], shuffled]))
+        entropy = jax.nn.softplus(jnp.concatenate([-odds[:8], odds[8:]]))
         return nll.mean() + kl.mean() + 35.0 * tc.mean() + entropy.mean()
 
     return jax.jit(jax.grad(loss))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vaejax.hoisting import hoisted
 from vaejax.settings import near_names
 
 Params = dict[str, Any]  # group name -> tree of arrays
@@ -199,9 +200,9 @@ def game_gradient(
     """One `jax.grad` per player over the groups it owns, as one gradient tree.
 
     The players move simultaneously. Each gradient repeats the same forward pass, which the
-    compiler merges into one, except inside loops and behind them; a random draw is a loop on CPU.
-    What all are told of, losses and aux, is therefore taken from one pass alone, the first: of the
-    others remains what their own gradient needs.
+    compiler merges into one, except inside loops and behind them; random draws, which are loops on
+    CPU, are therefore made beforehand. What all are told of, losses and aux, comes from one pass
+    alone, the first: of the others remains what their own gradient needs.
 
     Args:
       losses_fn: `(params, *args) -> (losses, aux)`.
@@ -215,10 +216,11 @@ def game_gradient(
     def gradient(params: Params, step: jax.Array, *args: Any) -> tuple[Params, Losses, Any]:
         grads: Params = {}
         found: list[tuple[Losses, Any]] = []
+        one = hoisted(losses_fn, params, *args)
         for player in players.values():
 
             def loss(owned: Params, player: Player = player) -> tuple[jax.Array, Any]:
-                losses, aux = losses_fn({**params, **owned}, *args)
+                losses, aux = one({**params, **owned})
                 return objective(player.minimizes, losses, step), (losses, aux)
 
             owned = {group: params[group] for group in player.owns}

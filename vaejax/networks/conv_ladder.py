@@ -39,7 +39,11 @@ class _Bottleneck(linen.Module):
 
 
 class _ConvBottomUp(linen.Module):
-    """Residual blocks at each resolution, halved by averages: activations, the coarsest first."""
+    """Residual blocks at each resolution, halved by averages: activations, the coarsest first.
+
+    From the image down to the first resolution it goes by strided layers, the mirror image of
+    `_Last`: averages of a convolution would keep its nine taps of every place and no more.
+    """
 
     conv: Convolution
     width: int
@@ -50,9 +54,15 @@ class _ConvBottomUp(linen.Module):
 
     @linen.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
-        x = self.conv(self.width, 3)(x)
+        stem, *halved_later = self.strides
+        if not stem:
+            x = self.conv(self.width, 3)(x)
+        for i in reversed(range(stem)):
+            width = max(self.width >> i, _NARROWEST) if i else self.width
+            x = self.conv(width, 4, stride=2)(x)
+            x = jax.nn.gelu(x) if i else x
         seen: list[jax.Array] = []
-        for blocks, halved in zip(self.blocks, self.strides, strict=True):
+        for blocks, halved in zip(self.blocks, (0, *halved_later), strict=True):
             for _ in range(halved):
                 odd = [(0, 0), *[(0, side % 2) for side in x.shape[1:3]], (0, 0)]
                 x = jnp.pad(x, odd, mode="edge")
@@ -110,9 +120,9 @@ class _Step(linen.Module):
 
 
 class _Last(linen.Module):
-    """Into the channels of the likelihood, through a strided layer for each halving left.
+    """Into the channels of the likelihood: through a strided layer for each halving left, or 1×1.
 
-    Each of those has half the channels of the one before, but at least `_NARROWEST`. In float32.
+    Each layer has half the channels of the one before, but at least `_NARROWEST`. In float32.
     """
 
     conv: Convolution
@@ -125,10 +135,10 @@ class _Last(linen.Module):
     def __call__(self, h: jax.Array) -> jax.Array:
         heights, breadths = (halvings(s, self.halved) for s in (self.height, self.breadth))
         for i in reversed(range(self.halved)):
-            width = max(h.shape[-1] // 2, _NARROWEST)
+            width = max(h.shape[-1] // 2, _NARROWEST) if i else self.out
             h = self.conv(width, 4, stride=2, transpose=True, dtype=jnp.float32)(jax.nn.gelu(h))
             h = crop(h, heights[i], breadths[i])
-        return self.conv(self.out, 1, dtype=jnp.float32)(jax.nn.gelu(h))
+        return h if self.halved else self.conv(self.out, 1, dtype=jnp.float32)(jax.nn.gelu(h))
 
 
 def conv_ladder(
