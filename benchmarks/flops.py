@@ -9,16 +9,16 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 
 
 def _of(eqn: Any) -> float:
-    """Of one matrix product or convolution: 2 for each product and its sum."""
+    """Of a matrix product or convolution, 2 for each product and its sum; 0 of anything else."""
+    if eqn.primitive.name not in ("dot_general", "conv_general_dilated"):
+        return 0.0
     shapes = [v.aval.shape for v in eqn.invars]
     out = math.prod(eqn.outvars[0].aval.shape)
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return 2.0 * out * math.prod(shapes[0][i] for i in contracted)
-    if eqn.primitive.name == "conv_general_dilated":
-        outputs = shapes[1][eqn.params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * out * math.prod(shapes[1]) / outputs
-    return 0.0
+    outputs = shapes[1][eqn.params["dimension_numbers"].rhs_spec[0]]
+    return 2.0 * out * math.prod(shapes[1]) / outputs
 
 
 def products(jaxpr: Jaxpr, *, loops_once: bool = False) -> float:
