@@ -68,9 +68,11 @@ def test_the_table_names_the_best_of_each():
 
     ways = {OURS: {**way(OURS, 2.0), "seconds_to_start_cached": 1.0}, "eager": way("torch", 6.0)}
     ways["pythae"] = way("pythae", 8.0)
+    ways["vaejax, a device for each core"] = way("vaejax, tuned", 1.5)
     row = {"what": "a thing", "ways": ways, f"best of {OURS}": OURS, "best of torch": "eager"}
+    row["best of vaejax, tuned"] = "vaejax, a device for each core"
     row["commit"] = "c"
     record = {"device": "d", "processor": "p", "cores": 1, "jax": "j", "torch": "t",
               "rounds": 3, "cases": {"x": {**row, "best of pythae": "pythae"}}}  # fmt: skip
     last = peers.as_table(record).splitlines()[-1]
-    assert last.startswith("| a thing | 2 | 3.00 (3.00–3.00), eager |  | 4.00 (4.00–4.00), pythae")
+    assert last.startswith("| a thing | 2 | 0.75 (0.75–0.75) | 3.00 (3.00–3.00), eager |  | 4.00 ")
