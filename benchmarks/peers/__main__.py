@@ -143,8 +143,8 @@ def as_table(record: dict[str, Any]) -> str:
         "rounds. How many times as long as vaejax the others take.",
         "",
         "| | vaejax, ms a step | the same with a device for each core | PyTorch, the better of "
-        "eager and compiled | PyTorch with its options | pythae and others | first 20 steps after, s: "
-        "vaejax, cached, PyTorch | commit |",
+        "eager and compiled | PyTorch with its options | pythae and others | first 20 steps after, "
+        "s: vaejax, cached, PyTorch | commit |",
         "|---|---|---|---|---|---|---|---|",
     ]
 
