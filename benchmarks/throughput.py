@@ -114,8 +114,8 @@ def as_table(record: dict[str, Any]) -> str:
     lines = [
         f"{record['devices']} × {record['device']}, {record['processor']}, {record['cores']} cores"
         f"; {record['dtype']}; jax {record['jax']}; commit {record['commit']}. A large matrix "
-        f"product reaches "
-        f"{peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy {peak['bytes'] / 1e9:,.1f} GB/s.",
+        f"product reaches {peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy "
+        f"{peak['bytes'] / 1e9:,.1f} GB/s.",
         "",
         "| config | batch | steps/s | examples/s | range | compile, s | GFLOP/s | share of peak | "
         "memory, MiB |",
@@ -161,10 +161,9 @@ def main(argv: list[str]) -> None:
     del argv
     dtype = _DTYPE.value
     record: dict[str, Any] = {**machine(), "dtype": dtype, "peak": peaks(jnp.dtype(dtype))}
-    # Virtual devices of a CPU share its cores, all of which the product had.
-    several = 1 if jax.default_backend() == "cpu" else _DEVICES.value or jax.device_count()
     record["devices"] = _DEVICES.value or jax.device_count()
-    record["peak"]["flops"] *= several
+    if jax.default_backend() != "cpu":  # whose virtual devices share the cores the product had
+        record["peak"]["flops"] *= record["devices"]
     record["families"] = {}
     for number, name in enumerate(_FAMILIES.value, start=1):
         print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)

@@ -148,12 +148,12 @@ def as_table(record: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
 
-    def cell(row: dict[str, Any], whose: str) -> str:
+    def cell(row: dict[str, Any], whose: str, *, named: bool = True) -> str:
         name = row.get(f"best of {whose}")
         if name is None:
             return ""
         median, low, high = row["ways"][name]["over_ours"]
-        return f"{median:.2f} ({low:.2f}–{high:.2f}), {name}"
+        return f"{median:.2f} ({low:.2f}–{high:.2f})" + (f", {name}" if named else "")
 
     for row in record["cases"].values():
         ours = row["ways"][OURS]
@@ -167,7 +167,7 @@ def as_table(record: dict[str, Any]) -> str:
         start.append(row["ways"][row["best of torch"]]["seconds_to_start"])
         lines.append(
             f"| {row['what']} | {ours['ms_per_step']:.3g} | "
-            f"{cell(row, 'vaejax, tuned').split(',')[0]} | {cell(row, 'torch')} | "
+            f"{cell(row, 'vaejax, tuned', named=False)} | {cell(row, 'torch')} | "
             f"{cell(row, 'tuned')} | {'; '.join(cell(row, whose) for whose in others)} | "
             f"{', '.join(f'{s:.1f}' for s in start)} | {row['commit']} |"
         )

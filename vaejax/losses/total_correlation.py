@@ -72,8 +72,8 @@ def total_correlation(
         shuffled = permute_dims(key, z[half:])
         # Asked of one half twice, so that the critic's gradient passes through as few rows as are
         # its own, all at once.
-        sign = jnp.where(jnp.arange(half + shuffled.shape[0]) < half, 1.0, -1.0)
-        right = sign * log_ratio(jnp.concatenate([z[:half], shuffled]))  # log odds of the truth
+        odds = log_ratio(jnp.concatenate([z[:half], shuffled]))
+        right = jnp.concatenate([odds[:half], -odds[half:]])  # log odds of the true class
         return {
             **losses,
             name: log_ratio(z),

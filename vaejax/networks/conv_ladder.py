@@ -122,7 +122,8 @@ class _Step(linen.Module):
 class _Last(linen.Module):
     """Into the channels of the likelihood: through a strided layer for each halving left, or 1×1.
 
-    Each layer has half the channels of the one before, but at least `_NARROWEST`. In float32.
+    Before the last, each has half the channels of h or the layer before, but at least
+    `_NARROWEST`. In float32.
     """
 
     conv: Convolution
