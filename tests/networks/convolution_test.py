@@ -35,6 +35,11 @@ SIZES = [
     (5, 4, (3, 4), 2, 6, 5),
     (7, 5, (4, 4), 3, 6, 5),
     (28, 28, (4, 4), 2, 1, 8),
+    # Channels enough for Winograd's filters, in one direction or both.
+    (7, 6, (3, 3), 1, 34, 32),
+    (7, 6, (2, 2), 1, 34, 32),
+    (7, 9, (4, 4), 2, 31, 32),
+    (8, 5, (6, 4), 2, 31, 32),
 ]
 
 
@@ -91,13 +96,22 @@ def test_both_forms_follow_tensorflow_and_lax(form):
     np.testing.assert_allclose(conv_transpose(x, kernel, 2, form=form), expected, atol=1e-5)
 
 
-# A block, a few-channel and a canonical kernel, and one that mixes blocks and canonical.
-KERNELS = {"4x4/2": (4, 2, 6), "3x3 few": (3, 1, 2), "3x3": (3, 1, 6), "3x3/2": (3, 2, 6)}
+# A block, a few-channel and a canonical kernel, one that mixes blocks and canonical, and two of
+# Winograd's filters: size, stride, channels in and out.
+KERNELS = {
+    "4x4/2": (4, 2, 6, 5),
+    "3x3 few": (3, 1, 2, 5),
+    "3x3": (3, 1, 6, 5),
+    "3x3/2": (3, 2, 6, 5),
+    "4x4/2 many": (4, 2, 32, 31),
+    "3x3 many": (3, 1, 31, 32),
+}
 
 
 def _arrays_of(case, *batch, dtype=jnp.float32):
-    size, stride, inputs = KERNELS[case]
-    x, kernel = _draw(2, (*batch, 2, 6, 6, inputs), (*batch, size, size, inputs, 5), dtype=dtype)
+    size, stride, inputs, outputs = KERNELS[case]
+    kernel = (*batch, size, size, inputs, outputs)
+    x, kernel = _draw(2, (*batch, 2, 6, 6, inputs), kernel, dtype=dtype)
     return x, kernel, stride
 
 

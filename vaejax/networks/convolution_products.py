@@ -13,7 +13,8 @@ and S those of the small one.
 
 Cut into blocks of stride x stride pixels, the large image has D = stride^2 L channels, and a window
 covers m = p q whole blocks (zeros fill up the kernel). Shifts by whole blocks are applied to the D
-channels of the large image or to the S channels of the small one, whichever moves less memory. No
+channels of the large image or to the S channels of the small one, whichever moves less memory. With
+enough channels Winograd's filters do the same with fewer products (`vaejax.networks.winograd`). No
 map has a `custom_vjp`, so that all can be differentiated in turn.
 """
 
@@ -26,6 +27,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vaejax.networks import winograd
+
 Precision: TypeAlias = lax.PrecisionLike
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
@@ -33,6 +36,8 @@ _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=NUMBER
 _PIXELS = ((0, 1, 2), (0, 1, 2))
 # Large images of at most so many channels are faster by products at stride 1 too.
 _FEW_CHANNELS = 4
+# Winograd's filters save multiplications in proportion to D S and move memory as D + S.
+_FILTERED = 15
 
 
 class Geometry(NamedTuple):
@@ -83,6 +88,9 @@ def gather(x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Preci
     Returns:
       Small image, [B, h, w, S].
     """
+    if _by_filters(kernel.shape, geometry, x.dtype):
+        blocks = _to_blocks(x, geometry, winograd.covered(geometry.small, geometry.span))
+        return winograd.gather(blocks, _taps(kernel, geometry), geometry.small, precision)
     if not _by_blocks(kernel.shape, geometry):
         strides = (geometry.stride,) * 2
         return _convolve(x, kernel, strides, geometry.padding, precision=precision)
@@ -113,6 +121,9 @@ def scatter(y: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Prec
     Returns:
       Large image, [B, H, W, L].
     """
+    if _by_filters(kernel.shape, geometry, y.dtype):
+        blocks = winograd.scatter(y, _taps(kernel, geometry), precision)
+        return _from_blocks(blocks, geometry)
     if geometry.stride == 1 and not _by_blocks(kernel.shape, geometry):
         padding = [
             (size - 1 - low, size - 1 - high)
@@ -150,6 +161,10 @@ def correlate(x: jax.Array, y: jax.Array, geometry: Geometry, precision: Precisi
       Kernel, [kh, kw, L, S].
     """
     shape = (*geometry.kernel, x.shape[3], y.shape[3])
+    if _by_filters(shape, geometry, x.dtype):
+        blocks = _to_blocks(x, geometry, winograd.covered(geometry.small, geometry.span))
+        taps = winograd.correlate(blocks, y, geometry.span, precision)
+        return _from_matrices(taps.reshape(-1, *taps.shape[2:]), geometry)
     if not _by_blocks(shape, geometry):
         # Channels stand in for the batch and the batch for channels: a canonical convolution.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
@@ -181,14 +196,29 @@ def _by_blocks(shape: tuple[int, ...], geometry: Geometry) -> bool:
     return kh % geometry.stride == kw % geometry.stride == 0
 
 
-def _to_blocks(x: jax.Array, geometry: Geometry) -> jax.Array:
-    """Pads [B, H, W, L] and cuts it into blocks, [B, *blocks, stride * stride * L]."""
+def _by_filters(shape: tuple[int, ...], geometry: Geometry, dtype: jnp.dtype) -> bool:
+    """Whether Winograd's filters beat both for a kernel of this shape."""
+    kh, kw, large, small = shape
     stride = geometry.stride
+    d = stride**2 * large
+    return (
+        kh % stride == kw % stride == 0
+        and set(geometry.span) <= set(winograd.TAPS)
+        and min(geometry.small) >= winograd.TILE
+        and d * small >= _FILTERED * (d + small)
+        and jnp.finfo(dtype).bits >= 32
+    )
+
+
+def _to_blocks(
+    x: jax.Array, geometry: Geometry, counts: tuple[int, int] | None = None
+) -> jax.Array:
+    """Pads [B, H, W, L] and cuts it into blocks, [B, *counts, stride * stride * L]."""
+    stride = geometry.stride
+    counts = geometry.blocks if counts is None else counts
     padding = [
         (low, count * stride - size - low)
-        for (low, _), count, size in zip(
-            geometry.padding, geometry.blocks, geometry.large, strict=True
-        )
+        for (low, _), count, size in zip(geometry.padding, counts, geometry.large, strict=True)
     ]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     # Strided slices are faster on the CPU than a transposition with few channels innermost.
@@ -213,6 +243,12 @@ def _matrices(kernel: jax.Array, geometry: Geometry) -> jax.Array:
     kernel = jnp.pad(kernel, ((0, p * stride - kh), (0, q * stride - kw), (0, 0), (0, 0)))
     kernel = kernel.reshape(p, stride, q, stride, large, small).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(p * q, stride * stride * large, small)
+
+
+def _taps(kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """The same matrices row by row, [p, q, stride * stride * L, S]."""
+    matrices = _matrices(kernel, geometry)
+    return matrices.reshape(*geometry.span, *matrices.shape[1:])
 
 
 def _from_matrices(matrices: jax.Array, geometry: Geometry) -> jax.Array:
