@@ -7,9 +7,9 @@ Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 
     y = A^T [(G g) * (B^T d)]
 
 of r + 1 inputs d and r taps g. Nested over both directions of an image, that makes 9 products of
-matrices for 2x2 taps where there were 16, and 16 for 3x3 where there were 36, each over all tiles of
-2x2 outputs of the whole batch. The sums before and after cost a little accuracy: rounding errors
-become about twice as large.
+matrices for 2x2 taps where there were 16, and 16 for 3x3 where there were 36, each over all tiles
+of 2x2 outputs of a batch. The sums before and after cost a little accuracy: rounding errors become
+about twice as large.
 
 The other two maps are the transposes of the first in its two arguments, of as many products. None
 has a `custom_vjp`, so that all can be differentiated in turn.
