@@ -1,11 +1,13 @@
 """What depth costs: compile time, step time and memory of a very deep ladder.
 
-  python -m benchmarks.depth [--width=128] [--batch=8] [--repeats=5]
+  python -m benchmarks.depth [--blocks=10,40] [--width=128] [--batch=8] [--repeats=5]
 
 Trains ladders in the style of VDVAE (2011.10650) on 32×32×3 noise: 10 and 40 blocks over the five
 resolutions from 1×1 to 32×32, each with and without recomputation in the backward pass. Memory is
 what the compiler says the step needs beside its inputs, and where the backend tells it, the peak of
-the device. The runs of a depth are interleaved. Writes `results/depth-<device>.json`.
+the device. The runs of a depth are interleaved. The share of the machine's limit, that of a large
+matrix product in the same dtype, counts the products of a step without recomputation, whether it
+recomputes or not. Writes `results/depth-<device>.json`.
 """
 
 import json
@@ -15,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import app, flags
 
+from benchmarks.flops import products
 from benchmarks.machine import machine
+from benchmarks.peak import peaks
 from vaejax import families
 from vaejax.training.state import init_state, make_step
 
@@ -27,6 +32,7 @@ _WIDTH = flags.DEFINE_integer("width", 128, "Channels of h; a quarter of it insi
 _BATCH = flags.DEFINE_integer("batch", 8, "Images a step.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Interleaved repeats of one step.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "In which the networks compute.")
+_BLOCKS = flags.DEFINE_list("blocks", ["10", "40"], "Depths: 10, 40.")
 
 BLOCKS = {10: (1, 2, 2, 2, 3), 40: (4, 6, 8, 10, 12)}
 HALVINGS = (2, 1, 1, 1, 0)
@@ -53,7 +59,9 @@ class Variant:
         jax.block_until_ready(self.state)
         self.init_seconds = time.perf_counter() - begun
         step = jax.jit(make_step(family), donate_argnums=0)
-        lowered = step.lower(self.state, self.batch, 0)
+        traced = step.trace(self.state, self.batch, 0)
+        self.flops = products(traced.jaxpr.jaxpr)
+        lowered = traced.lower()
         begun = time.perf_counter()
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - begun
@@ -89,18 +97,22 @@ def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
     rows: dict[str, Any] = {}
-    for blocks in BLOCKS:
+    peak_flops = peaks(jnp.dtype(_DTYPE.value))["flops"]
+    for blocks in map(int, _BLOCKS.value):
         pair = {remat: Variant(blocks, remat) for remat in (True, False)}
         for _ in range(_REPEATS.value + 1):
             for variant in pair.values():
                 variant.step()
         for remat, variant in pair.items():
             name = f"{blocks} blocks, {'recomputed' if remat else 'kept'}"
-            rows[name] = variant.result()
+            row = rows[name] = variant.result()
+            row["flops_per_step"] = pair[False].flops
+            row["share_of_peak"] = pair[False].flops / row["step_seconds"] / peak_flops
             print(name, json.dumps(rows[name]), flush=True)
     own = {"width": _WIDTH.value, "batch": _BATCH.value, "dtype": _DTYPE.value}
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    result = {**machine(), **own, "peak_bytes_of_the_run": peak, "runs": rows}
+    result = {**machine(), **own, "peak_flops": peak_flops}
+    result |= {"peak_bytes_of_the_run": peak, "runs": rows}
     path = Path(__file__).parent / "results" / f"depth-{jax.default_backend()}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(f"Wrote {path}.")

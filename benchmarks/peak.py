@@ -10,7 +10,7 @@ import jax.numpy as jnp
 def peaks(dtype: Any) -> dict[str, float]:
     """FLOP/s of a large matrix product and bytes/s of a large copy."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
-    a = jnp.ones((size, size), dtype)
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)  # zeros would be faster
     product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
     large = jnp.ones((64 if jax.default_backend() == "cpu" else 512) * 2**20 // 4)
 
