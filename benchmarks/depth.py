@@ -26,6 +26,7 @@ from benchmarks.flops import products
 from benchmarks.machine import machine
 from benchmarks.peak import peaks
 from vaejax import families
+from vaejax.game import Family
 from vaejax.training.state import init_state, make_step
 
 _WIDTH = flags.DEFINE_integer("width", 128, "Channels of h; a quarter of it inside the blocks.")
@@ -33,35 +34,41 @@ _BATCH = flags.DEFINE_integer("batch", 8, "Images a step.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Interleaved repeats of one step.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "In which the networks compute.")
 _BLOCKS = flags.DEFINE_list("blocks", ["10", "40"], "Depths: 10, 40.")
+_REMAT = flags.DEFINE_multi_enum(
+    "remat", ["recomputed", "kept"], ["recomputed", "kept"], "What the backward pass finds."
+)
 
 BLOCKS = {10: (1, 2, 2, 2, 3), 40: (4, 6, 8, 10, 12)}
 HALVINGS = (2, 1, 1, 1, 0)
+
+
+def _family(blocks: int, remat: bool) -> Family:
+    network = {
+        "kind": "conv", "blocks": BLOCKS[blocks], "halvings_before": HALVINGS,
+        "width": _WIDTH.value, "middle": _WIDTH.value // 4, "dtype": _DTYPE.value,
+    }  # fmt: skip
+    tx = optax.chain(optax.clip_by_global_norm(200.0), optax.adamw(2e-4, b2=0.9))
+    players = {"vae": ({"nll": 1.0, "kl": 1.0}, tx)}
+    return families.hierarchical(
+        (32, 32, 3), players, network=network, merge="alone", remat=remat,
+        likelihood="discretized_logistic_mixture",
+    )  # fmt: skip
 
 
 class Variant:
     """One ladder, compiled."""
 
     def __init__(self, blocks: int, remat: bool) -> None:
-        network = {
-            "kind": "conv", "blocks": BLOCKS[blocks], "halvings_before": HALVINGS,
-            "width": _WIDTH.value, "middle": _WIDTH.value // 4, "dtype": _DTYPE.value,
-        }  # fmt: skip
-        tx = optax.chain(optax.clip_by_global_norm(200.0), optax.adamw(2e-4, b2=0.9))
-        players = {"vae": ({"nll": 1.0, "kl": 1.0}, tx)}
-        family = families.hierarchical(
-            (32, 32, 3), players, network=network, merge="alone", remat=remat,
-            likelihood="discretized_logistic_mixture",
-        )  # fmt: skip
+        family = _family(blocks, remat)
         images = np.random.default_rng(0).integers(0, 256, (_BATCH.value, 32, 32, 3))
         self.batch = {"image": np.asarray(images, np.float32) / np.float32(255)}
         begun = time.perf_counter()
         self.state = jax.jit(lambda batch: init_state(family, 0, batch, 0.0))(self.batch)
         jax.block_until_ready(self.state)
         self.init_seconds = time.perf_counter() - begun
-        step = jax.jit(make_step(family), donate_argnums=0)
-        traced = step.trace(self.state, self.batch, 0)
-        self.flops = products(traced.jaxpr.jaxpr)
-        lowered = traced.lower()
+        whole = jax.jit(make_step(_family(blocks, False))).trace(self.state, self.batch, 0)
+        self.flops = products(whole.jaxpr.jaxpr)
+        lowered = jax.jit(make_step(family), donate_argnums=0).lower(self.state, self.batch, 0)
         begun = time.perf_counter()
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - begun
@@ -79,10 +86,12 @@ class Variant:
         self.seconds.append(time.perf_counter() - begun)
         self.losses.append(loss)
 
-    def result(self) -> dict[str, Any]:
+    def result(self, peak_flops: float) -> dict[str, Any]:
         """What was measured; the first step is left out."""
         dims, nats = 32 * 32 * 3, np.log(2)
         return {
+            "flops_per_step": self.flops,
+            "share_of_peak": self.flops / statistics.median(self.seconds[1:]) / peak_flops,
             "parameters": self.parameters,
             "init_seconds": self.init_seconds,
             "compile_seconds": self.compile_seconds,
@@ -97,17 +106,16 @@ def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
     rows: dict[str, Any] = {}
-    peak_flops = peaks(jnp.dtype(_DTYPE.value))["flops"]
+    peak_flops = 0.0
     for blocks in map(int, _BLOCKS.value):
-        pair = {remat: Variant(blocks, remat) for remat in (True, False)}
+        pair = {remat: Variant(blocks, remat == "recomputed") for remat in _REMAT.value}
         for _ in range(_REPEATS.value + 1):
             for variant in pair.values():
                 variant.step()
+        peak_flops = peak_flops or peaks(jnp.dtype(_DTYPE.value))["flops"]
         for remat, variant in pair.items():
-            name = f"{blocks} blocks, {'recomputed' if remat else 'kept'}"
-            row = rows[name] = variant.result()
-            row["flops_per_step"] = pair[False].flops
-            row["share_of_peak"] = pair[False].flops / row["step_seconds"] / peak_flops
+            name = f"{blocks} blocks, {remat}"
+            rows[name] = variant.result(peak_flops)
             print(name, json.dumps(rows[name]), flush=True)
     own = {"width": _WIDTH.value, "batch": _BATCH.value, "dtype": _DTYPE.value}
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")

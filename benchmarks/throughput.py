@@ -1,21 +1,26 @@
 """How fast every family trains on this machine, and what share of the machine's speed that is.
 
   python -m benchmarks.throughput [--families=beta_vae,vqvae] [--devices=1] [--dtype=bfloat16]
+      [--batch_size=2048] [--together]
 
 For each family, its config on the data it embeds: compile time, then steps and examples a second
 in steady state (median and range of the repeats, a repeat being one dispatch of many steps,
 awaited); host time between dispatches; operations of one step as the compiler counts them, merged
 and with every round of a loop, and so the rate reached, beside the machine's own, measured in the
 same run by a large matrix product and a large copy; temporary memory of the program, and the
-device's peak where the backend tells it.
+device's peak where the backend tells it. With `--together` all programs are compiled beforehand,
+each in a thread: quicker on many cores, though each then takes longer to compile.
 
 Writes `results/throughput-<device>.json`, a table `.md` and a plot `.png` made from it.
 """
 
+import dataclasses
 import json
 import re
 import statistics
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from benchmarks.configured import FAMILIES, load
+from benchmarks.configured import FAMILIES, Configured, load
 from benchmarks.flops import flops
 from benchmarks.machine import machine
 from benchmarks.peak import peaks
@@ -39,73 +44,104 @@ _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or
 _DEVICES = flags.DEFINE_integer("devices", 0, "How many; 0 for all.", lower_bound=0)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed dispatches of each.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of one dispatch.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Other than the configs'; 0 for theirs.")
+_TOGETHER = flags.DEFINE_bool("together", False, "Compile all beforehand, beside one another.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Networks compute in it.")
 
 
-def measure(name: str, dtype: str) -> dict[str, Any]:
-    """All figures of one config; rates in steps, examples and FLOPs a second."""
-    configured = load(name, dtype)
-    if configured is None:
-        return {"left_out": f"its networks have no setting of dtype for {dtype}"}
-    family, source, plan, _, binarize = configured
-    mesh = make_mesh(_DEVICES.value or -1)
-    trainer = Trainer(family, source, plan, binarize=binarize, mesh=mesh)
+class Measured:
+    """A config's program, compiled, and what is known of it."""
 
-    begun = time.perf_counter()
-    state = jax.block_until_ready(trainer.init())
-    init_seconds = time.perf_counter() - begun
-    n = plan.steps_per_dispatch
-    spans = [(i * n, (i + 1) * n) for i in range(4000)]
-    chunks = trainer.feed.chunks(spans)
+    def __init__(self, configured: Configured) -> None:
+        family, source, plan, _, binarize = configured
+        if _BATCH_SIZE.value:
+            plan = dataclasses.replace(plan, batch_size=_BATCH_SIZE.value)
+        self.plan, n = plan, plan.steps_per_dispatch
+        mesh = make_mesh(_DEVICES.value or -1)
+        trainer = Trainer(family, source, plan, binarize=binarize, mesh=mesh)
 
-    def dispatch(state: Any) -> Any:
-        span, chunk = next(chunks)
-        return trainer.dispatch(state, span, chunk)[0]
+        begun = time.perf_counter()
+        state = jax.block_until_ready(trainer.init())
+        init_seconds = time.perf_counter() - begun
+        self._chunks = trainer.feed.chunks([(i * n, (i + 1) * n) for i in range(20_000)])
+        self._trainer = trainer
 
-    begun = time.perf_counter()
-    state = jax.block_until_ready(dispatch(state))
-    compile_seconds = time.perf_counter() - begun
-    begun = time.perf_counter()
-    state = jax.block_until_ready(dispatch(state))
-    once = time.perf_counter() - begun
-    count = max(1, round(_SECONDS.value / once))
+        begun = time.perf_counter()
+        self.state = jax.block_until_ready(self._dispatch(state))
+        compile_seconds = time.perf_counter() - begun
 
-    rates, host = [], []
-    for _ in range(_REPEATS.value):
-        begun, busy = time.perf_counter(), 0.0
-        for _ in range(count):
-            sent = time.perf_counter()
-            state = dispatch(state)
-            busy += time.perf_counter() - sent
+        prepare, rows = preparation(source, binarize), source.take(np.arange(plan.batch_size))
+        batch = jax.eval_shape(prepare, rows, key_of(0, DATA))
+        step = make_step(family, ema_decay=plan.ema_decay)
+        memory = trainer.run.lower(
+            self.state, trainer.feed.data, next(self._chunks)[1], np.int32(n)
+        ).compile()  # found again, not compiled
+        analysis = memory.memory_analysis()
+        self.known = {
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)),
+            "batch_size": plan.batch_size,
+            "init_seconds": init_seconds,
+            "compile_seconds": compile_seconds,
+            "steps_per_dispatch": n,
+            "flops_per_step": flops(step, self.state, batch, 0),
+            "temporary_mib": analysis.temp_size_in_bytes / 2**20 if analysis else None,
+        }
+
+    def _dispatch(self, state: Any) -> Any:
+        span, chunk = next(self._chunks)
+        return self._trainer.dispatch(state, span, chunk)[0]
+
+    def times(self) -> dict[str, Any]:
+        """All figures; rates in steps, examples and FLOPs a second."""
+        state, once, n = self.state, float("inf"), self.plan.steps_per_dispatch
+        for _ in range(2):  # the first of them may still load something
+            begun = time.perf_counter()
+            state = jax.block_until_ready(self._dispatch(state))
+            once = min(once, time.perf_counter() - begun)
+        count = max(1, round(_SECONDS.value / once))
+        rates, host = [], []
+        for _ in range(_REPEATS.value):
+            begun, busy = time.perf_counter(), 0.0
+            for _ in range(count):
+                sent = time.perf_counter()
+                state = self._dispatch(state)
+                busy += time.perf_counter() - sent
+                if jax.default_backend() == "cpu":  # whose dispatches would pile up in memory
+                    jax.block_until_ready(state)
             jax.block_until_ready(state)
-        rates.append(count * n / (time.perf_counter() - begun))
-        host.append(1e3 * busy / count)
-
-    prepare, rows = preparation(source, binarize), source.take(np.arange(plan.batch_size))
-    batch = jax.jit(prepare)(rows, key_of(0, DATA))
-    of_a_step = flops(make_step(family, ema_decay=plan.ema_decay), state, batch, 0)
-    memory = trainer.run.lower(state, trainer.feed.data, _chunk(trainer, n), np.int32(n)).compile()
-    analysis = memory.memory_analysis()
-    rate = statistics.median(rates)
-    return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "batch_size": plan.batch_size,
-        "init_seconds": init_seconds,
-        "compile_seconds": compile_seconds - once,
-        "steps_per_second": rate,
-        "steps_per_second_range": [min(rates), max(rates)],
-        "examples_per_second": rate * plan.batch_size,
-        "host_ms_per_dispatch": statistics.median(host),
-        "steps_per_dispatch": n,
-        "flops_per_step": of_a_step,
-        "flops_per_second": of_a_step * rate,
-        "temporary_mib": analysis.temp_size_in_bytes / 2**20 if analysis else None,
-        "peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
-    }
+            rates.append(count * n / (time.perf_counter() - begun))
+            host.append(1e3 * busy / count)
+        self.state, rate = state, statistics.median(rates)
+        return {
+            **self.known,
+            "compile_seconds": self.known["compile_seconds"] - once,
+            "steps_per_second": rate,
+            "steps_per_second_range": [min(rates), max(rates)],
+            "examples_per_second": rate * self.plan.batch_size,
+            "host_ms_per_dispatch": statistics.median(host),
+            "flops_per_second": self.known["flops_per_step"] * rate,
+            "peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+        }
 
 
-def _chunk(trainer: Trainer, n: int) -> Any:
-    return next(trainer.feed.chunks([(0, n)]))[1]
+def prepared(name: str, dtype: str) -> Measured | None:
+    """A config's program, compiled; None if its networks cannot compute in `dtype`."""
+    configured = load(name, dtype)
+    return None if configured is None else Measured(configured)
+
+
+def rows(names: list[str], dtype: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each config's figures; its name is printed before, and after the first of them are known."""
+    with ThreadPoolExecutor(len(names) if _TOGETHER.value else 1) as pool:
+        if _TOGETHER.value:
+            ready = dict(zip(names, pool.map(prepared, names, [dtype] * len(names)), strict=True))
+        for number, name in enumerate(names, start=1):
+            print(f"[{number}/{len(names)}] {name} ...", flush=True)
+            program = ready.pop(name) if _TOGETHER.value else prepared(name, dtype)
+            if program is None:
+                yield name, {"left_out": f"its networks have no setting of dtype for {dtype}"}
+                continue
+            yield name, program.times()
 
 
 def as_table(record: dict[str, Any]) -> str:
@@ -115,7 +151,8 @@ def as_table(record: dict[str, Any]) -> str:
         f"{record['devices']} × {record['device']}, {record['processor']}, {record['cores']} cores"
         f"; {record['dtype']}; jax {record['jax']}; commit {record['commit']}. A large matrix "
         f"product reaches {peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy "
-        f"{peak['bytes'] / 1e9:,.1f} GB/s.",
+        f"{peak['bytes'] / 1e9:,.1f} GB/s."
+        + (" All were compiled beside one another." if record["together"] else ""),
         "",
         "| config | batch | steps/s | examples/s | range | compile, s | GFLOP/s | share of peak | "
         "memory, MiB |",
@@ -160,23 +197,23 @@ def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
     dtype = _DTYPE.value
-    record: dict[str, Any] = {**machine(), "dtype": dtype, "peak": peaks(jnp.dtype(dtype))}
-    record["devices"] = _DEVICES.value or jax.device_count()
-    if jax.default_backend() != "cpu":  # whose virtual devices share the cores the product had
-        record["peak"]["flops"] *= record["devices"]
-    record["families"] = {}
-    for number, name in enumerate(_FAMILIES.value, start=1):
-        print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
-        record["families"][name] = row = measure(name, dtype)
+    record: dict[str, Any] = {**machine(), "dtype": dtype, "together": _TOGETHER.value}
+    record |= {"devices": _DEVICES.value or jax.device_count(), "families": {}}
+    for name, row in rows(_FAMILIES.value, dtype):
+        record["families"][name] = row
         if "left_out" not in row:
             print(
                 f"    {row['steps_per_second']:.3g} steps/s, {row['examples_per_second']:,.0f} "
                 f"examples/s, compiled in {row['compile_seconds']:.1f} s",
                 flush=True,
             )
+    record["peak"] = peaks(jnp.dtype(dtype))
+    if jax.default_backend() != "cpu":  # whose virtual devices share the cores the product had
+        record["peak"]["flops"] *= record["devices"]
     device = re.sub(r"[^a-z0-9]+", "-", str(record["device"]).lower()).strip("-")
     stem = f"throughput-{device}" + ("" if dtype == "float32" else f"-{dtype}")
     stem += f"-{_DEVICES.value}" if _DEVICES.value else ""
+    stem += f"-batch-{_BATCH_SIZE.value}" if _BATCH_SIZE.value else ""
     (RESULTS / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")
     (RESULTS / f"{stem}.md").write_text(as_table(record))
     plot(RESULTS / f"{stem}.png", record)

@@ -1,4 +1,4 @@
-"""The product form of convolutions equals the native one, in value and in every derivative."""
+"""The forms of convolutions equal the native one, in value and in every derivative."""
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +81,25 @@ def test_product_equals_native_in_value_and_gradients(name, size):
     _assert_close(product, native)
 
 
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("size", [s for s in SIZES if s[:2] in ((7, 6), (8, 8), (7, 5))], ids=str)
+def test_forms_of_accelerators_equal_native_and_say_how(name, size):
+    """Blocks convolve only where they should; patches never do."""
+    height, width, kernel, stride, inputs, outputs = size
+    arrays = _draw(0, (2, height, width, inputs), (*kernel, inputs, outputs))
+    weights = jnp.ones_like(APPLY[name](*arrays, stride))
+    native = _value_and_pullback(APPLY[name], stride, "native")(*arrays, weights)
+    large = inputs if name == "conv" else outputs
+    strided = stride > 1 and kernel[0] % stride == kernel[1] % stride == 0
+    blocks = strided or (stride == 1 and (kernel == (1, 1) or large <= 4))
+    for form, products in (("blocks", blocks), ("patches", True)):
+        run = _value_and_pullback(APPLY[name], stride, form)
+        _assert_close(run(*arrays, weights), native)
+        assert ("conv_general" in str(run.trace(*arrays, weights).jaxpr)) == (not products)
+
+
 @pytest.mark.parametrize("form", convolution.FORMS)
-def test_both_forms_follow_tensorflow_and_lax(form):
+def test_all_forms_follow_tensorflow_and_lax(form):
     x, kernel = _draw(1, (1, 5, 5, 1), (4, 4, 1, 1))
     # Eight pixels are needed, so one goes before the five and two after.
     padded = np.zeros((8, 8))
@@ -188,7 +205,10 @@ def test_second_derivatives(name, case, dtype):
 def test_default_form_follows_the_backend(monkeypatch):
     assert convolution.default_form() == "product"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert convolution.default_form() == "native"
+    assert convolution.default_form() == "blocks"
+    with convolution.mapped():
+        assert convolution.default_form() == "patches"
+    assert convolution.default_form() == "blocks"
 
 
 @pytest.mark.parametrize("name", APPLY)

@@ -1,13 +1,21 @@
-"""Convolutions and transposed convolutions that stay fast on XLA's CPU backend.
+"""Convolutions and transposed convolutions in the form that is fast on the backend.
 
-JAX's own derivative of a convolution and its transposed convolution are slow on the CPU, and within
-`lax.scan` slower still by an order of magnitude. The "product" form replaces them and the forward
-pass by matrix products and canonical convolutions (`vaejax.networks.convolution_products`) of the
-same value; the "native" form is what accelerators are built for. Under `jax.vmap` over kernels a
-convolution becomes a grouped one and a matrix product a batched one.
+All forms have the same value, up to rounding:
+
+- "native": XLA's convolution, with JAX's own derivatives;
+- "product", for CPU, where those derivatives and transposed convolutions are slow, and within
+  `lax.scan` slower still by an order of magnitude: matrix products and canonical convolutions
+  (`vaejax.networks.convolution_products`), with fewer products where there are channels enough;
+- "blocks", for accelerators: strided convolutions, transposed ones above all, are matrix products,
+  since cuDNN has no good kernels for them; the others are native;
+- "patches", there for many kernels at once: under `jax.vmap` a convolution becomes a grouped one,
+  which is slow, and a matrix product a batched one. All are products.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +25,32 @@ from vaejax.networks.convolution_products import (
     NUMBERS,
     Geometry,
     Precision,
+    by_blocks,
     correlate,
     gather,
     scatter,
     turn,
 )
 
-FORMS = ("native", "product")
+FORMS = ("native", "product", "blocks", "patches")
+_MAPPED = contextvars.ContextVar("kernels are mapped over", default=False)
 
 
 def default_form() -> str:
-    """Returns "product" on the CPU backend and "native" on every other."""
-    return "product" if jax.default_backend() == "cpu" else "native"
+    """Returns "product" on CPU; elsewhere "blocks", or "patches" where kernels are mapped over."""
+    if jax.default_backend() == "cpu":
+        return "product"
+    return "patches" if _MAPPED.get() else "blocks"
+
+
+@contextlib.contextmanager
+def mapped() -> Iterator[None]:
+    """What is traced in here will be mapped over kernels by `jax.vmap`."""
+    token = _MAPPED.set(True)
+    try:
+        yield
+    finally:
+        _MAPPED.reset(token)
 
 
 def conv(
@@ -41,7 +63,7 @@ def conv(
 ) -> jax.Array:
     """Convolves images, padded 'SAME' in TensorFlow's sense.
 
-    The product form takes every kernel size, stride and number of channels. It can be
+    Every form takes every kernel size, stride and number of channels. Those of products can be
     differentiated in reverse mode as often as wanted and forward over reverse, but not by `jax.jvp`
     or `jax.jacfwd` alone.
 
@@ -49,8 +71,7 @@ def conv(
       x: Images, [B, H, W, C].
       kernel: Kernel, [kh, kw, C, O], of the same floating dtype.
       stride: Step of the window in both directions.
-      form: "native" for XLA's convolution, "product" for the form that is fast on the CPU; None
-        takes `default_form()`.
+      form: One of `FORMS`; None takes `default_form()`.
       precision: As for `jax.lax.conv_general_dilated`.
 
     Returns:
@@ -59,14 +80,15 @@ def conv(
     Raises:
       ValueError: The form is unknown, the stride not positive or the arrays do not fit.
     """
-    if _checked_form("conv", x, kernel, stride, form) == "native":
-        return lax.conv_general_dilated(
-            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
-        )
+    form = _checked_form("conv", x, kernel, stride, form)
     _, height, width, _ = x.shape
     kh, kw, _, _ = kernel.shape
     small = (-(-height // stride), -(-width // stride))
-    geometry = Geometry((height, width), small, (kh, kw), stride)
+    geometry = Geometry((height, width), small, (kh, kw), stride, form)
+    if _is_native(kernel.shape, geometry):
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+        )
     return _conv(x, kernel, geometry, precision)
 
 
@@ -93,15 +115,24 @@ def conv_transpose(
     Raises:
       ValueError: The form is unknown, the stride not positive or the arrays do not fit.
     """
-    if _checked_form("conv_transpose", x, kernel, stride, form) == "native":
-        return lax.conv_transpose(
-            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
-        )
+    form = _checked_form("conv_transpose", x, kernel, stride, form)
     _, height, width, _ = x.shape
     kh, kw, _, _ = kernel.shape
     large = (stride * height, stride * width)
-    geometry = Geometry(large, (height, width), (kh, kw), stride)
-    return _conv_transpose(x, turn(kernel), geometry, precision)
+    geometry = Geometry(large, (height, width), (kh, kw), stride, form)
+    turned = turn(kernel)
+    if _is_native(turned.shape, geometry):
+        return lax.conv_transpose(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+        )
+    return _conv_transpose(x, turned, geometry, precision)
+
+
+def _is_native(shape: tuple[int, ...], geometry: Geometry) -> bool:
+    """Whether XLA's convolution is taken for a kernel [kh, kw, L, S] of this shape."""
+    if geometry.form == "blocks":
+        return not by_blocks(shape, geometry)
+    return geometry.form == "native"
 
 
 def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form: str | None) -> str:

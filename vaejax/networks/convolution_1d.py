@@ -1,8 +1,9 @@
 """Convolutions of signals, and transposed ones, that stay fast on XLA's CPU backend.
 
-As `vaejax.networks.convolution` does for images, in two forms of one value: the "native" one is
-XLA's convolution, the "product" one a single matrix product of shifted slices, whose derivatives
-are matrix products too. It is plain enough that JAX may differentiate it as often as it likes.
+As `vaejax.networks.convolution` does for images, of whose forms "native" is XLA's convolution and
+"product" a single matrix product of shifted slices, whose derivatives are matrix products too. It
+is plain enough that JAX may differentiate it as often as it likes. "blocks" is that product where
+there is a stride, "patches" everywhere.
 
 At stride s the signal is cut into blocks of s samples, `[B, n, s·C]`, and slices are shifted by
 whole blocks: a kernel of 4 at stride 2 needs two of them.
@@ -26,7 +27,7 @@ def conv_1d(
       x: signals `[B, T, C]`.
       kernel: `[k, C, O]`, of the same floating dtype.
       stride: step of the window.
-      form: "native" or "product"; None takes `convolution.default_form()`.
+      form: one of `convolution.FORMS`; None takes `convolution.default_form()`.
 
     Returns:
       Signals `[B, ⌈T / stride⌉, O]` of the dtype of x.
@@ -34,7 +35,7 @@ def conv_1d(
     Raises:
       ValueError: the form is unknown, the stride not positive or the arrays do not fit.
     """
-    if _checked_form("conv_1d", x, kernel, stride, form) == "native":
+    if _is_native("conv_1d", x, kernel, stride, form):
         return lax.conv_general_dilated(x, kernel, (stride,), "SAME", dimension_numbers=_NUMBERS)
     batch, length, channels = x.shape
     taps, _, out = kernel.shape
@@ -65,7 +66,7 @@ def conv_transpose_1d(
     Raises:
       ValueError: the form is unknown, the stride not positive or the arrays do not fit.
     """
-    if _checked_form("conv_transpose_1d", x, kernel, stride, form) == "native":
+    if _is_native("conv_transpose_1d", x, kernel, stride, form):
         return lax.conv_transpose(x, kernel, (stride,), "SAME", dimension_numbers=_NUMBERS)
     batch, length, channels = x.shape
     taps, _, out = kernel.shape
@@ -89,7 +90,8 @@ def _shifted(x: jax.Array, length: int, span: int) -> jax.Array:
     return jnp.concatenate([x[:, d : d + length] for d in range(span)], axis=-1)
 
 
-def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form: str | None) -> str:
+def _is_native(name: str, x: jax.Array, kernel: jax.Array, stride: int, form: str | None) -> bool:
+    """Whether XLA's convolution is taken; raises if the arguments are not what `name` expects."""
     form = default_form() if form is None else form
     if form not in FORMS:
         raise ValueError(f"{name}: unknown form {form!r}; known: {', '.join(FORMS)}.")
@@ -106,4 +108,4 @@ def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form:
         raise ValueError(f"{name}: expected x of a floating dtype, found {x.dtype}.")
     if x.dtype != kernel.dtype:
         raise ValueError(f"{name}: expected a kernel of dtype {x.dtype}, found {kernel.dtype}.")
-    return form
+    return form == "native" or (form == "blocks" and stride == 1)

@@ -13,9 +13,9 @@ and S those of the small one.
 
 Cut into blocks of stride x stride pixels, the large image has D = stride^2 L channels, and a window
 covers m = p q whole blocks (zeros fill up the kernel). Shifts by whole blocks are applied to the D
-channels of the large image or to the S channels of the small one, whichever moves less memory. With
-enough channels Winograd's filters do the same with fewer products (`vaejax.networks.winograd`). No
-map has a `custom_vjp`, so that all can be differentiated in turn.
+channels of the large image or to the S channels of the small one, whichever moves less memory. In
+the form "product", with enough channels, Winograd's filters do the same with fewer products
+(`vaejax.networks.winograd`). No map has a `custom_vjp`, so that all can be differentiated in turn.
 """
 
 import functools
@@ -41,12 +41,13 @@ _FILTERED = 15
 
 
 class Geometry(NamedTuple):
-    """The sizes that the three maps share, (height, width) each; hashable, so static under jit."""
+    """What the three maps share: sizes, (height, width) each, and the form. Static under jit."""
 
     large: tuple[int, int]
     small: tuple[int, int]
     kernel: tuple[int, int]
     stride: int
+    form: str = "product"
 
     @property
     def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -91,7 +92,7 @@ def gather(x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Preci
     if _by_filters(kernel.shape, geometry, x.dtype):
         blocks = _to_blocks(x, geometry, winograd.covered(geometry.small, geometry.span))
         return winograd.gather(blocks, _taps(kernel, geometry), geometry.small, precision)
-    if not _by_blocks(kernel.shape, geometry):
+    if not by_blocks(kernel.shape, geometry):
         strides = (geometry.stride,) * 2
         return _convolve(x, kernel, strides, geometry.padding, precision=precision)
     matrices = _matrices(kernel, geometry)
@@ -124,7 +125,7 @@ def scatter(y: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Prec
     if _by_filters(kernel.shape, geometry, y.dtype):
         blocks = winograd.scatter(y, _taps(kernel, geometry), precision)
         return _from_blocks(blocks, geometry)
-    if geometry.stride == 1 and not _by_blocks(kernel.shape, geometry):
+    if geometry.stride == 1 and not by_blocks(kernel.shape, geometry):
         padding = [
             (size - 1 - low, size - 1 - high)
             for size, (low, high) in zip(geometry.kernel, geometry.padding, strict=True)
@@ -165,7 +166,7 @@ def correlate(x: jax.Array, y: jax.Array, geometry: Geometry, precision: Precisi
         blocks = _to_blocks(x, geometry, winograd.covered(geometry.small, geometry.span))
         taps = winograd.correlate(blocks, y, geometry.span, precision)
         return _from_matrices(taps.reshape(-1, *taps.shape[2:]), geometry)
-    if not _by_blocks(shape, geometry):
+    if not by_blocks(shape, geometry):
         # Channels stand in for the batch and the batch for channels: a canonical convolution.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
         dilation = (geometry.stride,) * 2
@@ -188,9 +189,11 @@ def turn(kernel: jax.Array) -> jax.Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _by_blocks(shape: tuple[int, ...], geometry: Geometry) -> bool:
-    """Whether products over blocks beat canonical convolutions for a kernel of this shape."""
+def by_blocks(shape: tuple[int, ...], geometry: Geometry) -> bool:
+    """Whether products over blocks beat convolutions for a kernel of this shape."""
     kh, kw, large, _ = shape
+    if geometry.form == "patches":
+        return True
     if geometry.stride == 1:
         return (kh, kw) == (1, 1) or large <= _FEW_CHANNELS
     return kh % geometry.stride == kw % geometry.stride == 0
@@ -202,7 +205,8 @@ def _by_filters(shape: tuple[int, ...], geometry: Geometry, dtype: jnp.dtype) ->
     stride = geometry.stride
     d = stride**2 * large
     return (
-        kh % stride == kw % stride == 0
+        geometry.form == "product"
+        and kh % stride == kw % stride == 0
         and set(geometry.span) <= set(winograd.TAPS)
         and min(geometry.small) >= winograd.TILE
         and d * small >= _FILTERED * (d + small)

@@ -67,6 +67,18 @@ def _norm(tree: Any) -> jax.Array:
     return jnp.sqrt(jnp.stack(squares).sum())
 
 
+def _either(pred: jax.Array, moved: Callable[[], Any], still: Any) -> Any:
+    """`moved()` where it holds, else `still`.
+
+    On CPU a branch moves the state where it lies; to choose between old and new would be to keep
+    both, and to pass them through memory once more. An accelerator would wait for the host to
+    branch.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.cond(pred, moved, lambda: still)
+    return jax.tree.map(lambda new, old: jnp.where(pred, new, old), moved(), still)
+
+
 def _accumulated(
     gradient: Callable[..., tuple[Params, Losses, Trace]], micro_batches: int
 ) -> Callable[..., tuple[Params, Losses, Trace]]:
@@ -146,11 +158,9 @@ def make_step(
             ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, params)
             return params, opt_state, ema, ok
 
-        # A branch moves the state where it lies; to choose between old and new would be to keep
-        # both, and to pass them through memory once more.
         finite = jnp.isfinite(norm)
         still = state.params, state.opt_state, state.ema, finite
-        params, opt_state, ema, ok = jax.lax.cond(finite, move, lambda: still)
+        params, opt_state, ema, ok = _either(finite, move, still)
         skipped = jnp.where(ok, 0, state.skipped + 1).astype(jnp.int32)
         named = {name: value.mean() for name, value in figures(losses, trace).items()}
         named["grad_norm"] = norm

@@ -4,6 +4,7 @@ Models share data and training settings. Each sees the batches and the random ke
 alone, and none touches another: a model that diverges is frozen while the others go on.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vaejax.data import Source
 from vaejax.data.batches import batch_indices
 from vaejax.data.preparation import preparation
 from vaejax.game import Family
+from vaejax.networks import convolution
 from vaejax.training.feed import Feed
 from vaejax.training.grid import Grid
 from vaejax.training.plan import Settings, Span
@@ -23,7 +25,7 @@ from vaejax.training.sharding import DATA as DATA_AXIS
 from vaejax.training.sharding import FSDP, check_batch, make_mesh, put, replicated
 from vaejax.training.state import DATA, TrainState, init_state, key_of, make_step
 from vaejax.training.traced import checked
-from vaejax.training.trainer import several
+from vaejax.training.trainer import compiled_loop, several
 
 Make = Callable[[Mapping[str, Any]], Family]  # values of the swept settings, maybe traced -> family
 
@@ -46,10 +48,12 @@ def over_models(f: Callable[..., Any], mesh: Mesh, chunk: int) -> Callable[..., 
 
     def here(own: Any, shared: Any) -> Any:
         count = len(jax.tree.leaves(own)[0])
-        if chunk > 1 and chunk >= count:
-            return jax.vmap(lambda one: f(one, shared))(own)
-        size = chunk if chunk > 1 else None
-        return jax.lax.map(lambda one: f(one, shared), own, batch_size=size)
+        if chunk <= 1:
+            return jax.lax.map(lambda one: f(one, shared), own)
+        with convolution.mapped():
+            if chunk >= count:
+                return jax.vmap(lambda one: f(one, shared))(own)
+            return jax.lax.map(lambda one: f(one, shared), own, batch_size=chunk)
 
     spread = jax.shard_map(
         here, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False
@@ -134,7 +138,6 @@ class Sweep:
         """
         mesh = make_mesh() if mesh is None else mesh
         check_batch(make_mesh(1), settings.batch_size, settings.accumulate)
-        check_batch(make_mesh(1), settings.batch_size, settings.accumulate)
         seeds, slots = np.unique(grid.seeds, return_inverse=True)
         per_dispatch = settings.steps_per_dispatch
         self.grid, self._limit = grid, settings.max_skipped
@@ -152,9 +155,10 @@ class Sweep:
                 make(values), ema_decay=settings.ema_decay, accumulate=settings.accumulate
             )
 
-        def train(own: Any, shared: Any) -> tuple[TrainState, Any]:
+        def train(own: Any, shared: Any, fixed: int | None = None) -> tuple[TrainState, Any]:
             ((values, seed), slot), state = own
-            data, chunk, n = shared
+            data, chunk, *traced = shared
+            n = traced[0] if fixed is None else fixed
             step_fn = step_of(values)
 
             def one(state: TrainState, i: jax.Array) -> Any:
@@ -191,16 +195,18 @@ class Sweep:
         )
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
         init_all = over_models(init, mesh, self.chunk)
-        train_all = over_models(train, mesh, self.chunk)
         # Values are arguments of the program, so that other values need no other program.
         self._own = (own, slots.astype(np.int32))
         compiled = jax.jit(init_all, out_shardings=sharding)
         self.init: Callable[[], TrainState] = lambda: compiled(self._own, first)
-        self.run = jax.jit(
-            lambda state, own, *shared: train_all((own, state), shared),
-            donate_argnums=0,
-            out_shardings=(sharding, everywhere),
-        )
+
+        def run(state: TrainState, own: Any, data: Any, chunk: Any, n: Any) -> tuple[Any, Any]:
+            if isinstance(n, jax.Array):
+                return over_models(train, mesh, self.chunk)((own, state), (data, chunk, n))
+            of_n = functools.partial(train, fixed=int(n))
+            return over_models(of_n, mesh, self.chunk)((own, state), (data, chunk))
+
+        self.run = compiled_loop(run, out_shardings=(sharding, everywhere))
 
     def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
         """Starts the steps of a span; returns the state after them and mean figures `[N]`."""

@@ -26,7 +26,18 @@ from vaejax.training.state import DATA, Figures, TrainState, init_state, key_of,
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Figures, jax.Array]]
 
 
-def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[TrainState, Figures]]:
+def compiled_loop(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`run` of a state that is donated, ..., and `n` steps, jitted with `options`.
+
+    On CPU one program takes any n. An accelerator would ask the host before every round of such a
+    loop whether there is another; there each n has a program of its own. They are few: a dispatch
+    is shorter than the others only where something is due.
+    """
+    fixed = () if jax.default_backend() == "cpu" else ("n",)
+    return jax.jit(run, donate_argnums=0, static_argnames=fixed, **options)
+
+
+def several(step: Step, most: int) -> Callable[[TrainState, Any], tuple[TrainState, Figures]]:
     """`(state, n) -> (state, figures)`: n steps, at most `most`, and the mean of those taken.
 
     Args:
@@ -34,7 +45,7 @@ def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[Tr
       most: at 1 there is no loop, since XLA compiles plain convolutions badly in one on CPU.
     """
 
-    def run(state: TrainState, n: jax.Array) -> tuple[TrainState, Figures]:
+    def run(state: TrainState, n: Any) -> tuple[TrainState, Figures]:
         if most == 1:
             state, named, _ = step(state, jnp.zeros((), jnp.int32))
             return state, named
@@ -45,7 +56,7 @@ def several(step: Step, most: int) -> Callable[[TrainState, jax.Array], tuple[Tr
             sums = {k: v + jnp.where(ok, named[k], 0.0) for k, v in sums.items()}
             return state, sums, taken + ok.astype(jnp.float32)
 
-        named = jax.eval_shape(step, state, n)[1]
+        named = jax.eval_shape(step, state, jnp.int32(0))[1]
         zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
         state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
         return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
@@ -103,7 +114,7 @@ class Trainer:
         )
         compiled_init = jax.jit(init, out_shardings=sharding)
         self.init: Callable[[], TrainState] = lambda: compiled_init(first)
-        self.run = jax.jit(run, donate_argnums=0, out_shardings=(sharding, everywhere))
+        self.run = compiled_loop(run, out_shardings=(sharding, everywhere))
 
     def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
         """Starts the steps of a span; returns the state after them and their mean figures."""
