@@ -144,6 +144,11 @@ def rows(names: list[str], dtype: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, program.times()
 
 
+def _digits(x: float) -> str:
+    """Three of them at least."""
+    return f"{x:.3g}" if x < 100 else f"{x:,.0f}"
+
+
 def as_table(record: dict[str, Any]) -> str:
     """The record in Markdown."""
     peak = record["peak"]
@@ -152,7 +157,7 @@ def as_table(record: dict[str, Any]) -> str:
         f"; {record['dtype']}; jax {record['jax']}; commit {record['commit']}. A large matrix "
         f"product reaches {peak['flops'] / 1e9:,.0f} GFLOP/s, a large copy "
         f"{peak['bytes'] / 1e9:,.1f} GB/s."
-        + (" All were compiled beside one another." if record["together"] else ""),
+        + (" All were compiled beside one another." if record.get("together") else ""),
         "",
         "| config | batch | steps/s | examples/s | range | compile, s | GFLOP/s | share of peak | "
         "memory, MiB |",
@@ -164,10 +169,11 @@ def as_table(record: dict[str, Any]) -> str:
             continue
         low, high = row["steps_per_second_range"]
         lines.append(
-            f"| {name} | {row['batch_size']} | {row['steps_per_second']:.3g} | "
-            f"{row['examples_per_second']:,.0f} | {low:.3g}–{high:.3g} | "
-            f"{row['compile_seconds']:.1f} | {row['flops_per_second'] / 1e9:,.1f} | "
-            f"{row['flops_per_second'] / peak['flops']:.0%} | {row['temporary_mib']:,.0f} |"
+            f"| {name} | {row['batch_size']:,} | {_digits(row['steps_per_second'])} | "
+            f"{row['examples_per_second']:,.0f} | {_digits(low)}–{_digits(high)} | "
+            f"{row['compile_seconds']:.1f} | {_digits(row['flops_per_second'] / 1e9)} | "
+            f"{100 * row['flops_per_second'] / peak['flops']:.2g}% | "
+            f"{row['temporary_mib']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 

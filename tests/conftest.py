@@ -3,8 +3,8 @@
 Most of a test is compilation, a quarter of it LLVM's further optimisations, which gain nothing in
 programs so small.
 
-`JAX_PLATFORMS=cuda` runs them on an accelerator, in full float32; what wants more devices than
-there are is skipped.
+`JAX_PLATFORMS=cuda,cpu` runs them on an accelerator, in full float32; what wants more devices
+than there are is skipped.
 """
 
 import os

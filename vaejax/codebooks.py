@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vaejax.code_sums import code_sums
 from vaejax.distributions import Codes
 from vaejax.game import Trace
 from vaejax.settings import is_off
@@ -58,20 +59,8 @@ def _tokens(trace: Trace, level: int, codebook: jax.Array) -> tuple[jax.Array, j
     return features, posterior.indices.reshape(-1, books)
 
 
-def _sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
-    """Σ of the values `[N, S, ...]` of the tokens that chose each code, `[S, codes, ...]`.
-
-    An index of −1 chose none.
-    """
-    books = indices.shape[1]
-    own = jnp.where(indices >= 0, indices + codes * jnp.arange(books)[None], books * codes)
-    flat = values.reshape(-1, *values.shape[2:])
-    total = jax.ops.segment_sum(flat, own.reshape(-1), books * codes)
-    return total.reshape(books, codes, *values.shape[2:])
-
-
 def _usage(indices: jax.Array, codes: int) -> jax.Array:
-    return _sums(jnp.ones(indices.shape), indices, codes)  # [S, K]
+    return code_sums(jnp.ones(indices.shape), indices, codes)  # [S, K]
 
 
 def _dead(count: jax.Array, below: float) -> jax.Array:
@@ -122,7 +111,7 @@ def ema_codebook(
             features, indices = _tokens(trace, level, codebook)
             codes, dim = codebook.shape[-2:]
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
-            sums = _sums(features, indices, codes)  # [S, K, D]
+            sums = code_sums(features, indices, codes)  # [S, K, D]
             total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
             if not is_off(revive_below):
                 dead = _dead(count, revive_below)

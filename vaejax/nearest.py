@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
+from vaejax.code_sums import code_sums
+
 
 def _blocks() -> tuple[int, int]:
     """Tokens and codes in one block: what stays in a CPU's cache, or fills an accelerator."""
@@ -99,8 +101,8 @@ def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10
 
     def lloyd(_: int, centres: jax.Array) -> jax.Array:
         indices = nearest(features, centres)
-        count = jax.ops.segment_sum(jnp.ones(tokens), indices, codes)[:, None]
-        total = jax.ops.segment_sum(features, indices, codes)
+        count = code_sums(jnp.ones((tokens, 1)), indices[:, None], codes)[0][:, None]
+        total = code_sums(features[:, None], indices[:, None], codes)[0]
         return jnp.where(count > 0, total / jnp.maximum(count, 1.0), centres)
 
     return jax.lax.fori_loop(0, iterations, lloyd, start)

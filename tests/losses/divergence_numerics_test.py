@@ -99,7 +99,7 @@ def test_one_device_equals_eight(max_pairs):
     def f(z):
         return transform.apply({}, {}, trace_of([z], [standard(z)]), KEY)["mmd"]
 
-    spread = jax.device_put(x, batch_sharding(make_mesh()))
+    spread = jax.device_put(x, batch_sharding(make_mesh(8)))
     assert len(spread.sharding.device_set) == 8
     want, got = jax.jit(jax.value_and_grad(f))(x), jax.jit(jax.value_and_grad(f))(spread)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), got, want)

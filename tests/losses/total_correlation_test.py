@@ -162,7 +162,7 @@ def test_one_device_equals_eight():
         return (out["critic"] + 3 * out["tc"]).mean(), out
 
     both = jax.jit(jax.value_and_grad(f, argnums=(0, 1), has_aux=True))
-    spread = jax.device_put(z, batch_sharding(make_mesh()))
+    spread = jax.device_put(z, batch_sharding(make_mesh(8)))
     assert len(spread.sharding.device_set) == 8
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),

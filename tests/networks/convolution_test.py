@@ -203,6 +203,7 @@ def test_second_derivatives(name, case, dtype):
 
 
 def test_default_form_follows_the_backend(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     assert convolution.default_form() == "product"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert convolution.default_form() == "blocks"

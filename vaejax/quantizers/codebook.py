@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaejax.code_sums import codes_at
 from vaejax.distributions import Codes
 from vaejax.nearest import kmeans, nearest
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, unit
@@ -21,7 +22,7 @@ def _flat(tokens: jax.Array) -> jax.Array:
 
 def _looked_up(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     """`codebook[indices]`, with zeros where an index is −1."""
-    codes = codebook[jnp.maximum(indices, 0)]
+    codes = codes_at(codebook, jnp.maximum(indices, 0))
     return jnp.where((indices >= 0)[..., None], codes, 0.0)
 
 
@@ -75,7 +76,7 @@ def vector(
         del key
         codebook, tokens = place(codebook), place(tokens)
         indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])
-        posterior = Codes(tokens, codebook[indices], indices, codes)
+        posterior = Codes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, estimator(tokens, posterior.codes)
 
     def embed(codebook: Any, indices: jax.Array) -> jax.Array:
@@ -115,7 +116,7 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
         del key
         codebook = codebook_of(params)
         indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])
-        posterior = Codes(tokens, codebook[indices], indices, codes)
+        posterior = Codes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, ESTIMATORS[gradient](tokens, posterior.codes)
 
     def embed(params: Any, indices: jax.Array) -> jax.Array:
