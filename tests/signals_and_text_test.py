@@ -51,6 +51,7 @@ def test_a_vqvae_learns_codes_for_waveforms():
     assert trace.latents[0].z.shape == (500, 64, 64)
 
 
+@pytest.mark.slow
 def test_a_vqvae_learns_codes_for_text():
     nll, losses, trace = trained("text", {**SMALL, "downsamplings": 2}, steps=600)
     x, logits = np.asarray(trace.x), np.asarray(trace.likelihood.logits)

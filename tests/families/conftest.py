@@ -164,15 +164,21 @@ def case(request: pytest.FixtureRequest) -> Case:
     return FAMILIES_UNDER_TEST[request.param]
 
 
-# Micro-batches are the business of the step, not of a family: of the rows that take longest to
-# compile, they are among the slow tests.
-_ACCUMULATED = "test_gradients_accumulated_over_micro_batches"
+# Micro-batches and averaged weights are the business of the step, not of a family: of the rows that
+# take longest to compile, they are among the slow tests. So are many devices of the rows that have
+# their family in common with another.
 _LONG = {"beta_tcvae", "cvae", "factor_vae", "info_vae", "iwae", "lvae", "td_vae", "vae_gan"}
 _LONG |= {"vqvae2"}
+_SLOW_ROWS = {
+    "test_gradients_accumulated_over_micro_batches": _LONG,
+    "test_the_moving_average_of_the_weights": _LONG,
+    "test_many_devices_equal_one": {"beta_tcvae", "iwae", "vqvae2", "lfq", "gumbel"},
+}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.name.startswith(_ACCUMULATED) and item.callspec.params.get("case") in _LONG:
-            item.add_marker(pytest.mark.slow)
+        for name, rows in _SLOW_ROWS.items():
+            if item.name.startswith(name) and item.callspec.params.get("case") in rows:
+                item.add_marker(pytest.mark.slow)

@@ -25,7 +25,11 @@ def code_prior(source, network, tx, **options):
     )
 
 
-@pytest.mark.parametrize("network", [TRANSFORMER, PIXEL_CNN], ids=["transformer", "pixel_cnn"])
+@pytest.mark.parametrize(
+    "network",
+    [TRANSFORMER, pytest.param(PIXEL_CNN, marks=pytest.mark.slow)],
+    ids=["transformer", "pixel_cnn"],
+)
 def test_eight_devices_train_as_one_does(network):
     source, settings = load("synthetic:codes"), Settings(steps=3, batch_size=16)
     family = code_prior(source, network, optax.adam(1e-3, eps=1e-4))

@@ -115,7 +115,11 @@ def family(request, beta_vae, vqvae):
     return beta_vae if request.param == "beta_vae" else vqvae(request.param)
 
 
-@pytest.mark.parametrize("family", ["beta_vae", "ema_codebook", "sgd"], indirect=True)
+@pytest.mark.parametrize(
+    "family",
+    ["beta_vae", "ema_codebook", pytest.param("sgd", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_meshes_agree(family, source):
     initial = jax.device_get(trainer_of(family, source(), (1, 1)).init())
     state, figures = after_20_steps(family, source(), (1, 1), initial)

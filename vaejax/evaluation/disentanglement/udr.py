@@ -67,9 +67,9 @@ def udr(
 
 @functools.partial(jax.jit, static_argnames=("correlation",))
 def _pairwise(codes: jax.Array, kept: jax.Array, correlation: str, penalty: float) -> jax.Array:
+    if correlation == "spearman":  # of the codes as they are: rounded further, some would be equal
+        codes = jax.vmap(jax.vmap(_ranks, 1, 1))(codes)
     z = jax.vmap(standardised)(codes) * kept[:, None].astype(codes.dtype)
-    if correlation == "spearman":
-        z = jax.vmap(standardised)(jax.vmap(jax.vmap(_ranks, 1, 1))(z))
 
     def similarity(one: jax.Array, other: jax.Array) -> jax.Array:
         if correlation == "spearman":
