@@ -33,24 +33,27 @@ from vaejax.networks.convolution_products import (
 )
 
 FORMS = ("native", "product", "blocks", "patches")
-_MAPPED = contextvars.ContextVar("kernels are mapped over", default=False)
+_CHOSEN: contextvars.ContextVar[str | None] = contextvars.ContextVar("form", default=None)
 
 
 def default_form() -> str:
-    """Returns "product" on CPU; elsewhere "blocks", or "patches" where kernels are mapped over."""
-    if jax.default_backend() == "cpu":
-        return "product"
-    return "patches" if _MAPPED.get() else "blocks"
+    """Returns what `in_form` says, else "product" on CPU and "blocks" elsewhere."""
+    return _CHOSEN.get() or ("product" if jax.default_backend() == "cpu" else "blocks")
 
 
 @contextlib.contextmanager
-def mapped() -> Iterator[None]:
-    """What is traced in here will be mapped over kernels by `jax.vmap`."""
-    token = _MAPPED.set(True)
+def in_form(form: str | None) -> Iterator[None]:
+    """What is traced in here has convolutions of this form by default; None: of the backend's."""
+    token = _CHOSEN.set(form)
     try:
         yield
     finally:
-        _MAPPED.reset(token)
+        _CHOSEN.reset(token)
+
+
+def mapped() -> contextlib.AbstractContextManager[None]:
+    """What is traced in here will be mapped over kernels by `jax.vmap`."""
+    return in_form(None if jax.default_backend() == "cpu" else "patches")
 
 
 def conv(
