@@ -34,6 +34,11 @@ def commit() -> str:
         return "unknown"
 
 
+def device_name() -> str:
+    """The first device's kind as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", jax.devices()[0].device_kind.lower()).strip("-")
+
+
 def machine() -> dict[str, str | int]:
     """What a result file says of where it came from.
 

@@ -9,7 +9,6 @@ as they were last measured.
 """
 
 import json
-import re
 import statistics
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from benchmarks.machine import machine
+from benchmarks.machine import device_name, machine
 from vaejax.data.loading import load
 from vaejax.families import beta_vae
 from vaejax.game import Family
@@ -34,6 +33,9 @@ _SOURCE = flags.DEFINE_string("source", "sprites", "What they learn.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed dispatches.")
 
 BATCH, DISPATCH, STEPS, SEEDS = 64, 20, 300_000, 5
+flags.register_validator(
+    "models", lambda n: n > 0 and n % SEEDS == 0, f"expected a positive multiple of {SEEDS}"
+)
 
 
 def _sweep(models: int, dtype: str) -> Sweep:
@@ -69,7 +71,7 @@ def main(argv: list[str]) -> None:
     del argv
     sweep = _sweep(_MODELS.value, _DTYPE.value)
     models, repeats = sweep.grid.size, _REPEATS.value
-    chunks = sweep.feed.chunks([(i, i + DISPATCH) for i in range(0, (repeats + 3) * DISPATCH, 20)])
+    chunks = sweep.feed.chunks([(i * DISPATCH, (i + 1) * DISPATCH) for i in range(repeats + 3)])
     begun = time.perf_counter()
     span, chunk = next(chunks)
     state, _ = jax.block_until_ready(sweep.dispatch(sweep.init(), span, chunk))
@@ -88,8 +90,7 @@ def main(argv: list[str]) -> None:
         "models_of_300k_steps_per_hour": models * 3600 / (STEPS * step),
         "peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
     }
-    device = re.sub(r"[^a-z0-9]+", "-", str(row["device"]).lower()).strip("-")
-    path = Path(__file__).parent / "results" / f"many_models-{device}.json"
+    path = Path(__file__).parent / "results" / f"many_models-{device_name()}.json"
     rows = json.loads(path.read_text()) if path.exists() else {}
     rows[f"{models}, {_DTYPE.value}"] = row
     path.write_text(json.dumps(rows, indent=2) + "\n")

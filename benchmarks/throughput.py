@@ -17,7 +17,6 @@ Writes `results/throughput-<device>.json`, a table `.md` and a plot `.png` made 
 
 import dataclasses
 import json
-import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from absl import app, flags
 
 from benchmarks.configured import FAMILIES, Configured, load
 from benchmarks.flops import flops
-from benchmarks.machine import machine
+from benchmarks.machine import device_name, machine
 from benchmarks.peak import peaks
 from vaejax.data.preparation import preparation
 from vaejax.networks.convolution import in_form
@@ -223,8 +222,7 @@ def main(argv: list[str]) -> None:
     record["peak"] = peaks(jnp.dtype(dtype))
     if jax.default_backend() != "cpu":  # whose virtual devices share the cores the product had
         record["peak"]["flops"] *= record["devices"]
-    device = re.sub(r"[^a-z0-9]+", "-", str(record["device"]).lower()).strip("-")
-    stem = f"throughput-{device}" + ("" if dtype == "float32" else f"-{dtype}")
+    stem = f"throughput-{device_name()}" + ("" if dtype == "float32" else f"-{dtype}")
     stem += f"-{_DEVICES.value}" if _DEVICES.value else ""
     stem += f"-batch-{_BATCH_SIZE.value}" if _BATCH_SIZE.value else ""
     (RESULTS / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")

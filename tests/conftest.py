@@ -1,6 +1,6 @@
 """Every test runs with strict promotion, no silent rank promotion, and 8 virtual CPU devices.
 
-Most of a test is compilation, a third of it LLVM's optimisations, which gain nothing in programs so
+Most of a test is compilation, much of it LLVM's optimisations, which gain nothing in programs so
 small.
 
 `JAX_PLATFORMS=cuda,cpu` runs them on an accelerator, in full float32; what wants more devices
