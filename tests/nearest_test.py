@@ -21,9 +21,19 @@ def brute_force(features, codebook):
     return ((f[:, None] - e[None]) ** 2).sum(-1).argmin(1)  # the first of equal ones
 
 
-@pytest.fixture(params=[(512, 1024), (7, 5), (16, 4), (1, 1)], ids=str)
+# Tokens and codes of a block, and codes of a group: None for the form without groups.
+BLOCKS = [None, (7, 5, None), (1, 1, None), (512, 1024, 16), (7, 6, 3), (16, 4, 4), (1, 1, 1)]
+
+
+@pytest.fixture(params=BLOCKS, ids=str)
 def blocks(request, monkeypatch):
-    monkeypatch.setattr(module, "_blocks", lambda: request.param)
+    """The backend's own form and sizes, and others."""
+    if request.param is None:
+        return
+    *sizes, group = request.param
+    monkeypatch.setattr(module, "_blocks", lambda total: sizes)
+    monkeypatch.setattr(module, "_on_cpu", lambda: group is not None)
+    monkeypatch.setattr(module, "_GROUP", group)
 
 
 # Tokens, codes, dimensions: single ones, powers of two, sizes that no block divides.
@@ -42,15 +52,26 @@ def test_indices_are_those_of_numpy(size):
     np.testing.assert_array_equal(got, brute_force(features, codebook))
 
 
-@pytest.mark.usefixtures("blocks")
-def test_of_equally_near_codes_the_first_is_taken():
+def half_way(tokens, codes):
     """Tokens half-way between whole numbers, codes at whole numbers: every distance is exact."""
     rng = np.random.RandomState(0)
-    features = 0.5 + rng.randint(-2, 2, (50, 2)).astype(np.float32)
-    codebook = rng.randint(-2, 3, (23, 2)).astype(np.float32)
+    features = 0.5 + rng.randint(-2, 2, (tokens, 2)).astype(np.float32)
+    codebook = rng.randint(-2, 3, (codes, 2)).astype(np.float32)
     distance = ((features[:, None] - codebook[None]) ** 2).sum(-1)
-    ties = (distance == distance.min(1, keepdims=True)).sum(1)
-    assert (ties > 1).mean() > 0.9
+    assert ((distance == distance.min(1, keepdims=True)).sum(1) > 1).mean() > 0.8
+    return features, codebook
+
+
+@pytest.mark.usefixtures("blocks")
+def test_of_equally_near_codes_the_first_is_taken():
+    features, codebook = half_way(50, 23)
+    np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
+
+
+# Of the backend's own blocks: one, several of tokens, several of codes.
+@pytest.mark.parametrize("size", [(50, 23), (150_001, 24), (600, 8_200)], ids=str)
+def test_what_fills_more_than_a_block_is_searched_whole(size):
+    features, codebook = half_way(*size)
     np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
 
 

@@ -9,10 +9,60 @@ from jax.export import is_symbolic_dim
 
 from vaejax.code_sums import code_sums
 
+# Codes whose lowest distance is taken at once on CPU.
+_GROUP = 16
 
-def _blocks() -> tuple[int, int]:
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _blocks(total: int) -> tuple[int, int]:
     """Tokens and codes in one block: what stays in a CPU's cache, or fills an accelerator."""
-    return (512, 1024) if jax.default_backend() == "cpu" else (16_384, 8_192)
+    if not _on_cpu():
+        return 16_384, min(total, 8_192)
+    chunks = -(-total // 8_192)
+    codes = -(-total // (chunks * _GROUP)) * _GROUP
+    return max(2**21 // codes, 1), codes
+
+
+def _inner(codes: jax.Array, features: jax.Array) -> jax.Array:
+    """`[k, D], [R, D] -> [k, R]`."""
+    return jnp.matmul(codes, features.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _first(rows: jax.Array, lowest: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Number of the first row that equals the lowest: argmin is scalar code on CPU.
+
+    The last number where none does. `[k, R], [R], [k, R] or [k, 1] -> [R]`.
+    """
+    return jnp.where(rows == lowest[None], numbers, numbers[-1:]).min(axis=0)
+
+
+def _lowest(codes: jax.Array, norms: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The lowest ½‖e‖² − e·f and its first code: `[k, D], [k, 1], [R, D] -> [R], [R]`."""
+    distance = norms - _inner(codes, features)  # [k, R]
+    lowest = jnp.min(distance, axis=0)
+    return lowest, _first(distance, lowest, jnp.arange(len(codes), dtype=jnp.int32)[:, None])
+
+
+def _lowest_by_groups(
+    codes: jax.Array, norms: jax.Array, features: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """As `_lowest`, with one pass over the distances where XLA on CPU would make five.
+
+    The product adds the norms itself, and only the group of codes with the lowest distance is
+    searched for where that is.
+    """
+    one = jnp.ones((len(features), 1), features.dtype)
+    distance = _inner(jnp.hstack([-codes, norms]), jnp.hstack([features, one]))  # [k, R]
+    grouped = distance.reshape(-1, _GROUP, len(features)).min(axis=1)  # [k / G, R]
+    lowest = grouped.min(axis=0)
+    numbers = jnp.arange(len(grouped), dtype=jnp.int32)[:, None]
+    start = _GROUP * _first(grouped, lowest, numbers)
+    within = start[None] + jnp.arange(_GROUP, dtype=jnp.int32)[:, None]  # [G, R]
+    few = jnp.take_along_axis(distance, within, axis=0, mode="promise_in_bounds")
+    return lowest, _first(few, lowest, within)
 
 
 def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
@@ -33,11 +83,11 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
     codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
     tokens, dim = features.shape
-    block, chunk = _blocks()
+    total = codebook.shape[0]
+    block, chunk = _blocks(total)
+    lowest_of = _lowest_by_groups if _on_cpu() else _lowest
 
     # Half the squared norm of each code; infinite for those that fill up the last chunk.
-    total = codebook.shape[0]
-    chunk = min(chunk, total)
     surplus = -total % chunk
     half_norms = jnp.pad(
         0.5 * jnp.sum(codebook * codebook, axis=1), (0, surplus), constant_values=jnp.inf
@@ -47,12 +97,7 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     def search_chunk(block_of_features: jax.Array, start: Any) -> tuple[jax.Array, jax.Array]:
         codes = jax.lax.dynamic_slice_in_dim(codebook, start, chunk)  # [k, D]
         norms = jax.lax.dynamic_slice_in_dim(half_norms, start, chunk)[:, None]
-        inner = jnp.matmul(codes, block_of_features.T, precision=jax.lax.Precision.HIGHEST)
-        distance = norms - inner  # [k, R]
-        # The minimum, then the first index that equals it: argmin is scalar code on CPU.
-        lowest = jnp.min(distance, axis=0)
-        numbers = jax.lax.broadcasted_iota(jnp.int32, distance.shape, 0)
-        first = jnp.where(distance == lowest[None], numbers, chunk - 1).min(axis=0)
+        lowest, first = lowest_of(codes, norms, block_of_features)
         return lowest, jnp.minimum(first + start, total - 1)  # a NaN equals nothing: any code
 
     def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
@@ -66,8 +111,11 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
             best = jax.lax.fori_loop(1, len(half_norms) // chunk, further, best)
         return best[1]
 
+    free = is_symbolic_dim(tokens)  # in an export: as many whole blocks as will be wanted,
+    if free and _on_cpu():  # and small ones
+        block = min(block, 512)
     count = -(-tokens // block)
-    if is_symbolic_dim(tokens):  # in an export: as many whole blocks as will be wanted
+    if free:
         rows = block
     elif count == 1:
         return search(features)
