@@ -8,7 +8,7 @@ import torch
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VQVAE, FactorVAE, FactorVAEConfig, VAEConfig, VQVAEConfig
 from pythae.models.base.base_utils import ModelOutput
-from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
 from pythae.trainers import (
     AdversarialTrainer,
     AdversarialTrainerConfig,
@@ -18,7 +18,7 @@ from pythae.trainers import (
 
 from benchmarks.peers import torch_parts
 from benchmarks.peers.cases import CASES, UNIT, data
-from benchmarks.peers.torch_models import vae_networks
+from benchmarks.peers.torch_models import critic, vae_networks
 
 
 class _Encoder(BaseEncoder):
@@ -45,6 +45,15 @@ class _Decoder(BaseDecoder):
         return ModelOutput(reconstruction=out.reshape(-1, *self.shape))
 
 
+class _Critic(BaseDiscriminator):
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.net(z)
+
+
 def _model(name: str, shape: tuple[int, ...]) -> Any:
     case = CASES[name]
     if name == "vqvae":
@@ -63,18 +72,24 @@ def _model(name: str, shape: tuple[int, ...]) -> Any:
         config = FactorVAEConfig(
             input_dim=shape, latent_dim=case.latent, reconstruction_loss=loss, gamma=35.0
         )
-        return FactorVAE(config, *both)
+        model = FactorVAE(config, *both)
+        model.set_discriminator(_Critic(critic(case.latent)))  # its own has a layer less
+        return model
     return VAE(VAEConfig(input_dim=shape, latent_dim=case.latent, reconstruction_loss=loss), *both)
 
 
-def trains(name: str) -> tuple[Callable[[int], None], int]:
-    """Steps of pythae's trainer, an epoch being `UNIT` of them."""
-    case, x = CASES[name], torch.from_numpy(data(name))
+def trains(name: str, *, times: int = 1) -> tuple[Callable[[int], None], int]:
+    """Steps of pythae's trainer, an epoch being `UNIT` of them, of `times` the batch.
+
+    Its FactorVAE trains the autoencoder on half of the batch only, the other half serving the
+    critic: with `times=2` the autoencoder learns from as many examples as everyone else's.
+    """
+    case, x = CASES[name], torch.from_numpy(data(name)).repeat_interleave(times, 0)
     x = x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x
     model = _model(name, tuple(x.shape[1:]))
     options = {
         "output_dir": tempfile.mkdtemp(),
-        "per_device_train_batch_size": case.batch,
+        "per_device_train_batch_size": times * case.batch,
         "no_cuda": True,
     }
     dataset = BaseDataset(x, torch.zeros(len(x)))

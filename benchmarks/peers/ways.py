@@ -56,13 +56,17 @@ _IMAGES = {
     ),
 }
 _PYTHAE = {"pythae": Way("pythae_ways", "trains", {}, {}, "pythae")}
+# Of a batch, pythae's FactorVAE shows its autoencoder one half and its critic the other as well.
+_TWICE = {
+    "pythae, twice the batch": Way("pythae_ways", "trains", {"times": 2}, {}, "pythae, doubled")
+}
 
 WAYS: dict[str, dict[str, Way]] = {
     "mlp": {**_TRAINING, **_PYTHAE},
     "small": {**_TRAINING, **_PYTHAE},
     "tiny": {**_TRAINING, **_PYTHAE},
     "conv": {**_IMAGES, **_PYTHAE},
-    "factor": {**_IMAGES, **_PYTHAE},
+    "factor": {**_IMAGES, **_PYTHAE, **_TWICE},
     "vqvae": {**_IMAGES, **_PYTHAE},
     "td_vae": _TRAINING,
     "lvae": _TRAINING,
