@@ -32,7 +32,7 @@ all 512 codes are used: they start at k-means centres, and the dead are revived.
 
   python -m benchmarks.codebook_use
 
-compares how much of 4,096 codes each way to learn them uses, see the README.
+compares how much of 4,096 codes each way to learn them uses, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -218,3 +218,14 @@ def test_the_code_in_the_guide_runs_and_is_short():
     code = [line for line in blocks[0].splitlines() if line.strip()]
     assert len([line for line in code if not line.startswith(("from", "import"))]) < 20
     assert len([line for line in blocks[1].splitlines() if line.strip()]) < 20
+
+
+def test_the_code_in_the_readme_runs():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = "".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
+    short = code.replace("steps=1000, batch_size=32", "steps=2, batch_size=8, steps_per_dispatch=1")
+    assert short != code
+    scope: dict = {}
+    exec(compile(short, "README.md", "exec"), scope)
+    assert scope["images"].shape == (16, 64, 64, 1)
+    assert int(scope["outcome"].state.step) == 2
