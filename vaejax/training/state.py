@@ -114,7 +114,7 @@ def _accumulated(
 
 
 def make_step(
-    family: Family, *, ema_decay: float = 0.0, accumulate: int = 1
+    family: Family, *, ema_decay: float = 0.0, accumulate: int = 1, max_skipped: int = 0
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Figures, jax.Array]]:
     """The training step of any family.
 
@@ -126,6 +126,7 @@ def make_step(
       family: what to train.
       ema_decay: of the moving average of the parameters; 0 keeps none.
       accumulate: micro-batches that the batch is split into.
+      max_skipped: after so many skipped steps in a row the state stays as it is; 0: never.
 
     Returns:
       `(state, batch, seed) -> (state, figures, whether the step was taken)`.
@@ -158,10 +159,13 @@ def make_step(
             ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, params)
             return params, opt_state, ema, ok
 
-        finite = jnp.isfinite(norm)
-        still = state.params, state.opt_state, state.ema, finite
-        params, opt_state, ema, ok = _either(finite, move, still)
-        skipped = jnp.where(ok, 0, state.skipped + 1).astype(jnp.int32)
+        taken, count = jnp.isfinite(norm), state.skipped + 1
+        if max_skipped:
+            taken &= state.skipped < max_skipped
+            count = jnp.minimum(count, max_skipped)
+        still = state.params, state.opt_state, state.ema, taken
+        params, opt_state, ema, ok = _either(taken, move, still)
+        skipped = jnp.where(ok, 0, count).astype(jnp.int32)
         named = {name: value.mean() for name, value in figures(losses, trace).items()}
         named["grad_norm"] = norm
         return TrainState(state.step + 1, params, opt_state, ema, skipped), named, ok

@@ -152,7 +152,10 @@ class Sweep:
 
         def step_of(values: Any) -> Any:
             return make_step(
-                make(values), ema_decay=settings.ema_decay, accumulate=settings.accumulate
+                make(values),
+                ema_decay=settings.ema_decay,
+                accumulate=settings.accumulate,
+                max_skipped=settings.max_skipped,
             )
 
         def train(own: Any, shared: Any, fixed: int | None = None) -> tuple[TrainState, Any]:
@@ -164,10 +167,7 @@ class Sweep:
             def one(state: TrainState, i: jax.Array) -> Any:
                 rows = self.feed.rows(data, chunk, i, slot)
                 batch = prepare(rows, key_of(seed, DATA, state.step))
-                new, named, ok = step_fn(state, batch, seed)
-                frozen = state.skipped >= settings.max_skipped
-                kept = jax.tree.map(lambda a, b: jnp.where(frozen, a, b), state, new)
-                return kept._replace(step=new.step), named, ok & ~frozen
+                return step_fn(state, batch, seed)
 
             state, named = several(one, per_dispatch)(state, n)
             failed = (state.skipped >= settings.max_skipped).astype(jnp.float32)
