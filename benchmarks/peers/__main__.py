@@ -7,10 +7,10 @@ while another works; in every round each takes steps for about `--seconds`, batc
 from memory as part of them. A ratio is a competitor's time over ours in the same round; the table
 has the median and range of the rounds. Rented machines are slow at times, as if their cores were
 halves of one: a round in which a product of matrices was more than a tenth slower than at its best
-is repeated, three times as many rounds being tried at most; the record says how many there were, and
-has the medians of all. Plain PyTorch is eager and `torch.compile` as they come;
-beside them, what their options gain. Also the time from starting the process to the end of the
-first 20 steps, for ours without and with what an earlier run has left in the compile cache.
+is repeated, up to three times as many rounds in all; the record says how many there were, and has
+the medians of all. Plain PyTorch is eager and `torch.compile` as they come; beside them, what their
+options gain. Also the time from starting the process to the end of the first 20 steps, for ours
+without and with what an earlier run has left in the compile cache.
 
 Writes `results/peers-<device>.json` and a table `.md`, in which cases that are left out stay as
 they were last measured.
