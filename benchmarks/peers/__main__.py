@@ -6,9 +6,10 @@ Needs `pip install 'vaejax[bench]'`. Every competitor has a process of its own, 
 while another works; in every round each takes steps for about `--seconds`, batches being fetched
 from memory as part of them. A ratio is a competitor's time over ours in the same round; the table
 has the median and range of the rounds. Rented machines are slow at times, as if their cores were
-halves of one: a round in which a product of matrices was more than a tenth slower than at its best
-is repeated, up to three times as many rounds in all; the record says how many there were, and has
-the medians of all. Plain PyTorch is eager and `torch.compile` as they come; beside them, what their
+halves of one: a round in which a product of matrices was more than a tenth slower than at the best
+seen is repeated, up to three times as many rounds in all; a case without such rounds once more at
+the end. The record says how many there were, how fast the product was, and has the medians of all
+rounds. Plain PyTorch is eager and `torch.compile` as they come; beside them, what their
 options gain. Also the time from starting the process to the end of the first 20 steps, for ours
 without and with what an earlier run has left in the compile cache.
 
@@ -95,13 +96,19 @@ def _gigaflops() -> float:
     return 4 * 2 * 1024**3 / (time.perf_counter() - begun) / 1e9
 
 
-def _quiet(rounds: list[tuple[float, dict[str, float]]]) -> list[dict[str, float]]:
-    """The rounds whose lowest rate is within a tenth of the highest of them."""
-    best = max(rate for rate, _ in rounds)
-    return [times for rate, times in rounds if rate > 0.9 * best]
+def _quiet(
+    rounds: list[tuple[float, dict[str, float]]], best: float
+) -> tuple[list[dict[str, float]], float]:
+    """The rounds whose lowest rate is within a tenth of the best one, and that one.
+
+    If there are none, within a tenth of the best among them.
+    """
+    highest = max(rate for rate, _ in rounds)
+    best = max(best, highest) if highest > 0.9 * best else highest
+    return [times for rate, times in rounds if rate > 0.9 * best], highest
 
 
-def _compare(case: str, rounds: int, seconds: float) -> dict[str, Any]:
+def _compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, Any]:
     workers: dict[str, Worker] = {}
     result: dict[str, Any] = {"what": CASES[case].what, "failed": {}}
     with tempfile.TemporaryDirectory() as cache:
@@ -126,15 +133,16 @@ def _compare(case: str, rounds: int, seconds: float) -> dict[str, Any]:
                     once[name] = worker.milliseconds()
                     lowest = min(lowest, _gigaflops())
                 everything.append((lowest, once))
-                if len(_quiet(everything)) >= rounds:
+                kept, rate = _quiet(everything, best)
+                if len(kept) >= rounds and rate > 0.9 * best:
                     break
         finally:
             for worker in workers.values():
                 worker.close()
-    kept = _quiet(everything)
+    kept, rate = _quiet(everything, best)
     times = {name: [once[name] for once in kept] for name in workers}
     ours = times[OURS]
-    result |= {"rounds": len(kept), "rounds_in_all": len(everything)}
+    result |= {"rounds": len(kept), "rounds_in_all": len(everything), "gigaflops": rate}
     result["ways"] = {
         name: {
             "whose": WAYS[case][name].whose,
@@ -221,9 +229,14 @@ def main(argv: list[str]) -> None:
     path = RESULTS / f"peers-{str(here['device']).lower().replace(' ', '-')}.json"
     record: dict[str, Any] = {**here, "torch": torch.__version__, "seconds": _SECONDS.value}
     record["cases"] = json.loads(path.read_text())["cases"] if path.exists() else {}
-    for number, case in enumerate(_CASES.value, start=1):
-        print(f"[{number}/{len(_CASES.value)}] {CASES[case].what}", flush=True)
-        row = _compare(case, _ROUNDS.value, _SECONDS.value)
+    todo, repeated = list(_CASES.value), set[str]()
+    rates: dict[str, float] = {}
+    while todo:
+        case = todo.pop(0)
+        print(f"{CASES[case].what} ({len(todo)} more)", flush=True)
+        best = max(rates.values(), default=0.0)
+        row = _compare(case, _ROUNDS.value, _SECONDS.value, best)
+        rates[case] = row["gigaflops"]
         record["cases"][case] = {**row, "commit": here["commit"]}
         for name, way in row["ways"].items():
             median, low, high = way["over_ours"]
@@ -235,6 +248,10 @@ def main(argv: list[str]) -> None:
             )
         path.write_text(json.dumps(record, indent=2) + "\n")
         path.with_suffix(".md").write_text(as_table(record))
+        if not todo:  # those measured while the machine was slow, once more
+            best = max(rates.values())
+            todo = [c for c in rates if rates[c] <= 0.9 * best and c not in repeated]
+            repeated |= set(todo)
     print("\n" + as_table(record) + f"\nWrote {path} and .md.")
 
 

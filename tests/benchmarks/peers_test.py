@@ -63,8 +63,9 @@ def test_ratios_are_taken_round_by_round():
 
 def test_rounds_of_a_slowed_machine_do_not_count():
     rounds = [(100.0, {"a": 1.0}), (60.0, {"a": 2.0}), (95.0, {"a": 3.0}), (89.0, {"a": 4.0})]
-    assert peers._quiet(rounds) == [{"a": 1.0}, {"a": 3.0}]
-    assert peers._quiet(rounds[1:2]) == [{"a": 2.0}]
+    assert peers._quiet(rounds, 0.0) == ([{"a": 1.0}, {"a": 3.0}], 100.0)
+    assert peers._quiet(rounds, 106.0) == ([{"a": 1.0}], 100.0)
+    assert peers._quiet(rounds[1:], 150.0) == ([{"a": 3.0}, {"a": 4.0}], 95.0)  # all are slow
 
 
 def test_the_table_names_the_best_of_each():
