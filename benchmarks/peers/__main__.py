@@ -184,7 +184,7 @@ def as_table(record: dict[str, Any]) -> str:
         "",
         "| | vaejax, ms a step | the same with a device for each core | PyTorch, the better of "
         "eager and compiled | PyTorch with its options | pythae and others | first 20 steps after, "
-        "s: vaejax, cached, PyTorch | quiet rounds | commit |",
+        "s: vaejax, cached, PyTorch | rounds that count | commit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
 

@@ -106,7 +106,7 @@ def _accumulated(
         zeros = jax.tree.map(jnp.zeros_like, params)
         grads, outputs = jax.lax.scan(micro, zeros, (parts, jnp.arange(micro_batches)))
         losses, trace = jax.tree.map(
-            lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x.mean(), outputs
+            lambda x: jax.lax.collapse(x, 0, 2) if x.ndim > 1 else x.mean(), outputs
         )
         return grads, losses, trace._replace(step=step)
 
