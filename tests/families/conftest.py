@@ -151,7 +151,7 @@ FAMILIES_UNDER_TEST = {
 
 # These share model and step with other rows: they are among the slow tests.
 _RELATIVES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
-_RELATIVES |= {"classifier", "nvae", "vdvae"}
+_RELATIVES |= {"nvae", "vdvae"}
 
 
 @pytest.fixture(
