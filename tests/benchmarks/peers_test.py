@@ -10,6 +10,7 @@ import pytest
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers.cases import CASES, data
 from benchmarks.peers.ours import family
+from benchmarks.peers.rounds import quiet, spread
 from benchmarks.peers.ways import OURS, WAYS
 from vaejax.game import init
 
@@ -58,14 +59,14 @@ def test_everyone_takes_part_and_ours_is_among_them():
 
 
 def test_ratios_are_taken_round_by_round():
-    assert peers._spread([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == [2.0, 1.0, 3.0]
+    assert spread([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == [2.0, 1.0, 3.0]
 
 
 def test_rounds_of_a_slowed_machine_do_not_count():
     rounds = [(100.0, {"a": 1.0}), (60.0, {"a": 2.0}), (95.0, {"a": 3.0}), (89.0, {"a": 4.0})]
-    assert peers._quiet(rounds, 0.0) == ([{"a": 1.0}, {"a": 3.0}], 100.0)
-    assert peers._quiet(rounds, 106.0) == ([{"a": 1.0}], 100.0)
-    assert peers._quiet(rounds[1:], 150.0) == ([{"a": 3.0}, {"a": 4.0}], 95.0)  # all are slow
+    assert quiet(rounds, 0.0) == ([{"a": 1.0}, {"a": 3.0}], 100.0)
+    assert quiet(rounds, 106.0) == ([{"a": 1.0}], 100.0)
+    assert quiet(rounds[1:], 150.0) == ([{"a": 3.0}, {"a": 4.0}], 95.0)  # all are slow
 
 
 def test_the_table_names_the_best_of_each():
