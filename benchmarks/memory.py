@@ -182,7 +182,7 @@ def plot(path: Path, record: dict[str, Any]) -> None:
         axes[1, column].set_xlabel(part["size_of"], fontsize=8)
     axes[0, 0].set_ylabel("MiB beyond the inputs", fontsize=8)
     axes[1, 0].set_ylabel("seconds", fontsize=8)
-    axes[0, 0].legend(fontsize=7, frameon=False)
+    axes[0, 0].legend(loc="center right", fontsize=7, frameon=False)
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
