@@ -22,15 +22,16 @@ import numpy as np
 from absl import app, flags
 
 from configs import vqvae
-from vaejax import plotting, run
+from vaejax.core.game import losses_and_trace
+from vaejax.core.registry import call
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import event_shape
-from vaejax.figures import code_counts, perplexity
-from vaejax.game import losses_and_trace
-from vaejax.settings import call
+from vaejax.data.preprocess import event_shape
+from vaejax.experiment import run
+from vaejax.losses.metrics import code_counts, perplexity
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.state import eval_params
+from vaejax.training.train_step import eval_params
+from vaejax.visualization.plots import grids_and_curves
 
 _CODES = flags.DEFINE_integer("codes", 4096, "Codes, of FSQ the nearest that the paper suggests.")
 _STEPS = flags.DEFINE_integer("steps", 2000, "Training steps of each model.")
@@ -128,7 +129,7 @@ def main(argv: list[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**record, "runs": runs}, ensure_ascii=False) + "\n")
     use = {name: np.asarray(found["use"]) for name, found in runs.items()}
-    plotting.code_usage(Path(_FIGURE.value), use)
+    grids_and_curves.code_usage(Path(_FIGURE.value), use)
     print(f"Wrote {path} and {_FIGURE.value}.")
 
 

@@ -3,10 +3,10 @@
 import importlib
 from typing import Any, NamedTuple
 
+from vaejax.core.game import Family
 from vaejax.data import Source
-from vaejax.data.preparation import event_shape, facts
-from vaejax.game import Family
-from vaejax.run import build, load_split
+from vaejax.data.preprocess import event_shape, facts
+from vaejax.experiment.run import build, load_split
 from vaejax.training import Settings
 
 FAMILIES = ("beta_vae", "cvae", "factor_vae", "hierarchical", "info_vae", "sparse_vae", "td_vae",

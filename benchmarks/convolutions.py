@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.machine import machine
-from vaejax.networks import convolution
+from vaejax.networks.ops import conv2d
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -82,12 +82,12 @@ def measure(layer: Layer, batch: int, repeats: int, steps: int) -> dict[str, flo
     x = jax.random.normal(keys[0], (batch, layer.size, layer.size, layer.inputs))
     shape = (layer.kernel, layer.kernel, layer.inputs, layer.outputs)
     kernel = 0.1 * jax.random.normal(keys[1], shape)
-    apply = convolution.conv_transpose if layer.transposed else convolution.conv
+    apply = conv2d.conv_transpose if layer.transposed else conv2d.conv
     output = jax.eval_shape(lambda x, kernel: apply(x, kernel, layer.stride), x, kernel)
     weights = jax.random.normal(keys[2], output.shape)
 
     variants: dict[str, Callable[[Any], Any]] = {}
-    for form in ("native", convolution.default_form()):
+    for form in ("native", conv2d.default_form()):
 
         def step(carry: Any, _: None = None, form: str = form) -> tuple[Any, jax.Array]:
             def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -26,8 +26,8 @@ from benchmarks.flops import products
 from benchmarks.machine import machine
 from benchmarks.peak import peaks
 from vaejax import families
-from vaejax.game import Family
-from vaejax.training.state import init_state, make_step
+from vaejax.core.game import Family
+from vaejax.training.train_step import init_state, make_step
 
 _WIDTH = flags.DEFINE_integer("width", 128, "Channels of h; a quarter of it inside the blocks.")
 _BATCH = flags.DEFINE_integer("batch", 8, "Images a step.")

@@ -30,9 +30,11 @@ from absl import app, flags
 
 from benchmarks.configured import FAMILIES, load
 from benchmarks.machine import machine
-from vaejax.data.preparation import preparation
-from vaejax.training import Settings, Sweep, Trainer, fit, product
-from vaejax.training.state import DATA, key_of, make_step
+from vaejax.core.rng import DATA, key_of
+from vaejax.data.preprocess import preparation
+from vaejax.sweeps import Sweep, product
+from vaejax.training import Settings, Trainer, fit
+from vaejax.training.train_step import make_step
 
 RESULTS = Path(__file__).parent / "results"
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")

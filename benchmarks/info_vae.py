@@ -23,16 +23,16 @@ from absl import app, flags
 
 from benchmarks.machine import machine
 from configs import info_vae
-from vaejax import run
+from vaejax.core.game import Family, Params
+from vaejax.core.registry import call
+from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
-from vaejax.data.preparation import event_shape, preparation
+from vaejax.data.preprocess import event_shape, preparation
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.game import Family, Params
+from vaejax.experiment import run
 from vaejax.losses import squared_mmd
-from vaejax.settings import call
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.sharding import make_mesh
-from vaejax.training.state import eval_params
+from vaejax.training.train_step import eval_params
 
 _STEPS = flags.DEFINE_integer("steps", 1500, "Training steps of each model.")
 _SOURCE = flags.DEFINE_string("source", "", "Data; MNIST where it is there, or else sprites.")

@@ -19,10 +19,11 @@ from absl import app, flags
 
 from benchmarks import linear_system as system
 from benchmarks.machine import machine
-from vaejax import families, likelihoods
-from vaejax.game import Family, losses_and_trace
+from vaejax import families
+from vaejax.core.game import Family, losses_and_trace
+from vaejax.distributions import likelihoods
 from vaejax.networks import Network
-from vaejax.training.state import init_state, make_step
+from vaejax.training.train_step import init_state, make_step
 
 _STEPS = flags.DEFINE_integer("steps", 6000, "Steps of training.")
 _LENGTH = flags.DEFINE_integer("length", 20, "Of the sequences.")

@@ -27,18 +27,19 @@ from absl import app, flags
 from benchmarks.machine import machine
 from benchmarks.numpy_vae import numpy_log_likelihood, same_noise
 from configs import beta_vae
-from vaejax import run
+from vaejax.core.game import Family, Params
+from vaejax.core.registry import call
+from vaejax.core.rng import key_of
+from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import event_shape
+from vaejax.data.preprocess import event_shape
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import LIKELIHOOD, importance_sampled, log_likelihood
-from vaejax.game import Family, Params
-from vaejax.settings import call
-from vaejax.trained_run import open_run
+from vaejax.experiment import run
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.sharding import make_mesh
-from vaejax.training.state import eval_params, key_of
+from vaejax.training.restore import open_run
+from vaejax.training.train_step import eval_params
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "Of a trained run; none to train one.")
 _STEPS = flags.DEFINE_integer("steps", 6000, "Training steps without a workdir.")

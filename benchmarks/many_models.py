@@ -21,11 +21,12 @@ import optax
 from absl import app, flags
 
 from benchmarks.machine import device_name, machine
-from vaejax.data.loading import load
+from vaejax.core.game import Family
+from vaejax.core.sharding import make_mesh
+from vaejax.data.load import load
 from vaejax.families import beta_vae
-from vaejax.game import Family
-from vaejax.training import Settings, Sweep, product
-from vaejax.training.sharding import make_mesh
+from vaejax.sweeps import Sweep, product
+from vaejax.training import Settings
 
 _MODELS = flags.DEFINE_integer("models", 300, "How many; a multiple of 5, the seeds.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Networks compute in it.")

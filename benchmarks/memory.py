@@ -31,9 +31,9 @@ from benchmarks.machine import machine
 from vaejax.distributions import Normal
 from vaejax.evaluation.likelihood import log_likelihood
 from vaejax.families import beta_vae
-from vaejax.losses.aggregate import _log_weights, log_aggregate
-from vaejax.losses.divergence import squared_mmd
-from vaejax.nearest import nearest
+from vaejax.losses.aggregate_posterior import _log_weights, log_aggregate
+from vaejax.losses.mmd import squared_mmd
+from vaejax.quantizers.nearest_neighbors import nearest
 
 RESULTS = Path(__file__).parent / "results"
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Timed calls of each size.")
@@ -157,7 +157,7 @@ def as_table(record: dict[str, Any]) -> str:
 
 def plot(path: Path, record: dict[str, Any]) -> None:
     """Memory above, time below, against size; a column a part."""
-    from vaejax.plotting import INK, LINES, load_pyplot
+    from vaejax.visualization.plots.grids_and_curves import INK, LINES, load_pyplot
 
     pyplot = load_pyplot()
     parts = record["parts"]

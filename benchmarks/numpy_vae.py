@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.game import Params
+from vaejax.core.game import Params
 
 
 def numpy_log_likelihood(

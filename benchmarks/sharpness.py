@@ -20,14 +20,15 @@ from absl import app, flags
 
 from benchmarks.machine import machine
 from configs import vae_gan
-from vaejax import plotting, run
+from vaejax.core.game import Family, Params
+from vaejax.core.registry import call
 from vaejax.data import Source
-from vaejax.data.preparation import event_shape
-from vaejax.evaluation.sharpness import sharpness
-from vaejax.game import Family, Params
-from vaejax.settings import call
+from vaejax.data.preprocess import event_shape
+from vaejax.evaluation.generation.sharpness import sharpness
+from vaejax.experiment import run
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.state import eval_params
+from vaejax.training.train_step import eval_params
+from vaejax.visualization.plots import grids_and_curves
 
 _ROOT = Path(__file__).parent.parent
 _STEPS = flags.DEFINE_integer("steps", 6000, "Training steps of each model.")
@@ -96,7 +97,7 @@ def main(argv: list[str]) -> None:
     for path in (figure, result):
         path.parent.mkdir(parents=True, exist_ok=True)
     shown |= sampled
-    plotting.save_grid(
+    grids_and_curves.save_grid(
         figure,
         np.concatenate(list(shown.values())),
         _SHOWN,

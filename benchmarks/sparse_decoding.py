@@ -19,12 +19,12 @@ import numpy as np
 
 from benchmarks.machine import machine
 from configs import sparse_vae
-from vaejax import run
-from vaejax.data.npz import from_arrays
-from vaejax.data.synthetic import FACTOR_SUPPORT, factors
-from vaejax.lasso import SpikeAndSlabLasso
+from vaejax.core.sharding import make_mesh
+from vaejax.data.readers.npz import from_arrays
+from vaejax.data.synthetic.tables import FACTOR_SUPPORT, factors
+from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso
+from vaejax.experiment import run
 from vaejax.training.loop import Settings, Trainer, fit
-from vaejax.training.sharding import make_mesh
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 EXAMPLES = 1000

@@ -23,11 +23,12 @@ import optax
 from absl import app, flags
 
 from benchmarks.machine import machine
+from vaejax.core.game import Family
+from vaejax.core.sharding import make_mesh
 from vaejax.data import Source, from_arrays
 from vaejax.families import beta_vae
-from vaejax.game import Family
-from vaejax.training import Settings, Sweep, Trainer, product
-from vaejax.training.sharding import make_mesh
+from vaejax.sweeps import Sweep, product
+from vaejax.training import Settings, Trainer
 
 _MODELS = flags.DEFINE_integer("models", 8, "Models in the sweep.")
 _STEPS = flags.DEFINE_integer("steps", 400, "Steps in each repeat, a multiple of 100.")

@@ -27,16 +27,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import machine
-from vaejax.data import Source, oscillator
-from vaejax.data.preparation import event_shape, facts, preparation
-from vaejax.evaluation.futures import futures, jumps
-from vaejax.events import event
-from vaejax.game import Family, Params
-from vaejax.run import build, load_split
-from vaejax.settings import near_names
+from vaejax.core.events import event
+from vaejax.core.game import Family, Params
+from vaejax.core.registry import near_names
+from vaejax.data import Source
+from vaejax.data.preprocess import event_shape, facts, preparation
+from vaejax.data.synthetic import oscillator
+from vaejax.evaluation.sequence_prediction import futures, jumps
+from vaejax.experiment.run import build, load_split
 from vaejax.training import Settings, Trainer
 from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.state import eval_params
+from vaejax.training.train_step import eval_params
 
 EXAMPLES, BATCH = 1000, 100
 DIGITS_GIVEN, OSCILLATOR_GIVEN, HORIZONS = 15, 100, (20, 100)

@@ -33,11 +33,12 @@ from benchmarks.configured import FAMILIES, Configured, load
 from benchmarks.flops import flops
 from benchmarks.machine import device_name, machine
 from benchmarks.peak import peaks
-from vaejax.data.preparation import preparation
-from vaejax.networks.convolution import in_form
+from vaejax.core.rng import DATA, key_of
+from vaejax.core.sharding import make_mesh
+from vaejax.data.preprocess import preparation
+from vaejax.networks.ops.conv2d import in_form
 from vaejax.training import Trainer
-from vaejax.training.sharding import make_mesh
-from vaejax.training.state import DATA, key_of, make_step
+from vaejax.training.train_step import make_step
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -186,7 +187,7 @@ def as_table(record: dict[str, Any]) -> str:
 
 def plot(path: Path, record: dict[str, Any]) -> None:
     """Bars of the share of the machine's peak that each config reaches."""
-    from vaejax.plotting import INK, LINES, load_pyplot
+    from vaejax.visualization.plots.grids_and_curves import INK, LINES, load_pyplot
 
     rows = {k: v for k, v in record["families"].items() if "left_out" not in v}
     pyplot = load_pyplot()

@@ -33,7 +33,7 @@ minutes of processor time with the 200 draws.
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

@@ -22,7 +22,7 @@ cifar10        CIFAR-10
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

@@ -36,7 +36,7 @@ import functools
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

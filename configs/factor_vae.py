@@ -16,7 +16,7 @@ four move the sprite along slanted axes and turn it; so short a run has not take
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

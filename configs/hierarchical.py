@@ -12,7 +12,7 @@ vdvae      CIFAR-10 from TFDS, forty latents of five resolutions (VDVAE, 2011.10
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

@@ -21,7 +21,7 @@ active in each. At λ = 1000 the biased estimator gives 1.1e-3.
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

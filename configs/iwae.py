@@ -23,7 +23,7 @@ from functools import partial
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 _STEPS_A_PASS = 3000  # 60,000 examples in batches of 20
 

@@ -19,7 +19,7 @@ mixture      Gaussians of full covariance over the one latent vector of a VAE
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def transformer(config: ConfigDict) -> None:

@@ -29,7 +29,7 @@ a weight of 1 for zero.
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

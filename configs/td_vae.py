@@ -17,7 +17,7 @@ one_step_mnist  moving digits, likewise
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def _train(config: ConfigDict, rate: float, steps: int) -> None:

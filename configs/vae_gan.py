@@ -21,7 +21,7 @@ blurs, at no larger error. Samples from the prior are sharp, but many of them ar
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def fashion_mnist(config: ConfigDict) -> None:

@@ -37,7 +37,7 @@ compares how much of 4,096 codes each way to learn them uses, see docs/results.m
 
 from ml_collections import ConfigDict
 
-from vaejax.configuration import choose, defaults
+from vaejax.experiment.config_defaults import choose, defaults
 
 
 def sprites(config: ConfigDict) -> None:

@@ -10,15 +10,16 @@ import optax
 import pytest
 from matplotlib import pyplot
 
-from vaejax import notebook, plotting
+from vaejax import notebook
+from vaejax.core.sharding import make_mesh
 from vaejax.data import from_arrays
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.families import beta_vae, cvae, hierarchical, vqvae
-from vaejax.first_stage import first_stage
 from vaejax.quantizers import grouped, vector
 from vaejax.training import Settings
-from vaejax.training.logs import read_records
-from vaejax.training.sharding import make_mesh
+from vaejax.training.logging import read_records
+from vaejax.training.two_stage import first_stage
+from vaejax.visualization.plots import grids_and_curves
 
 SETTINGS = Settings(steps=4, batch_size=16, steps_per_dispatch=2, log_every=2)
 TINY = {"kind": "mlp", "hidden": (8,)}
@@ -89,7 +90,7 @@ def test_another_backend_of_matplotlib_stays():
     before = matplotlib.get_backend()
     try:
         pyplot.switch_backend("svg")
-        plotting.load_pyplot()
+        grids_and_curves.load_pyplot()
         assert matplotlib.get_backend() == "svg"
     finally:
         pyplot.switch_backend(before)
@@ -126,8 +127,8 @@ def test_what_no_prior_can_be_learned_for_is_told():
 
 def test_traversals_are_those_of_a_run(trained, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plotting, "traversals", lambda *args: drawn.append(args[1:]))
-    monkeypatch.setattr(plotting.traversals, "__name__", "traversals")
+    monkeypatch.setattr(grids_and_curves, "traversals", lambda *args: drawn.append(args[1:]))
+    monkeypatch.setattr(grids_and_curves.traversals, "__name__", "traversals")
     notebook.traversals(trained)
     notebook.all_pictures(trained, count=4)
     (images, labels), (same, same_labels) = drawn

@@ -24,13 +24,13 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from vaejax.data.cache import cache_dir
-from vaejax.run import flatten, run
-from vaejax.run_sweep import run_sweep
-from vaejax.settings import near_names
+from vaejax.core.registry import near_names
+from vaejax.data.readers.cache import cache_dir
+from vaejax.experiment.run import flatten, run
+from vaejax.experiment.run_sweep import run_sweep
+from vaejax.sweeps.grid import sweeps
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
-from vaejax.training.grid import sweeps
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True

@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vaejax import plotting
+from vaejax.core.game import Batch, Family, Latent, Params
+from vaejax.core.sharding import make_mesh, on_one_device
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
-from vaejax.data.preparation import preparation
+from vaejax.data.preprocess import preparation
 from vaejax.evaluation.conditional import is_conditional
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.latent_pictures import one_vector
-from vaejax.evaluation.pictures import draw, traverse
-from vaejax.game import Batch, Family, Latent, Params
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.sharding import make_mesh, on_one_device
-from vaejax.training.state import eval_params
+from vaejax.training.train_step import eval_params
+from vaejax.visualization.latent_space import one_vector
+from vaejax.visualization.plots import grids_and_curves
+from vaejax.visualization.report import draw, traverse
 
 _SOME = 1000  # held-out examples that judge it on the way
 _EXAMPLES = 512  # that tell which latents matter
@@ -148,7 +148,7 @@ def all_pictures(trained: Trained, *, seed: int = 0, count: int = 64) -> dict[st
 
 
 def show(plot: Callable[..., Any], *args: Any, **options: Any) -> Picture:
-    """The picture that a function of a path draws: `show(plotting.traversals, images, labels)`."""
+    """The picture that a function of a path draws: `show(plots.traversals, images, labels)`."""
     path = Path(tempfile.mkdtemp(prefix="vaejax-")) / f"{plot.__name__}.png"
     plot(path, *args, **options)
     return Picture(path)
@@ -179,4 +179,4 @@ def traversals(trained: Trained, *, rows: int = 10, seed: int = 0) -> Picture:
     (node,) = jax.jit(encode)(trained.params, batch)
     given = batch if is_conditional(family, trained.params, source) else None
     images, labels = traverse(family, trained.params, node, rows, given=given)
-    return show(plotting.traversals, np.asarray(images), labels)
+    return show(grids_and_curves.traversals, np.asarray(images), labels)

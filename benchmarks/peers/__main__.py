@@ -27,7 +27,7 @@ from benchmarks.machine import machine
 from benchmarks.peers.cases import CASES
 from benchmarks.peers.rounds import compare
 from benchmarks.peers.ways import OURS
-from vaejax.settings import near_names
+from vaejax.core.registry import near_names
 
 RESULTS = Path(__file__).parent.parent / "results"
 _CASES = flags.DEFINE_list("cases", list(CASES), "Which comparisons.")

@@ -10,11 +10,11 @@ import optax
 
 from benchmarks.peers.cases import CASES, UNIT, data
 from vaejax import families
-from vaejax.codebooks import ema_codebook
+from vaejax.core.game import Family, Latent, Trace
 from vaejax.data import from_arrays
-from vaejax.game import Family, Latent, Trace
-from vaejax.nearest import nearest
+from vaejax.optimizers.ema_codebook import ema_codebook
 from vaejax.quantizers import bottleneck, vector
+from vaejax.quantizers.nearest_neighbors import nearest
 from vaejax.training import Settings, Trainer
 
 Go = Callable[[int], None]

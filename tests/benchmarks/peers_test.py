@@ -12,7 +12,7 @@ from benchmarks.peers.cases import CASES, data
 from benchmarks.peers.ours import family
 from benchmarks.peers.rounds import quiet, spread
 from benchmarks.peers.ways import OURS, WAYS
-from vaejax.game import init
+from vaejax.core.game import init
 
 TRAINED = sorted(set(CASES) - {"quantizer", "search"})
 

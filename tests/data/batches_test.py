@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vaejax.data.batches import batch_indices, eval_batches, eval_order
-from vaejax.data.npz import from_arrays
-from vaejax.data.preparation import event_shape, preparation
+from vaejax.data.preprocess import event_shape, preparation
+from vaejax.data.readers.npz import from_arrays
 
 
 def stream(seed, size, batch_size, steps):

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from vaejax.data.npz import from_arrays
-from vaejax.data.preparation import event_shape, preparation
+from vaejax.data.preprocess import event_shape, preparation
 from vaejax.data.quadrants import quadrant_mask, with_quadrants
+from vaejax.data.readers.npz import from_arrays
 
 TL, TR, BL, BR = (0, 0), (0, 1), (1, 0), (1, 1)
 

@@ -9,14 +9,16 @@ import optax
 import pytest
 import scipy.stats
 
-from vaejax import families, game
-from vaejax.data.npz import from_arrays
+from vaejax import families
+from vaejax.core import game
+from vaejax.core.events import event
+from vaejax.core.game import Family, Latent, Model, Trace
 from vaejax.data.quadrants import with_quadrants
+from vaejax.data.readers.npz import from_arrays
 from vaejax.distributions import Normal
-from vaejax.evaluation import conditional, conditional_pictures
+from vaejax.evaluation import conditional
 from vaejax.evaluation.likelihood import importance_sampled
-from vaejax.events import event
-from vaejax.game import Family, Latent, Model, Trace
+from vaejax.visualization import conditional as pictures
 
 SHAPE, CLASSES = (4, 4, 1), 3
 MLP = {"kind": "mlp", "hidden": (8,)}
@@ -35,7 +37,7 @@ def cvae(data, **options):
     """A family with one latent and its parameters, far from where it started."""
     options = {"latent_dim": 1, "network": MLP, "prior_network": MLP, **options}
     family = families.cvae(SHAPE, PLAYERS, classes=CLASSES, **options)
-    batch = conditional_pictures.examples(data, 4)
+    batch = pictures.examples(data, 4)
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     noise = np.random.RandomState(1)
     return family, jax.tree.map(
@@ -213,7 +215,7 @@ def test_samples_of_a_row_share_their_condition_and_differ_in_z():
 def test_which_conditions_are_shown():
     label = np.arange(40) % 3
     batch = {"image": np.zeros((40, 2, 2, 1)), "label": label}
-    show = conditional_pictures.conditions_to_show
+    show = pictures.conditions_to_show
     rows, classes = show(np.eye(3)[label], batch, 3)
     np.testing.assert_array_equal(classes, [0, 1, 2])
     np.testing.assert_array_equal(rows["label"], [0, 1, 2])
@@ -235,16 +237,16 @@ def test_pictures_of_class_conditional_and_of_inpainting_models(tmp_path):
     ]:
         family, params = cvae(data, **options)
         (tmp_path / name).mkdir()
-        conditional_pictures.draw_conditional(family, params, data, tmp_path / name)
+        pictures.draw_conditional(family, params, data, tmp_path / name)
         assert {p.name for p in (tmp_path / name).iterdir()} == NAMES
         assert conditional.is_conditional(family, params, data)
-        given = conditional_pictures.given_by_examples(family, params, data, 5)
+        given = pictures.given_by_examples(family, params, data, 5)
         np.testing.assert_array_equal(given["label"], LABEL[[0, 5, 11, 16, 22]])
     family = families.beta_vae(SHAPE, PLAYERS, latent_dim=1, network=MLP)
     batch = {"image": jnp.zeros((2, *SHAPE))}
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     (tmp_path / "none").mkdir()
-    conditional_pictures.draw_conditional(family, params, source(), tmp_path / "none")
+    pictures.draw_conditional(family, params, source(), tmp_path / "none")
     assert not list((tmp_path / "none").iterdir())
     assert not conditional.is_conditional(family, params, source())
-    assert conditional_pictures.given_by_examples(family, params, source(), 5) is None
+    assert pictures.given_by_examples(family, params, source(), 5) is None

@@ -7,13 +7,13 @@ import optax
 import pytest
 
 from vaejax import families, losses
+from vaejax.core.game import chain
+from vaejax.core.sharding import make_mesh
 from vaejax.data.batches import eval_order
-from vaejax.data.npz import from_arrays
+from vaejax.data.readers.npz import from_arrays
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.game import chain
 from vaejax.networks import Network
 from vaejax.quantizers import vector
-from vaejax.training.sharding import make_mesh
 
 N = 23  # not divisible by any batch below
 SCALE = np.array([1.0, 0.5, 0.05, 0.0])  # of the posterior means: two units vary, two hardly

@@ -8,19 +8,20 @@ import pytest
 import scipy.stats
 
 from benchmarks.numpy_vae import numpy_log_likelihood, same_noise
-from vaejax import game, losses
-from vaejax.bottlenecks import gaussian
+from vaejax import losses
+from vaejax.core import game
+from vaejax.core.game import Family, Latent, Model
+from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Bernoulli, Codes, Normal, Uniform
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
 from vaejax.families import beta_vae
-from vaejax.game import Family, Latent, Model
-from vaejax.likelihoods import Likelihood
+from vaejax.latents.bottlenecks import gaussian
 from vaejax.models import autoencoder
 from vaejax.networks import Network
-from vaejax.training.sharding import make_mesh
 
 KEY = jax.random.key(0)
 NOISE = 0.5

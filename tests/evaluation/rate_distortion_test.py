@@ -3,26 +3,17 @@
 import numpy as np
 import pytest
 
-from tests.evaluation.likelihood_test import (
-    BATCH,
-    KEY,
-    NOISE,
-    W,
-    X,
-    exact,
-    linear_gaussian,
-    source,
-)
+from tests.evaluation.likelihood_test import BATCH, KEY, NOISE, W, X, exact, linear_gaussian, source
 from vaejax import losses
+from vaejax.core.game import Family
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Uniform
 from vaejax.evaluation.rate_distortion import (
     annealed_figures,
     check_annealing,
-    draw_rate_distortion,
     is_of_curve,
 )
-from vaejax.game import Family
+from vaejax.visualization.rate_distortion import draw_rate_distortion
 
 SEEN = X[eval_order(10)[:7]]
 

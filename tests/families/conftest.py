@@ -17,10 +17,10 @@ import pytest
 from tests.families import critics, discrete, gaussian, ladders, sequential, supervised
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
-from vaejax import codebooks
+from vaejax.core.game import Family
 from vaejax.data import load
-from vaejax.game import Family
-from vaejax.training.state import init_state, make_step
+from vaejax.optimizers import ema_codebook
+from vaejax.training.train_step import init_state, make_step
 
 BATCH = 32
 
@@ -127,13 +127,13 @@ FAMILIES_UNDER_TEST = {
     ),
     "vqvae": Case(
         lambda: discrete.vqvae(
-            discrete.RESIDUAL, optax.chain(adam(), codebooks.revive_codes(0.01))
+            discrete.RESIDUAL, optax.chain(adam(), ema_codebook.revive_codes(0.01))
         ),
         discrete.vqvae_reference(discrete.RESIDUAL),
         random=False,
     ),
     "vqvae_ema": Case(
-        lambda: discrete.vqvae(discrete.PATCHES, codebooks.ema_codebook(revive_below=0.01)),
+        lambda: discrete.vqvae(discrete.PATCHES, ema_codebook.ema_codebook(revive_below=0.01)),
         discrete.vqvae_reference(discrete.PATCHES),
         random=False,
     ),

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import game
-from vaejax.training.sharding import batch_sharding, make_mesh, put, tree_sharding
-from vaejax.training.state import make_step
+from vaejax.core import game
+from vaejax.core.sharding import batch_sharding, make_mesh, put, tree_sharding
+from vaejax.training.train_step import make_step
 
 
 # Both axes at once for every family; each alone is in the slow tests, and for the first families

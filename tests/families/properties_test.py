@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax import game
-from vaejax.training.state import eval_params
+from vaejax.core import game
+from vaejax.training.train_step import eval_params
 
 
 def test_every_group_has_one_owner_and_every_leaf_moves(case):

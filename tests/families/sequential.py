@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from tests.families.common import SHAPE, adam, bernoulli_nll, sums
 from vaejax import families
-from vaejax.pairs import draw_pairs, make_steps
+from vaejax.models.time_pairs import draw_pairs, make_steps
 
 STEPS = ((1, 2, 0.5), (3, 9, 0.5))
 

@@ -10,8 +10,9 @@ import optax
 import pytest
 from scipy import stats
 
-from vaejax import distributions, families, game, losses
-from vaejax.game import Trace
+from vaejax import distributions, families, losses
+from vaejax.core import game
+from vaejax.core.game import Trace
 from vaejax.networks import Network, image_critic
 
 SHAPE, N = (4, 4, 1), 8

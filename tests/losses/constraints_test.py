@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import game, losses
+from vaejax import losses
+from vaejax.core import game
+from vaejax.core.game import Family, Latent, Model, Trace
 from vaejax.distributions import Bernoulli, Codes, Mixture, Normal, Uniform
-from vaejax.game import Family, Latent, Model, Trace
 
 KEY = jax.random.key(0)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from vaejax import likelihoods, losses, networks
-from vaejax.distributions import Normal
-from vaejax.game import Trace
+from vaejax import losses, networks
+from vaejax.core.game import Trace
+from vaejax.distributions import Normal, likelihoods
 
 RNG = np.random.RandomState(0)
 X = jnp.asarray(RNG.rand(6, 4, 4, 2), jnp.float32)

@@ -7,12 +7,13 @@ import optax
 import pytest
 from scipy import stats
 
-from vaejax import game, losses, networks
+from vaejax import losses, networks
+from vaejax.core import game
+from vaejax.core.game import Latent, LossTransform, Player, Trace
+from vaejax.core.sharding import batch_sharding, make_mesh
 from vaejax.distributions import Codes, Normal, Uniform
-from vaejax.game import Latent, LossTransform, Player, Trace
 from vaejax.losses.total_correlation import permute_dims
 from vaejax.networks import Network
-from vaejax.training.sharding import batch_sharding, make_mesh
 
 KEY = jax.random.key(0)
 STEP = jnp.zeros((), jnp.int32)

@@ -9,9 +9,9 @@ import pytest
 import scipy.special
 
 from vaejax.distributions import Categorical
-from vaejax.layout import CodeMap, Layout
 from vaejax.networks import build_autoregressive
 from vaejax.networks.attention import rotate
+from vaejax.quantizers.token_layout import CodeMap, Layout
 
 KEY = jax.random.key(0)
 ONE = Layout((CodeMap((4, 5), (), 6),))

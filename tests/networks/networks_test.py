@@ -8,7 +8,7 @@ import pytest
 from flax import linen, nnx
 
 from vaejax import families, networks
-from vaejax.training.state import init_state, make_step
+from vaejax.training.train_step import init_state, make_step
 
 KEY = jax.random.key(0)
 IMAGES = [(28, 28), (32, 32), (64, 64), (45, 31)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vaejax import losses
-from vaejax.game import Latent, Trace
+from vaejax.core.game import Latent, Trace
 from vaejax.quantizers import (
     finite_scalar,
     grouped,

@@ -7,7 +7,7 @@ import pytest
 
 from vaejax import quantizers
 from vaejax.distributions import Categorical, Codes, Uniform, kl
-from vaejax.figures import codes_of
+from vaejax.losses.metrics import codes_of
 from vaejax.quantizers import (
     QUANTIZERS,
     bottleneck,

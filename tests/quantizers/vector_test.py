@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax import likelihoods, networks, quantizers
+from vaejax import networks, quantizers
+from vaejax.distributions import likelihoods
 from vaejax.models import autoencoder
 
 KEY = jax.random.key(0)

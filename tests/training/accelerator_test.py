@@ -6,9 +6,10 @@ import pytest
 
 from tests.training.conftest import SHAPE
 from vaejax import families
-from vaejax.training import Settings, Sweep, Trainer, fit, product
-from vaejax.training.optimizers import players
-from vaejax.training.sharding import make_mesh
+from vaejax.core.sharding import make_mesh
+from vaejax.optimizers.build import players
+from vaejax.sweeps import Sweep, product
+from vaejax.training import Settings, Trainer, fit
 
 STEPS = Settings(steps=5, batch_size=8, steps_per_dispatch=3, checkpoint_every=0)
 DENSE = {"kind": "mlp", "hidden": (8,)}

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import game
+from vaejax.core import game
+from vaejax.core.sharding import make_mesh, tree_sharding
 from vaejax.training.checkpoint import Checkpoints, CorruptCheckpointError
-from vaejax.training.sharding import make_mesh, tree_sharding
-from vaejax.training.state import TrainState
+from vaejax.training.train_step import TrainState
 
 PLAYERS = {
     "vae": game.Player(("encoder", "decoder"), {}, optax.adamw(1e-3)),

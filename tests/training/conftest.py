@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vaejax import families
-from vaejax.data.npz import from_arrays
+from vaejax.data.readers.npz import from_arrays
+from vaejax.optimizers.build import players
 from vaejax.quantizers import vector
-from vaejax.training.optimizers import players
 
 SHAPE = (8, 8, 1)
 

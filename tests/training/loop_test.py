@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vaejax.core.sharding import make_mesh
 from vaejax.training import Settings, Trainer, fit
 from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.sharding import make_mesh
 
 
 def settings_of(**changes):

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from vaejax.core.sharding import make_mesh
 from vaejax.data.batches import batch_indices
 from vaejax.training import NotFiniteError, Settings, Trainer, fit
-from vaejax.training.sharding import make_mesh
 
 POISON, SEED = 7, 1
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from vaejax.training import Settings, Trainer
-from vaejax.training.sharding import (
+from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
     make_mesh,
@@ -17,6 +16,7 @@ from vaejax.training.sharding import (
     spec_of,
     tree_sharding,
 )
+from vaejax.training import Settings, Trainer
 
 MESHES = [(8, 1), (1, 8), (2, 4), (4, 2)]
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.layout import Layout
+from vaejax.quantizers.token_layout import Layout
 
 Rows = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]

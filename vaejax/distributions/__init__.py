@@ -4,15 +4,15 @@ Everything is elementwise and in nats: `log_prob(x)` keeps the shape of x, excep
 over channels or over latents consumes their axis. Summing over the event is the losses' work.
 """
 
-from vaejax.distributions.codes import Codes
 from vaejax.distributions.composite import Masked, Mixture, Sampled, draw
+from vaejax.distributions.delta import Point
 from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
-from vaejax.distributions.divergence import closed_form, has_closed_form, kl
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
+from vaejax.distributions.flatten import as_rows
+from vaejax.distributions.kl import closed_form, has_closed_form, kl
 from vaejax.distributions.multivariate import MultivariateNormal
-from vaejax.distributions.point import Point
+from vaejax.distributions.one_hot_codes import Codes
 from vaejax.distributions.protocol import STATIC, Distribution
-from vaejax.distributions.rows import as_rows
 
 __all__ = [
     "LOG_2PI",

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vaejax.core.game import Batch, Family, Params, Trace, losses_and_trace
+from vaejax.core.rng import key_of
+from vaejax.core.sharding import batch_sharding, make_mesh, put
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import preparation
-from vaejax.figures import figures
-from vaejax.game import Batch, Family, Params, Trace, losses_and_trace
+from vaejax.data.preprocess import preparation
 from vaejax.losses import event_log_prob
-from vaejax.training.sharding import batch_sharding, make_mesh, put
-from vaejax.training.state import key_of
+from vaejax.losses.metrics import figures
 
 CONDITIONAL = 4  # a stream of random keys that neither training nor the evaluator uses
 

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from vaejax.core.game import Family, Params, losses_and_trace
+from vaejax.core.rng import key_of
+from vaejax.core.sharding import batch_sharding, check_batch, put, replicated
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import Prepare, preparation
+from vaejax.data.preprocess import Prepare, preparation
 from vaejax.distributions import Normal
-from vaejax.figures import code_counts, figures
-from vaejax.game import Family, Params, losses_and_trace
-from vaejax.spike_and_slab import SpikeAndSlab
-from vaejax.training.sharding import batch_sharding, check_batch, put, replicated
-from vaejax.training.state import key_of
+from vaejax.distributions.spike_and_slab import SpikeAndSlab
+from vaejax.losses.metrics import code_counts, figures
 
 EVAL = 3  # a stream of random keys that training does not use
 _ACTIVE = 0.01  # nats have no say here: variance of the posterior mean (1509.00519, section 5.2)

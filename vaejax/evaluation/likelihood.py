@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Family, Model, Params
+from vaejax.core.rng import key_of
+from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, put, replicated
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import preparation
-from vaejax.events import event
-from vaejax.game import Batch, Family, Model, Params
+from vaejax.data.preprocess import preparation
 from vaejax.losses import event_log_prob, sampled_kl
-from vaejax.training.sharding import batch_sharding, check_batch, make_mesh, put, replicated
-from vaejax.training.state import key_of
 
 LIKELIHOOD = 5  # a stream of random keys of its own
 

@@ -1,23 +1,21 @@
 """A split by annealed importance sampling: log p(x), how sure it is, rate against distortion."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax import plotting_rates
+from vaejax.core.events import event
+from vaejax.core.game import Family, Latent, Params
+from vaejax.core.rng import key_of
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import preparation
+from vaejax.data.preprocess import preparation
 from vaejax.distributions import Mixture, Normal
-from vaejax.evaluation.annealing import annealed, schedule, simulated
-from vaejax.events import event
-from vaejax.game import Family, Latent, Params
+from vaejax.evaluation.annealed_importance_sampling import annealed, schedule, simulated
 from vaejax.losses import event_log_prob, node_kl
-from vaejax.training.state import key_of
 
 ANNEALING = 9  # a stream of random keys of its own
 RATE, DISTORTION = "rate/", "distortion/"  # before β in the names of figures
@@ -140,15 +138,3 @@ def annealed_figures(
 def is_of_curve(name: str) -> bool:
     """Whether a figure is a point of the curve, of which there are many."""
     return name.startswith((RATE, DISTORTION))
-
-
-def draw_rate_distortion(path: Path, figures: Mapping[str, float]) -> bool:
-    """The curve as a picture, where `annealed_figures` are among the figures; whether they are."""
-    betas = [n.removeprefix(RATE) for n in figures if n.startswith(RATE) and n != f"{RATE}q"]
-    if not betas:
-        return False
-    betas.sort(key=float)
-    curve = np.array([[figures[RATE + b], figures[DISTORTION + b]] for b in betas])
-    own = figures[f"{RATE}q"], figures[f"{DISTORTION}q"]
-    plotting_rates.rate_distortion(path, curve, betas, own)
-    return True

@@ -8,8 +8,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaejax.families.adversarial import factor_vae, vae_gan
-from vaejax.families.beta import (
+from vaejax.core.game import Family
+from vaejax.core.registry import call, near_names
+from vaejax.families.classifier import classifier
+from vaejax.families.conditional import cvae
+from vaejax.families.discrete import vqvae, vqvae2
+from vaejax.families.factor_vae_and_vae_gan import factor_vae, vae_gan
+from vaejax.families.gaussian import (
     beta_tcvae,
     beta_vae,
     dip_vae,
@@ -18,16 +23,11 @@ from vaejax.families.beta import (
     iwae,
     sigma_vae,
 )
-from vaejax.families.classifier import classifier
-from vaejax.families.conditional import cvae
-from vaejax.families.discrete import vqvae, vqvae2
 from vaejax.families.hierarchical import hierarchical
 from vaejax.families.second_stage import code_prior, gaussian_mixture
 from vaejax.families.sequential import state_space, td_vae
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
-from vaejax.game import Family
-from vaejax.settings import call, near_names
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "beta_tcvae": beta_tcvae,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaejax import losses, models, networks
+from vaejax.core.game import Family, assign, chain
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
 
 
 def classifier(

@@ -4,16 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from vaejax import (
-    bottlenecks,
-    conditions,
-    latent_priors,
-    losses,
-    networks,
-)
+from vaejax import losses, networks
+from vaejax.core import conditions
+from vaejax.core.game import Family, assign, chain
+from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
-from vaejax.likelihoods import likelihood as make_likelihood
+from vaejax.latents import bottlenecks, priors
 from vaejax.models import autoencoder
 
 
@@ -75,7 +71,7 @@ def cvae(
     if learned_prior:
         owners.append("prior")
         inner, _ = networks.build(prior_network, c_shape, bottleneck.width, 1)
-        prior = latent_priors.conditional(inner)
+        prior = priors.conditional(inner)
     if guess is not None:
         if prior is None or c_shape != tuple(shape):
             raise ValueError(
@@ -84,7 +80,7 @@ def cvae(
             )
         flat, _ = networks.build(guess, c_shape, math.prod(shape[:-1]) * width, 1)
         guesser = networks.reshaped(flat, (*shape[:-1], width))
-        prior = latent_priors.with_guess(
+        prior = priors.with_guess(
             prior, guesser, lambda c, features: conditions.completed(c, p.apply(features).mean)
         )
         terms.append(losses.guess(guesser, p))

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaejax import losses, networks, quantizers
+from vaejax.core.game import Family, LossTransform, assign, chain
+from vaejax.core.registry import call
+from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
-from vaejax.game import Family, LossTransform, assign, chain
-from vaejax.likelihoods import likelihood as make_likelihood
-from vaejax.models import autoencoder, levels
+from vaejax.models import autoencoder, multiscale_codes
 from vaejax.quantizers import Quantizer
-from vaejax.settings import call
 
 
 def _losses(quantizer: Quantizer, entropies: Mapping[str, Any] | None) -> LossTransform:
@@ -88,7 +88,7 @@ def vqvae2(
     rungs = networks.ladder_of_maps(
         shape, bottlenecks[0].width, p.width(shape[-1]), downsamplings, **(network or {})
     )
-    model = levels(rungs, bottlenecks, p, shape)
+    model = multiscale_codes(rungs, bottlenecks, p, shape)
     owners: dict[str, tuple[str, ...]] = {"vae": ("encoder", "decoder")}
     if q.learns:
         owners |= {f"codebook_{i}": (f"codebook_{i}",) for i in range(count)}

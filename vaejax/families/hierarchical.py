@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax import losses, models, networks
-from vaejax.bottlenecks import LOWEST_SCALE
+from vaejax.core.game import Family, assign, chain
+from vaejax.core.registry import call, make
+from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
-from vaejax.likelihoods import likelihood as make_likelihood
+from vaejax.latents.bottlenecks import LOWEST_SCALE
 from vaejax.networks import LadderNetworks
-from vaejax.settings import call, make
 
 LADDERS: dict[str, Callable[..., LadderNetworks]] = {
     "conv": networks.conv_ladder,

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from vaejax import conditions, losses, networks, priors
+from vaejax import losses, networks, second_stage
+from vaejax.core import conditions
+from vaejax.core.game import Family, assign, chain
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
-from vaejax.layout import Layout
+from vaejax.quantizers.token_layout import Layout
 
 
 def code_prior(
@@ -43,7 +44,7 @@ def code_prior(
         )
     net = networks.build_autoregressive(network, layout)
     given = conditions.label(classes) if conditional and classes else None
-    model = priors.codes(net, layout.length, condition=given)
+    model = second_stage.codes(net, layout.length, condition=given)
     return Family(model, chain(losses.nll(), losses.kl()), assign({"prior": ("prior",)}, players))
 
 
@@ -69,5 +70,5 @@ def gaussian_mixture(
     """
     if len(shape) != 1:
         raise ValueError(f"a Gaussian mixture takes vectors, found events of shape {tuple(shape)}")
-    model = priors.full_mixture(shape[0], components, kmeans_iterations=kmeans_iterations)
+    model = second_stage.full_mixture(shape[0], components, kmeans_iterations=kmeans_iterations)
     return Family(model, chain(losses.nll(), losses.kl()), assign({"prior": ("prior",)}, players))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaejax import losses, models, networks
+from vaejax.core.game import Family, assign, chain
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
-from vaejax.likelihoods import Likelihood
-from vaejax.likelihoods import likelihood as make_likelihood
-from vaejax.networks import gated
-from vaejax.pairs import make_steps
+from vaejax.models.time_pairs import make_steps
+from vaejax.networks import gated_mlp
 
 
 def _of_frames(
@@ -60,10 +60,10 @@ def td_vae(
     """
     p = make_likelihood(likelihood)
     look, paint = _of_frames(shape, network, features, p)
-    cascade = tuple(gated(2 * dim, hidden) for dim in latent_dims)
+    cascade = tuple(gated_mlp(2 * dim, hidden) for dim in latent_dims)
     memory = networks.build_recurrent(belief)
     parts = models.Parts(look, memory, cascade, cascade, cascade, paint)
-    model = models.temporal(
+    model = models.td_vae(
         parts, p, shape, latent_dims=latent_dims, steps=make_steps(steps, shape[0]), pairs=pairs,
         know_steps=know_steps,
     )  # fmt: skip
@@ -91,7 +91,7 @@ def state_space(
     """
     p = make_likelihood(likelihood)
     look, paint = _of_frames(shape, network, features, p)
-    cascade = tuple(gated(2 * dim, hidden) for dim in latent_dims)
+    cascade = tuple(gated_mlp(2 * dim, hidden) for dim in latent_dims)
     parts = models.StepParts(look, networks.build_recurrent(belief), cascade, cascade, paint)
     model = models.state_space(parts, p, shape, latent_dims=latent_dims)
     groups = ("belief", "transition", "decoder")

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import vaejax.pseudo_inputs  # noqa: F401, it registers its prior
-from vaejax import bottlenecks, latent_priors, losses, models, networks
+import vaejax.latents.pseudo_input_prior  # noqa: F401, it registers its prior
+from vaejax import losses, models, networks
+from vaejax.core.game import Family, assign, chain
+from vaejax.core.registry import call
+from vaejax.core.schedules import schedule
+from vaejax.distributions.likelihoods import likelihood as make_likelihood
+from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso
 from vaejax.families.shared import Players
-from vaejax.game import Family, assign, chain
-from vaejax.lasso import SpikeAndSlabLasso, closed_form_inclusion
-from vaejax.likelihoods import likelihood as make_likelihood
+from vaejax.latents import bottlenecks, priors
 from vaejax.models import autoencoder, columns_of
-from vaejax.schedules import schedule
-from vaejax.settings import call
+from vaejax.optimizers.em_updates import closed_form_inclusion
 
 
 def sparse_vae(
@@ -33,7 +35,7 @@ def sparse_vae(
     warm-ups), `relaxed` and, for the prior `'standard'`, `alpha` are those of
     `bottlenecks.spike_and_slab`; otherwise `alpha` is that of `losses.spike`.
     """
-    p, p_z = make_likelihood(likelihood), latent_priors.latent_prior(prior, shape)
+    p, p_z = make_likelihood(likelihood), priors.latent_prior(prior, shape)
     bottleneck = bottlenecks.spike_and_slab(
         latent_dim,
         alpha=alpha,
@@ -64,9 +66,10 @@ def sparse_decoder(
     """Sparse decoding (2110.10804): `vae` minimises nll + kl + ridge, `selector` nll + ssl.
 
     Player `columns`, who owns what the likelihood knows of a column beside its location, minimises
-    nll or, if real numbers, moves by `lasso.residual_variance`. `columns` is one of
+    nll or, if real numbers, moves by `optimizers.residual_variance`. `columns` is one of
     `models.sparse_decoder.COLUMNS`; `encoder`, `decoder` and `lasso` are arguments of the MLP, of
-    `networks.columns` and of `lasso.SpikeAndSlabLasso`, `kernel_variance` that of `losses.ridge`.
+    `networks.sparse_decoder` and of `distributions.SpikeAndSlabLasso`, `kernel_variance` that of
+    `losses.ridge`.
     In `closed_form` EM moves the selector's θ, otherwise its optimizer.
     """
     if len(shape) != 1:
@@ -74,7 +77,7 @@ def sparse_decoder(
     kind, bottleneck = columns_of(columns), bottlenecks.gaussian(latent_dim)
     mlp = {"kind": "mlp", "hidden": (50, 50), **(encoder or {})}
     encode, _ = networks.build(mlp, shape, bottleneck.width, 1)
-    decode = call(networks.columns, "decoder", shape[0], **(decoder or {}))
+    decode = call(networks.sparse_decoder, "decoder", shape[0], **(decoder or {}))
     model = models.sparse_decoder(encode, bottleneck, decode, kind, shape)
     prior = call(SpikeAndSlabLasso, "lasso", **(lasso or {}))
     owners = {"vae": ("encoder", "decoder"), "selector": ("selector",), "columns": ("columns",)}

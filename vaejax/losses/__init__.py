@@ -4,18 +4,18 @@ Each transform adds names and overwrites none. `[B, L]` has one column per stoch
 per-layer weights and logs need nothing special; a statistic of the whole batch is a scalar.
 """
 
-from vaejax.losses.adaptive import Adaptive, gradient_ratio
+from vaejax.losses.adaptive_weight import Adaptive, gradient_ratio
 from vaejax.losses.adversarial import adversarial
-from vaejax.losses.aggregate import decomposition, dip
-from vaejax.losses.codes import code_entropies, vq
+from vaejax.losses.aggregate_posterior import decomposition, dip
+from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 from vaejax.losses.conditional import gsnn, guess
 from vaejax.losses.constraints import free_bits, geco, kl_balancing
-from vaejax.losses.divergence import mmd, squared_mmd
 from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_kl
-from vaejax.losses.multisample import dreg, iwae
+from vaejax.losses.iwae import dreg, iwae
+from vaejax.losses.mmd import mmd, squared_mmd
+from vaejax.losses.quantization import code_entropies, vq
 from vaejax.losses.sparsity import ridge, spike, ssl
 from vaejax.losses.total_correlation import total_correlation
-from vaejax.losses.transform import event_log_prob, squared_error, stateless, sum_event
 
 __all__ = [
     "Adaptive",

@@ -7,12 +7,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.game import Losses, LossTransform, Params, Trace
+from vaejax.core.registry import near_names
 from vaejax.distributions import Normal
-from vaejax.game import Losses, LossTransform, Params, Trace
-from vaejax.losses.adaptive import Adaptive, gradient_ratio
-from vaejax.losses.transform import event_log_prob, sum_event
+from vaejax.losses.adaptive_weight import Adaptive, gradient_ratio
+from vaejax.losses.base import event_log_prob, sum_event
 from vaejax.networks import Network
-from vaejax.settings import near_names
 
 
 class Objective(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
+from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.distributions import Masked
-from vaejax.game import Losses, LossTransform, Params, Trace
-from vaejax.likelihoods import Likelihood
-from vaejax.losses.transform import event_log_prob, stateless
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.losses.base import event_log_prob, stateless
 from vaejax.networks import Network
 
 

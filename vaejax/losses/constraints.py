@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from vaejax import distributions
-from vaejax.game import Latent, Losses, LossTransform, Params, Trace
-from vaejax.losses.transform import stateless
-from vaejax.settings import near_names
+from vaejax.core.game import Latent, Losses, LossTransform, Params, Trace
+from vaejax.core.registry import near_names
+from vaejax.losses.base import stateless
 
 _GROUPS = ("node", "dimension")
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from vaejax import distributions
-from vaejax.game import Latent, Losses, LossTransform, Trace
-from vaejax.losses.transform import event_log_prob, squared_error, stateless, sum_event
+from vaejax.core.game import Latent, Losses, LossTransform, Trace
+from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 
 
 def node_kl(node: Latent) -> jax.Array:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.game import Losses, LossTransform, Params, Trace
+from vaejax.core.registry import near_names
 from vaejax.distributions import Mixture
-from vaejax.game import Losses, LossTransform, Params, Trace
-from vaejax.lasso import INCLUSION, WEIGHTS, SpikeAndSlabLasso
-from vaejax.losses.transform import stateless
-from vaejax.settings import near_names
-from vaejax.spike_and_slab import Chosen, SpikeAndSlab
+from vaejax.distributions.spike_and_slab import Chosen, SpikeAndSlab
+from vaejax.distributions.spike_and_slab_lasso import INCLUSION, WEIGHTS, SpikeAndSlabLasso
+from vaejax.losses.base import stateless
 
 
 def spike(alpha: float) -> LossTransform:

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vaejax.game import Losses, LossTransform, Params, Trace
-from vaejax.losses.nodes import continuous_z
+from vaejax.core.game import Losses, LossTransform, Params, Trace
+from vaejax.losses.latents import continuous_z
 from vaejax.networks import Network
 
 

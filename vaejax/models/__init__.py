@@ -3,10 +3,10 @@
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.classifier import classifier
 from vaejax.models.ladder import Stage, ladder
-from vaejax.models.levels import levels
+from vaejax.models.multiscale_codes import multiscale_codes
 from vaejax.models.sparse_decoder import columns_of, sparse_decoder
 from vaejax.models.state_space import StepParts, state_space
-from vaejax.models.temporal import Parts, temporal
+from vaejax.models.td_vae import Parts, td_vae
 
 __all__ = [
     "Parts",
@@ -16,8 +16,8 @@ __all__ = [
     "classifier",
     "columns_of",
     "ladder",
-    "levels",
+    "multiscale_codes",
     "sparse_decoder",
     "state_space",
-    "temporal",
+    "td_vae",
 ]

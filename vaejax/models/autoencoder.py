@@ -7,13 +7,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import Bottleneck
-from vaejax.conditions import Condition
+from vaejax.core.bottleneck import Bottleneck
+from vaejax.core.conditions import Condition
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
 from vaejax.distributions import Masked, draw
-from vaejax.events import event
-from vaejax.game import Batch, Latent, Model, Params, Trace, merge
-from vaejax.latent_priors import LatentPrior
-from vaejax.likelihoods import Likelihood
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.latents.priors import LatentPrior
 from vaejax.networks import Network, with_constants
 
 

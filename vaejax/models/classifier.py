@@ -6,9 +6,9 @@ from typing import Any
 import chex
 import jax
 
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Categorical
-from vaejax.events import event
-from vaejax.game import Batch, Latent, Model, Params, Trace
 from vaejax.networks import Network
 
 

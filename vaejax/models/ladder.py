@@ -12,13 +12,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import LOWEST_SCALE, soft_normal
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Latent, Model, Params, Trace
+from vaejax.core.registry import near_names
 from vaejax.distributions import Normal
-from vaejax.events import event
-from vaejax.game import Batch, Latent, Model, Params, Trace
-from vaejax.likelihoods import Likelihood
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.latents.bottlenecks import LOWEST_SCALE, soft_normal
 from vaejax.networks import Network, with_constants
-from vaejax.settings import near_names
 
 
 def _alone(p: Normal, seen: Normal) -> Normal:

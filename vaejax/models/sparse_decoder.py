@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import Bottleneck
-from vaejax.conditions import Condition
-from vaejax.game import Batch, Latent, Model, Params, Trace
-from vaejax.likelihoods import Likelihood, negative_binomial, normal, scale_feature
+from vaejax.core.bottleneck import Bottleneck
+from vaejax.core.conditions import Condition
+from vaejax.core.game import Batch, Latent, Model, Params, Trace
+from vaejax.core.registry import make
+from vaejax.distributions.likelihoods import Likelihood, negative_binomial, normal, scale_feature
 from vaejax.models.autoencoder import autoencoder, event
 from vaejax.networks import Network
-from vaejax.settings import make
 
 PARTS = ("selector", "columns")  # of the decoder of `networks.columns`, groups of their own here
 

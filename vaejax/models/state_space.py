@@ -7,13 +7,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Normal
-from vaejax.events import event
-from vaejax.game import Batch, Latent, Model, Params, Trace
-from vaejax.likelihoods import Likelihood
-from vaejax.models.cascade import Cascade, cascade, init_cascade, rollout_by
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.models.sequence_model import Draws, SequenceModel
+from vaejax.models.stacked_latents import Cascade, cascade, init_cascade, rollout_by
 from vaejax.networks import Network, Recurrent, with_constants
-from vaejax.sequences import Draws, SequenceModel
 
 
 class StepParts(NamedTuple):

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaejax.networks import conv, mlp, residual, signal
+from vaejax.core.registry import make
+from vaejax.networks import conv, mlp, residual, residual_1d
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
-from vaejax.networks.columns import columns
+from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.conv_ladder import conv_ladder
-from vaejax.networks.critic import latent_critic
 from vaejax.networks.dense_ladder import dense_ladder
-from vaejax.networks.gated import gated, step_features
+from vaejax.networks.gated_mlp import gated_mlp, step_features
 from vaejax.networks.image_critic import build_critic, image_critic
-from vaejax.networks.maps import Rung, ladder_of_maps
+from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
+from vaejax.networks.latent_critic import latent_critic
 from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
-from vaejax.networks.rungs import LadderNetworks, StageNetworks
-from vaejax.networks.sequence import Autoregressive
-from vaejax.settings import make
+from vaejax.networks.sparse_decoder import sparse_decoder
+from vaejax.networks.vqvae2 import Rung, ladder_of_maps
 
 Pair = tuple[Network, Network]
 
@@ -24,7 +24,7 @@ ARCHITECTURES: dict[str, Callable[..., Pair]] = {
     "mlp": mlp.mlp,
     "conv": conv.conv,
     "residual": residual.residual,
-    "residual_1d": signal.residual_1d,
+    "residual_1d": residual_1d.residual_1d,
 }
 
 
@@ -75,16 +75,16 @@ __all__ = [
     "build_autoregressive",
     "build_critic",
     "build_recurrent",
-    "columns",
     "conv_ladder",
     "dense_ladder",
     "from_linen",
     "from_nnx",
-    "gated",
+    "gated_mlp",
     "image_critic",
     "ladder_of_maps",
     "latent_critic",
     "reshaped",
+    "sparse_decoder",
     "step_features",
     "with_constants",
 ]

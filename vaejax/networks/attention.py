@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaejax.game import Params
+from vaejax.core.game import Params
 from vaejax.networks.layers import activation as activation_of
 from vaejax.networks.layers import compute_dtype
 

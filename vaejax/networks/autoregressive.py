@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vaejax.layout import Layout
+from vaejax.core.registry import make
+from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.pixel_cnn import pixel_cnn
-from vaejax.networks.sequence import Autoregressive
 from vaejax.networks.transformer import transformer
-from vaejax.settings import make
+from vaejax.quantizers.token_layout import Layout
 
 AUTOREGRESSIVE: dict[str, Callable[..., Autoregressive]] = {
     "pixel_cnn": pixel_cnn,

@@ -5,15 +5,7 @@ from collections.abc import Sequence
 import jax
 from flax import linen
 
-from vaejax.networks.layers import (
-    Conv,
-    Norm,
-    activation,
-    attach,
-    compute_dtype,
-    crop,
-    halvings,
-)
+from vaejax.networks.layers import Conv, Norm, activation, attach, compute_dtype, crop, halvings
 from vaejax.networks.network import Network, from_linen
 
 

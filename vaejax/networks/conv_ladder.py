@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from vaejax.core.registry import near_names
+from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.layers import Conv, compute_dtype, crop, halvings
 from vaejax.networks.network import from_linen
-from vaejax.networks.rungs import LadderNetworks, StageNetworks
-from vaejax.settings import near_names
 
 Convolution = Callable[..., linen.Module]  # `Conv`, with how to compute it
 PRECISIONS = ("default", "high", "highest")

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.layers import activation
 from vaejax.networks.network import Network, from_linen
-from vaejax.networks.rungs import LadderNetworks, StageNetworks
 
 
 class _Hidden(linen.Module):

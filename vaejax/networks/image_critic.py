@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from vaejax.core.registry import call
 from vaejax.networks.layers import Conv, Norm, activation, attach, compute_dtype
 from vaejax.networks.network import Network, from_linen
-from vaejax.settings import call
 
 
 class ImageCritic(linen.Module):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import linen
 from jax import lax
 
-from vaejax.networks import convolution, convolution_1d
-from vaejax.settings import near_names
+from vaejax.core.registry import near_names
+from vaejax.networks.ops import conv1d, conv2d
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -53,10 +53,10 @@ def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
 
 _CONVOLUTIONS: dict[tuple[int, bool], Callable[..., jax.Array]] = {
     # by the rank of a batch, and whether transposed
-    (4, False): convolution.conv,
-    (4, True): convolution.conv_transpose,
-    (3, False): convolution_1d.conv_1d,
-    (3, True): convolution_1d.conv_transpose_1d,
+    (4, False): conv2d.conv,
+    (4, True): conv2d.conv_transpose,
+    (3, False): conv1d.conv_1d,
+    (3, True): conv1d.conv_transpose_1d,
 }
 
 
@@ -72,7 +72,7 @@ class Conv(linen.Module):
     stride: int = 1
     transpose: bool = False
     dtype: Any = jnp.float32
-    form: str | None = None  # see `convolution.default_form`
+    form: str | None = None  # see `conv2d.default_form`
     scale: float = 1.0  # of the kernel's initialisation
     precision: str | None = None  # of the products on accelerators, as for `jax.lax`
 

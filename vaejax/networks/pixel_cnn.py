@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from vaejax.game import Params
-from vaejax.layout import Layout
-from vaejax.networks import convolution
+from vaejax.core.game import Params
+from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.layers import Conv, compute_dtype
 from vaejax.networks.network import from_linen
-from vaejax.networks.sequence import Autoregressive
+from vaejax.networks.ops import conv2d
+from vaejax.quantizers.token_layout import Layout
 
 
 class MaskedConv(linen.Module):
@@ -32,7 +32,7 @@ class MaskedConv(linen.Module):
         kernel = self.param("kernel", lambda key: init(key, (np.prod(taps), self.features)))
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,))
         kernel = kernel.reshape(*taps, self.features) * mask[:, :, None, None]
-        y = convolution.conv(x.astype(self.dtype), kernel.astype(self.dtype), form=self.form)
+        y = conv2d.conv(x.astype(self.dtype), kernel.astype(self.dtype), form=self.form)
         return y + bias.astype(self.dtype)[None, None, None]
 
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vaejax.game import Params
+from vaejax.core.game import Params
+from vaejax.core.registry import make
 from vaejax.networks.attention import causal_blocks
-from vaejax.settings import make
 
 
 class Recurrent(NamedTuple):

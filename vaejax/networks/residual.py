@@ -7,15 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from vaejax.networks.layers import (
-    Conv,
-    Norm,
-    activation,
-    attach,
-    compute_dtype,
-    crop,
-    halvings,
-)
+from vaejax.networks.layers import Conv, Norm, activation, attach, compute_dtype, crop, halvings
 from vaejax.networks.network import Network, from_linen
 
 

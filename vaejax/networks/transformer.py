@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vaejax.game import Params
-from vaejax.layout import Layout
+from vaejax.core.game import Params
 from vaejax.networks.attention import causal_blocks
+from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.layers import compute_dtype
-from vaejax.networks.sequence import Autoregressive
+from vaejax.quantizers.token_layout import Layout
 
 
 def transformer(

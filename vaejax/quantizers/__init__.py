@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vaejax.core.registry import make
 from vaejax.quantizers.codebook import sim_vq, vector
 from vaejax.quantizers.compose import grouped, residual
 from vaejax.quantizers.gumbel import gumbel_softmax
@@ -14,7 +15,6 @@ from vaejax.quantizers.quantizer import (
     rotation,
     straight_through,
 )
-from vaejax.settings import make
 
 QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "finite_scalar": finite_scalar,

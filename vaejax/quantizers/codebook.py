@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vaejax.code_sums import codes_at
+from vaejax.core.registry import near_names
 from vaejax.distributions import Codes
-from vaejax.nearest import kmeans, nearest
+from vaejax.quantizers.nearest_neighbors import kmeans, nearest
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, unit
-from vaejax.settings import near_names
+from vaejax.quantizers.segment_sums import codes_at
 
 _DISTANCES = ("euclidean", "cosine")
 _STARTS = ("kmeans", "uniform", "normal")

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.registry import is_off, near_names
 from vaejax.distributions import Codes
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer
-from vaejax.settings import is_off, near_names
 
 
 def grouped(quantizer: Quantizer, groups: int) -> Quantizer:

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.schedules import schedule
 from vaejax.distributions import Categorical
 from vaejax.quantizers.quantizer import Quantizer
-from vaejax.schedules import schedule
 
 
 def gumbel_softmax(

@@ -8,9 +8,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.bottlenecks import Bottleneck
+from vaejax.core.bottleneck import Bottleneck
+from vaejax.core.game import Latent, Params
 from vaejax.distributions import Uniform
-from vaejax.game import Latent, Params
 
 
 class Quantizer(NamedTuple):

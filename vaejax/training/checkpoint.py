@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from vaejax.training.state import TrainState
+from vaejax.training.train_step import TrainState
 
 
 def _to_dict(state: TrainState) -> dict[str, Any]:

@@ -18,13 +18,12 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vaejax.game import Params
+from vaejax.core.game import Params
 from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.logs import Log, Progress
-from vaejax.training.plan import Settings
-from vaejax.training.state import TrainState, eval_params
-from vaejax.training.sweep import Sweep
-from vaejax.training.trainer import Trainer
+from vaejax.training.logging import Log, Progress
+from vaejax.training.settings import Settings
+from vaejax.training.train_step import TrainState, eval_params
+from vaejax.training.trainer import Trainable
 
 Evaluate = Callable[[Params, int], Mapping[str, Any]]  # (params, step) -> figures
 
@@ -64,7 +63,7 @@ def _interruption() -> Iterator[threading.Event]:
 
 
 def fit(
-    trainer: Trainer | Sweep,
+    trainer: Trainable,
     settings: Settings,
     *,
     workdir: Path | None = None,

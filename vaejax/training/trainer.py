@@ -2,18 +2,15 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.data import Source
-from vaejax.data.preparation import preparation
-from vaejax.game import Family
-from vaejax.training.feed import Feed
-from vaejax.training.plan import Settings, Span
-from vaejax.training.sharding import (
+from vaejax.core.game import Family
+from vaejax.core.rng import DATA, key_of
+from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
     make_mesh,
@@ -21,7 +18,11 @@ from vaejax.training.sharding import (
     replicated,
     tree_sharding,
 )
-from vaejax.training.state import DATA, Figures, TrainState, init_state, key_of, make_step
+from vaejax.data import Source
+from vaejax.data.preprocess import preparation
+from vaejax.training.batch_loader import Feed
+from vaejax.training.settings import Settings, Span
+from vaejax.training.train_step import Figures, TrainState, init_state, make_step
 
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Figures, jax.Array]]
 
@@ -62,6 +63,29 @@ def several(step: Step, most: int) -> Callable[[TrainState, Any], tuple[TrainSta
         return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
 
     return run
+
+
+class Trainable(Protocol):
+    """What `fit` drives: a `Trainer`, or a `Sweep` of many models.
+
+    Attributes:
+      state_shape: shapes, dtypes and shardings of the state.
+      feed: the batches.
+      init: the state before the first step.
+    """
+
+    state_shape: TrainState
+    feed: Any
+    init: Callable[[], TrainState]
+
+    def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
+        """Starts the steps of a span; returns the state after them and their mean metrics."""
+
+    def records(self, named: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """For each model: which of the sweep it is (`{}` for a single one), and its metrics."""
+
+    def overall(self, named: Mapping[str, Any]) -> dict[str, float]:
+        """One number per metric, for the progress line and to rank checkpoints."""
 
 
 class Trainer:

@@ -9,8 +9,8 @@ from sklearn import linear_model, metrics, svm
 
 from vaejax.evaluation import disentanglement as ours
 from vaejax.evaluation.disentanglement.dci import importance_scores
+from vaejax.evaluation.disentanglement.lasso import lasso
 from vaejax.evaluation.disentanglement.logistic import logistic_regression, roc_auc
-from vaejax.evaluation.disentanglement.regression import lasso
 
 N, TRAIN = 300, 200
 

@@ -4,19 +4,19 @@ Each metric is `f(codes [N, D], factors [N, K]) -> dict`. Those that hold a fact
 `f(encode, source, key)`. All but `dci` are compiled and take codes of many models `[M, N, D]`.
 """
 
-from vaejax.evaluation.disentanglement.dci import dci, dci_linear
-from vaejax.evaluation.disentanglement.encoding import encode_split
-from vaejax.evaluation.disentanglement.interventions import (
+from vaejax.evaluation.disentanglement.all_metrics import check_disentanglement, disentanglement
+from vaejax.evaluation.disentanglement.beta_and_factor_vae_scores import (
     beta_vae_score,
     beta_vae_score_of_codes,
     factor_vae_score,
     factor_vae_score_of_codes,
 )
+from vaejax.evaluation.disentanglement.dci import dci, dci_linear
+from vaejax.evaluation.disentanglement.encoding import encode_split
 from vaejax.evaluation.disentanglement.irs import irs
 from vaejax.evaluation.disentanglement.mig import mig
-from vaejax.evaluation.disentanglement.modularity import explicitness, modularity
+from vaejax.evaluation.disentanglement.modularity_explicitness import explicitness, modularity
 from vaejax.evaluation.disentanglement.sap import sap
-from vaejax.evaluation.disentanglement.trained import check_disentanglement, disentanglement
 from vaejax.evaluation.disentanglement.udr import udr
 
 __all__ = [

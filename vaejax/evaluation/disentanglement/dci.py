@@ -8,13 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vaejax.evaluation.disentanglement.arrays import (
-    Score,
-    judged,
-    over_models,
-    rows_to_learn_from,
-)
-from vaejax.evaluation.disentanglement.regression import lasso, standardised
+from vaejax.evaluation.disentanglement.inputs import Score, judged, over_models, rows_to_learn_from
+from vaejax.evaluation.disentanglement.lasso import lasso, standardised
 
 _TINY = 1e-11  # added to importances, as in 1811.12359
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.game import Batch
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
-from vaejax.data.preparation import preparation
-from vaejax.game import Batch
+from vaejax.data.preprocess import preparation
 
 Encode = Callable[[Batch], jax.Array]
 

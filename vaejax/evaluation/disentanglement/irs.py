@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from vaejax.evaluation.disentanglement.arrays import Score, judged, over_models
-from vaejax.evaluation.disentanglement.information import BINS, binned
+from vaejax.evaluation.disentanglement.histograms import BINS, binned
+from vaejax.evaluation.disentanglement.inputs import Score, judged, over_models
 
 
 def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 0.99, bins: int = BINS) -> Score:

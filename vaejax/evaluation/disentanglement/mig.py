@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from vaejax.evaluation.disentanglement.arrays import Score, judged, over_models
-from vaejax.evaluation.disentanglement.information import BINS, information_and_entropy
+from vaejax.evaluation.disentanglement.histograms import BINS, information_and_entropy
+from vaejax.evaluation.disentanglement.inputs import Score, judged, over_models
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS) -> Score:

@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vaejax.evaluation.disentanglement.arrays import (
-    Score,
-    judged,
-    over_models,
-    rows_to_learn_from,
-)
+from vaejax.evaluation.disentanglement.inputs import Score, judged, over_models, rows_to_learn_from
 from vaejax.evaluation.disentanglement.mig import top_two_gap
 
 _STRENGTH = 0.01  # C of the support vector machine, as in 1811.12359

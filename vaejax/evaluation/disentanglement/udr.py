@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from vaejax.evaluation.disentanglement.arrays import Score
-from vaejax.evaluation.disentanglement.regression import lasso, standardised
+from vaejax.evaluation.disentanglement.inputs import Score
+from vaejax.evaluation.disentanglement.lasso import lasso, standardised
 
 _CORRELATIONS = ("lasso", "spearman")
 

@@ -1,0 +1,90 @@
+"""The cache of decoded rows: round trip, damage, and folders that cannot be written."""
+
+import numpy as np
+import pytest
+
+from vaejax.data.readers import cache
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Builder:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return {
+            "image": np.arange(3 * 5 * 7, dtype=np.uint8).reshape(3, 5, 7),
+            "label": np.array([4, -1, 2], np.int32),
+            "scalar": np.array(0.5),
+        }
+
+
+def check(rows):
+    for field, value in Builder()().items():
+        np.testing.assert_array_equal(rows[field], value)
+        assert rows[field].dtype == value.dtype
+
+
+def test_built_once(folder):
+    build = Builder()
+    for _ in range(3):
+        check(cache.load_or_build("some", build))
+    assert build.calls == 1
+    assert [file.name for file in folder.iterdir()] == ["some.rows"]
+
+
+@pytest.mark.parametrize("position", [0, 9, 13, 40, 200, -1])
+def test_altered_file_is_built_again(folder, position, caplog):
+    build = Builder()
+    cache.load_or_build("some", build)
+    content = bytearray((folder / "some.rows").read_bytes())
+    content[position] ^= 16
+    (folder / "some.rows").write_bytes(content)
+    check(cache.load_or_build("some", build))
+    assert build.calls == 2
+    assert "damaged" in caplog.text
+    check(cache.load_or_build("some", build))
+    assert build.calls == 2
+
+
+@pytest.mark.parametrize("length", [0, 5, 16, 100, -1])
+def test_truncated_file_is_built_again(folder, length):
+    build = Builder()
+    cache.load_or_build("some", build)
+    content = (folder / "some.rows").read_bytes()
+    (folder / "some.rows").write_bytes(content[:length])
+    check(cache.load_or_build("some", build))
+    assert build.calls == 2
+
+
+def test_interrupted_write_leaves_nothing(folder, monkeypatch):
+    def interrupted(self, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.load_or_build("some", Builder())
+    assert list(folder.iterdir()) == []
+
+
+def test_folder_that_cannot_be_made_is_no_obstacle(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "file" / "cache"))
+    check(cache.load_or_build("some", Builder()))
+    assert "cannot write the cache" in caplog.text
+
+
+def test_place_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("VAEJAX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.cache_dir() == tmp_path / "vaejax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_dir() == tmp_path / ".cache" / "vaejax"

@@ -1,0 +1,275 @@
+"""Sources from arrays and .npz files, and the hold-out."""
+
+import os
+import pathlib
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+from vaejax import data
+from vaejax.data.preprocess import preparation
+from vaejax.data.source import hold_out
+
+
+def images(count=20, shape=(6, 5, 3), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def decoded(source, indices=None):
+    indices = np.arange(source.size) if indices is None else np.asarray(indices)
+    return jax.device_get(jax.jit(source.decode)(source.take(indices)))
+
+
+@pytest.mark.parametrize(("count", "fraction"), [(10, 0.1), (11, 0.5), (1000, 0.07), (2, 0.01)])
+def test_holdout_is_disjoint_complete_and_repeatable(count, fraction):
+    train, held = (hold_out(count, split, fraction) for split in ("train", "eval"))
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(count))
+    assert len(held) == max(1, round(count * fraction))
+    np.testing.assert_array_equal(held, hold_out(count, "eval", fraction))
+    assert (np.diff(train) > 0).all()
+
+
+def test_no_holdout_evaluates_on_all():
+    for split in ("train", "eval"):
+        np.testing.assert_array_equal(hold_out(5, split, 0), np.arange(5))
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
+def test_impossible_holdout_is_refused(fraction):
+    with pytest.raises(ValueError, match="holdout"):
+        hold_out(10, "train", fraction)
+
+
+def test_holdout_that_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match="none to train on"):
+        hold_out(1, "train", 0.1)
+
+
+def test_bytes_become_fractions_of_255():
+    pixels = images()
+    source = data.from_arrays({"images": pixels, "labels": np.arange(20) % 4}, holdout=0)
+    batch = decoded(source)
+    np.testing.assert_allclose(batch["image"], pixels / np.float32(255), rtol=1e-6)
+    assert batch["image"].dtype == np.float32
+    assert batch["label"].dtype == np.int32
+    assert source.num_classes == 4
+    assert source.take is not None
+    assert source.arrays["image"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.float64])
+def test_zeros_and_ones_stay(dtype):
+    pixels = (images(shape=(4, 4)) > 127).astype(dtype)
+    batch = decoded(data.from_arrays(pixels, holdout=0))
+    np.testing.assert_array_equal(batch["image"], pixels[..., None].astype(np.float32))
+
+
+def test_scale_is_that_of_both_splits():
+    dark = np.ones((3, 4, 4), np.uint8)
+    arrays = {"x_train": images(shape=(4, 4)), "x_test": dark}
+    batch = decoded(data.from_arrays(arrays, "eval"))
+    np.testing.assert_allclose(batch["image"], 1 / 255, rtol=1e-6)
+
+
+def test_resized_zeros_and_ones_become_grey():
+    board = np.indices((8, 8)).sum(0) % 2
+    source = data.from_arrays(np.stack([board] * 3).astype(np.uint8), image_size=4, holdout=0)
+    batch = decoded(source)
+    assert batch["image"].shape == (3, 4, 4, 1)
+    np.testing.assert_allclose(batch["image"], 0.5, atol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_resize_crops_the_centre(dtype):
+    pixels = images(shape=(16, 32, 3))
+    scaled = pixels if dtype == np.uint8 else (pixels / 255).astype(dtype)
+    source = data.from_arrays(scaled, image_size=8, holdout=0)
+    bilinear = PIL.Image.Resampling.BILINEAR
+    expected = [
+        PIL.Image.fromarray(p).resize((16, 8), bilinear).crop((4, 0, 12, 8)) for p in pixels
+    ]
+    np.testing.assert_allclose(decoded(source)["image"] * 255, np.stack(expected), atol=1.01)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_channels_are_converted(dtype):
+    pixels = images(shape=(4, 4, 3))
+    scaled = pixels if dtype == np.uint8 else (pixels / 255).astype(dtype)
+    grey = decoded(data.from_arrays(scaled, channels=1, holdout=0))["image"]
+    expected = [np.asarray(PIL.Image.fromarray(p).convert("L")) for p in pixels]
+    np.testing.assert_allclose(grey[..., 0] * 255, np.stack(expected), atol=1.01)
+    colour = decoded(data.from_arrays(scaled[..., :1], channels=3, holdout=0))["image"]
+    np.testing.assert_allclose(colour, np.repeat(pixels[..., :1], 3, -1) / 255, atol=1e-6)
+    with pytest.raises(ValueError, match="cannot turn 2 channels into 3"):
+        data.from_arrays(pixels[..., :2], channels=3, holdout=0)
+
+
+def test_sequences_vectors_and_factors():
+    frames = images(shape=(3, 4, 4))
+    factors = np.stack([np.arange(20) % 2, np.arange(20) % 5], -1)
+    moving = data.from_arrays({"sequence": frames, "factors": factors}, holdout=0)
+    batch = decoded(moving)
+    assert batch["sequence"].shape == (20, 3, 4, 4, 1)
+    np.testing.assert_array_equal(batch["factors"], factors)
+    assert moving.factor_sizes == (2, 5)
+
+    counts = np.arange(60).reshape(20, 3)
+    genes = np.array(["a", "b", "c"])
+    table = data.from_arrays({"counts": counts, "column_names": genes}, holdout=0)
+    np.testing.assert_array_equal(decoded(table)["vector"], counts.astype(np.float32))
+    assert table.column_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("name", ["signal", "signals", "waveform", "waveforms", "audio"])
+def test_signals_are_taken_as_they_are(name):
+    clips = np.random.RandomState(0).standard_normal((6, 9)) * 3
+    batch = decoded(data.from_arrays({name: clips}, holdout=0))
+    np.testing.assert_array_equal(batch["signal"], clips[..., None].astype(np.float32))
+    stereo = np.stack([clips, -clips], axis=-1)
+    batch = decoded(data.from_arrays({name: stereo}, holdout=0))
+    np.testing.assert_array_equal(batch["signal"], stereo.astype(np.float32))
+
+
+def test_16_bit_sound_is_stored_as_it_is_and_lies_between_minus_one_and_one():
+    samples = np.array([[-32768, -1, 0, 1, 16384, 32767]] * 2, np.int16)
+    source = data.from_arrays({"audio": samples}, holdout=0)
+    assert source.arrays["signal"].dtype == np.int16
+    want = [-1, -(2.0**-15), 0, 2.0**-15, 0.5, 1 - 2.0**-15]
+    np.testing.assert_array_equal(decoded(source)["signal"][1, :, 0], want)
+
+
+@pytest.mark.parametrize("shape", [(20, 5), (20, 2, 3)])
+def test_tokens_are_class_numbers(shape):
+    tokens = np.random.RandomState(0).randint(7, size=shape).astype(np.uint16)
+    tokens[3] = 6
+    source = data.from_arrays({"tokens": tokens}, holdout=0.5)
+    assert source.num_tokens == 7
+    assert source.token_names is None
+    batch = decoded(source)
+    assert batch["tokens"].dtype == np.int32
+    assert batch["tokens"].shape == (10, *shape[1:])
+    names = list("abcdefghij")
+    source = data.from_arrays({"text": tokens, "token_names": names}, holdout=0)
+    assert source.token_names == tuple(names)
+    assert source.num_tokens == 10  # names count, used or not
+    np.testing.assert_array_equal(decoded(source)["tokens"], tokens)
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "dynamic"])
+@pytest.mark.parametrize("name", ["signal", "tokens"])
+def test_binarisation_leaves_all_but_pixels_alone(name, binarize):
+    values = np.arange(12).reshape(2, 6)
+    source = data.from_arrays({name: values if name == "tokens" else values / 4.0}, holdout=0)
+    prepare = preparation(source, binarize)
+    batch = prepare(source.take(np.arange(2)), jax.random.key(0))
+    np.testing.assert_array_equal(batch[name], decoded(source)[name])
+
+
+@pytest.mark.parametrize(
+    ("keys", "split", "expected"),
+    [
+        (("x_train", "y_train", "x_test", "y_test"), "eval", 1),
+        (("train_images", "train_labels", "test_images", "test_labels"), "train", 0),
+        (("train_image", "train_label", "val_image", "val_label"), "eval", 1),
+    ],
+)
+def test_splits_named_by_keys(keys, split, expected):
+    parts = [images(7, (4, 4, 1), seed=0), images(5, (4, 4, 1), seed=1)]
+    labels = [np.zeros(7, int), np.ones(5, int)]
+    values = [value for pair in zip(parts, labels, strict=True) for value in pair]
+    source = data.from_arrays(dict(zip(keys, values, strict=True)), split)
+    np.testing.assert_array_equal(source.arrays["image"], parts[expected])
+    np.testing.assert_array_equal(source.arrays["label"], labels[expected])
+    assert source.num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": images()}, "unknown array 'pictures'.*accepted are image, images"),
+        ({"image": images(), "images": images()}, "both the image"),
+        ({"image": images(), "label": np.zeros(19, int)}, "'image': 20, 'label': 19"),
+        ({"image": images()[0, :, :, 0]}, r"must have the shape \[N, H, W\].*found uint8 \(6, 5\)"),
+        ({"image": images() / 100}, r"must lie in \[0, 1\], found \[0.0, 2.55\]"),
+        ({"image": np.full((2, 4, 4), np.nan)}, "found .nan"),
+        ({"image": images().astype(np.int64)}, "uint8, bool or float.*found int64"),
+        ({"image": images(shape=(3, 8, 8))}, "channels last"),
+        ({"image": images(), "label": np.zeros(20)}, "must hold integers, found float64"),
+        ({"image": images(), "label": np.full(20, -1)}, "class numbers from 0"),
+        ({"vector": np.full((3, 2), np.inf)}, "finite"),
+        ({"label": np.zeros(3, int)}, "expected one of image, vector, sequence, signal, tokens"),
+        ({"audio": np.zeros((3, 9), np.int32)}, "finite floats or int16 samples, found int32"),
+        ({"signal": np.full((3, 9), np.nan)}, "finite floats or int16 samples"),
+        ({"signal": np.zeros((3, 2, 9))}, r"channels last, \[N, T\] or \[N, T, C\]"),
+        ({"signal": np.zeros(9)}, r"must have the shape \[N, T\] or"),
+        ({"text": np.zeros((3, 9))}, "must hold integers, found float64"),
+        ({"tokens": np.full((3, 9), -1)}, "class numbers from 0"),
+        (
+            {"tokens": np.full((3, 9), 2), "token_names": ["a", "b"]},
+            "2 names, found tokens up to 2",
+        ),
+        ({"tokens": np.zeros((3, 9), int), "audio": np.zeros((3, 9))}, "expected one of"),
+        ({"image": images(), "train_image": images()}, "all name a split"),
+        ({"test_image": images()}, "all name a split, train among them"),
+        ({"train_image": images(), "test_image": images()[..., :1]}, "splits differ in form"),
+        (np.zeros(3), "rank 2 to 5"),
+    ],
+)
+def test_wrong_arrays_are_refused(arrays, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays(arrays)
+
+
+def test_npz_equals_its_arrays(tmp_path):
+    arrays = {"images": images(), "labels": np.arange(20) % 3}
+    np.savez_compressed(tmp_path / "some.npz", **arrays)
+    for split in ("train", "eval"):
+        source = data.load(f"npz:{tmp_path}/some.npz", split, holdout=0.25)
+        direct = data.from_arrays(arrays, split, holdout=0.25)
+        assert source.size == direct.size == {"train": 15, "eval": 5}[split]
+        for field, value in direct.arrays.items():
+            np.testing.assert_array_equal(source.arrays[field], value)
+            np.testing.assert_array_equal(source.take(np.array([2, 0, 2]))[field], value[[2, 0, 2]])
+
+
+def test_array_too_large_to_hold_is_still_taken():
+    arrays = {"images": images()}
+    held = data.from_arrays(arrays, "eval", holdout=0.5)
+    streamed = data.from_arrays(arrays, "eval", holdout=0.5, max_resident_bytes=10)
+    assert streamed.arrays is None
+    picks = np.array([4, 0, 9])
+    np.testing.assert_array_equal(streamed.take(picks)["image"], held.take(picks)["image"])
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.npz"):
+        data.load(f"npz:{tmp_path}/missing.npz")
+    (tmp_path / "text.npz").write_text("text")
+    with pytest.raises(ValueError, match=r"text\.npz is no \.npz"):
+        data.load(f"npz:{tmp_path}/text.npz")
+    np.savez(tmp_path / "damaged.npz", images=images())
+    whole = bytearray((tmp_path / "damaged.npz").read_bytes())
+    whole[400] ^= 1
+    (tmp_path / "damaged.npz").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"cannot read .*damaged\.npz"):
+        data.load(f"npz:{tmp_path}/damaged.npz")
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "shape"),
+    [
+        ("cifar10_4000/cifar10_4000.npz", 3600, (2, 32, 32, 3)),
+        ("pbmc/pbmc4k_top2000.npz", 3844, (2, 2000)),
+        ("dsprites/dsprites_downsampled.npz", 41472, (2, 64, 64, 1)),
+    ],
+)
+def test_real_files(path, size, shape):
+    file = pathlib.Path(os.environ.get("VAEJAX_TEST_DATA", "")) / path
+    if not file.is_file():
+        pytest.skip("VAEJAX_TEST_DATA names no folder with this file")
+    source = data.load(f"npz:{file}")
+    assert source.size == size
+    batch = decoded(source, [0, -1])
+    assert batch["vector" if len(shape) == 2 else "image"].shape == shape

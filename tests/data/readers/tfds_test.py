@@ -1,0 +1,297 @@
+"""Prepared TFDS datasets: a tiny one written on the spot, and real ones where there are any."""
+
+import io
+import json
+import os
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+from vaejax import data
+
+array_record = pytest.importorskip("array_record.python.array_record_module")
+pytest.importorskip("tensorflow_datasets")
+
+
+VIDEO_FEATURES = """{
+  "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+  "featuresDict": {"features": {"image_sequence": {
+    "pythonClassName": "tensorflow_datasets.core.features.video_feature.Video",
+    "video": {"shape": {"dimensions": ["3", "6", "6", "1"]}, "dtype": "uint8"}
+  }}}
+}"""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    return tmp_path / "tfds"
+
+
+def proto_feature(value):
+    from tensorflow_datasets.proto import tf_feature_pb2 as proto
+
+    if isinstance(value, list):
+        return proto.Feature(bytes_list=proto.BytesList(value=[png(frame) for frame in value]))
+    if isinstance(value, np.ndarray):
+        return proto.Feature(bytes_list=proto.BytesList(value=[png(value)]))
+    if isinstance(value, float):
+        return proto.Feature(float_list=proto.FloatList(value=[value]))
+    return proto.Feature(int64_list=proto.Int64List(value=[value]))
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def prepare(folder, features, splits, file_format="array_record"):
+    """Writes what TFDS's own builders write to NAME[/CONFIG]/VERSION, without TensorFlow."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+
+    folder.mkdir(parents=True)
+    name, *config = folder.relative_to(os.environ["TFDS_DATA_DIR"]).parts[:-1]
+    entries = []
+    for split, examples in splits.items():
+        file = folder / f"{name}-{split}.array_record-00000-of-00001"
+        writer = array_record.ArrayRecordWriter(str(file), "group_size:1")
+        for example in examples:
+            fields = {key: proto_feature(value) for key, value in example.items()}
+            message = tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=fields))
+            writer.write(message.SerializeToString())
+        writer.close()
+        entry = {"name": split, "numBytes": "1", "shardLengths": [str(len(examples))]}
+        entries.append(
+            entry | {"filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
+        )
+    tfds.features.FeaturesDict(features).save_config(str(folder))
+    info = {"name": name, "version": folder.name, "fileFormat": file_format, "splits": entries}
+    info |= {"configName": config[0]} if config else {}
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"moduleName": "tests.none"}))
+
+
+def image_feature(*shape):
+    import tensorflow_datasets as tfds
+
+    return tfds.features.Image(shape=shape)
+
+
+def classes(count):
+    import tensorflow_datasets as tfds
+
+    return tfds.features.ClassLabel(num_classes=count)
+
+
+def pixels(count, shape=(6, 6, 1), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def labelled(count, seed=0):
+    return [{"image": p, "label": i % 3} for i, p in enumerate(pixels(count, seed=seed))]
+
+
+@pytest.fixture
+def tiny(root):
+    splits = {"train": labelled(30), "validation": labelled(4, 1), "test": labelled(7, 2)}
+    prepare(root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits)
+    return splits
+
+
+def decoded(source):
+    return jax.device_get(jax.jit(source.decode)(source.take(np.arange(source.size))))
+
+
+@pytest.mark.parametrize(("split", "part"), [("train", "train"), ("eval", "test")])
+def test_rows_are_the_examples(tiny, split, part):
+    for spelling in ("tiny", "tiny:1.0.0"):
+        source = data.load(f"tfds:{spelling}", split)
+        images = np.stack([example["image"] for example in tiny[part]])
+        np.testing.assert_array_equal(source.arrays["image"], images)
+        batch = decoded(source)
+        np.testing.assert_allclose(batch["image"], images / 255, rtol=1e-6)
+        np.testing.assert_array_equal(batch["label"], [e["label"] for e in tiny[part]])
+        assert batch["label"].dtype == np.int32
+        assert source.num_classes == 3
+    assert "tensorflow" not in sys.modules
+
+
+def test_streamed_rows_equal_the_resident(tiny):
+    resident = data.load("tfds:tiny", image_size=4, channels=3)
+    streamed = data.load("tfds:tiny", image_size=4, channels=3, max_resident_bytes=10)
+    assert streamed.arrays is None
+    assert resident.arrays["image"].shape == (30, 4, 4, 3)
+    picks = np.array([29, 0, 3, 3, -2])
+    for field, value in resident.take(picks).items():
+        np.testing.assert_array_equal(streamed.take(picks)[field], value)
+        np.testing.assert_array_equal(resident.arrays[field][picks], value)
+
+
+def test_decoded_rows_are_cached(tiny, tmp_path, monkeypatch):
+    first = data.load("tfds:tiny")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr("vaejax.data.readers.decoded_source._read_all", None)  # would be called
+    np.testing.assert_array_equal(data.load("tfds:tiny").arrays["image"], first.arrays["image"])
+    with pytest.raises(TypeError):
+        data.load("tfds:tiny", image_size=4)
+
+
+def test_validation_evaluates_where_there_is_no_test(root):
+    splits = {"train": labelled(3), "validation": labelled(4, 1)}
+    prepare(root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits)
+    assert (data.load("tfds:tiny").size, data.load("tfds:tiny", "eval").size) == (3, 4)
+
+
+def test_factors_of_a_single_split(root):
+    features = {
+        "image": image_feature(6, 6, 1),
+        "label_size": classes(4),
+        "label_hue": classes(5),
+        "value_hue": np.float32,
+    }
+    examples = [
+        {"image": (p > 127).astype(np.uint8), "label_size": i % 4, "label_hue": i % 5}
+        | {"value_hue": 0.5}
+        for i, p in enumerate(pixels(20))
+    ]
+    prepare(root / "shapes" / "2.0.0", features, {"train": examples})
+    train, held = (data.load("tfds:shapes", split, holdout=0.25) for split in ("train", "eval"))
+    assert (train.size, held.size) == (15, 5)
+    assert train.factor_names == ("hue", "size")
+    assert train.factor_sizes == (5, 4)
+    assert train.num_classes is None
+    batch = decoded(data.load("tfds:shapes", holdout=0))
+    i = np.arange(20)
+    np.testing.assert_array_equal(batch["factors"], np.stack([i % 5, i % 4], -1))
+    # Zeros and ones are what they are, unless resizing makes greys of them.
+    np.testing.assert_array_equal(batch["image"], pixels(20) > 127)
+    assert 0 < decoded(data.load("tfds:shapes", image_size=3))["image"].mean() < 1
+
+
+def test_images_of_many_sizes_become_squares(root):
+    examples = [{"image": np.full((20 + 8 * k, 90, 3), 40 * k, np.uint8)} for k in range(4)]
+    prepare(root / "photos" / "1.0.0", {"image": image_feature(None, None, 3)}, {"train": examples})
+    source = data.load("tfds:photos", holdout=0)
+    assert source.arrays["image"].shape == (4, 64, 64, 3)
+    np.testing.assert_array_equal(source.arrays["image"].mean((1, 2, 3)), [0, 40, 80, 120])
+
+
+def test_videos_become_sequences(root):
+    pytest.importorskip("tensorflow", reason="TFDS reads videos with TensorFlow alone")
+    import tensorflow_datasets as tfds
+
+    frames = pixels(5, (3, 6, 6, 1))
+    features = {"image_sequence": tfds.features.Video(shape=(3, 6, 6, 1))}
+    examples = [{"image_sequence": list(video)} for video in frames]
+    prepare(root / "moving" / "1.0.0", features, {"test": examples})
+    source = data.load("tfds:moving", holdout=0)
+    np.testing.assert_array_equal(source.arrays["sequence"], frames)
+    assert data.load("tfds:moving", "eval", holdout=0.2).size == 1
+
+
+def test_videos_without_tensorflow_are_explained(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    prepare(root / "moving" / "1.0.0", {"image": image_feature(6, 6, 1)}, {"test": []})
+    (root / "moving/1.0.0/features.json").write_text(VIDEO_FEATURES)
+    with pytest.raises(ImportError, match=r"need TensorFlow even to be read.*vaejax\[tfds,tf\]"):
+        data.load("tfds:moving")
+
+
+def test_newest_version_and_named_config(root):
+    for number, place in enumerate(["a/9.0.0", "a/10.0.0", "b/1.0.0"]):
+        examples = [{"image": p} for p in pixels(4 + number)]
+        prepare(root / "many" / place, {"image": image_feature(6, 6, 1)}, {"train": examples})
+    with pytest.raises(ValueError, match="several configs: name one of tfds:many/a, tfds:many/b"):
+        data.load("tfds:many")
+    for spelling, size in {"many/a": 5, "many/a:9.0.0": 4, "many/b": 6}.items():
+        assert data.load(f"tfds:{spelling}", holdout=0).size == size
+
+
+def test_missing_dataset_is_told_at_once(tiny, root):
+    with pytest.raises(FileNotFoundError) as error:
+        data.load("tfds:tinny")
+    message = str(error.value)
+    assert "Did you mean tfds:tiny?" in message
+    assert "pip install 'vaejax[tfds,tf]'" in message
+    assert f"tfds build tinny --file_format=array_record --data_dir={root}" in message
+    with pytest.raises(FileNotFoundError, match=r"Prepared are tiny/1\.0\.0"):
+        data.load("tfds:tiny:2.0.0")
+    with pytest.raises(FileNotFoundError, match="Prepared are tiny"):
+        data.load("tfds:celeb_a")
+    with pytest.raises(FileNotFoundError, match=r"not prepared in .*nowhere"):
+        data.load("tfds:tiny", data_dir=str(root / "nowhere"))
+
+
+def test_data_dir_goes_before_the_environment(tiny, root, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root / "nowhere"))
+    assert data.load("tfds:tiny", data_dir=str(root)).size == 30
+
+
+def test_misspelled_dataset(root):
+    with pytest.raises(ValueError, match="expected tfds:NAME"):
+        data.load("tfds:mnist:latest")
+
+
+def test_other_file_format_is_told(root):
+    features = {"image": image_feature(6, 6, 1)}
+    prepare(root / "old" / "1.0.0", features, {"train": []}, file_format="tfrecord")
+    with pytest.raises(ValueError, match="prepared as tfrecord") as error:
+        data.load("tfds:old")
+    assert "tfds build old --file_format=array_record" in str(error.value)
+
+
+def test_lost_file_is_named(tiny, root):
+    (root / "tiny/1.0.0/tiny-train.array_record-00000-of-00001").unlink()
+    with pytest.raises(FileNotFoundError, match="tiny-train"):
+        data.load("tfds:tiny")
+
+
+def test_dataset_without_images(root):
+    prepare(root / "plain" / "1.0.0", {"label": classes(3)}, {"train": [{"label": 1}]})
+    with pytest.raises(
+        ValueError, match=r"neither an image feature nor a video, found \['label'\]"
+    ):
+        data.load("tfds:plain")
+
+
+def test_missing_package_names_the_extra(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match=r"vaejax\[tfds\]"):
+        data.load("tfds:tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "mean"),
+    [
+        ("mnist", (60000, 10000), 0.1307),
+        ("fashion_mnist", (60000, 10000), 0.2860),
+        ("binarized_mnist", (50000, 10000), 0.1307),
+    ],
+)
+def test_real_datasets(name, sizes, mean):
+    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "")) / name
+    if not (os.environ.get("TFDS_DATA_DIR") and folder.is_dir()):
+        pytest.skip(f"TFDS_DATA_DIR names no folder with {name}")
+    train = data.load(f"tfds:{name}", max_resident_bytes=0)
+    held = data.load(f"tfds:{name}", "eval")
+    assert (train.size, held.size) == sizes
+    picks = np.random.default_rng(0).integers(0, train.size, 3000)
+    batch = jax.jit(train.decode)(train.take(picks))
+    assert batch["image"].shape == (3000, 28, 28, 1)
+    assert batch["image"].max() == 1
+    np.testing.assert_allclose(batch["image"].mean(), mean, atol=0.005)
+    if name == "binarized_mnist":
+        assert set(np.unique(held.arrays["image"])) == {0, 1}
+    else:
+        assert train.num_classes == 10
+        assert set(np.unique(held.arrays["label"])) == set(range(10))

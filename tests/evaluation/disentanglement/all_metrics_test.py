@@ -1,0 +1,108 @@
+"""A model whose encoder is known, judged as its codes are by hand; models that cannot be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import fixed_codes
+from vaejax import data, losses
+from vaejax.core.game import Family, Latent, Model
+from vaejax.data.batches import eval_order
+from vaejax.distributions import Codes, Normal
+from vaejax.evaluation import disentanglement as metrics
+from vaejax.evaluation.disentanglement.all_metrics import mean_encoder
+
+KEY = jax.random.key(0)
+MIX = np.kron(np.eye(2), fixed_codes.plane(20)).astype(np.float32)
+PARAMS = {"encoder": jnp.asarray(MIX)}
+
+
+def family(posterior=None, nodes=1):
+    def encode(params, batch, key):
+        z = batch["vector"] @ params["encoder"]
+        q = Normal(z, jnp.ones_like(z)) if posterior is None else posterior(z)
+        noise = jax.random.normal(key, q.loc.shape) if isinstance(q, Normal) else 0.0
+        return (Latent(q, None, q.mean + 100 * noise),) * nodes
+
+    return Family(Model(None, None, encode, None, None), losses.nll(), {})
+
+
+@pytest.fixture(scope="module")
+def source():
+    vector = fixed_codes.codes("copies")
+    return data.from_arrays({"vector": vector, "factors": fixed_codes.factors()}, holdout=0)
+
+
+def test_a_split_is_encoded_by_means_in_a_random_order(source):
+    encode = mean_encoder(family(), PARAMS)
+    order = eval_order(source.size)
+    for batch_size in (100, 256):
+        codes, factors = metrics.encode_split(encode, source, batch_size=batch_size)
+        np.testing.assert_array_equal(factors, fixed_codes.factors()[order])
+        np.testing.assert_allclose(codes, fixed_codes.codes("copies")[order] @ MIX, atol=1e-5)
+
+
+def test_all_metrics_of_a_model(source):
+    got = metrics.disentanglement(family(), PARAMS, source, KEY, trees=1)
+    codes, factors = metrics.encode_split(mean_encoder(family(), PARAMS), source)
+    rows = 960  # two thirds
+    seen = codes[:rows], factors[:rows]
+    for name, metric in (("mig", metrics.mig), ("irs", metrics.irs)):
+        np.testing.assert_allclose(got[name], metric(*seen)[name], atol=1e-6)
+    sap, linear, trees = (
+        metric(codes, factors, **options)
+        for metric, options in (
+            (metrics.sap, {}),
+            (metrics.dci_linear, {}),
+            (metrics.dci, {"trees": 1}),
+        )
+    )
+    np.testing.assert_allclose(got["sap"], sap["sap"], atol=1e-6)
+    for name in ("disentanglement", "completeness", "informativeness"):
+        np.testing.assert_allclose(got[f"dci_linear/{name}"], linear[name], atol=1e-6)
+        np.testing.assert_allclose(got[f"dci/{name}"], trees[name], atol=1e-6)
+    assert got["factor_vae_score"] == got["beta_vae_score"] == 1  # a rotation by 20° leaves them
+    assert 0.99 < got["explicitness"] < 1
+    assert 0.5 < got["modularity"] < 1
+    assert all(type(value) is float for value in got.values())
+    assert len(got) == 7 + 2 * 3
+
+
+def test_scores_that_hold_a_factor_take_an_encoder(source):
+    def encode(batch):
+        return batch["vector"] @ jnp.asarray(MIX)
+
+    codes, factors = metrics.encode_split(encode, source)
+    for of_split, of_codes in (
+        (metrics.factor_vae_score, metrics.factor_vae_score_of_codes),
+        (metrics.beta_vae_score, metrics.beta_vae_score_of_codes),
+    ):
+        assert of_split(encode, source, KEY) == of_codes(codes, factors, KEY)
+
+
+def test_what_cannot_be_judged(source):
+    plain = data.from_arrays({"vector": np.zeros((10, 4), np.float32)}, holdout=0)
+    with pytest.raises(ValueError, match=r"'arrays' has no factors.*use sprites"):
+        metrics.disentanglement(family(), PARAMS, plain, KEY)
+    one = data.from_arrays(
+        {"vector": np.zeros((4, 4)), "factors": np.eye(4, 1, dtype=int)}, holdout=0
+    )
+    with pytest.raises(ValueError, match=r"several factors: those of 'arrays' have \(2,\) classes"):
+        metrics.check_disentanglement(family(), PARAMS, one)
+    with pytest.raises(ValueError, match="one node of latents, found 2"):
+        metrics.check_disentanglement(family(nodes=2), PARAMS, source)
+
+    def codes(z):
+        return Codes(z, z, jnp.zeros(len(z), jnp.int32), 8)
+
+    with pytest.raises(ValueError, match=r"Gaussian posterior of one vector, found Codes"):
+        metrics.check_disentanglement(family(codes), PARAMS, source)
+
+    def maps(z):
+        return Normal(z[:, None, None], jnp.ones_like(z)[:, None, None])
+
+    with pytest.raises(ValueError, match=r"found Normal of shape \[1, 1, 4\]"):
+        metrics.check_disentanglement(family(maps), PARAMS, source)
+    with pytest.raises(ValueError, match=r"codes \[B, D\], found shape \(256, 2, 2\)"):
+        metrics.encode_split(lambda batch: batch["vector"].reshape(-1, 2, 2), source)

@@ -1,0 +1,84 @@
+"""A classifier from the shell, and a model of the same images judged by what it sees."""
+
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from vaejax.experiment import run
+
+CLASSIFIER = "--config=configs/classifier.py"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two kinds that a few steps tell apart, 40 of them held out."""
+    file = tmp_path_factory.mktemp("images") / "halves.npz"
+    label = np.arange(400) % 2
+    image = np.random.RandomState(0).rand(400, 8, 8, 1) < 0.2
+    image[label == 1, :4] = True
+    np.savez(file, image=image, label=label)
+    return f"--config.data.source=npz:{file}"
+
+
+@pytest.fixture(scope="module")
+def judge(command, data, images, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("judge") / "run"
+    flags = [CLASSIFIER, *data[1:-1], images, "--config.train.steps=40"]
+    flags += ["--config.players.classifier.learning_rate.start=3e-3"]
+    code, _, err = command(*flags, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, flags
+
+
+def test_a_classifier_is_trained_like_everything_else(judge, command, one_line):
+    workdir, flags = judge
+    figures = json.loads((workdir / "evaluation.json").read_text())
+    assert figures["accuracy"] > 0.9
+    assert figures["elbo"] == pytest.approx(-figures["nll"])
+    assert figures["nll"] < np.log(2) / 2
+    assert [file.name for file in (workdir / "figures").iterdir()] == ["losses.png"]
+    code, _, err = command(*flags, f"--workdir={workdir}", "--mode=sample")
+    assert code == 2
+    assert "a classifier generates nothing" in one_line(err)
+
+
+@pytest.mark.slow
+def test_samples_are_judged_by_it(judge, command, data, images, tmp_path):
+    flags = [*data[:-1], images, "--config.evaluate.generated=100", f"--workdir={tmp_path / 'vae'}"]
+    with mock.patch.object(run, "draw"):
+        code, out, err = command(*flags, f"--config.evaluate.features={judge[0]}")
+    assert code == 0, err
+    figures = json.loads((tmp_path / "vae" / "evaluation.json").read_text())
+    names = {"precision", "recall", "density", "coverage", "sharpness"}
+    assert {"frechet", "frechet/reconstructions", *names} <= figures.keys()
+    assert figures["frechet"] > 0
+    assert "coverage" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["generated=0"], "set evaluate.generated, to 5000 say"),
+        (["features=nowhere"], "evaluate.features=nowhere is neither the --workdir of a class"),
+        (["features=nowhere.npz"], "evaluate.features: no file nowhere.npz"),
+        (["generated=2"], "evaluate.generated must be more than 3"),
+    ],
+)
+def test_mistakes_before_any_training(
+    judge, command, one_line, data, images, flags, told, tmp_path
+):
+    asked = [f"features={judge[0]}", "generated=100", *flags]
+    flags = [*data[:-1], images, *(f"--config.evaluate.{flag}" for flag in asked)]
+    code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
+    assert (code, (tmp_path / "run").exists()) == (2, False)
+    assert told in one_line(err)
+
+
+def test_another_kind_of_images_or_of_run(judge, command, one_line, data, tmp_path):
+    asked = [f"--config.evaluate.features={judge[0]}", "--config.evaluate.generated=10"]
+    flags = ["--config=configs/beta_vae.py", "--config.mesh.data=1", *asked]
+    code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
+    assert (code, (tmp_path / "run").exists()) == (2, False)
+    assert "learned from images (8, 8, 1), these are (64, 64, 1)" in one_line(err)

@@ -1,0 +1,279 @@
+"""The conditional VAE: loss and gradient by hand, GSNN by quadrature, what sees the condition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import families, losses
+from vaejax.core import game
+from vaejax.core.game import Trace
+from vaejax.core.schedules import schedule
+
+SHAPE, CLASSES, DIM = (4, 4, 1), 3, 2
+MLP = {"kind": "mlp", "hidden": (8,)}
+RNG = np.random.RandomState(0)
+IMAGE = RNG.rand(6, *SHAPE).astype(np.float32)
+LABEL = np.array([0, 1, 2, 2, 1, -1], np.int32)  # the last has none
+BY_CLASS = {"image": IMAGE, "label": LABEL}
+MASK = np.zeros((6, 4, 4, 1), np.float32)
+MASK[:, :, 2:] = 1
+HALVES = {"image": IMAGE, "mask": MASK, "condition": np.where(MASK == 1, -1.0, IMAGE)}
+HALVES = {k: v.astype(np.float32) for k, v in HALVES.items()}
+KEY, STEP = jax.random.key(3), jnp.int32(0)
+
+
+def cvae(weights=None, guess=None, **options):
+    players = {"vae": (weights or {"nll": 1.0, "kl": 1.0}, optax.sgd(0.1))}
+    if guess:
+        players["guess"] = ({"guess": 1.0}, optax.sgd(0.1))
+    options = {"latent_dim": DIM, "network": MLP, "prior_network": MLP, **options}
+    return families.cvae(SHAPE, players, guess=guess, **options)
+
+
+def by_class(**options):
+    return cvae(classes=CLASSES, **options)
+
+
+def halves(**options):
+    return cvae(condition="condition", conditioned=(), guess=MLP, **options)
+
+
+def init(family, batch):
+    """Parameters with biases that are not zero, so that every gradient is put to the test."""
+    params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
+    leaves, tree = jax.tree.flatten(params)
+    noise = np.random.RandomState(1)
+    return jax.tree.unflatten(
+        tree, [a + 0.2 * noise.randn(*a.shape).astype(np.float32) for a in leaves]
+    )
+
+
+def gradient(family, params, batch, key=KEY):
+    run = game.game_gradient(game.losses_and_trace(family), family.players)
+    return jax.jit(lambda p: run(p, STEP, batch, key, STEP))(params)
+
+
+def dense(p, *inputs):
+    x = jnp.concatenate([a.reshape(len(a), -1) for a in inputs], axis=1)
+    x = jax.nn.relu(x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"][None])
+    return x @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"][None]
+
+
+def cross_entropy(logits, x, mask=1.0):
+    p = jax.nn.sigmoid(logits).reshape(x.shape)
+    nll = -(x * jnp.log(p) + (1 - x) * jnp.log(1 - p))
+    return (nll * mask).reshape(len(x), -1).sum(axis=1)
+
+
+def gaussians(features):
+    loc, log_variance = jnp.split(features, 2, axis=1)
+    return loc, jnp.exp(log_variance)
+
+
+def kl_by_hand(q, p):
+    (m, v), (n, w) = q, p
+    return 0.5 * (jnp.log(w / v) + (v + (m - n) ** 2) / w - 1).sum(axis=1)
+
+
+def noises(shape=(6, DIM)):
+    """Of the posterior, and of the draw from the prior, for the key of the step."""
+    forward_key, _ = jax.random.split(KEY)
+    encode_key, _, draw_key = jax.random.split(forward_key, 3)
+    return (jax.random.normal(k, shape) for k in (encode_key, draw_key))
+
+
+def assert_same_gradient(got, want):
+    scale = max(float(jnp.abs(a).max()) for a in jax.tree.leaves(want))
+    for path, b in jax.tree_util.tree_leaves_with_path(want):
+        assert np.any(b), f"the gradient of {jax.tree_util.keystr(path)} is zero"
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * scale), got, want
+    )
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_hybrid_objective_and_its_gradient_are_those_written_by_hand(learned):
+    alpha = 0.3
+    weights = {"nll": alpha, "kl": alpha, "gsnn": 1 - alpha}
+    family = by_class(weights=weights, hybrid=True, learned_prior=learned)
+    params = init(family, BY_CLASS)
+    assert set(params) == {"encoder", "decoder"} | ({"prior"} if learned else set())
+    c = jnp.asarray([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0]], jnp.float32)
+    x = jnp.asarray(IMAGE)
+    noise, prior_noise = noises()
+
+    def by_hand(params):
+        q = gaussians(dense(params["encoder"], x, c))
+        standard = jnp.zeros((6, DIM)), jnp.ones((6, DIM))
+        p = gaussians(dense(params["prior"], c)) if learned else standard
+        z, fake = (m + jnp.sqrt(v) * e for (m, v), e in ((q, noise), (p, prior_noise)))
+        nll = cross_entropy(dense(params["decoder"], z, c), x)
+        gsnn = cross_entropy(dense(params["decoder"], fake, c), x)
+        terms = {"nll": nll, "kl": kl_by_hand(q, p), "gsnn": gsnn}
+        total = alpha * (terms["nll"] + terms["kl"]) + (1 - alpha) * gsnn
+        return total.mean(), terms
+
+    grads, got, _ = gradient(family, params, BY_CLASS)
+    want_grads, want = jax.jit(jax.grad(by_hand, has_aux=True))(params)
+    for name, value in want.items():
+        found = got[name][:, 0] if name == "kl" else got[name]
+        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
+    assert_same_gradient(grads, want_grads)
+
+
+def test_gsnn_is_on_average_the_expectation_under_the_prior_by_quadrature():
+    family = by_class(hybrid=True, latent_dim=1)
+    params = init(family, BY_CLASS)
+    losses_fn = game.losses_and_trace(family)
+    keys = jax.random.split(jax.random.key(5), 4000)
+    draw = jax.jit(jax.vmap(lambda k: losses_fn(params, BY_CLASS, k, STEP)[0]["gsnn"]))
+    draws = np.asarray(draw(keys), np.float64)  # [keys, B]
+    c = jax.nn.one_hot(LABEL, CLASSES)
+    loc, variance = gaussians(dense(params["prior"], c))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    want = sum(
+        w * np.asarray(
+            cross_entropy(dense(params["decoder"], loc + jnp.sqrt(variance) * np.float32(t), c),
+                          jnp.asarray(IMAGE)), np.float64)
+        for t, w in zip(nodes, weights / weights.sum(), strict=True)
+    )  # fmt: skip
+    error = draws.std(axis=0) / np.sqrt(len(draws))
+    assert (error > 0).all()
+    assert (np.abs(draws.mean(axis=0) - want) < 5 * error + 1e-4).all()
+
+
+def test_a_guess_is_moved_by_its_own_loss_alone_and_only_hidden_pixels_count():
+    family = halves()
+    params = init(family, HALVES)
+    x, mask, c = (jnp.asarray(HALVES[k]) for k in ("image", "mask", "condition"))
+    noise, _ = noises()
+    sg = jax.lax.stop_gradient
+
+    def by_hand(params):
+        logits = dense(params["guess"], c)
+        seen = jnp.where(mask == 1, sg(jax.nn.sigmoid(logits)).reshape(x.shape), x)
+        q, p = gaussians(dense(params["encoder"], x)), gaussians(dense(params["prior"], seen))
+        z = q[0] + jnp.sqrt(q[1]) * noise
+        nll = cross_entropy(dense(params["decoder"], z), x, mask)
+        guess = cross_entropy(logits, x, mask)
+        return (nll + kl_by_hand(q, p) + guess).mean(), {"nll": nll, "guess": guess}
+
+    grads, got, _ = gradient(family, params, HALVES)
+    want_grads, want = jax.jit(jax.grad(by_hand, has_aux=True))(params)
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
+    # Decoder columns of given pixels have no gradient at all, by hand and in the game.
+    for tree in (grads, want_grads):
+        for group in ("decoder", "guess"):
+            given = np.asarray(tree[group]["Dense_1"]["bias"]).reshape(SHAPE)[:, :2]
+            np.testing.assert_array_equal(given, 0.0)
+    assert_same_gradient(grads, want_grads)
+
+
+def outputs(family, params, batch):
+    trace = jax.jit(family.model.forward)(params, batch, KEY, STEP)
+    node = trace.latents[0]
+    z = (jnp.ones_like(node.z),)
+    decoded = jax.jit(family.model.decode)(params, z, batch)
+    return {"encoder": node.posterior.loc, "prior": node.prior.loc, "decoder": decoded.mean}
+
+
+@pytest.mark.parametrize(
+    "conditioned", [("encoder", "decoder"), ("encoder",), ("decoder",), ()], ids=str
+)
+def test_only_what_is_conditioned_sees_the_condition(conditioned):
+    family = by_class(conditioned=conditioned)
+    params = init(family, BY_CLASS)
+    one = outputs(family, params, BY_CLASS)
+    other = outputs(family, params, {**BY_CLASS, "label": (LABEL + 1) % CLASSES})
+    sees = {name for name in one if not np.allclose(one[name], other[name])}
+    assert sees == {"prior", *conditioned}
+
+
+@pytest.mark.parametrize("place", [(2, 2, 5), (7,)], ids=str)
+def test_vectors_and_images_of_any_size_condition_convolutions(place):
+    conv = {"kind": "conv", "channels": (4, 4), "kernels": (3, 3), "hidden": 8, "form": "native"}
+    inner = {**conv, "channels": (4,), "kernels": (3,)} if len(place) == 3 else MLP
+    options = {"condition": "condition", "condition_shape": place}
+    family = cvae(network=conv, prior_network=inner, **options)
+    c = RNG.randn(6, *place).astype(np.float32)
+    batch = {"image": IMAGE, "condition": c}
+    params = init(family, batch)
+    one = outputs(family, params, batch)
+    c = c.copy()
+    c[0] += 3 * RNG.randn(*place)  # one example's condition
+    other = outputs(family, params, {"image": IMAGE, "condition": c})
+    for name in one:
+        same = np.isclose(one[name], other[name], atol=1e-6).reshape(6, -1).all(axis=1)
+        assert not same[0], name
+        assert same[1:].all(), name
+    grads, _, _ = gradient(family, params, batch)
+    assert all(np.any(a) for a in jax.tree.leaves(grads))
+
+
+def test_without_a_condition_it_generates_as_for_no_class():
+    family = by_class(learned_prior=True)
+    params = init(family, BY_CLASS)
+    generate = jax.jit(family.model.generate, static_argnums=2)
+    none = generate(params, KEY, 5, None, 1.0)
+    absent = generate(params, KEY, 5, {"label": jnp.full(5, -1)}, 1.0)
+    first = generate(params, KEY, 5, {"label": jnp.zeros(5, jnp.int32)}, 1.0)
+    np.testing.assert_array_equal(none.mean, absent.mean)
+    assert not np.allclose(none.mean, first.mean)
+    cold = generate(params, KEY, 5, {"label": jnp.zeros(5, jnp.int32)}, 0.0).mean
+    p = gaussians(dense(params["prior"], jnp.eye(CLASSES)[:1]))
+    mode = dense(params["decoder"], p[0], jnp.eye(CLASSES)[:1])
+    want = np.broadcast_to(jax.nn.sigmoid(mode).reshape(1, *SHAPE), (5, *SHAPE))
+    np.testing.assert_allclose(cold, want, rtol=1e-5)
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(ValueError, match=r"model\.guess completes a condition of the event's"):
+        by_class(guess=MLP)
+    with pytest.raises(ValueError, match="learned_prior=False"):
+        halves(learned_prior=False)
+    with pytest.raises(ValueError, match=r"no player 'guess'"):
+        families.cvae(SHAPE, {"vae": ({}, None), "guess": ({}, None)}, classes=2)
+    residual = {"kind": "residual", "hidden": 4, "blocks": 1, "downsamplings": 1}
+    family = by_class(network=residual)
+    with pytest.raises(ValueError, match=r"prior network gives .* \(6, 2\), the encoder \(6, 2, 2"):
+        jax.eval_shape(lambda: game.init(family, KEY, BY_CLASS))
+    trace = Trace(jnp.zeros((2, 3)), None, ())
+    with pytest.raises(ValueError, match="'gsnn' needs a draw from the prior"):
+        losses.gsnn().apply({}, {}, trace, KEY)
+    with pytest.raises(ValueError, match="'guess' needs a model with a condition"):
+        losses.guess(None, None).apply({}, {}, trace, KEY)
+
+
+def test_weights_may_be_schedules_and_training_learns_the_condition():
+    """Images that are their class: after training, each class generates its own."""
+    prototypes = (RNG.rand(CLASSES, *SHAPE) < 0.5).astype(np.float32)
+    label = np.arange(30, dtype=np.int32) % CLASSES
+    batch = {"image": prototypes[label], "label": label}
+    players = {
+        "vae": (
+            {"nll": 1.0, "kl": schedule({"kind": "linear", "start": 0, "end": 1, "steps": 50})},
+            optax.adam(1e-2),
+        )
+    }
+    family = families.cvae(
+        SHAPE, players, latent_dim=DIM, network=MLP, prior_network=MLP, classes=CLASSES
+    )
+    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    run = game.game_gradient(game.losses_and_trace(family), family.players)
+    tx = game.optimizer(family.players)
+
+    @jax.jit
+    def step(params, state, i):
+        grads, _, _ = run(params, i, batch, jax.random.fold_in(KEY, i), i)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = tx.init(params)
+    for i in range(200):
+        params, state = step(params, state, jnp.int32(i))
+    generate = jax.jit(family.model.generate, static_argnums=2)
+    made = generate(params, KEY, CLASSES, {"label": jnp.arange(CLASSES)}, 1.0).mean
+    np.testing.assert_array_equal(np.round(made), prototypes)

@@ -1,0 +1,169 @@
+"""TD-VAE: what depends on what, streams, rollouts, mistakes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import families
+from vaejax.core import game
+from vaejax.distributions import Normal, kl
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.RandomState(0).rand(4, 6, 5, 4, 1) > 0.5, jnp.float32)
+SETTINGS = {"latent_dims": (2, 3), "belief": {"kind": "gru", "size": 8}, "features": 7}
+SETTINGS |= {"network": {"kind": "mlp", "hidden": (8,)}, "hidden": (8,), "steps": ((1, 3),)}
+
+
+def td_vae(**options):
+    players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-3))}
+    return families.td_vae(X.shape[1:], players, **{**SETTINGS, **options})
+
+
+@pytest.fixture(scope="module")
+def made():
+    family = td_vae(pairs=3)
+    params = jax.jit(lambda: game.init(family, KEY, {"sequence": X}))()
+    return family, params
+
+
+def test_a_row_for_each_pair_and_nodes_from_the_top(made):
+    family, params = made
+    trace = jax.jit(family.model.forward)(params, {"sequence": X}, KEY, jnp.int32(0))
+    assert trace.x.shape == trace.likelihood.mean.shape == (12, 5, 4, 1)
+    assert [node.z.shape for node in trace.latents] == [(12, 2), (12, 3), (12, 2), (12, 3)]
+    for row, frame in enumerate(trace.x):  # rows of a sequence stand side by side
+        assert any(np.array_equal(frame, other) for other in X[row // 3])
+
+
+def test_the_loss_is_the_four_terms_of_the_paper(made):
+    """1806.03107, eq. 8, averaged over draws; the density of z_t1 is integrated in closed form."""
+    family, params = made
+    fn = jax.jit(game.losses_and_trace(family))
+    terms, found = [], []
+    for i in range(400):
+        losses, trace = fn(params, {"sequence": X}, jax.random.key(i), jnp.int32(0))
+        later, earlier = trace.latents[:2], trace.latents[2:]
+        log_d = trace.likelihood.log_prob(trace.x).reshape(12, -1).sum(axis=1)
+        log_b2 = sum(n.posterior.log_prob(n.z).sum(axis=1) for n in later)
+        log_t = sum(n.prior.log_prob(n.z).sum(axis=1) for n in later)
+        log_b1 = sum(n.prior.log_prob(n.z).sum(axis=1) for n in earlier)
+        log_s = sum(n.posterior.log_prob(n.z).sum(axis=1) for n in earlier)
+        terms.append(-(log_d + log_b1 + log_t - log_b2 - log_s).mean())
+        found.append((losses["nll"] + losses["kl"].sum(axis=1)).mean())
+    difference = np.array(terms) - np.array(found)
+    assert difference.std() > 1e-3  # they are not the same estimate
+    assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(terms))
+
+
+def test_a_stream_is_filtered_one_step_at_a_time(made):
+    family, params = made
+    ask = family.model.sequences
+    observe, state = jax.jit(ask.observe), ask.start(params, len(X))
+    whole = jax.jit(ask.beliefs)(params, X)
+    for t in range(X.shape[1]):
+        b, state = observe(params, state, X[:, t])
+        np.testing.assert_allclose(b, whole[:, t], atol=1e-6)
+
+
+def test_lower_layers_are_given_the_draws_of_the_higher(made):
+    family, params = made
+    believe = jax.jit(family.model.sequences.believe)
+    b = jnp.ones((1, 8))
+    draws = [believe(params, b, jax.random.key(i)) for i in range(2)]
+    np.testing.assert_array_equal(draws[0].densities[0].loc, draws[1].densities[0].loc)
+    assert np.abs(draws[0].densities[1].loc - draws[1].densities[1].loc).max() > 1e-5
+    means = believe(params, b, None)
+    np.testing.assert_array_equal(means.zs[0], means.densities[0].loc)
+    cold = believe(params, b, KEY, 0.0)
+    np.testing.assert_allclose(cold.zs[1], means.zs[1], atol=1e-6)
+
+
+def test_a_rollout_is_one_jump_after_the_other(made):
+    family, params = made
+    ask = family.model.sequences
+    zs = ask.believe(params, jnp.ones((2, 8)), KEY).zs
+    deltas = jnp.array([1, 3, 2], jnp.int32)
+    for key in (KEY, None):
+        run = jax.jit(ask.rollout)(params, zs, deltas, key)
+        now = zs
+        for s in range(3):
+            own = None if key is None else jax.random.fold_in(key, s)
+            now = ask.jump(params, now, jnp.full(2, deltas[s]), own).zs
+            for a, b in zip(run, now, strict=True):
+                np.testing.assert_allclose(a[s], b, atol=1e-6)
+
+
+def test_many_rollouts_at_once(made):
+    family, params = made
+    ask = family.model.sequences
+    zs = ask.believe(params, jnp.ones((2, 8)), None).zs
+    keys = jax.random.split(KEY, 5)
+    steps = jnp.ones(4, jnp.int32)
+    many = jax.jit(jax.vmap(lambda k: ask.rollout(params, zs, steps, k)))(keys)
+    assert many[0].shape == (5, 4, 2, 2)
+    alone = ask.rollout(params, zs, steps, keys[3])
+    np.testing.assert_allclose(many[1][3], alone[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_step_is_told_to_the_transition_unless_it_is_not(knows):
+    family = td_vae(know_steps=knows)
+    params = jax.jit(family.model.init)(KEY, {"sequence": X})
+    ask = family.model.sequences
+    zs, b = (jnp.ones((1, 2)), jnp.ones((1, 3))), jnp.ones((1, 8))
+    one, three = jnp.full(1, 1, jnp.int32), jnp.full(1, 3, jnp.int32)
+    ahead = [ask.jump(params, zs, d, None) for d in (one, three)]
+    back = [ask.smooth(params, zs, b, b, d, None) for d in (one, three)]
+    for near, far in (ahead, back):
+        gap = np.abs(near.densities[0].loc - far.densities[0].loc).max()
+        assert (gap > 1e-6) == knows
+
+
+def test_generation_goes_on_from_what_is_given(made):
+    family, params = made
+    generate = jax.jit(family.model.generate, static_argnums=2)
+    p = generate(params, KEY, 3, {"sequence": X})
+    assert p.mean.shape == (3, 6, 5, 4, 1)
+    other = generate(params, KEY, 3, {"sequence": X.at[1].set(1 - X[1])})
+    changed = np.abs(p.logits - other.logits).max(axis=(1, 2, 3, 4)) > 1e-6
+    np.testing.assert_array_equal(changed, [False, True, False])
+    with pytest.raises(ValueError, match="give their beginning as condition"):
+        family.model.generate(params, KEY, 3)
+
+
+def test_encode_gives_the_belief_at_the_end(made):
+    family, params = made
+    ask = family.model.sequences
+    nodes = jax.jit(family.model.encode)(params, {"sequence": X}, KEY)
+    last = ask.believe(params, ask.beliefs(params, X)[:, -1], None)
+    np.testing.assert_allclose(nodes[0].posterior.loc, last.densities[0].loc, atol=1e-6)
+    assert all(np.isfinite(kl(*node)).all() for node in nodes)
+    assert isinstance(nodes[0].prior.base, Normal)
+
+
+def test_any_frames_do():
+    for shape, network in (((6, 3), "mlp"), ((6, 8, 8, 1), {"kind": "conv", "channels": (4, 4),
+                                                            "kernels": (4, 4)})):  # fmt: skip
+        players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-3))}
+        family = families.td_vae(
+            shape, players, **{**SETTINGS, "network": network}, likelihood="normal"
+        )
+        batch = {"signal" if len(shape) == 2 else "sequence": jnp.ones((2, *shape))}
+        params = jax.jit(lambda f=family, b=batch: game.init(f, KEY, b))()
+        trace = jax.jit(family.model.forward)(params, batch, KEY, None)
+        assert trace.likelihood.mean.shape == (2, *shape[1:])
+
+
+def test_mistakes_are_named(made):
+    family, params = made
+    players = {"vae": ({"nll": 1.0}, optax.adam(1e-3))}
+    with pytest.raises(ValueError, match=r"shape \(T, ...\), found .*\(5,\)"):
+        families.td_vae((5,), players)
+    with pytest.raises(ValueError, match="up to 6 do not fit into sequences of length 6"):
+        td_vae(steps=((1, 6),))
+    with pytest.raises(ValueError, match="2 layers, the top first, found 1"):
+        family.model.decode(params, (jnp.ones((1, 5)),))
+    with pytest.raises(AssertionError):
+        family.model.forward(params, {"sequence": X[:, :4]}, KEY, None)

@@ -1,0 +1,239 @@
+"""The forms of convolutions equal the native one, in value and in every derivative."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax.networks.ops import conv2d
+from vaejax.networks.ops.conv2d import conv, conv_transpose
+
+APPLY = {"conv": conv, "conv_transpose": conv_transpose}
+
+# Height, width, kernel, stride, channels in and out: every branch of the maps, odd sizes, single
+# pixels, and layers of the models, narrowed.
+SIZES = [
+    (1, 1, (3, 3), 1, 6, 5),
+    (1, 1, (4, 4), 2, 6, 5),
+    (7, 7, (1, 1), 1, 6, 5),
+    (7, 6, (1, 1), 2, 6, 5),
+    (7, 6, (2, 2), 1, 6, 5),
+    (7, 6, (2, 2), 2, 6, 5),
+    (7, 7, (3, 3), 1, 6, 5),
+    (7, 6, (3, 3), 1, 3, 9),
+    (6, 7, (3, 3), 1, 6, 1),
+    (7, 6, (3, 3), 2, 6, 5),
+    (6, 7, (4, 4), 1, 6, 5),
+    (7, 6, (4, 4), 2, 6, 5),
+    (7, 7, (4, 4), 2, 1, 9),
+    (8, 8, (4, 4), 2, 2, 17),
+    (8, 8, (4, 4), 2, 9, 1),
+    (7, 6, (5, 5), 1, 6, 5),
+    (7, 6, (5, 5), 2, 6, 5),
+    (5, 4, (3, 2), 1, 6, 5),
+    (5, 4, (4, 2), 2, 6, 5),
+    (5, 4, (3, 4), 2, 6, 5),
+    (7, 5, (4, 4), 3, 6, 5),
+    (28, 28, (4, 4), 2, 1, 8),
+    # Channels enough for Winograd's filters, in one direction or both.
+    (7, 6, (3, 3), 1, 34, 32),
+    (7, 6, (2, 2), 1, 34, 32),
+    (7, 9, (4, 4), 2, 31, 32),
+    (8, 5, (6, 4), 2, 31, 32),
+]
+
+
+def _draw(seed, *shapes, dtype=jnp.float32):
+    generator = np.random.default_rng(seed)
+    return [jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes]
+
+
+def _value_and_pullback(apply, stride, form):
+    def run(x, kernel, weights):
+        def forward(x, kernel):
+            return apply(x, kernel, stride, form=form)
+
+        y, pullback = jax.vjp(forward, x, kernel)
+        return y, *pullback(weights)
+
+    return jax.jit(run)
+
+
+def _assert_close(actual, expected, tolerance=1e-5):
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert (a.shape, a.dtype) == (e.shape, e.dtype)
+        a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * (np.abs(e).max() + 1e-6))
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_product_equals_native_in_value_and_gradients(name, size):
+    height, width, kernel, stride, inputs, outputs = size
+    if name == "conv":
+        output = (-(-height // stride), -(-width // stride))
+    else:
+        output = (stride * height, stride * width)
+    arrays = _draw(0, (2, height, width, inputs), (*kernel, inputs, outputs), (2, *output, outputs))
+    product, native = (
+        _value_and_pullback(APPLY[name], stride, form)(*arrays) for form in ("product", "native")
+    )
+    _assert_close(product, native)
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("size", [s for s in SIZES if s[:2] in ((7, 6), (8, 8), (7, 5))], ids=str)
+def test_forms_of_accelerators_equal_native_and_say_how(name, size):
+    """Blocks convolve only where they should; patches never do."""
+    height, width, kernel, stride, inputs, outputs = size
+    arrays = _draw(0, (2, height, width, inputs), (*kernel, inputs, outputs))
+    weights = jnp.ones_like(APPLY[name](*arrays, stride))
+    native = _value_and_pullback(APPLY[name], stride, "native")(*arrays, weights)
+    large = inputs if name == "conv" else outputs
+    strided = stride > 1 and kernel[0] % stride == kernel[1] % stride == 0
+    blocks = strided or (stride == 1 and (kernel == (1, 1) or large <= 4))
+    for form, products in (("blocks", blocks), ("patches", True)):
+        run = _value_and_pullback(APPLY[name], stride, form)
+        _assert_close(run(*arrays, weights), native)
+        assert ("conv_general" in str(run.trace(*arrays, weights).jaxpr)) == (not products)
+
+
+@pytest.mark.parametrize("form", conv2d.FORMS)
+def test_all_forms_follow_tensorflow_and_lax(form):
+    x, kernel = _draw(1, (1, 5, 5, 1), (4, 4, 1, 1))
+    # Eight pixels are needed, so one goes before the five and two after.
+    padded = np.zeros((8, 8))
+    padded[1:6, 1:6] = x[0, :, :, 0]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (4, 4))[::2, ::2]
+    expected = np.einsum("ijkl,kl->ij", windows, kernel[:, :, 0, 0])
+    np.testing.assert_allclose(conv(x, kernel, 2, form=form)[0, :, :, 0], expected, rtol=1e-4)
+    expected = jax.lax.conv_transpose(
+        x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(conv_transpose(x, kernel, 2, form=form), expected, atol=1e-5)
+
+
+# A block, a few-channel and a canonical kernel, one that mixes blocks and canonical, and two of
+# Winograd's filters: size, stride, channels in and out.
+KERNELS = {
+    "4x4/2": (4, 2, 6, 5),
+    "3x3 few": (3, 1, 2, 5),
+    "3x3": (3, 1, 6, 5),
+    "3x3/2": (3, 2, 6, 5),
+    "4x4/2 many": (4, 2, 32, 31),
+    "3x3 many": (3, 1, 31, 32),
+}
+
+
+def _arrays_of(case, *batch, dtype=jnp.float32):
+    size, stride, inputs, outputs = KERNELS[case]
+    kernel = (*batch, size, size, inputs, outputs)
+    x, kernel = _draw(2, (*batch, 2, 6, 6, inputs), kernel, dtype=dtype)
+    return x, kernel, stride
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("case", KERNELS)
+def test_in_scan_with_checkpoint(name, case):
+    x, kernel, stride = _arrays_of(case)
+
+    def train(form):
+        def loss(kernel):
+            forward = jax.checkpoint(lambda x, kernel: APPLY[name](x, kernel, stride, form=form))
+            return jnp.mean(jnp.sin(forward(x, kernel)))
+
+        def step(kernel, _):
+            value, gradient = jax.value_and_grad(loss)(kernel)
+            return kernel - gradient, value
+
+        return jax.jit(lambda kernel: jax.lax.scan(step, kernel, None, length=3))(kernel)
+
+    _assert_close(train("product"), train("native"))
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("case", KERNELS)
+def test_under_vmap(name, case):
+    xs, kernels, stride = _arrays_of(case, 3)
+
+    def gradients(x, kernel):
+        def loss(x, kernel):
+            return jnp.sum(jnp.sin(APPLY[name](x, kernel, stride, form="product")))
+
+        return jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+    alone = jax.jit(gradients)
+    looped = [alone(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
+    expected = jax.tree.map(lambda *parts: jnp.stack(parts), *looped)
+    _assert_close(jax.jit(jax.vmap(gradients))(xs, kernels), expected)
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("case", KERNELS)
+def test_bfloat16(name, case):
+    x, kernel, stride = _arrays_of(case, dtype=jnp.bfloat16)
+    weights = jnp.ones_like(APPLY[name](x, kernel, stride))
+    actual = _value_and_pullback(APPLY[name], stride, "product")(x, kernel, weights)
+    assert {a.dtype for a in actual} == {jnp.dtype(jnp.bfloat16)}
+    wide = (a.astype(jnp.float32) for a in (x, kernel, weights))
+    expected = _value_and_pullback(APPLY[name], stride, "native")(*wide)
+    _assert_close([a.astype(jnp.float32) for a in actual], expected, tolerance=8e-3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("case", KERNELS)
+def test_second_derivatives(name, case, dtype):
+    x, kernel, stride = _arrays_of(case, dtype=dtype)
+
+    def second(form, x, kernel):
+        def loss(arguments):
+            return jnp.sum(jnp.sin(APPLY[name](*arguments, stride, form=form)))
+
+        def penalty(arguments):
+            return sum(jnp.vdot(g, g) for g in jax.grad(loss)(arguments))
+
+        arguments = (x, kernel)
+        return jax.grad(penalty)(arguments), jax.jvp(jax.grad(loss), (arguments,), (arguments,))[1]
+
+    actual = jax.jit(lambda: second("product", x, kernel))()
+    if dtype == jnp.float32:
+        _assert_close(actual, jax.jit(lambda: second("native", x, kernel))(), tolerance=3e-5)
+    assert all(a.dtype == dtype for a in jax.tree.leaves(actual))
+
+
+def test_default_form_follows_the_backend(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert conv2d.default_form() == "product"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert conv2d.default_form() == "blocks"
+    with conv2d.mapped():
+        assert conv2d.default_form() == "patches"
+    assert conv2d.default_form() == "blocks"
+
+
+@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize("form", conv2d.FORMS)
+@pytest.mark.parametrize(
+    ("x", "kernel", "stride", "message"),
+    [
+        ((5, 5, 3), (3, 3, 3, 4), 1, r"expected x of shape \[B, H, W, C\], found \(5, 5, 3\)"),
+        ((2, 5, 5, 3), (3, 3, 4), 1, r"expected a kernel \[kh, kw, C, O\], found \(3, 3, 4\)"),
+        ((2, 5, 5, 3), (3, 3, 4, 3), 1, r"expected .* \[kh, kw, 3, O\] .* found \(3, 3, 4, 3\)"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), 0, "expected a positive stride, found 0"),
+    ],
+)
+def test_bad_arguments(name, form, x, kernel, stride, message):
+    with pytest.raises(ValueError, match=f"{name}: {message}"):
+        APPLY[name](jnp.zeros(x), jnp.zeros(kernel), stride, form=form)
+
+
+@pytest.mark.parametrize("name", APPLY)
+def test_bad_dtypes_and_forms(name):
+    x, kernel = jnp.zeros((2, 5, 5, 3)), jnp.zeros((3, 3, 3, 4))
+    with pytest.raises(ValueError, match="unknown form 'fast'; known: native, product"):
+        APPLY[name](x, kernel, 1, form="fast")
+    with pytest.raises(ValueError, match="kernel of dtype float32, found bfloat16"):
+        APPLY[name](x, kernel.astype(jnp.bfloat16), 1)
+    with pytest.raises(ValueError, match="x of a floating dtype, found int32"):
+        APPLY[name](x.astype(jnp.int32), kernel.astype(jnp.int32), 1)

@@ -1,0 +1,95 @@
+"""Winograd's filters equal the definition of a filter, and take fewer products."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax.networks.ops import winograd
+from vaejax.networks.ops.conv2d_matmul import Geometry, gather
+
+CASES = list(itertools.product(winograd.TAPS, winograd.TAPS, ((2, 4), (5, 3), (1, 6))))
+
+
+def _integers(seed, *shapes):
+    # With whole numbers neither side rounds: halves of them are the worst that comes up.
+    generator = np.random.default_rng(seed)
+    return [jnp.asarray(generator.integers(-8, 9, shape), jnp.float32) for shape in shapes]
+
+
+def _definition(x, kernel, size):
+    (h, w), (p, q) = size, kernel.shape[:2]
+    taps = itertools.product(range(p), range(q))
+    return sum(x[:, i : i + h, j : j + w] @ kernel[i, j] for i, j in taps)
+
+
+@pytest.mark.parametrize(("p", "q", "size"), CASES)
+def test_all_three_maps_equal_the_definition(p, q, size):
+    covered = winograd.covered(size, (p, q))
+    x, kernel, y = _integers(0, (3, *covered, 5), (p, q, 5, 4), (3, *size, 4))
+
+    @jax.jit
+    def both(x, kernel, y):
+        expected, transpose = jax.vjp(lambda x, kernel: _definition(x, kernel, size), x, kernel)
+        actual = (
+            winograd.gather(x, kernel, size, None),
+            winograd.scatter(y, kernel, None),
+            winograd.correlate(x, y, (p, q), None),
+        )
+        return actual, (expected, *transpose(y))
+
+    for actual, expected in zip(*both(x, kernel, y), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def _products(fn, *shapes):
+    jaxpr = jax.make_jaxpr(fn)(*(jnp.zeros(shape) for shape in shapes))
+    return sum(eqn.primitive.name == "dot_general" for eqn in jaxpr.eqns)
+
+
+@pytest.mark.parametrize(("taps", "products"), [(2, 9), (3, 16)])
+def test_products(taps, products):
+    size, pair = (6, 6), (taps, taps)
+    x, kernel, y = (1, *winograd.covered(size, pair), 3), (*pair, 3, 2), (1, *size, 2)
+    assert _products(lambda x, k: winograd.gather(x, k, size, None), x, kernel) == products
+    assert _products(lambda y, k: winograd.scatter(y, k, None), y, kernel) == products
+    assert _products(lambda x, y: winograd.correlate(x, y, pair, None), x, y) == products
+
+
+@pytest.mark.parametrize("taps", winograd.TAPS)
+def test_rounding(taps):
+    size, generator = (8, 8), np.random.default_rng(1)
+    x = generator.normal(size=(4, *winograd.covered(size, (taps, taps)), 64))
+    kernel = generator.normal(size=(taps, taps, 64, 64))
+    exact = _definition(x, kernel, size)
+    narrow = [np.asarray(a, np.float32) for a in (x, kernel)]
+
+    def error(y):
+        return np.sqrt(np.mean((np.asarray(y, np.float64) - exact) ** 2))
+
+    # The inputs are rounded for both alike.
+    filtered = jax.jit(winograd.gather, static_argnums=(2, 3))(*narrow, size, None)
+    assert error(filtered) < 3 * error(_definition(*narrow, size))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride", "size", "dtype", "products"),
+    [
+        ((3, 3, 32, 32), 1, 7, jnp.float32, 16),
+        ((3, 3, 32, 32), 1, 7, jnp.bfloat16, 0),  # bfloat16 has no digits to spare
+        ((3, 3, 32, 32), 1, 1, jnp.float32, 0),  # half of every tile would be of no use
+        ((3, 3, 8, 8), 1, 7, jnp.float32, 0),  # a canonical convolution is faster
+        ((4, 4, 16, 32), 2, 8, jnp.float32, 9),
+        ((4, 4, 4, 32), 2, 8, jnp.float32, 1),
+        ((3, 3, 32, 32), 2, 8, jnp.float32, 0),  # taps filled up with zeros save nothing
+    ],
+)
+def test_when_they_are_taken(shape, stride, size, dtype, products):
+    kh, kw, inputs, _ = shape
+    small = (-(-size // stride),) * 2
+    geometry = Geometry((size, size), small, (kh, kw), stride)
+    x, kernel = jnp.zeros((2, size, size, inputs), dtype), jnp.zeros(shape, dtype)
+    jaxpr = jax.make_jaxpr(lambda x, k: gather(x, k, geometry, None))(x, kernel)
+    assert str(jaxpr).count("dot_general") == products

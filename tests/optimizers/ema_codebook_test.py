@@ -1,0 +1,281 @@
+"""The codebook as an optimizer against the paper's moving averages in NumPy's float64.
+
+VQ-VAE (1711.00937, appendix A.1): N ← γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m / N, with Laplace
+smoothing of N.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import losses
+from vaejax.core import game
+from vaejax.core.game import Latent, Player, Trace
+from vaejax.distributions import Codes, Normal, Uniform
+from vaejax.optimizers import ema_codebook
+from vaejax.quantizers import bottleneck, grouped, residual, vector
+from vaejax.quantizers.nearest_neighbors import nearest
+
+K, D, N = 12, 3, 40
+RNG = np.random.RandomState(0)
+CODEBOOK = RNG.randn(K, D).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def trace_of(features, codebook):
+    features = jnp.asarray(features, jnp.float32)
+    node = bottleneck(vector(K, D)).apply({"codebook": codebook}, features, KEY)
+    return Trace(jnp.zeros((len(features), 1)), None, (node,))
+
+
+def updater(tx):
+    """`(state, codebook, features, key, gradient) -> (state, codebook, trace)`, compiled."""
+
+    @jax.jit
+    def update(state, codebook, features, key=KEY, gradient=None):
+        gradient = jnp.zeros_like(codebook) if gradient is None else gradient
+        trace = trace_of(features, codebook)
+        updates, state = tx.update(
+            {"codebook": gradient}, state, {"codebook": codebook}, trace=trace, key=key
+        )
+        return state, codebook + updates["codebook"], trace
+
+    return update
+
+
+class Reference:
+    """The recursion of the paper, one token at a time."""
+
+    def __init__(self, decay, epsilon):
+        self.decay, self.epsilon = decay, epsilon
+        self.codebook = CODEBOOK.astype(np.float64)
+        self.count, self.total = np.ones(K), self.codebook.copy()
+
+    def update(self, features):
+        n, sums = np.zeros(K), np.zeros((K, D))
+        for z in features.reshape(-1, D).astype(np.float64):
+            i = ((self.codebook - z) ** 2).sum(1).argmin()
+            n[i] += 1
+            sums[i] += z
+        self.count = self.decay * self.count + (1 - self.decay) * n
+        self.total = self.decay * self.total + (1 - self.decay) * sums
+        smooth = (self.count + self.epsilon) / (self.count.sum() + K * self.epsilon)
+        self.codebook = self.total / (smooth * self.count.sum())[:, None]
+
+
+@pytest.mark.parametrize(("decay", "epsilon"), [(0.99, 1e-5), (0.7, 1e-2)])
+def test_fifty_steps_follow_the_papers_recursion(decay, epsilon):
+    tx = ema_codebook.ema_codebook(decay, epsilon)
+    update, reference = updater(tx), Reference(decay, epsilon)
+    codebook = jnp.asarray(CODEBOOK)
+    state, rng = tx.init({"codebook": codebook}), np.random.RandomState(1)
+    for _ in range(50):
+        features = (rng.randn(4, N // 4, D) + 0.5).astype(np.float32)
+        state, codebook, _ = update(state, codebook, features)
+        reference.update(features)
+    np.testing.assert_allclose(codebook, reference.codebook, atol=1e-5)
+    np.testing.assert_allclose(state.count["codebook"], reference.count, rtol=1e-5)
+    assert np.abs(reference.codebook - CODEBOOK).max() > 0.1
+
+
+def test_codes_are_looked_up_before_they_move():
+    """Two codes, one token, no memory: the chosen code jumps there and the trace saw it before."""
+    tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0)
+    codebook = jnp.asarray(CODEBOOK)
+    features = np.repeat(CODEBOOK[:1] + 0.01, N, axis=0)
+    state, moved, trace = updater(tx)(tx.init({"codebook": codebook}), codebook, features)
+    q = trace.latents[0].posterior
+    np.testing.assert_array_equal(q.indices, np.zeros(N))
+    np.testing.assert_array_equal(q.codes, np.repeat(CODEBOOK[:1], N, axis=0))
+    np.testing.assert_allclose(moved[0], features[0], rtol=1e-5)
+    assert state.count["codebook"][0] == N
+
+
+def test_a_code_that_nobody_chooses_stays_put():
+    tx = ema_codebook.ema_codebook(decay=0.9, epsilon=1e-5)
+    codebook = jnp.concatenate([jnp.asarray(CODEBOOK[:-1]), jnp.full((1, D), 100.0)])
+    update, state = updater(tx), tx.init({"codebook": codebook})
+    for _ in range(10):
+        state, codebook, _ = update(state, codebook, RNG.randn(N, D).astype(np.float32))
+    np.testing.assert_allclose(codebook[-1], np.full(D, 100.0), rtol=1e-4)
+
+
+def test_dead_codes_become_features_and_start_anew():
+    tx = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0, revive_below=0.3)
+    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)  # nobody is near
+    update, state = updater(tx), tx.init({"codebook": codebook})
+    plain = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0)
+    features = RNG.randn(N, D).astype(np.float32)
+    indices = np.asarray(nearest(jnp.asarray(features), codebook))
+    count = 0.5 + 0.5 * np.bincount(indices, minlength=K)
+    dead = count < 0.3 * count.mean()
+    assert dead[-2:].all()
+    assert not dead.all()
+    state, moved, _ = update(state, codebook, features)
+    _, as_without, _ = updater(plain)(plain.init({"codebook": codebook}), codebook, features)
+    moved = np.asarray(moved)
+    distance = np.abs(moved[dead][:, None] - features[None]).max(-1).min(1)
+    assert distance.max() < 1e-5, "a revived code is no feature of the batch"
+    assert len(np.unique(moved[dead], axis=0)) == dead.sum()
+    np.testing.assert_allclose(moved[~dead], as_without[~dead], rtol=1e-6)
+    np.testing.assert_allclose(state.count["codebook"][dead], count.mean(), rtol=1e-6)
+    np.testing.assert_allclose(state.count["codebook"][~dead], count[~dead], rtol=1e-6)
+    total = moved * np.asarray(state.count["codebook"])[:, None]
+    np.testing.assert_allclose(state.total["codebook"], total, rtol=1e-5, atol=1e-5)
+
+
+def test_replacements_depend_on_the_key():
+    tx = ema_codebook.ema_codebook(decay=0.0, revive_below=0.5)
+    codebook, features = jnp.full((K, D), 100.0), RNG.randn(N, D).astype(np.float32)
+    codebook = codebook.at[0].set(0.0)
+    update = updater(tx)
+    draws = [
+        np.asarray(
+            update(tx.init({"codebook": codebook}), codebook, features, jax.random.key(i))[1]
+        )
+        for i in range(2)
+    ]
+    assert not np.array_equal(*draws)
+
+
+def test_the_gradient_and_the_use_of_codes_give_the_sums_of_their_tokens():
+    """Σ z over a code's tokens = use · e − ½ · n · g, where g is the gradient of mean ‖z − e‖²."""
+    features = jnp.asarray(RNG.randn(N, 1, D), jnp.float32)  # one token an example
+
+    def loss(codebook):
+        values = losses.vq().apply({}, {}, trace_of(features, codebook), KEY)
+        return game.objective({"vq": 1.0}, values, jnp.int32(0))
+
+    codebook = jnp.asarray(CODEBOOK)
+    gradient = np.asarray(jax.jit(jax.grad(loss))(codebook), np.float64)
+    indices = np.asarray(nearest(features.reshape(N, D), codebook))
+    use = np.bincount(indices, minlength=K)
+    sums = np.stack([np.asarray(features)[indices == k, 0].sum(0) for k in range(K)])
+    np.testing.assert_allclose(use[:, None] * CODEBOOK - 0.5 * N * gradient, sums, atol=1e-5)
+
+
+def test_revival_after_an_optimizer_leaves_the_updates_of_live_codes_alone():
+    below = 0.3
+    tx = optax.chain(optax.sgd(0.1), ema_codebook.revive_codes(below, decay=0.5))
+    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)
+    gradient, features = jnp.ones((K, D)), RNG.randn(N, D).astype(np.float32)
+    count = 0.5 + 0.5 * np.bincount(nearest(jnp.asarray(features), codebook), minlength=K)
+    dead = count < below * count.mean()
+    state, moved, _ = updater(tx)(
+        tx.init({"codebook": codebook}), codebook, features, KEY, gradient
+    )
+    np.testing.assert_allclose(moved[~dead], codebook[~dead] - np.float32(0.1), rtol=1e-6)
+    distance = np.abs(np.asarray(moved)[dead][:, None] - features[None]).max(-1).min(1)
+    assert dead[-2:].all()
+    assert distance.max() < 1e-5
+    want = np.where(dead, count.mean(), count)
+    np.testing.assert_allclose(state[1].count["codebook"], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "tx", [ema_codebook.ema_codebook(), ema_codebook.revive_codes(0.1)], ids=["ema", "revive"]
+)
+def test_a_node_without_codes_is_refused(tx):
+    unit = Normal(jnp.zeros((4, D)), jnp.ones((4, D)))
+    trace = Trace(jnp.zeros((4, 1)), None, (Latent(unit, unit, unit.loc),))
+    params = {"codebook": jnp.asarray(CODEBOOK)}
+    with pytest.raises(ValueError, match="node 0 of the trace has a posterior Normal"):
+        tx.update(params, tx.init(params), params, trace=trace, key=KEY)
+
+
+def test_level_chooses_the_node_and_the_game_passes_the_trace_on():
+    features = jnp.asarray(RNG.randn(2, N, D), jnp.float32)
+    indices = jnp.zeros((N,), jnp.int32)
+    nodes = [Latent(Codes(f, jnp.zeros_like(f), indices, K), Uniform(K, (N,)), f) for f in features]
+    trace = Trace(jnp.zeros((N, 1)), None, tuple(nodes))
+    params = {"codebook": jnp.asarray(CODEBOOK)}
+    for level in range(2):
+        tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, level=level)
+        whole = game.optimizer({"codebook": Player(("codebook",), {"vq": 1.0}, tx)})
+        update = functools.partial(whole.update, params, whole.init(params), params)
+        updates, _ = update(trace=trace, key=KEY)
+        got = CODEBOOK[0] + updates["codebook"][0]
+        np.testing.assert_allclose(got, features[level].mean(0), atol=1e-5)
+
+
+STACKS = {
+    "residual": (residual(vector(K, D), 3), (3,), 1),
+    "residual, shared": (residual(vector(K, D), 3, shared=True), (), 1),
+    "grouped": (grouped(vector(K, D), 2), (2,), 2),
+    "residual grouped": (residual(grouped(vector(K, D), 2), 3), (3, 2), 2),
+    "with dropout": (residual(vector(K, D), 3, dropout=0.7), (3,), 1),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
+    quantizer, stack, pieces = STACKS[name]
+    decay, epsilon, random = 0.9, 1e-5, np.random.RandomState(1)
+    books = random.randn(*stack, K, D).astype(np.float32)
+    tx = ema_codebook.ema_codebook(decay, epsilon)
+    b = bottleneck(quantizer)._replace(at=None)
+    now = bottleneck(quantizer).at
+
+    @jax.jit
+    def update(state, codebook, features, key):
+        at_step = now(jnp.int32(0)) if now else b
+        trace = Trace(None, None, (at_step.apply({"codebook": codebook}, features, key),))
+        params = {"codebook": codebook}
+        updates, state = tx.update(params, state, params, trace=trace, key=key)
+        return state, codebook + updates["codebook"], trace
+
+    state, codebook = tx.init({"codebook": jnp.asarray(books)}), jnp.asarray(books)
+    total, count = books.astype(np.float64).copy(), np.ones((*stack, K))
+    for step in range(50):
+        features = random.randn(N, 2, pieces * D).astype(np.float32)
+        state, codebook, trace = update(
+            state, codebook, jnp.asarray(features), jax.random.fold_in(KEY, step)
+        )
+        q = trace.latents[0].posterior
+        seen = np.asarray(q.features, np.float64).reshape(-1, *stack, D)
+        chosen = np.asarray(q.indices).reshape(-1, *stack)
+        n, m = np.zeros_like(count), np.zeros_like(total)
+        for token, where in zip(seen, chosen, strict=True):
+            for at in np.ndindex(*stack):
+                if where[at] >= 0:
+                    n[(*at, where[at])] += 1
+                    m[(*at, where[at])] += token[at]
+        count, total = (decay * a + (1 - decay) * b for a, b in ((count, n), (total, m)))
+        whole = count.sum(-1, keepdims=True)
+        smoothed = (count + epsilon) / (whole + K * epsilon) * whole
+        want = total / smoothed[..., None]
+    assert codebook.shape == books.shape
+    np.testing.assert_allclose(codebook, want, atol=1e-5)
+    assert np.abs(codebook - books).max() > 0.1
+    if name == "with dropout":
+        assert (chosen < 0).any()
+
+
+def test_revival_of_a_stack_takes_features_of_each_books_own():
+    tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3)
+    b = bottleneck(grouped(vector(K, D), 2))
+    features = RNG.randn(N, 1, 2 * D).astype(np.float32)
+    books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)  # one code takes all, the others are dead
+    params = {"codebook": books}
+    trace = Trace(None, None, (b.apply(params, jnp.asarray(features), KEY),))
+    updates, _ = tx.update(params, tx.init(params), params, trace=trace, key=KEY)
+    moved = np.asarray(books + updates["codebook"])
+    for g in range(2):
+        own = features[:, 0, g * D : (g + 1) * D]
+        distance = np.abs(moved[g, 1:, None] - own[None]).max(-1).min(1)
+        assert distance.max() < 1e-4, "a revived code is no token of its own group"
+
+
+def test_a_codebook_of_another_stack_is_refused():
+    tx = ema_codebook.ema_codebook()
+    params = {"codebook": jnp.asarray(np.stack([CODEBOOK] * 2))}
+    trace = trace_of(RNG.randn(N, D), CODEBOOK)
+    with pytest.raises(ValueError, match=r"wants features \[\.\.\., 2, 3\], but node 0 has"):
+        tx.update(params, tx.init(params), params, trace=trace, key=KEY)
+    basis = {"codebook": {"codes": jnp.asarray(CODEBOOK), "basis": jnp.ones((D, D))}}
+    with pytest.raises(ValueError, match=r"among 12 codes, .* shape \(3, 3\).*learn by gradient"):
+        tx.update(basis, tx.init(basis), basis, trace=trace, key=KEY)

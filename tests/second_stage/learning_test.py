@@ -1,0 +1,59 @@
+"""Training priors over codes: over devices, and down to the entropy of the data, no further."""
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+
+from vaejax import families
+from vaejax.core.sharding import make_mesh
+from vaejax.data import load
+from vaejax.data.synthetic.code_maps import codes_entropy
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.training import Settings, Trainer, fit
+
+TRANSFORMER = {"kind": "transformer", "layers": 2, "width": 64, "heads": 2}
+PIXEL_CNN = {"kind": "pixel_cnn", "layers": 2, "width": 16, "kernel": 3}
+
+
+def code_prior(source, network, tx, **options):
+    players = {"prior": ({"nll": 1.0}, tx)}
+    shape, classes = (source.layout.length,), source.num_classes
+    return families.code_prior(
+        shape, players, layout=source.layout, network=network, classes=classes, **options
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [TRANSFORMER, pytest.param(PIXEL_CNN, marks=pytest.mark.slow)],
+    ids=["transformer", "pixel_cnn"],
+)
+def test_eight_devices_train_as_one_does(network):
+    source, settings = load("synthetic:codes"), Settings(steps=3, batch_size=16)
+    family = code_prior(source, network, optax.adam(1e-3, eps=1e-4))
+    states = []
+    for mesh in (make_mesh(1), make_mesh(2, 4)):
+        trainer = Trainer(family, source, settings, mesh=mesh, condition_dropout=0.2)
+        states.append(jax.device_get(fit(trainer, settings).state.params))
+    chex.assert_trees_all_close(*states, rtol=1e-3, atol=2e-5)
+    first = jax.device_get(Trainer(family, source, settings, mesh=make_mesh(1)).init().params)
+    still = jax.tree.map(np.array_equal, first, states[0])
+    assert not any(jax.tree.leaves(still)), still
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conditional", [True, False])
+def test_the_loss_reaches_the_entropy_of_the_codes_and_stops_there(conditional):
+    source, held_out = (load("synthetic:codes", split) for split in ("train", "eval"))
+    settings = Settings(steps=1500, batch_size=64)
+    tx = optax.adamw(optax.cosine_decay_schedule(3e-3, settings.steps))
+    family = code_prior(source, TRANSFORMER, tx, conditional=conditional)
+    mesh = make_mesh(1)
+    trainer = Trainer(family, source, settings, mesh=mesh)
+    params = fit(trainer, settings).state.params
+    nll = evaluator(family, held_out, mesh, batch_size=100)(params, settings.steps)["nll"]
+    # Without the class, which three codes tell, a map holds log 3 more nats.
+    least = codes_entropy() + (0.0 if conditional else np.log(3))
+    assert least - 1.2 < nll < least + 1.5, (nll, least)

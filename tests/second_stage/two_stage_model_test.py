@@ -1,0 +1,236 @@
+"""A model and the prior learned over its latents: figures from their parts, draws through both."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+import scipy.stats
+
+from vaejax import families
+from vaejax.core import game
+from vaejax.core.game import Latent, Model, Trace, losses_and_trace
+from vaejax.core.sharding import make_mesh
+from vaejax.data.readers.npz import from_arrays
+from vaejax.distributions import Bernoulli, Codes, Uniform
+from vaejax.evaluation.two_stage import two_stage_metrics
+from vaejax.losses.metrics import figures
+from vaejax.quantizers import vector
+from vaejax.quantizers.token_layout import CodeMap, Layout, layout_of
+from vaejax.training.two_stage import FirstStage
+
+KEY = jax.random.key(0)
+SHAPE = (8, 8, 1)
+PRIOR = {"prior": ({"nll": 1.0}, optax.sgd(0.1))}
+TRANSFORMER = {"kind": "transformer", "layers": 1, "width": 16, "heads": 2}
+RNG = np.random.RandomState(0)
+ARRAYS = {"image": RNG.randint(0, 256, (30, *SHAPE)).astype(np.uint8), "label": np.arange(30) % 3}
+SOURCE = from_arrays(ARRAYS, "train", holdout=0.0)
+
+
+def vqvae(likelihood):
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
+    network = {"kind": "residual", "hidden": 8, "downsamplings": 2, "blocks": 1}
+    return families.vqvae(
+        SHAPE, players, quantizer=vector(5, 4), network=network, likelihood=likelihood
+    )
+
+
+def stage(family, layout):
+    batch = SOURCE.decode(SOURCE.take(np.arange(30)))
+    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    return FirstStage(family, params, layout, make_mesh(1), 8, "none")
+
+
+@pytest.fixture(scope="module")
+def of_codes():
+    """A trained model, as far as this goes, a prior of its codes, and the prior's parameters."""
+    layout = Layout((CodeMap((2, 2), (), 5),))
+    first = stage(vqvae("discretized_logistic"), layout)
+    prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER, classes=3)
+    tokens = first.latents(SOURCE)
+    batch = tokens.decode(tokens.take(np.arange(30)))
+    params = jax.jit(lambda: game.init(prior, KEY, batch))()
+    params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(KEY, a.shape), params)
+    return first, prior, params, tokens
+
+
+def test_the_codes_of_a_split(of_codes):
+    first, _, _, tokens = of_codes
+    batch = SOURCE.decode(SOURCE.take(np.arange(30)))
+    (node,) = first.family.model.encode(first.params, batch, KEY)
+    np.testing.assert_array_equal(tokens.arrays["tokens"], node.posterior.indices.reshape(30, 4))
+    np.testing.assert_array_equal(tokens.arrays["label"], np.arange(30) % 3)
+    assert (tokens.size, tokens.num_classes, tokens.layout) == (30, 3, first.layout)
+    decoded = tokens.decode(tokens.take(np.arange(3)))
+    assert {name: a.dtype for name, a in decoded.items()} == dict.fromkeys(
+        ("tokens", "label"), jnp.int32
+    )
+
+
+def test_figures_of_the_whole_are_made_of_its_parts(of_codes):
+    first, prior, params, tokens = of_codes
+    got = two_stage_metrics(first, prior, params, SOURCE)
+    codes = tokens.decode(tokens.take(np.arange(30)))
+    logits = np.asarray(prior.model.forward(params, codes, KEY, None).likelihood.logits, "f8")
+    log_p = np.take_along_axis(
+        scipy.special.log_softmax(logits, -1), np.asarray(codes["tokens"])[..., None], -1
+    ).sum((1, 2))
+    batch = SOURCE.decode(SOURCE.take(np.arange(30)))
+    p = first.family.model.forward(first.params, batch, KEY, None).likelihood
+    nll = -np.asarray(p.log_prob(batch["image"]), np.float64).sum((1, 2, 3)).mean()
+    np.testing.assert_allclose(got["nll_codes"], -log_p.mean(), rtol=1e-5)
+    np.testing.assert_allclose(got["nll"], nll, rtol=1e-5)
+    np.testing.assert_allclose(got["elbo"], log_p.mean() - nll, rtol=1e-5)
+    np.testing.assert_allclose(
+        got["bits_per_dim"], (nll - log_p.mean()) / 64 / np.log(2), rtol=1e-5
+    )
+    np.testing.assert_allclose(got["bits_per_code"], -log_p.mean() / 4 / np.log(2), rtol=1e-5)
+    uniform = 4 * np.log(5)
+    np.testing.assert_allclose(got["elbo_gain"], log_p.mean() + uniform, rtol=1e-3, atol=1e-3)
+
+
+def test_samples_are_decoded_codes_of_the_prior(of_codes):
+    first, prior, params, _ = of_codes
+    whole, both = first.whole(prior), first.and_prior(params)
+    given = {"label": jnp.arange(12) % 3}
+    settings = {"top_k": 2, "top_p": 0.9}
+    p = jax.jit(lambda b: whole.model.generate(b, KEY, 12, given, 0.8, **settings))(both)
+    drawn = jax.jit(lambda q: prior.model.generate(q, KEY, 12, given, 0.8, **settings))(params)
+    z = np.asarray(first.params["codebook"])[np.asarray(drawn.mean).reshape(12, 2, 2)]
+    want = first.family.model.decode(first.params, (jnp.asarray(z),))
+    np.testing.assert_allclose(p.mean, want.mean, atol=1e-5)
+    assert len(np.unique(drawn.mean, axis=0)) > 3
+
+
+VECTOR = {"kind": "vector", "codes": 5, "dim": 4}
+STAGES = {  # family, quantizer, and the nodes' (places, trailing axes, size)
+    "residual": ("vqvae", {"kind": "residual", "quantizer": VECTOR, "levels": 3}, [(2, 3, 5)]),
+    "grouped": ("vqvae", {"kind": "grouped", "quantizer": VECTOR, "groups": 2}, [(2, 2, 5)]),
+    "levels": ("vqvae2", VECTOR, [(2, 0, 5), (4, 0, 5)]),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_tokens_say_all_that_the_decoder_sees(name):
+    """Of every kind of codes there is: images through the sequence are images without it."""
+    kind, quantizer, nodes = STAGES[name]
+    books = ["codebook_0", "codebook_1"] if kind == "vqvae2" else ["codebook"]
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0))}
+    players |= {book: ({"vq": 1.0}, optax.sgd(1.0)) for book in books}
+    network = {"hidden": 8, "blocks": 1}
+    options = {"network": network}
+    if kind == "vqvae":
+        options = {"network": {"kind": "residual", "downsamplings": 2, **network}}
+    else:
+        options |= {"downsamplings": (1, 1)}
+    family = getattr(families, kind)(SHAPE, players, quantizer=quantizer, **options)
+    batch = SOURCE.decode(SOURCE.take(np.arange(30)))
+    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    encoded = jax.jit(family.model.encode)(params, batch, KEY)
+    layout = layout_of(encoded)
+    want = [CodeMap((side, side), (axis,) if axis else (), size) for side, axis, size in nodes]
+    assert layout == Layout(tuple(want))
+
+    @jax.jit
+    def both(params, latents):
+        tokens = layout.flatten([node.posterior.indices for node in latents])
+        zs = family.model.embed(params, layout.split(tokens))
+        direct = family.model.decode(params, tuple(node.z for node in latents))
+        return direct.mean, family.model.decode(params, zs).mean, tokens
+
+    direct, through, tokens = both(params, encoded)
+    assert tokens.shape == (30, layout.length)
+    assert len(np.unique(tokens)) > 3
+    np.testing.assert_allclose(through, direct, atol=1e-5)
+    assert np.ptp(direct, axis=0).max() > 1e-3
+
+
+def two_levels():
+    """A model of two nodes, the lower with two codes a place, that decodes to its codes' sums."""
+    sizes = (3, 4)
+
+    def latents(batch):
+        x = batch["image"].reshape(-1, 64)
+        top = (x[:, :2] * 2.99).astype(jnp.int32)
+        low = (x[:, 2:14] * 3.99).astype(jnp.int32).reshape(-1, 3, 2, 2)
+        z = jnp.zeros((len(x), 2, 1)), jnp.zeros((len(x), 3, 2, 1))
+        pairs = zip(z, (top, low), sizes, strict=True)
+        return tuple(
+            Latent(Codes(z, z, i, size), Uniform(size, i.shape), z) for z, i, size in pairs
+        )
+
+    def embed(params, indices):
+        return tuple(i.astype(jnp.float32) for i in indices)
+
+    def decode(params, zs, condition=None):
+        n = len(zs[0])
+        return Bernoulli(jnp.concatenate([z.reshape(n, -1) for z in zs], 1) * params["scale"])
+
+    def forward(params, batch, key, step):
+        nodes = latents(batch)
+        p = decode(params, embed(params, [node.posterior.indices for node in nodes]))
+        return Trace(batch["image"].reshape(-1, 64)[:, :14], p, nodes)
+
+    def encode(params, batch, key):
+        return latents(batch)
+
+    return Model(lambda key, batch: {}, forward, encode, decode, None, embed)
+
+
+def test_nodes_share_one_sequence():
+    layout = Layout((CodeMap((2,), (), 3), CodeMap((3, 2), (2,), 4)))
+    first = game.Family(two_levels(), game.chain(), {})
+    prior = families.code_prior((14,), PRIOR, layout=layout, network=TRANSFORMER)
+    batch = {"image": jnp.asarray(RNG.rand(6, *SHAPE), jnp.float32)}
+    stage = FirstStage(first, {"scale": jnp.ones(())}, layout, make_mesh(1), 6, "none")
+    whole = stage.whole(prior)
+    nodes = first.model.encode({}, batch, KEY)
+    tokens = layout.flatten([node.posterior.indices for node in nodes])
+    params = jax.jit(lambda: game.init(prior, KEY, {"tokens": tokens}))()
+    both = stage.and_prior(params)
+    losses, trace = jax.jit(losses_and_trace(whole))(both, batch, KEY, jnp.int32(0))
+    alone, _ = jax.jit(losses_and_trace(prior))(params, {"tokens": tokens}, KEY, jnp.int32(0))
+    assert losses["kl"].shape == (6, 2)
+    np.testing.assert_allclose(losses["kl"].sum(1), alone["nll"], rtol=1e-5)
+    assert [node.prior.logits.shape for node in trace.latents] == [(6, 2, 3), (6, 3, 2, 2, 4)]
+    assert {"kl/0", "kl/1", "elbo"} <= figures(losses, trace).keys()
+    p = jax.jit(lambda b: whole.model.generate(b, KEY, 9, None, 1.0))(both)
+    drawn = jax.jit(lambda q: prior.model.generate(q, KEY, 9, None, 1.0).mean)(params)
+    np.testing.assert_array_equal(p.logits, drawn)
+    assert np.asarray(drawn)[:, :2].max() <= 2
+
+
+def test_a_mixture_under_a_gaussian_model():
+    players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(1.0))}
+    network = {"kind": "mlp", "hidden": (8,)}
+    family = families.beta_vae(SHAPE, players, latent_dim=3, network=network, likelihood="normal")
+    first = stage(family, None)
+    vectors = first.latents(SOURCE)
+    assert vectors.arrays["vector"].shape == (30, 3)
+    prior = families.gaussian_mixture((3,), PRIOR, components=2)
+    batch = vectors.decode(vectors.take(np.arange(30)))
+    params = jax.jit(lambda: game.init(prior, KEY, batch))()
+    whole, both = first.whole(prior), first.and_prior(params)
+    images = SOURCE.decode(SOURCE.take(np.arange(30)))
+    losses, trace = jax.jit(losses_and_trace(whole))(both, images, KEY, jnp.int32(0))
+    q, z = trace.latents[0].posterior, np.asarray(trace.latents[0].z)
+    log_q = scipy.stats.norm.logpdf(z, q.loc, q.scale).sum(1)
+    log_p = np.asarray(prior.model.decode(params, ()).log_prob(jnp.asarray(z)))
+    np.testing.assert_allclose(losses["kl"][:, 0], log_q - log_p, rtol=1e-4, atol=1e-4)
+    got = two_stage_metrics(first, prior, params, SOURCE)
+    assert "bits_per_code" not in got
+    assert np.isfinite(got["elbo_gain"])
+    z = prior.model.generate(params, KEY, 5, None, 1.0).mean
+    p = whole.model.generate(both, KEY, 5, None, 1.0)
+    np.testing.assert_allclose(p.mean, family.model.decode(first.params, (z,)).mean, atol=1e-5)
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match=r"--config.prior_of=WORKDIR.* shape \(28, 28, 1\)"):
+        families.code_prior((28, 28, 1), PRIOR)
+    layout = Layout((CodeMap((2, 2), (), 5),))
+    prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER)
+    with pytest.raises(ValueError, match="no latents: it decodes a batch of tokens"):
+        prior.model.decode({}, ())

@@ -1,0 +1,110 @@
+"""Schedules of a weight or a learning rate: pure functions of the step."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaejax.core.registry import make
+
+Schedule = Callable[[Any], jax.Array]
+
+
+def _float(value: Any) -> jax.Array:
+    return jnp.asarray(value, jnp.float32)
+
+
+def _progress(step: Any, begin: Any, steps: Any) -> jax.Array:
+    """0 before `begin`, 1 from `begin + steps` on, linear between."""
+    elapsed = _float(step) - _float(begin)
+    return jnp.clip(elapsed / jnp.maximum(_float(steps), 1.0), 0.0, 1.0)
+
+
+def constant(value: float) -> Schedule:
+    """The same value at every step."""
+    return optax.constant_schedule(value)
+
+
+def delayed(value: float, begin: int, before: float = 0.0) -> Schedule:
+    """`before` until step `begin`, then `value`: an adversary that starts late (2012.09841)."""
+    return lambda step: jnp.where(_float(step) < _float(begin), _float(before), _float(value))
+
+
+def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """From `start` to `end` over `steps` steps after step `begin`; constant outside."""
+    return lambda step: start + (end - start) * _progress(step, begin, steps)
+
+
+def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """Half a cosine wave from `start` to `end` over `steps` steps after step `begin`."""
+
+    def schedule(step: Any) -> jax.Array:
+        rise = 0.5 - 0.5 * jnp.cos(math.pi * _progress(step, begin, steps))
+        return start + (end - start) * rise
+
+    return schedule
+
+
+def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedule:
+    """Every `period` steps anew from `start` to `end` in the first `ramp` of it, then held.
+
+    Fu et al. (1903.10145, eq. 6–7), whose R is `ramp` and whose M is steps / period.
+    """
+
+    def schedule(step: Any) -> jax.Array:
+        phase = jnp.mod(_float(step), _float(period)) / _float(period)
+        return start + (end - start) * jnp.minimum(phase / ramp, 1.0)
+
+    return schedule
+
+
+def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> Schedule:
+    """Linear from 0 to `peak` in `warmup` steps, then half a cosine down to `end` at `steps`."""
+    rise, fall = linear(0.0, peak, warmup), cosine(peak, end, steps - warmup, warmup)
+    return lambda step: jnp.where(_float(step) < _float(warmup), rise(step), fall(step))
+
+
+def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
+    """`values[i]` from step `boundaries[i - 1]` up to, not including, step `boundaries[i]`.
+
+    Raises:
+      ValueError: there is not one value more than there are boundaries, or these do not increase.
+    """
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(
+            f"piecewise: {len(boundaries)} boundaries want {len(boundaries) + 1} values, "
+            f"found {len(values)}"
+        )
+    if list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(f"piecewise: boundaries must increase, found {tuple(boundaries)}")
+
+    def schedule(step: Any) -> jax.Array:
+        passed = jnp.sum(jnp.asarray(boundaries, jnp.int32) <= jnp.asarray(step, jnp.int32))
+        return jnp.asarray(values, jnp.float32)[passed]
+
+    return schedule
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "delayed": delayed,
+    "linear": linear,
+    "cosine": cosine,
+    "cyclical": cyclical,
+    "piecewise": piecewise,
+    "warmup_cosine": warmup_cosine,
+}
+
+
+def schedule(setting: Any) -> Any:
+    """A schedule from its settings `{"kind": name, **arguments}`; a plain number stays itself.
+
+    Raises:
+      ValueError: the kind is unknown or its arguments do not fit.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
+    return make(SCHEDULES, setting, "kind of schedule")

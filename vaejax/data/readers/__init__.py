@@ -1,0 +1,1 @@
+"""Readers of stored datasets: TFDS, folders of images, npz files, arrays."""

@@ -1,0 +1,94 @@
+"""Sources of rows that a reader decodes: held in memory where they fit, else streamed."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from vaejax.data.progress import progress
+from vaejax.data.readers.cache import load_or_build
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, in_memory
+
+_CHUNK = 1024
+
+
+def from_reader(
+    read: Callable[[list[int]], Sequence[Rows]],
+    positions: np.ndarray,
+    *,
+    count: int,
+    row_bytes: int,
+    threads: bool,
+    label: str,
+    identity: object,
+    max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    **fields: Any,
+) -> Source:
+    """A source whose stored examples a reader decodes.
+
+    Args:
+      read: decodes the stored examples of these indices, one dict of arrays each; thread-safe.
+      positions: sorted distinct indices of the stored examples that make up the split.
+      count: number of stored examples.
+      row_bytes: bytes of one decoded example.
+      threads: read in several threads, for decoding that leaves Python to others.
+      label: begins the name of the cache file.
+      identity: JSON value that changes whenever the decoded rows would.
+      max_resident_bytes: if all `count` rows are no larger they are decoded once, cached and held.
+      **fields: the other fields of `Source`.
+    """
+    if count * row_bytes > max_resident_bytes:
+        return Source(
+            size=len(positions),
+            take=lambda indices: _stacked(read, positions[indices], threads),
+            arrays=None,
+            **fields,
+        )
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    rows = load_or_build(
+        f"{label}-{digest}", lambda: _read_all(read, count, threads, fields["name"])
+    )
+    return in_memory(rows, positions, max_resident_bytes=max_resident_bytes, **fields)
+
+
+def _read_all(
+    read: Callable[[list[int]], Sequence[Rows]], count: int, threads: bool, name: str
+) -> Rows:
+    """All rows, without a second copy of them."""
+    rows: Rows = {}
+    for start in progress(range(0, count, _CHUNK), f"decoding {name}"):
+        piece = _stacked(read, np.arange(start, min(start + _CHUNK, count)), threads)
+        if not rows:
+            rows = {
+                field: np.empty((count, *value.shape[1:]), value.dtype)
+                for field, value in piece.items()
+            }
+        for field, value in piece.items():
+            rows[field][start : start + _CHUNK] = value
+    return rows
+
+
+def _stacked(
+    read: Callable[[list[int]], Sequence[Rows]], indices: np.ndarray, threads: bool
+) -> Rows:
+    """Rows `[B, ...]` of the stored examples `[B]`."""
+    if threads:
+        parts = np.array_split(indices, min(len(indices), _workers()))
+        examples = [row for part in _pool().map(read, [p.tolist() for p in parts]) for row in part]
+    else:
+        examples = list(read(indices.tolist()))
+    return {field: np.stack([row[field] for row in examples]) for field in examples[0]}
+
+
+def _workers() -> int:
+    return min(32, os.cpu_count() or 1)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_workers(), thread_name_prefix="vaejax-data")

@@ -1,0 +1,176 @@
+"""What arrays may be called, and which shapes, types and ranges they may have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vaejax.core.events import EVENTS
+from vaejax.data.source import Rows
+
+ALIASES = {
+    "image": ("image", "images", "imgs", "x"),
+    "sequence": ("sequence", "sequences"),
+    "vector": ("vector", "vectors", "counts", "expression"),
+    "signal": ("signal", "signals", "waveform", "waveforms", "audio"),
+    "tokens": ("tokens", "text"),
+    "label": ("label", "labels", "y"),
+    "factors": ("factors", "latents_classes"),
+    "condition": ("condition", "conditions"),
+    "truth": ("truth", "states"),
+}
+NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
+# The published dSprites file holds these too.
+IGNORED = ("metadata", "latents_values", "original_dataset_indices")
+EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one found is 'eval'
+
+_FIELD_OF = {alias: field for field, aliases in ALIASES.items() for alias in aliases}
+_AXES = {
+    "image": "[N, H, W] or [N, H, W, C]",
+    "sequence": "[N, T, H, W] or [N, T, H, W, C]",
+    "vector": "[N, D]",
+    "signal": "[N, T] or [N, T, C]",
+    "tokens": "[N, T] or [N, H, W]",
+    "label": "[N]",
+    "factors": "[N, K]",
+    "condition": "[N, D], [N, H, W] or [N, H, W, C]",
+    "truth": "[N, T, D]",
+}
+_RANKS = {
+    "image": (3, 4), "sequence": (4, 5), "vector": (2,), "signal": (2, 3), "tokens": (2, 3),
+    "label": (1,), "factors": (2,), "condition": (2, 3, 4), "truth": (3,),
+}  # fmt: skip
+
+
+def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str, np.ndarray]]]:
+    """The (key, array) of each field in each split; one split `''` where the keys name none."""
+    parts: dict[str, dict[str, tuple[str, np.ndarray]]] = {}
+    for key, value in arrays.items():
+        if key in IGNORED or key in NAMINGS:
+            continue
+        part, alias = "", key
+        for word in ("train", *EVAL_WORDS):
+            if key.startswith(f"{word}_"):
+                part, alias = word, key.removeprefix(f"{word}_")
+            elif key.endswith(f"_{word}"):
+                part, alias = word, key.removesuffix(f"_{word}")
+        if alias not in _FIELD_OF:
+            accepted = "; ".join(", ".join(aliases) for aliases in ALIASES.values())
+            raise ValueError(
+                f"unknown array {key!r} among {sorted(arrays)}: accepted are {accepted}; "
+                f"{', '.join(NAMINGS)}; each of the former also as train_NAME or NAME_test"
+            )
+        field = _FIELD_OF[alias]
+        if alias == "x":
+            field = {2: "vector", 5: "sequence"}.get(np.ndim(value), "image")
+        if field in parts.setdefault(part, {}):
+            raise ValueError(f"{parts[part][field][0]!r} and {key!r} are both the {field}")
+        parts[part][field] = (key, value)
+    if list(parts) != [""] and ("" in parts or "train" not in parts):
+        raise ValueError(
+            f"the arrays {sorted(arrays)} must either all name a split, train among them, or none"
+        )
+    return parts
+
+
+def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
+    """The array as it is stored: pixels and signals with a channel axis, int32 classes."""
+    value = np.asarray(value)
+    if field == "label" and value.ndim == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    found = f"found {value.dtype} {value.shape}"
+    if value.ndim not in _RANKS[field] or 0 in value.shape:
+        raise ValueError(f"{key!r} must have the shape {_AXES[field]}, {found}")
+    kind = value.dtype.kind
+    if field in ("label", "factors", "tokens"):
+        if kind not in "iu":
+            raise ValueError(f"{key!r} must hold integers, {found}")
+        if value.min() < 0 or value.max() > np.iinfo(np.int32).max:
+            span = f"[{value.min()}, {value.max()}]"
+            raise ValueError(f"{key!r} must hold class numbers from 0, found {span}")
+        return value.astype(np.int32, copy=False)
+    if field == "condition":
+        if kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(f"{key!r} must hold finite numbers, {found}")
+        scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
+        value = value[..., None] if value.ndim == 3 else value
+        return value.astype(np.float32) / np.float32(scale)
+    if field in ("vector", "truth"):
+        if kind not in "biuf" or not np.isfinite(value).all():
+            raise ValueError(f"{key!r} must hold finite numbers, {found}")
+        small = kind in "iu" and value.itemsize <= 2
+        return value if small else value.astype(np.float32, copy=False)
+    if value.ndim == _RANKS[field][0]:
+        value = value[..., None]
+    if field == "signal":
+        if value.shape[1] < value.shape[2]:
+            raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
+        if kind == "f" and np.isfinite(value).all():
+            return value.astype(np.float32, copy=False)
+        if value.dtype != np.int16:
+            raise ValueError(f"{key!r} must hold finite floats or int16 samples, {found}")
+        return value
+    if value.shape[-1] > 4 and value.shape[-3] in (1, 3):
+        raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
+    if kind == "f":
+        low, high = value.min(), value.max()
+        if not (low >= 0 and high <= 1):  # NaN fails this too
+            raise ValueError(f"{key!r} is float and must lie in [0, 1], found [{low}, {high}]")
+        return value.astype(np.float32, copy=False)
+    if value.dtype not in (np.uint8, np.bool_):
+        raise ValueError(f"{key!r} must be uint8, bool or float in [0, 1], {found}")
+    return value.astype(np.uint8, copy=False)
+
+
+def check_rows(rows: Rows) -> None:
+    """Raises ValueError unless there is one kind of data, and one row of all for each example."""
+    if len(set(EVENTS) & set(rows)) != 1:
+        raise ValueError(f"expected one of {', '.join(EVENTS)} in each split, found {sorted(rows)}")
+    if len({len(value) for value in rows.values()}) > 1:
+        lengths = {field: len(value) for field, value in rows.items()}
+        raise ValueError(f"the arrays must have one row for each example, found rows {lengths}")
+
+
+def check_agreement(parts: list[Rows]) -> None:
+    """Raises ValueError where splits differ in fields, types or shapes of a row."""
+    for rows in parts[1:]:
+        forms = [
+            {field: (value.dtype.name, value.shape[1:]) for field, value in part.items()}
+            for part in (parts[0], rows)
+        ]
+        if forms[0] != forms[1]:
+            raise ValueError(f"the splits differ in form: {forms[0]} and {forms[1]}")
+
+
+def class_counts(parts: list[Rows]) -> dict[str, Any]:
+    """`num_classes`, `num_tokens` and `factor_sizes`: one more than the largest class found."""
+    counts: dict[str, Any] = {}
+    if labels := [rows["label"] for rows in parts if "label" in rows]:
+        counts["num_classes"] = 1 + max(int(label.max()) for label in labels)
+    if tokens := [rows["tokens"] for rows in parts if "tokens" in rows]:
+        counts["num_tokens"] = 1 + max(int(part.max()) for part in tokens)
+    if factors := [rows["factors"].max(axis=0) for rows in parts if "factors" in rows]:
+        counts["factor_sizes"] = tuple((1 + np.max(factors, axis=0)).tolist())
+    return counts
+
+
+def name_tokens(counts: dict[str, Any], namings: Mapping[str, tuple[str, ...]]) -> None:
+    """Every token that has a name counts, used or not: sets `num_tokens`.
+
+    Raises:
+      ValueError: a token has none.
+    """
+    names = namings.get("token_names")
+    if names is None or "num_tokens" not in counts:
+        return
+    if len(names) < counts["num_tokens"]:
+        raise ValueError(
+            f"'token_names' has {len(names)} names, found tokens up to {counts['num_tokens'] - 1}"
+        )
+    counts["num_tokens"] = len(names)
+
+
+def pixel_scale(parts: list[Rows]) -> float:
+    """What stored pixels are divided by: 255, or 1 for floats and for zeros and ones."""
+    pixels = [rows[field] for rows in parts for field in ("image", "sequence") if field in rows]
+    return 255.0 if any(p.dtype == np.uint8 and p.max() > 1 for p in pixels) else 1.0

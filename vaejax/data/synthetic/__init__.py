@@ -1,0 +1,1 @@
+"""Datasets made on the spot: sprites, sequences, tables, sounds, sentences."""

@@ -1,0 +1,1 @@
+"""From a config to a working directory: defaults, runs, sweep runs."""

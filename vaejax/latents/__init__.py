@@ -1,0 +1,1 @@
+"""Bottlenecks and priors of continuous latents."""

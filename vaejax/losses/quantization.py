@@ -1,0 +1,90 @@
+"""The losses of quantizers."""
+
+import jax
+import jax.numpy as jnp
+
+from vaejax import distributions
+from vaejax.core.game import Losses, LossTransform, Trace
+from vaejax.losses.base import stateless, sum_event
+
+
+def _codes(loss: str, trace: Trace) -> list[distributions.Codes]:
+    """The posteriors that chose codes.
+
+    Raises:
+      ValueError: there is none.
+    """
+    posteriors = [node.posterior for node in trace.latents]
+    codes = [q for q in posteriors if isinstance(q, distributions.Codes)]
+    if not codes:
+        found = [type(q).__name__ for q in posteriors]
+        raise ValueError(f"the loss {loss!r} needs a quantizer, but the posteriors are {found}")
+    return codes
+
+
+def vq() -> LossTransform:
+    """`vq` `[B, L]`: ‖z_e − e‖², summed over tokens and dimensions, one column per quantizer.
+
+    VQ-VAE (1711.00937, eq. 3) has it twice, with the stop-gradient on one side and on the other:
+    here the encoder's owner minimises it with the commitment weight, the codebook's with weight 1.
+    """
+
+    def apply(losses: Losses, trace: Trace) -> Losses:
+        del losses
+        distances = [sum_event(jnp.square(q.features - q.codes)) for q in _codes("vq", trace)]
+        return {"vq": jnp.stack(distances, axis=-1)}
+
+    return stateless(apply)
+
+
+def code_entropies(temperature: float = 1.0) -> LossTransform:
+    """`token_entropy` `[B]` and `usage_entropy` `[]` of lookup-free quantizers.
+
+    MAGVIT-v2 (2310.05737, eq. 5): E H(p(c | token)), to be minimised, so that tokens are sure of
+    their code, and H(E p(c | token)), to be maximised (by a negative weight), so that all codes are
+    in use. Both in nats, times the tokens of an example and summed over the nodes.
+    p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes c = ±1: the bits are independent given
+    the token, so the first is a sum over bits; for the second, the joint distribution of all codes
+    is the product of those of two halves of the bits, averaged over the whole batch by one matrix
+    product.
+
+    Args:
+      temperature: τ, in which a bit's two choices differ by 4 · feature / τ.
+
+    Raises:
+      ValueError: there is no quantizer, or one that is not lookup-free.
+    """
+
+    def of_node(q: distributions.Codes) -> tuple[jax.Array, jax.Array]:
+        bits = q.features.shape[-1]
+        if q.size != 2**bits:
+            raise ValueError(
+                f"the loss 'token_entropy' is for lookup-free quantizers of D bits and 2^D codes, "
+                f"found {q.size} codes of {bits} dimensions"
+            )
+        logits = 4.0 / temperature * q.features  # of +1 against −1
+        on, off = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+        own = sum_event(-(jnp.exp(on) * on + jnp.exp(off) * off))  # [B]
+
+        def joint(bits_on: jax.Array, bits_off: jax.Array) -> jax.Array:  # [N, D] -> [N, 2^D]
+            p = jnp.ones((bits_on.shape[0], 1))
+            for i in range(bits_on.shape[1]):
+                pair = jnp.stack([jnp.exp(bits_off[:, i]), jnp.exp(bits_on[:, i])], axis=1)
+                p = (pair[:, :, None] * p[:, None, :]).reshape(p.shape[0], -1)
+            return p
+
+        on, off = on.reshape(-1, bits), off.reshape(-1, bits)
+        half = bits // 2
+        low, high = joint(on[:, :half], off[:, :half]), joint(on[:, half:], off[:, half:])
+        mean = high.T @ low / float(on.shape[0])  # [2^(D - half), 2^half]
+        usage = -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
+        tokens = on.shape[0] // q.features.shape[0]
+        return own, tokens * usage
+
+    def apply(losses: Losses, trace: Trace) -> Losses:
+        del losses
+        each = [of_node(q) for q in _codes("token_entropy", trace)]
+        own, usage = (sum(parts[1:], parts[0]) for parts in zip(*each, strict=True))
+        return {"token_entropy": own, "usage_entropy": usage}
+
+    return stateless(apply)

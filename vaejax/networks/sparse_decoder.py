@@ -1,0 +1,87 @@
+"""The decoder of sparse decoding: every column of a table sees the latent through its own mask."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.core.game import Params
+from vaejax.distributions.spike_and_slab_lasso import INCLUSION, WEIGHTS
+from vaejax.networks.layers import activation as activation_of
+from vaejax.networks.layers import compute_dtype
+from vaejax.networks.network import Network
+
+
+def sparse_decoder(
+    columns: int,
+    *,
+    hidden: Sequence[int] = (50, 50),
+    activation: str = "relu",
+    dtype: str = "float32",
+    parameters: int = 1,
+) -> Network:
+    """f(w_j ⊙ z)_j for each of D columns: `[B, K] -> [B, D · (1 + parameters)]`.
+
+    As the authors of 2110.10804 have it: the layers of f are shared between the columns, the first
+    one has no bias (so that a latent which no column selects leaves no trace), and each column has
+    an output of its own. The first layer is one contraction over z, W and its kernel. The cost is
+    that of the rest: activations `[B, D, H]` and 2·B·D·H² FLOPs for each further layer, D times
+    those of an ordinary decoder; so keep `hidden` narrow, or one layer, where D is large.
+
+    Parameters: `selector`, W `[D, K]` and θ `[K]`; `columns`, what the likelihood knows of a column
+    beside its location (log σ_j, say), `[D]` for each, the last `parameters` · D features; `body`,
+    the rest, among it the unit in which each column's output is measured, which is not trained.
+    A condition `[B, 1]` is added to all locations of its example: the log of its exposure.
+
+    Args:
+      columns: D.
+      hidden: widths of f's layers.
+      activation: after each of them.
+      dtype: in which to compute.
+      parameters: further parameters a column.
+    """
+    act, compute = activation_of(activation), compute_dtype(dtype)
+
+    def init(key: jax.Array, z: jax.Array, condition: jax.Array | None = None) -> Params:
+        del condition
+        k = z.shape[-1]
+        normal = jax.nn.initializers.he_normal()
+        select_key, out_key, *keys = jax.random.split(key, 2 + len(hidden))
+        widths = [k, *hidden]
+        layers = [
+            {"kernel": normal(key, (a, b)), "bias": jnp.zeros(b)}
+            for key, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
+        ]
+        del layers[0]["bias"]
+        out = jax.nn.initializers.lecun_normal()(out_key, (hidden[-1], columns))
+        return {
+            "body": {
+                "layers": layers,
+                "kernel": out,
+                "bias": jnp.zeros(columns),
+                "unit": jnp.ones(columns),
+            },
+            "selector": {
+                # Near one: columns start as those of an ordinary decoder, and then let go.
+                WEIGHTS: 1.0 + 0.1 * jax.random.normal(select_key, (columns, k)),
+                INCLUSION: jnp.full(k, 0.5),
+            },
+            "columns": jnp.zeros((parameters, columns)),
+        }
+
+    def apply(params: Params, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        body = jax.tree.map(lambda a: a.astype(compute), params["body"])
+        z, weights = z.astype(compute), params["selector"][WEIGHTS].astype(compute)
+        first, *rest = body["layers"]
+        h = act(jnp.einsum("bk,jk,kh->bjh", z, weights, first["kernel"]))
+        for layer in rest:
+            h = act(h @ layer["kernel"] + layer["bias"][None, None, :])
+        out = jnp.einsum("bjh,hj->bj", h, body["kernel"]).astype(jnp.float32)
+        unit = jax.lax.stop_gradient(params["body"]["unit"])
+        out = params["body"]["bias"][None, :] + unit[None, :] * out
+        if condition is not None:
+            out = out + condition
+        own = [jnp.broadcast_to(p[None, :], out.shape) for p in params["columns"]]
+        return jnp.concatenate([out, *own], axis=-1)
+
+    return Network(init, apply)

@@ -1,0 +1,1 @@
+"""Plots of plain arrays by matplotlib."""
