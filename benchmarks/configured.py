@@ -1,40 +1,44 @@
-"""A config file made into what a benchmark trains."""
+"""The family, data and training settings of a config file, for benchmarks."""
 
-import importlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vaejax.core.game import Family
 from vaejax.data import Source
-from vaejax.data.preprocess import event_shape, facts
-from vaejax.experiment.run import build, load_split
+from vaejax.data.preprocess import dataset_info, event_shape
+from vaejax.experiment.build import build, load_split, training_settings
 from vaejax.training import Settings
+
+from .paths import config_of
+
+__all__ = ["FAMILIES", "Configured", "load"]
 
 FAMILIES = ("beta_vae", "cvae", "factor_vae", "hierarchical", "info_vae", "sparse_vae", "td_vae",
             "vae_gan", "vqvae")  # fmt: skip
 
 
 class Configured(NamedTuple):
-    """Attributes are what they are called; `plan` are the arguments of `settings`."""
+    """The training that a config describes."""
 
     family: Family
     source: Source
     settings: Settings
-    plan: dict[str, Any]
     binarize: str
 
 
 def load(name: str, dtype: str = "float32") -> Configured | None:
-    """FILE or FILE:SETTING on the data it names; None if its networks cannot compute in `dtype`."""
-    file, _, setting = name.partition(":")
-    module = importlib.import_module(f"configs.{file}")
-    config = (module.get_config(setting) if setting else module.get_config()).to_dict()
+    """The training of a config; None if its networks have no setting for `dtype`.
+
+    Args:
+      name: FILE or FILE:SETTING.
+      dtype: that the networks compute in.
+    """
+    config = config_of(name)
     if dtype != "float32":
         network = config["model"].get("network")
         if not isinstance(network, dict):
             return None
         network["dtype"] = dtype
     source = load_split(config, "train")
-    family = build(config, event_shape(source), facts(source))
-    plan = dict(config["train"])
-    plan.pop("eval_examples")
-    return Configured(family, source, Settings(**plan), plan, config["data"]["binarize"])
+    family = build(config, event_shape(source), dataset_info(source))
+    settings, _ = training_settings(config)
+    return Configured(family, source, settings, config["data"]["binarize"])

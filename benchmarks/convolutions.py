@@ -1,16 +1,14 @@
-"""Times XLA's convolutions and this backend's form of them on the layers of two models.
+"""Times XLA's convolutions and this backend's implementation on the layers of two models.
 
-One step is the value of a layer and the gradients in its input and its kernel. It runs once a
-dispatch ("top") and within `lax.scan` ("scan"). Forms take turns, so that a disturbance of the
-machine hits all of them, and the fastest time of each counts.
+  python -m benchmarks.convolutions [--repeats 7]
 
-    python -m benchmarks.convolutions --repeats 7
+One step is the value of a layer and the gradients in its input and its kernel. It runs once per
+dispatch ("top") and within `lax.scan` ("scan"). Implementations are interleaved, so that a slowdown
+of the machine affects all of them, and the shortest time of each counts. Writes
+`results/convolutions-<device>.json`.
 """
 
 import argparse
-import json
-import pathlib
-import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,14 +16,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks.machine import machine
 from vaejax.networks.ops import conv2d
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+from .machine import device_name, machine
+from .paths import result_path, write_json
+
+__all__ = ["main"]
 
 
-class Layer(NamedTuple):
-    """A square convolution; `size` and `inputs` are those of its input."""
+class _Layer(NamedTuple):
+    """A square convolution; `size` and `inputs` are the width and channels of its input."""
 
     model: str
     size: int
@@ -45,38 +45,38 @@ class Layer(NamedTuple):
         )
 
 
-LAYERS = (
-    Layer("dsprites", 64, 1, 32, 4, 2),
-    Layer("dsprites", 32, 32, 32, 4, 2),
-    Layer("dsprites", 16, 32, 64, 2, 2),
-    Layer("dsprites", 8, 64, 64, 2, 2),
-    Layer("dsprites", 4, 64, 64, 4, 2, transposed=True),
-    Layer("dsprites", 8, 64, 32, 4, 2, transposed=True),
-    Layer("dsprites", 16, 32, 32, 4, 2, transposed=True),
-    Layer("dsprites", 32, 32, 1, 4, 2, transposed=True),
-    Layer("vqvae", 32, 3, 64, 4, 2),
-    Layer("vqvae", 28, 1, 64, 4, 2),
-    Layer("vqvae", 16, 64, 128, 4, 2),
-    Layer("vqvae", 8, 128, 128, 3, 1),
-    Layer("vqvae", 8, 128, 32, 3, 1),
-    Layer("vqvae", 8, 32, 128, 1, 1),
-    Layer("vqvae", 8, 128, 64, 4, 2, transposed=True),
-    Layer("vqvae", 16, 64, 3, 4, 2, transposed=True),
+_LAYERS = (
+    _Layer("dsprites", 64, 1, 32, 4, 2),
+    _Layer("dsprites", 32, 32, 32, 4, 2),
+    _Layer("dsprites", 16, 32, 64, 2, 2),
+    _Layer("dsprites", 8, 64, 64, 2, 2),
+    _Layer("dsprites", 4, 64, 64, 4, 2, transposed=True),
+    _Layer("dsprites", 8, 64, 32, 4, 2, transposed=True),
+    _Layer("dsprites", 16, 32, 32, 4, 2, transposed=True),
+    _Layer("dsprites", 32, 32, 1, 4, 2, transposed=True),
+    _Layer("vqvae", 32, 3, 64, 4, 2),
+    _Layer("vqvae", 28, 1, 64, 4, 2),
+    _Layer("vqvae", 16, 64, 128, 4, 2),
+    _Layer("vqvae", 8, 128, 128, 3, 1),
+    _Layer("vqvae", 8, 128, 32, 3, 1),
+    _Layer("vqvae", 8, 32, 128, 1, 1),
+    _Layer("vqvae", 8, 128, 64, 4, 2, transposed=True),
+    _Layer("vqvae", 16, 64, 3, 4, 2, transposed=True),
 )
 
 
-def measure(layer: Layer, batch: int, repeats: int, steps: int) -> dict[str, float]:
+def _measure(layer: _Layer, batch: int, repeats: int, steps: int) -> dict[str, float]:
     """Times one layer.
 
     Args:
-      layer: The layer.
-      batch: Images in a batch.
-      repeats: Measurements of each variant.
-      steps: Steps in one measurement.
+      layer: the layer.
+      batch: images per batch.
+      repeats: measurements of each variant.
+      steps: steps in one measurement.
 
     Returns:
-      Milliseconds a step under "native top", "native scan" and the same of the other form, which is
-      "product" on CPU.
+      Milliseconds per step by variant: "native top", "native scan", and both of the other
+      implementation, which is "product" on CPU.
     """
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], (batch, layer.size, layer.size, layer.inputs))
@@ -87,14 +87,18 @@ def measure(layer: Layer, batch: int, repeats: int, steps: int) -> dict[str, flo
     weights = jax.random.normal(keys[2], output.shape)
 
     variants: dict[str, Callable[[Any], Any]] = {}
-    for form in ("native", conv2d.default_form()):
+    for implementation in ("native", conv2d.default_implementation()):
 
-        def step(carry: Any, _: None = None, form: str = form) -> tuple[Any, jax.Array]:
+        def step(
+            carry: Any, _: None = None, implementation: str = implementation
+        ) -> tuple[Any, jax.Array]:
             def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
-                return jnp.vdot(apply(x, kernel, layer.stride, form=form), weights)
+                return jnp.vdot(
+                    apply(x, kernel, layer.stride, implementation=implementation), weights
+                )
 
             value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(*carry)
-            # Every gradient goes into the next step, or the compiler would drop it.
+            # The next step uses every gradient, or the compiler would remove it.
             return jax.tree.map(lambda a, g: a - 1e-6 * g, carry, gradients), value
 
         single = jax.jit(step)
@@ -105,11 +109,11 @@ def measure(layer: Layer, batch: int, repeats: int, steps: int) -> dict[str, flo
             return carry
 
         def scanned(carry: Any, step: Callable[..., Any] = step) -> Any:
-            # The values too, or the compiler would drop the forward pass.
+            # Returns the values too, or the compiler would remove the forward pass.
             return jax.lax.scan(step, carry, None, length=steps)
 
-        variants[f"{form} top"] = top
-        variants[f"{form} scan"] = jax.jit(scanned)
+        variants[f"{implementation} top"] = top
+        variants[f"{implementation} scan"] = jax.jit(scanned)
 
     times: dict[str, list[float]] = {name: [] for name in variants}
     for repeat in range(repeats + 1):  # the first one compiles
@@ -130,19 +134,16 @@ def main() -> None:
     arguments = parser.parse_args()
 
     rows: dict[str, dict[str, float]] = {}
-    print(f"ms a step, batch {arguments.batch}\n")
-    for layer in LAYERS:
-        row = measure(layer, arguments.batch, arguments.repeats, arguments.steps)
+    print(f"ms per step, batch {arguments.batch}\n")
+    for layer in _LAYERS:
+        row = _measure(layer, arguments.batch, arguments.repeats, arguments.steps)
         if not rows:
             print(f"{'layer':42}" + "".join(f"{name:>14}" for name in row))
         rows[layer.name] = row
         print(f"{layer.name:42}" + "".join(f"{value:14.2f}" for value in row.values()), flush=True)
 
-    device = jax.devices()[0].device_kind
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"convolutions-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
-    record = {**machine(), **vars(arguments), "ms_per_step": rows}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path = result_path(f"convolutions-{device_name()}.json")
+    write_json(path, {**machine(), **vars(arguments), "ms_per_step": rows})
     print(f"\nWrote {path}.")
 
 

@@ -1,56 +1,60 @@
-"""Our metrics beside the published implementation's, on the same fixed codes.
+"""Disentanglement metrics of vaejax and of the published implementation on the same fixed codes.
 
   python -m benchmarks.disentanglement
 
-Writes `results/disentanglement.json` and the table of `docs/metrics.md`, between its marks.
+Reads `results/published_metrics.json`. Writes `results/disentanglement.json` and, in a checkout,
+the table between the marks of `docs/metrics.md`.
 """
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import app
 
-from benchmarks import fixed_codes
-from benchmarks.machine import machine
 from vaejax.evaluation import disentanglement as metrics
 
-_ROOT = Path(__file__).parent
-PUBLISHED = _ROOT / "results/published_metrics.json"
-RESULT = _ROOT / "results/disentanglement.json"
-PAGE = _ROOT.parent / "docs/metrics.md"
+from . import fixed_codes
+from .machine import machine
+from .paths import result_path, root, write_json
+
+__all__ = ["PAGE", "PUBLISHED", "RESULT", "insert_table", "main", "metrics_of_case", "table"]
+
+PUBLISHED = result_path("published_metrics.json")
+RESULT = result_path("disentanglement.json")
+_CHECKOUT = root()
+PAGE = _CHECKOUT and _CHECKOUT / "docs/metrics.md"  # with the table; None if installed
 _TRAIN = fixed_codes.TRAIN
 
 
-def of_case(case: str) -> dict[str, float]:
-    """Our metrics of one case, by the names that the published figures have."""
+def metrics_of_case(case: str) -> dict[str, float]:
+    """The metrics of vaejax on one case, with the names of the published results."""
     z, y, key = fixed_codes.codes(case), fixed_codes.factors(), jax.random.key(0)
-    seen = z[:_TRAIN], y[:_TRAIN]
+    train = z[:_TRAIN], y[:_TRAIN]
     trees = metrics.dci(z, y, train=_TRAIN)
-    found = {
-        "mig": metrics.mig(*seen)["mig"],
+    values = {
+        "mig": metrics.mig(*train)["mig"],
         "factor_vae_score": metrics.factor_vae_score_of_codes(z, y, key)["factor_vae_score"],
         "beta_vae_score": metrics.beta_vae_score_of_codes(z, y, key)["beta_vae_score"],
         **{f"dci/{k}": trees[k] for k in ("disentanglement", "completeness", "informativeness")},
         "sap": metrics.sap(z, y, train=_TRAIN)["sap"],
         "sap/continuous": metrics.sap(z, y, train=_TRAIN, continuous=True)["sap"],
-        "modularity": metrics.modularity(*seen)["modularity"],
+        "modularity": metrics.modularity(*train)["modularity"],
         "explicitness": metrics.explicitness(z, y, train=_TRAIN)["explicitness"],
-        "irs": metrics.irs(*seen)["irs"],
+        "irs": metrics.irs(*train)["irs"],
     }
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in values.items()}
 
 
 def table(ours: dict[str, Any], published: dict[str, Any]) -> str:
-    """Markdown: a row a metric, a column a case, "ours / published" in a cell."""
+    """A Markdown table: a row per metric, a column per case, "ours / published" in a cell."""
     cases = list(ours["cases"])
     lines = [f"| ours / published | {' | '.join(cases)} |", "|---" * (len(cases) + 1) + "|"]
 
-    def cell(one: float, other: float) -> str:
-        return f"{one:.4f} / {other:.4f}"
+    def cell(our_value: float, published_value: float) -> str:
+        return f"{our_value:.4f} / {published_value:.4f}"
 
     for name in ours["cases"][cases[0]]:
         cells = [cell(ours["cases"][c][name], published["cases"][c][name]) for c in cases]
@@ -64,27 +68,29 @@ def table(ours: dict[str, Any], published: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str, lines: str) -> str:
+def insert_table(page: str, lines: str) -> str:
     """The page with these lines between its marks."""
-    marked = re.compile(r"(<!-- table -->\n).*(\n<!-- /table -->)", re.DOTALL)
-    return marked.sub(lambda found: found[1] + lines + found[2], page)
+    marks = re.compile(r"(<!-- table -->\n).*(\n<!-- /table -->)", re.DOTALL)
+    return marks.sub(lambda match: match[1] + lines + match[2], page)
 
 
 def main(argv: list[str]) -> None:
-    """Measures and writes."""
+    """Computes, prints and writes."""
     del argv
     published = json.loads(PUBLISHED.read_text())
     codes, kl = fixed_codes.models()
     ours = {
         "machine": machine(),
-        "cases": {case: of_case(case) for case in fixed_codes.CASES},
+        "cases": {case: metrics_of_case(case) for case in fixed_codes.CASES},
         "udr": {
             name: np.asarray(metrics.udr(codes, kl, correlation=name)["udr"], float).tolist()
             for name in published["udr"]
         },
     }
-    RESULT.write_text(json.dumps(ours, indent=2) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(), table(ours, published)))
+    write_json(RESULT, ours)
+    print(table(ours, published))
+    if PAGE:
+        PAGE.write_text(insert_table(PAGE.read_text(), table(ours, published)))
 
 
 if __name__ == "__main__":

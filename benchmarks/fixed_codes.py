@@ -1,12 +1,14 @@
-"""Codes that never change, on which two implementations of a metric can be held side by side.
+"""Fixed codes and factors for comparing two implementations of a metric.
 
-Needs NumPy alone, so that the other implementation's environment can import it too.
+Needs only NumPy, so that the other implementation's environment can import it too.
 """
 
 import numpy as np
 
-SIZES = (3, 6, 8, 10)  # classes of each factor; every combination is there once
-TRAIN = 960  # of the 1,440 rows, the first; the rest are for testing
+__all__ = ["CASES", "SIZES", "TRAIN", "codes", "factors", "models", "plane"]
+
+SIZES = (3, 6, 8, 10)  # classes of each factor; every combination occurs once
+TRAIN = 960  # the first of the 1,440 rows are for training, the rest for testing
 CASES = ("copies", "permuted", "rotated", "noisy", "redundant", "curved", "noise")
 
 
@@ -18,15 +20,16 @@ def factors() -> np.ndarray:
 
 
 def codes(case: str) -> np.ndarray:
-    """Codes float32 `[1440, D]` of those factors.
+    """Codes float32 `[1440, D]` of these factors.
 
     copies: each factor, standardised.
-    permuted: the same in another order, two of them with the other sign.
-    rotated: by 30° in the planes of the first two and of the last two.
-    noisy: copies with noise of a third of their size, a dimension of noise and an almost dead one.
+    permuted: copies in another order, two of them with opposite sign.
+    rotated: copies rotated by 30° in the planes of the first two and of the last two.
+    noisy: copies with noise of a third of their scale, a dimension of noise and a nearly constant
+      dimension.
     redundant: copies, twice.
     curved: ten hyperbolic tangents of random mixtures, with a little noise.
-    noise: six dimensions that know nothing.
+    noise: six dimensions independent of the factors.
     """
     rng = np.random.RandomState(1 + CASES.index(case))
     y = factors().astype(np.float64)
@@ -39,8 +42,8 @@ def codes(case: str) -> np.ndarray:
     elif case == "rotated":
         z = copies @ np.kron(np.eye(2), plane(30))
     elif case == "noisy":
-        dead = 0.01 * normal((len(y), 1))
-        z = np.concatenate([copies + normal(y.shape) / 3, normal((len(y), 1)), dead], axis=1)
+        inactive = 0.01 * normal((len(y), 1))
+        z = np.concatenate([copies + normal(y.shape) / 3, normal((len(y), 1)), inactive], axis=1)
     elif case == "redundant":
         z = np.concatenate([copies, copies], axis=1)
     elif case == "curved":
@@ -51,7 +54,7 @@ def codes(case: str) -> np.ndarray:
 
 
 def plane(degrees: float) -> np.ndarray:
-    """A rotation of the plane `[2, 2]`."""
+    """The rotation matrix `[2, 2]` of the plane by this angle."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[cos, -sin], [sin, cos]])
 
@@ -59,8 +62,8 @@ def plane(degrees: float) -> np.ndarray:
 def models() -> tuple[np.ndarray, np.ndarray]:
     """Codes float32 `[4, 1440, 6]` of four models, and the KL of each dimension `[4, 6]`.
 
-    Two that agree up to order, sign and noise, a rotated one, and one of noise. Dimensions whose
-    KL is below 0.01 are to be left out, even where they correlate with something.
+    Two models that agree up to order, sign and noise, a rotated one, and one of noise. Dimensions
+    with a KL below 0.01 must be ignored by metrics, even if they correlate with others.
     """
     rng, noisy = np.random.RandomState(99), codes("noisy")
     other = noisy[:, [3, 5, 0, 2, 1, 4]] * [1, 1, -1, 1, -1, 1] + 0.2 * rng.standard_normal(

@@ -1,4 +1,4 @@
-"""Floating-point operations of a compiled program, loops counted as often as they run."""
+"""Floating-point operations of a compiled program, with loops counted by their iterations."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
+__all__ = ["flops", "products"]
 
-def _of(eqn: Any) -> float:
-    """Of a matrix product or convolution, 2 for each product and its sum; 0 of anything else."""
+
+def _product_flops(eqn: Any) -> float:
+    """FLOPs of a matrix product or convolution, 2 per multiplication and addition; else 0."""
     if eqn.primitive.name not in ("dot_general", "conv_general_dilated"):
         return 0.0
     shapes = [v.aval.shape for v in eqn.invars]
@@ -23,27 +25,27 @@ def _of(eqn: Any) -> float:
 
 
 def products(jaxpr: Jaxpr, *, loops_once: bool = False) -> float:
-    """FLOPs of all matrix products and convolutions; of alternatives, the dearest.
+    """FLOPs of all matrix products and convolutions; of branches the most expensive counts.
 
     Args:
       jaxpr: of a program.
-      loops_once: as if every `scan` ran its body a single time.
+      loops_once: count the body of every `scan` once.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
         inner = [products(sub, loops_once=loops_once) for sub in jaxprs_in_params(eqn.params)]
-        alternatives = eqn.primitive.name == "cond"
-        times = 1 if loops_once else eqn.params.get("length", 1)
-        total += _of(eqn) + (max(inner) if alternatives else times * sum(inner))
+        branches = eqn.primitive.name == "cond"
+        iterations = 1 if loops_once else eqn.params.get("length", 1)
+        total += _product_flops(eqn) + (max(inner) if branches else iterations * sum(inner))
     return total
 
 
 def flops(fn: Callable[..., Any], *args: Any) -> float:
-    """FLOPs of `fn` as the compiler counts them once it has merged what is done twice.
+    """FLOPs of `fn` as counted by the compiler, after common subexpressions are merged.
 
-    It counts the body of a loop a single time: the products of further rounds are added. Loops
-    of unknown length stay at one round. The compiler is that of the CPU, which is not asked to run
-    the program: an accelerator's makes calls of a library of the products, and no longer sees them.
+    The compiler counts the body of a loop once; the products of further iterations are added here.
+    Loops of unknown length count once. The CPU's compiler is used, without running the program:
+    that of an accelerator replaces products by library calls, which it does not count.
     """
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), args)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):

@@ -1,21 +1,23 @@
-"""What the machinery around a training step costs, for every family.
+"""Overhead of the training loop over a bare training step, for every family.
 
   python -m benchmarks.guards [--families=beta_vae,vqvae] [--rounds=5]
 
-The same steps in five ways, interleaved, all compiled beforehand:
+Times the same steps in five variants, interleaved, all compiled beforehand:
 
-- single: one jitted step a call, on a batch that lies ready;
-- scanned: many steps in one call of the trainer's program, which also fetches its batches;
-- by hand: the loop one would write, which gathers a batch in NumPy and calls the jitted step;
-- fit: the trainer as users run it, with its log, progress and checkpoints;
-- sweep: two models, seeds 0 and 1, as one program; a step is that of one of them.
+- single: one jitted step per call, on a batch that is already on the device;
+- scanned: many steps in one call of the trainer's program, which also gathers its batches;
+- by hand: a plain loop that gathers a batch in NumPy and calls the jitted step;
+- fit: the complete training loop, with log, progress and checkpoints;
+- sweep: two models, seeds 0 and 1, as one program; the time is per step of one model.
 
-A scanned step should cost no more than 1.05 single ones, a step of `fit` no more than 1.1 by hand,
-a step of a model in a sweep no more than 1.1 of one alone.
-Writes `results/guards-<device>.json` and a table `.md`, in which families that are left out stay as
-they were last measured.
+A scanned step should take at most 1.05 times as long as a single one, a step of `fit` at most 1.1
+times as long as by hand, a step of a model in a sweep at most 1.1 times as long as a scanned one.
+Writes `results/guards-<device>.json` and a table `.md`, in which families that are left out keep
+their last measurements.
 """
 
+import dataclasses
+import functools
 import json
 import statistics
 import tempfile
@@ -28,113 +30,127 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from benchmarks.configured import FAMILIES, load
-from benchmarks.machine import machine
 from vaejax.core.rng import DATA, key_of
 from vaejax.data.preprocess import preparation
 from vaejax.sweeps import Sweep, product
-from vaejax.training import Settings, Trainer, fit
+from vaejax.training import Trainer, fit
 from vaejax.training.train_step import make_step
 
-RESULTS = Path(__file__).parent / "results"
+from .configured import FAMILIES, Configured, load
+from .machine import machine
+from .paths import result_path, write_json
+
+__all__ = ["main"]
+
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved repeats.")
-_SECONDS = flags.DEFINE_float("seconds", 3.0, "Rough length of each.")
-LIMITS = {"scanned over single": 1.05, "fit over by hand": 1.1, "sweep over scanned": 1.1}
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Approximate length of each.")
+_LIMITS = {"scanned over single": 1.05, "fit over by hand": 1.1, "sweep over scanned": 1.1}
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Milliseconds a step in each way, and the ratios of every round."""
+class _Variants:
+    """The variants of taking n steps of a config; each keeps its own state."""
+
+    def __init__(self, configured: Configured) -> None:
+        family, source, settings, binarize = configured
+        self.settings, self.source, self.models = settings, source, 2
+        self.trainer = Trainer(family, source, settings, binarize=binarize)
+        grid = product({}, seeds=tuple(range(self.models)))
+        sweep = Sweep(lambda values: family, grid, source, settings, binarize=binarize)
+        self._step = jax.jit(self._single_step(configured), donate_argnums=0)
+        self._batch = jax.device_put(source.take(np.arange(settings.batch_size)))
+        self._random = np.random.default_rng(0)
+        self.take_steps: dict[str, Callable[[Any, int], Any]] = {
+            "single": self._single,
+            "scanned": functools.partial(self._dispatch, self.trainer),
+            "by hand": self._by_hand,
+            "sweep": functools.partial(self._dispatch, sweep),
+        }
+        self._states = {
+            name: (sweep if name == "sweep" else self.trainer).init() for name in self.take_steps
+        }
+
+    def _single_step(self, configured: Configured) -> Callable[[Any, Any], Any]:
+        family, source, settings, binarize = configured
+        prepare = preparation(source, binarize)
+        step_fn = make_step(family, ema_decay=settings.ema_decay)
+
+        def step(state: Any, rows: Any) -> Any:
+            return step_fn(state, prepare(rows, key_of(0, DATA, state.step)), 0)[0]
+
+        return step
+
+    def _single(self, state: Any, steps: int) -> Any:
+        for _ in range(steps):
+            state = self._step(state, self._batch)
+        return state
+
+    def _by_hand(self, state: Any, steps: int) -> Any:
+        for _ in range(steps):
+            indices = self._random.integers(0, self.source.size, self.settings.batch_size)
+            state = self._step(state, self.source.take(indices))
+        return state
+
+    def _dispatch(self, trainer: Trainer | Sweep, state: Any, steps: int) -> Any:
+        n = self.settings.steps_per_dispatch
+        for span, batches in trainer.loader.batches([(i, i + n) for i in range(0, steps, n)]):
+            state, _ = trainer.dispatch(state, span, batches)
+        return state
+
+    def seconds(self, name: str, steps: int) -> float:
+        """Time of `steps` steps of a variant."""
+        start = time.perf_counter()
+        state = self.take_steps[name](self._states[name], steps)
+        self._states[name] = jax.block_until_ready(state)
+        return time.perf_counter() - start
+
+
+def _measure(name: str) -> dict[str, Any]:
+    """Milliseconds per step of each variant, and the ratios of every round."""
     configured = load(name)
-    assert configured is not None  # everyone computes in float32
-    plan, family, source = configured.settings, configured.family, configured.source
-    n = plan.steps_per_dispatch
-    trainer = Trainer(family, source, plan, binarize=configured.binarize)
-    prepare = preparation(source, configured.binarize)
-    step_fn = make_step(family, ema_decay=plan.ema_decay)
+    assert configured is not None  # all networks compute in float32
+    variants, n = _Variants(configured), configured.settings.steps_per_dispatch
+    for variant in variants.take_steps:
+        variants.seconds(variant, n)  # compiles
+    steps = n * max(1, round(_SECONDS.value / variants.seconds("scanned", n)))
+    settings = dataclasses.replace(configured.settings, steps=steps + n, checkpoint_every=0)
 
-    def one(state: Any, rows: Any) -> Any:
-        return step_fn(state, prepare(rows, key_of(0, DATA, state.step)), 0)[0]
-
-    step = jax.jit(one, donate_argnums=0)
-    ready = jax.device_put(source.take(np.arange(plan.batch_size)))
-    rng = np.random.default_rng(0)
-
-    def single(steps: int) -> None:
-        state = states["single"]
-        for _ in range(steps):
-            state = step(state, ready)
-        states["single"] = jax.block_until_ready(state)
-
-    def by_hand(steps: int) -> None:
-        state = states["by hand"]
-        for _ in range(steps):
-            state = step(state, source.take(rng.integers(0, source.size, plan.batch_size)))
-        states["by hand"] = jax.block_until_ready(state)
-
-    def dispatched(way: str, runs: Trainer | Sweep, steps: int) -> None:
-        state = states[way]
-        for span, chunk in runs.feed.chunks([(i, i + n) for i in range(0, steps, n)]):
-            state, _ = runs.dispatch(state, span, chunk)
-        states[way] = jax.block_until_ready(state)
-
-    def scanned(steps: int) -> None:
-        dispatched("scanned", trainer, steps)
-
-    grid = product({}, seeds=(0, 1))
-    both = Sweep(lambda values: family, grid, source, plan, binarize=configured.binarize)
-
-    def sweep(steps: int) -> None:
-        dispatched("sweep", both, steps)
-
-    ways: dict[str, Callable[[int], None]] = {
-        "single": single, "scanned": scanned, "by hand": by_hand, "sweep": sweep,
-    }  # fmt: skip
-    states = {way: (both if way == "sweep" else trainer).init() for way in ways}
-    for way in ways.values():
-        way(n)
-    begun = time.perf_counter()
-    scanned(n)
-    steps = n * max(1, round(_SECONDS.value / (time.perf_counter() - begun)))
-    fitted = Settings(**{**configured.plan, "steps": steps + n, "checkpoint_every": 0})
-
-    times: dict[str, list[float]] = {way: [] for way in (*ways, "fit")}
+    times: dict[str, list[float]] = {variant: [] for variant in (*variants.take_steps, "fit")}
     for _ in range(_ROUNDS.value):
-        for way, go in ways.items():
-            begun = time.perf_counter()
-            go(steps)
-            each = grid.size if way == "sweep" else 1
-            times[way].append(1e3 * (time.perf_counter() - begun) / steps / each)
+        for variant in variants.take_steps:
+            models = variants.models if variant == "sweep" else 1
+            times[variant].append(1e3 * variants.seconds(variant, steps) / steps / models)
         with tempfile.TemporaryDirectory() as folder:
-            # The rate that `fit` reports leaves out what comes before its second dispatch.
-            times["fit"].append(1e3 / fit(trainer, fitted, workdir=Path(folder)).rate)
+            # The rate that `fit` reports leaves out everything before its second dispatch.
+            outcome = fit(variants.trainer, settings, workdir=Path(folder))
+            times["fit"].append(1e3 / outcome.rate)
     row: dict[str, Any] = {"steps": steps}
-    row["ms_per_step"] = {way: statistics.median(t) for way, t in times.items()}
-    for ratio in LIMITS:
-        above, below = (times[way] for way in ratio.split(" over "))
-        ratios = [a / b for a, b in zip(above, below, strict=True)]
+    row["ms_per_step"] = {variant: statistics.median(t) for variant, t in times.items()}
+    for ratio in _LIMITS:
+        numerator, denominator = (times[variant] for variant in ratio.split(" over "))
+        ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
         row[ratio] = [statistics.median(ratios), min(ratios), max(ratios)]
     return row
 
 
-def as_table(record: dict[str, Any]) -> str:
-    """The record in Markdown."""
+def _as_table(record: dict[str, Any]) -> str:
+    """The record as a Markdown table."""
     lines = [
         f"{record['device']}, {record['processor']}, {record['cores']} cores; jax "
         f"{record['jax']}; {record['rounds']} interleaved rounds.",
         "",
-        "| config | a step alone, ms | scanned over single (≤ 1.05) | by hand, ms | fit over by "
-        "hand (≤ 1.1) | a model of a sweep over one alone (≤ 1.1) | commit |",
+        "| config | single step, ms | scanned over single (≤ 1.05) | by hand, ms | fit over by "
+        "hand (≤ 1.1) | sweep over scanned, per model (≤ 1.1) | commit |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in record["families"].items():
         ms = row["ms_per_step"]
-        scanned, trained, swept = (
-            f"{row[ratio][0]:.2f} ({row[ratio][1]:.2f}–{row[ratio][2]:.2f})" for ratio in LIMITS
+        scanned, fitted, sweep = (
+            f"{row[ratio][0]:.2f} ({row[ratio][1]:.2f}–{row[ratio][2]:.2f})" for ratio in _LIMITS
         )
         lines.append(
-            f"| {name} | {ms['single']:.3g} | {scanned} | {ms['by hand']:.3g} | {trained} | "
-            f"{swept} | {row['commit']} |"
+            f"| {name} | {ms['single']:.3g} | {scanned} | {ms['by hand']:.3g} | {fitted} | "
+            f"{sweep} | {row['commit']} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -144,16 +160,16 @@ def main(argv: list[str]) -> None:
     del argv
     record: dict[str, Any] = {**machine(), "rounds": _ROUNDS.value}
     stem = f"guards-{str(record['device']).lower().replace(' ', '-')}"
-    path = RESULTS / f"{stem}.json"
+    path = result_path(f"{stem}.json")
     record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
     for number, name in enumerate(_FAMILIES.value, start=1):
         print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
-        row = {**measure(name), "commit": record["commit"]}
+        row = {**_measure(name), "commit": record["commit"]}
         record["families"][name] = row
         print(f"    {row}", flush=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-        path.with_suffix(".md").write_text(as_table(record))
-    print("\n" + as_table(record))
+        write_json(path, record)
+        path.with_suffix(".md").write_text(_as_table(record))
+    print("\n" + _as_table(record))
 
 
 if __name__ == "__main__":

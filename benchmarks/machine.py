@@ -4,28 +4,37 @@ import os
 import platform
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import jax
 
-_ROOT = Path(__file__).parent.parent
+from .paths import root
+
+__all__ = ["commit", "device_name", "machine", "processor"]
 
 
 def processor() -> str:
-    """The name of the CPU, as the system has it."""
+    """The name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*: (.+)$", lines, re.MULTILINE)
-    return found.group(1).strip() if found else platform.machine()
+    model = re.search(r"^model name\s*: (.+)$", lines, re.MULTILINE)
+    return model.group(1).strip() if model else platform.machine()
 
 
 def commit() -> str:
-    """The commit of the code, `+` if tracked files differ from it; "unknown" outside of git."""
+    """The commit of the code, with `+` if tracked files differ from it.
+
+    The version if vaejax is installed; "unknown" in a checkout without git.
+    """
+    checkout = root()
+    if checkout is None:
+        return metadata.version("vaejax")
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(_ROOT), *arguments]
+        command = ["git", "-C", str(checkout), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
@@ -35,14 +44,14 @@ def commit() -> str:
 
 
 def device_name() -> str:
-    """The first device's kind as part of a file's name."""
+    """The first device's kind as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", jax.devices()[0].device_kind.lower()).strip("-")
 
 
 def machine() -> dict[str, str | int]:
-    """What a result file says of where it came from.
+    """The origin of a result, for its file.
 
-    `cores` are those that the process may run on, not those of the machine.
+    `cores` is the number of cores that the process may use.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

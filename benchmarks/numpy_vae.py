@@ -1,4 +1,4 @@
-"""A VAE of dense layers in NumPy and float64: another implementation to compare with."""
+"""A VAE of dense layers in NumPy and float64, as a reference implementation."""
 
 from typing import Any
 
@@ -8,18 +8,20 @@ import numpy as np
 
 from vaejax.core.game import Params
 
+__all__ = ["likelihood_noise", "numpy_log_likelihood"]
+
 
 def numpy_log_likelihood(
     params: Params, x: np.ndarray, noise: np.ndarray, chunk: int = 50
 ) -> np.ndarray:
-    """log 1/K Σ p(x | z) p(z) / q(z | x) in float64, of a VAE of dense layers and tanh, `[B]`.
+    """log 1/K Σ p(x | z) p(z) / q(z | x) of a VAE of dense layers and tanh, float64 `[B]`, in nats.
 
     Args:
-      params: as the library trains them: layers `Dense_0`, `Dense_1`, ... of `encoder` and
-        `decoder`; the encoder's last gives mean and log-variance, the decoder's last logits.
+      params: of the library's model: layers `Dense_0`, `Dense_1`, ... of `encoder` and `decoder`;
+        the encoder's last returns mean and log-variance, the decoder's last logits.
       x: binary images, `[B, ...]`.
-      noise: standard normal, `[K, B, D]`; z = mean + deviation · noise.
-      chunk: draws at once.
+      noise: standard normal, `[K, B, D]`; z = mean + standard deviation · noise.
+      chunk: samples at once.
     """
 
     def dense(layers: Any, h: np.ndarray) -> np.ndarray:
@@ -39,11 +41,11 @@ def numpy_log_likelihood(
         log_p = (x * logits - np.logaddexp(0.0, logits)).sum(axis=2)
         weights.append(log_p + 0.5 * (e**2 - z**2 + log_variance).sum(axis=2))
     w = np.concatenate(weights)
-    top = w.max(axis=0)
-    return top + np.log(np.exp(w - top).mean(axis=0))
+    largest = w.max(axis=0)
+    return largest + np.log(np.exp(w - largest).mean(axis=0))
 
 
-def same_noise(key: jax.Array, samples: int, shape: tuple[int, int]) -> np.ndarray:
-    """What `log_likelihood` draws with this key for the node of a Gaussian bottleneck."""
+def likelihood_noise(key: jax.Array, samples: int, shape: tuple[int, int]) -> np.ndarray:
+    """The noise that `log_likelihood` uses with this key for the node of a Gaussian bottleneck."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(samples))
     return np.asarray(jax.vmap(lambda k: jax.random.normal(k, shape))(keys))

@@ -1,13 +1,13 @@
-"""What a training step spends its time on, operation by operation, as the compiler made them.
+"""Time of the operations in a compiled training step.
 
   python -m benchmarks.operations [--families=beta_vae,vqvae] [--steps=20] [--top=8]
 
-For each family, its config: a trace of some steps in steady state, added up over the device's
-threads. Matrix products and convolutions come with the rate that they reach, beside that of a large
-product in the same run: what they take at that rate no rewriting of the rest will save.
+Traces some steps of each family's config in steady state, and sums the time over the device's
+threads. For matrix products and convolutions it also reports the rate, together with the rate of a
+large product in the same run, which bounds what optimising other operations could gain.
 
-Writes `results/operations-<device>.json` and a table `.md`; families that are left out stay as they
-were last measured.
+Writes `results/operations-<device>.json` and a table `.md`, in which families that are left out
+keep their last measurements.
 """
 
 import collections
@@ -25,30 +25,33 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from benchmarks.configured import FAMILIES, load
-from benchmarks.machine import machine
-from benchmarks.peak import peaks
 from vaejax.training import Trainer
 
-RESULTS = Path(__file__).parent / "results"
+from .configured import FAMILIES, load
+from .machine import device_name, machine
+from .paths import result_path, write_json
+from .peak import peaks
+
+__all__ = ["Operation", "main", "operations", "seconds_by_operation"]
+
 _NAMES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
 _STEPS = flags.DEFINE_integer("steps", 40, "Steps in the trace, rounded up to dispatches.")
-_TOP = flags.DEFINE_integer("top", 8, "Operations listed for each.")
+_TOP = flags.DEFINE_integer("top", 8, "Operations listed for each config.")
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _SHAPE = re.compile(r"\w+\[[\d,]*\]")
-# Their time is that of the operations in them.
+# Operations whose time is that of the operations inside them.
 _OUTER = re.compile(r" (while|conditional|call|tuple|get-tuple-element|parameter)\(")
 
 
 class Operation(NamedTuple):
-    """An operation of the compiled program.
+    """An operation of a compiled program.
 
     Attributes:
       kind: "products", "convolutions" or "other".
       flops: of its products and convolutions.
-      shape: of its result, or of the product in it.
-      source: where in the model it comes from, as JAX names it.
+      shape: of its result, or of the product inside it.
+      source: JAX's name of its origin in the model.
     """
 
     kind: str
@@ -70,7 +73,7 @@ def _shapes(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _flops(line: str, opcode: str, shapes: dict[str, str]) -> float:
-    """Of a `dot` or a `convolution`: 2 for each product and its sum."""
+    """FLOPs of a `dot` or a `convolution`, 2 per multiplication and addition."""
     result = math.prod(_dims(shapes[_name(line)]))
     operands = re.findall(r"%([\w.\-]+)", line[line.index(opcode + "(") :])
     if opcode == "dot":
@@ -84,12 +87,12 @@ def _flops(line: str, opcode: str, shapes: dict[str, str]) -> float:
 
 
 def _products(lines: list[str]) -> tuple[str, float, str]:
-    """Kind, FLOPs and shape of what is multiplied in some lines."""
+    """Kind, FLOPs and shape of the products and convolutions in some lines."""
     kind, flops, shape, shapes = "other", 0.0, "", _shapes(lines)
     for line in lines:
-        if found := re.search(r" (dot|convolution)\(", line):
-            kind = "products" if found.group(1) == "dot" else "convolutions"
-            flops, shape = flops + _flops(line, found.group(1), shapes), shapes[_name(line)]
+        if opcode := re.search(r" (dot|convolution)\(", line):
+            kind = "products" if opcode.group(1) == "dot" else "convolutions"
+            flops, shape = flops + _flops(line, opcode.group(1), shapes), shapes[_name(line)]
     return kind, flops, shape
 
 
@@ -103,7 +106,7 @@ def operations(text: str) -> dict[str, Operation]:
         elif " = " in line:
             lines.append(line)
     fused = set(re.findall(r" fusion\(.*calls=%?([\w.\-]+)", text))
-    found = {}
+    result = {}
     for computation, lines in computations.items():
         shapes = _shapes(lines)
         for line in () if computation in fused else lines:
@@ -119,16 +122,16 @@ def operations(text: str) -> dict[str, Operation]:
                 kind, flops, shape = "other", 0.0, ""
             source = re.search(r'op_name="([^"]*)"', line)
             shape = shape or shapes.get(_name(line), "")
-            found[_name(line)] = Operation(kind, flops, shape, source.group(1) if source else "")
-    return found
+            result[_name(line)] = Operation(kind, flops, shape, source.group(1) if source else "")
+    return result
 
 
-def seconds(folder: Path, known: Iterable[str]) -> collections.Counter[str]:
-    """What each known operation took in all, of a trace that `jax.profiler` wrote."""
+def seconds_by_operation(folder: Path, operations: Iterable[str]) -> collections.Counter[str]:
+    """Total time of each of the named operations in a trace written by `jax.profiler`."""
     (path,) = folder.glob("**/*.trace.json.gz")
     with gzip.open(path) as file:
         events = json.load(file)["traceEvents"]
-    names, total = set(known), collections.Counter[str]()
+    names, total = set(operations), collections.Counter[str]()
     for event in events:
         name = event.get("args", {}).get("hlo_op", event.get("name"))
         if event.get("ph") == "X" and name in names:
@@ -136,58 +139,63 @@ def seconds(folder: Path, known: Iterable[str]) -> collections.Counter[str]:
     return total
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Milliseconds a step by kind, the rate of what is multiplied, the dearest operations."""
+def _trace(name: str) -> tuple[dict[str, Operation], collections.Counter[str], int]:
+    """The operations of a config's training program, their time, and the number of steps."""
     configured = load(name)
-    assert configured is not None  # everyone computes in float32
-    plan, n = configured.settings, configured.settings.steps_per_dispatch
-    trainer = Trainer(configured.family, configured.source, plan, binarize=configured.binarize)
+    assert configured is not None  # all networks compute in float32
+    settings, n = configured.settings, configured.settings.steps_per_dispatch
+    trainer = Trainer(configured.family, configured.source, settings, binarize=configured.binarize)
     dispatches = -(-_STEPS.value // n)
     spans = [(i * n, (i + 1) * n) for i in range(dispatches + 2)]
-    chunks, state = trainer.feed.chunks(spans), trainer.init()
-    span, chunk = next(chunks)
-    lowered = trainer.run.lower(state, trainer.feed.data, chunk, np.int32(n))
-    known = operations(lowered.compile().as_text())
+    batches, state = trainer.loader.batches(spans), trainer.init()
+    span, stacked = next(batches)
+    lowered = trainer.run.lower(state, trainer.loader.data, stacked, np.int32(n))
+    program = operations(lowered.compile().as_text())
     for _ in range(2):
-        state, _ = trainer.dispatch(state, span, chunk)
-        span, chunk = next(chunks)
+        state, _ = trainer.dispatch(state, span, stacked)
+        span, stacked = next(batches)
     jax.block_until_ready(state)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(dispatches):
-                state, _ = trainer.dispatch(state, span, chunk)
+                state, _ = trainer.dispatch(state, span, stacked)
             jax.block_until_ready(state)
-        chunks.close()
-        took = seconds(Path(folder), known)
-    steps, total = dispatches * n, sum(took.values())
+        batches.close()
+        return program, seconds_by_operation(Path(folder), program), dispatches * n
+
+
+def _measure(name: str) -> dict[str, Any]:
+    """Milliseconds per step by kind, FLOP/s of products, and the most expensive operations."""
+    program, seconds, steps = _trace(name)
     kinds: collections.Counter[str] = collections.Counter()
-    for operation, time in took.items():
-        kinds[known[operation].kind] += 1e3 * time / steps
-    multiplied = [o for o in took if known[o].flops]
+    for operation, time in seconds.items():
+        kinds[program[operation].kind] += 1e3 * time / steps
+    products = [o for o in seconds if program[o].flops]
+    product_seconds = max(sum(seconds[o] for o in products), 1e-9)
+    total = sum(seconds.values())
     return {
         "ms_per_step": kinds,
-        "flops_per_second": sum(known[o].flops for o in multiplied) * steps
-        / max(sum(took[o] for o in multiplied), 1e-9),
+        "flops_per_second": sum(program[o].flops for o in products) * steps / product_seconds,
         "dearest": [
             {
                 "ms": 1e3 * time / steps,
                 "share": time / total,
-                "flops_per_second": known[o].flops * steps / time,
-                **known[o]._asdict(),
+                "flops_per_second": program[o].flops * steps / time,
+                **program[o]._asdict(),
             }
-            for o, time in took.most_common(_TOP.value)
+            for o, time in seconds.most_common(_TOP.value)
         ],
-    }  # fmt: skip
+    }
 
 
-def as_table(record: dict[str, Any]) -> str:
-    """The record in Markdown."""
+def _as_table(record: dict[str, Any]) -> str:
+    """The record as a Markdown table."""
     lines = [
         f"{record['device']}, {record['processor']}, {record['cores']} cores; jax {record['jax']}. "
         f"A large matrix product reaches {record['peak']['flops'] / 1e9:,.0f} GFLOP/s.",
         "",
-        "| config | ms a step in operations | products | convolutions | other | GFLOP/s of the "
-        "first two | commit |",
+        "| config | ms per step in operations | products | convolutions | other | GFLOP/s of "
+        "products and convolutions | commit |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in record["families"].items():
@@ -199,11 +207,11 @@ def as_table(record: dict[str, Any]) -> str:
         rate = row["flops_per_second"] / 1e9
         lines.append(f"| {name} | {total:.3g} | {shares} | {rate:,.0f} | {row['commit']} |")
     for name, row in record["families"].items():
-        lines += ["", f"{name}:", "", "| ms | GFLOP/s | result | where |", "|---|---|---|---|"]
+        lines += ["", f"{name}:", "", "| ms | GFLOP/s | result | source |", "|---|---|---|---|"]
         for o in row["dearest"]:
             rate = f"{o['flops_per_second'] / 1e9:,.0f}" if o["flops"] else ""
-            where = "/".join(o["source"].split("/")[-3:])
-            lines.append(f"| {o['ms']:.3g} | {rate} | {o['shape']} | {where} |")
+            source = "/".join(o["source"].split("/")[-3:])
+            lines.append(f"| {o['ms']:.3g} | {rate} | {o['shape']} | {source} |")
     return "\n".join(lines) + "\n"
 
 
@@ -211,15 +219,14 @@ def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
     record: dict[str, Any] = {**machine(), "peak": peaks(jnp.float32)}
-    device = re.sub(r"[^a-z0-9]+", "-", str(record["device"]).lower()).strip("-")
-    path = RESULTS / f"operations-{device}.json"
+    path = result_path(f"operations-{device_name()}.json")
     record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
     for number, name in enumerate(_NAMES.value, start=1):
         print(f"[{number}/{len(_NAMES.value)}] {name} ...", flush=True)
-        record["families"][name] = {**measure(name), "commit": record["commit"]}
-        path.write_text(json.dumps(record, indent=2) + "\n")
-        path.with_suffix(".md").write_text(as_table(record))
-    print("\n" + as_table(record))
+        record["families"][name] = {**_measure(name), "commit": record["commit"]}
+        write_json(path, record)
+        path.with_suffix(".md").write_text(_as_table(record))
+    print("\n" + _as_table(record))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""What this machine can reach at best."""
+"""The peak rates of this machine."""
 
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+__all__ = ["peaks"]
 
 
 def peaks(dtype: Any) -> dict[str, float]:
@@ -14,16 +16,16 @@ def peaks(dtype: Any) -> dict[str, float]:
     product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
     large = jnp.ones((64 if jax.default_backend() == "cpu" else 512) * 2**20 // 4)
 
-    def best(f: Any, x: jax.Array) -> float:
+    def shortest(f: Any, x: jax.Array) -> float:
         jax.block_until_ready(f(x))
         times = []
         for _ in range(10):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             jax.block_until_ready(f(x))
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
         return min(times)
 
     return {
-        "flops": 2 * size**3 / best(product, a),
-        "bytes": 2 * large.nbytes / best(copy, large),
+        "flops": 2 * size**3 / shortest(product, a),
+        "bytes": 2 * large.nbytes / shortest(copy, large),
     }

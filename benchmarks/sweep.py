@@ -2,19 +2,18 @@
 
   python -m benchmarks.sweep [--models=8] [--steps=400] [--repeats=7]
 
-Two β-VAEs, of which learning rate and seed differ: a tiny one (2-32-32-2, batch 64, vectors) and a
-small one (784-128-64-8, batch 32, images). Each is trained, interleaved, as a sweep that maps all
-models at once, as one that takes them one after another within the program, and as single runs one
-after another, all on one device. Times are of one step of all models, in dispatches of 100 steps,
-without compilation; and of all that comes before the second dispatch, compilation above all, once
-and without a cache. Writes `results/sweep-<device>.json`.
+Sweeps learning rate and seed of two β-VAEs: a tiny one (2-32-32-2, batch 64, vectors) and a small
+one (784-128-64-8, batch 32, images). Each is trained, interleaved, as a sweep that maps all models
+at once, as a sweep that trains one model after the other within the program, and as consecutive
+single runs, all on one device. Times are per step of all models, in dispatches of 100 steps,
+without compilation; and up to the second dispatch, mainly compilation, once and without a cache.
+Writes `results/sweep-<device>.json`.
 """
 
 import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +21,6 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from benchmarks.machine import machine
 from vaejax.core.game import Family
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source, from_arrays
@@ -30,17 +28,22 @@ from vaejax.families import beta_vae
 from vaejax.sweeps import Sweep, product
 from vaejax.training import Settings, Trainer
 
+from .machine import machine
+from .paths import result_path, write_json
+
+__all__ = ["main"]
+
 _MODELS = flags.DEFINE_integer("models", 8, "Models in the sweep.")
 _STEPS = flags.DEFINE_integer("steps", 400, "Steps in each repeat, a multiple of 100.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Interleaved repeats.")
 
 _DISPATCH = 100
 # Name -> shape of an event, hidden layers, latent dimensions, batch.
-SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int]] = {
+_SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int]] = {
     "tiny": ((2,), (32, 32), 2, 64),
     "small": ((28, 28, 1), (128, 64), 8, 32),
 }
-Go = Callable[[int], None]  # trains so many steps more
+_TakeSteps = Callable[[int], None]  # takes this many further steps
 
 
 def _source(shape: tuple[int, ...]) -> Source:
@@ -52,24 +55,24 @@ def _source(shape: tuple[int, ...]) -> Source:
     return from_arrays(rows, "train", name="noise", holdout=0.0)
 
 
-def _goes(trainer: Trainer | Sweep) -> Go:
-    """Trains on from where the last call ended."""
+def _training(trainer: Trainer | Sweep) -> _TakeSteps:
+    """Training that continues with every call."""
     state, done = trainer.init(), 0
 
-    def go(steps: int) -> None:
+    def take_steps(steps: int) -> None:
         nonlocal state, done
         spans = [(s, s + _DISPATCH) for s in range(done, done + steps, _DISPATCH)]
-        for span, chunk in trainer.feed.chunks(spans):
-            state, _ = trainer.dispatch(state, span, chunk)
+        for span, batches in trainer.loader.batches(spans):
+            state, _ = trainer.dispatch(state, span, batches)
         jax.block_until_ready(state)
         done += steps
 
-    return go
+    return take_steps
 
 
-def _ways(size: str, models: int) -> dict[str, Callable[[], Go]]:
-    """Ways to train all models, each to be started by a call."""
-    shape, hidden, latent_dim, batch = SIZES[size]
+def _variants(size: str, models: int) -> dict[str, Callable[[], _TakeSteps]]:
+    """Variants of training all models; each call starts one."""
+    shape, hidden, latent_dim, batch = _SIZES[size]
     likelihood = "bernoulli" if len(shape) > 1 else {"kind": "normal", "scale": 0.1}
 
     def make(values: Mapping[str, Any]) -> Family:
@@ -83,44 +86,46 @@ def _ways(size: str, models: int) -> dict[str, Callable[[], Go]]:
     grid = product({"rate": tuple(np.geomspace(1e-4, 1e-3, (models + 1) // 2).tolist())}, (0, 1))
     settings = Settings(steps=10**9, batch_size=batch, steps_per_dispatch=_DISPATCH)
 
-    def sweep(chunk: int) -> Go:
-        return _goes(Sweep(make, grid, source, settings, mesh=mesh, chunk=chunk))
+    def sweep(chunk: int) -> _TakeSteps:
+        return _training(Sweep(make, grid, source, settings, mesh=mesh, chunk=chunk))
 
-    def singles() -> Go:
-        each = [
-            _goes(Trainer(make(grid.of(i)), source, settings, seed=int(grid.seeds[i]), mesh=mesh))
+    def single_runs() -> _TakeSteps:
+        runs = [
+            _training(
+                Trainer(make(grid.of(i)), source, settings, seed=int(grid.seeds[i]), mesh=mesh)
+            )
             for i in range(grid.size)
         ]
 
-        def go(steps: int) -> None:
-            for one in each:
-                one(steps)
+        def take_steps(steps: int) -> None:
+            for run in runs:
+                run(steps)
 
-        return go
+        return take_steps
 
     return {
         "at once": lambda: sweep(grid.size),
         "one after another": lambda: sweep(1),
-        "single runs": singles,
+        "single runs": single_runs,
     }
 
 
 def _measure(size: str, models: int, steps: int, repeats: int) -> dict[str, Any]:
-    starts, goes = {}, {}
-    for name, start in _ways(size, models).items():
-        begun = time.perf_counter()
-        goes[name] = start()
-        goes[name](_DISPATCH)
-        starts[name] = time.perf_counter() - begun
-    times: dict[str, list[float]] = {name: [] for name in goes}
+    seconds_to_start, variants = {}, {}
+    for name, start_variant in _variants(size, models).items():
+        start = time.perf_counter()
+        variants[name] = start_variant()
+        variants[name](_DISPATCH)
+        seconds_to_start[name] = time.perf_counter() - start
+    times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(repeats):
-        for name, go in goes.items():
-            begun = time.perf_counter()
-            go(steps)
-            times[name].append(1e3 * (time.perf_counter() - begun) / steps)
+        for name, take_steps in variants.items():
+            start = time.perf_counter()
+            take_steps(steps)
+            times[name].append(1e3 * (time.perf_counter() - start) / steps)
     result: dict[str, Any] = {
         "ms_per_step_of_all": {name: statistics.median(t) for name, t in times.items()},
-        "seconds_to_start": starts,
+        "seconds_to_start": seconds_to_start,
     }
     for name in ("at once", "one after another"):
         ratios = [a / b for a, b in zip(times["single runs"], times[name], strict=True)]
@@ -134,14 +139,12 @@ def _measure(size: str, models: int, steps: int, repeats: int) -> dict[str, Any]
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
-    # The second program would find the first one's parts compiled.
+    # With the cache, the second variant would reuse compiled parts of the first.
     jax.config.update("jax_enable_compilation_cache", False)
     models, steps, repeats = _MODELS.value, _STEPS.value, _REPEATS.value
-    sizes = {size: _measure(size, models, steps, repeats) for size in SIZES}
+    sizes = {size: _measure(size, models, steps, repeats) for size in _SIZES}
     result = {**machine(), "models": models + models % 2, "steps": steps, **sizes}
-    path = Path(__file__).parent / "results" / f"sweep-{jax.default_backend()}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(result_path(f"sweep-{jax.default_backend()}.json"), result)
     print(json.dumps(result, indent=2))
 
 

@@ -3,7 +3,7 @@
   python -m vaejax.main --config=configs/beta_vae.py[:SETTING] --workdir=runs/beta_vae
 
 sprites       (default) embedded sprites, the protocol of 1811.12359 shortened, β = 4
-mnist         MNIST from TFDS, binarised anew whenever an image is used, β = 1, 16 latents
+mnist         MNIST from TFDS, binarised afresh at every use, β = 1, 16 latents
 capacity      sprites with the capacity schedule of 1804.03599 (γ = 100, C from 0 to 25 nats)
 tc            sprites, β-TCVAE (1802.04942), β = 6, minibatch weighted sampling
 dip           sprites, DIP-VAE-II (1711.00848), λ_od = λ_d = 5
@@ -11,36 +11,37 @@ free_bits     mnist, every latent dimension has 0.5 free nats (1606.04934)
 geco          sprites, GECO (1810.00597): the least KL at a reconstruction of 30 nats
 sigma         Fashion-MNIST, optimal σ-VAE (2006.13202)
 vamp          mnist, a VampPrior of 200 pseudo-inputs (1705.07120)
-static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, to be judged by
+static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, for evaluation by
               importance sampling
 static_mnist_tanh  the same with the networks of IWAE (1509.00519), 784-200-200-50, tanh
 
-Seen: 1,500 steps of `tc` (`--config.train.steps=1500`) in 8 minutes on a busy CPU core: on the
-held-out sprites ELBO −123.3, 5 latents above a nat: height and size are in rows of their own
-in `docs/figures/beta_tcvae_sprites_traversals.png`, the rest is still mixed. Its `tc` is
-weighted sampling's estimate, which so small a batch puts far too high: 101 nats of 11 in all.
+Result: 1,500 steps of `tc` (`--config.train.steps=1500`) take 8 minutes on a busy CPU core. On the
+held-out sprites the ELBO is −123.3, and 5 latents have a KL above one nat. In
+`docs/figures/beta_tcvae_sprites_traversals.png` height and size have a row each; the other factors
+are still entangled. `tc` is the estimate of weighted sampling, which is far too high for so small a
+batch: 101 nats, where the KL is 11 nats in all.
 
-`static_mnist` on the 10,000 test images: NLL 90.7 by 500 draws (`--config.evaluate.samples=500`),
-ELBO −96.3, after half an hour on one CPU core (AMD EPYC, shared). pythae reports 89.78 by 200 draws
-with these networks: a gap of 1 nat. It overfits, the training ELBO ends at −92. It was run as two,
-the second with `learning_rate=1e-4` from the checkpoint at 250,000, where NLL was 91.9 by 200 draws
-and ELBO −97.8: the fall of the rate is worth about a nat. The rate in pythae's file, 1e-4, was no
-better alone: 92.9 on 1,000 images after 130,000 steps of it.
+Result: on the 10,000 test images `static_mnist` has an NLL of 90.7 by importance sampling with 500
+samples (`--config.evaluate.importance_samples=500`) and an ELBO of −96.3, after half an hour on one
+CPU core (AMD EPYC, shared). pythae reports 89.78 with 200 samples for these networks: a gap of 1
+nat. The model overfits; the training ELBO ends at −92. It was trained in two runs, the second with
+`learning_rate=1e-4` from the checkpoint at 250,000, where the NLL was 91.9 with 200 samples and the
+ELBO −97.8: lowering the learning rate gains about a nat. The learning rate in pythae's file, 1e-4,
+was no better by itself: 92.9 on 1,000 images after 130,000 steps.
 
-`static_mnist_tanh` overfits less: NLL 89.74 by 1,000 draws (90.10 by 200), ELBO −94.5, in 11
-minutes of processor time with the 200 draws.
+Result: `static_mnist_tanh` overfits less. Its NLL is 89.74 with 1,000 samples (90.10 with 200) and
+its ELBO −94.5, after 11 minutes of processor time, including the evaluation with 200 samples.
 """
 
 from ml_collections import ConfigDict
 
-from vaejax.experiment.config_defaults import choose, defaults
+from vaejax.experiment.config_defaults import config_function
 
 
 def sprites(config: ConfigDict) -> None:
-    """The architecture, optimizer and batch of 1811.12359, for fewer steps."""
-    config.model = ConfigDict({"latent_dim": 10, "network": {"kind": "conv"}})
-    config.model.likelihood = "bernoulli"
-    config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 4.0}, "optimizer": "adam"})
+    """The architecture, optimizer and batch size of 1811.12359, for fewer steps."""
+    config.model = {"latent_dim": 10, "network": {"kind": "conv"}, "likelihood": "bernoulli"}
+    config.players.vae = {"minimizes": {"nll": 1.0, "kl": 4.0}, "optimizer": "adam"}
     config.players.vae.learning_rate = 5e-4
     config.train.batch_size = 64
     config.train.steps = 3000
@@ -52,26 +53,25 @@ def mnist(config: ConfigDict) -> None:
     config.data.source = "tfds:mnist"
     config.data.binarize = "dynamic"
     config.model.latent_dim = 16
-    config.model.network.kernels = (4, 4, 4)
-    config.model.network.channels = (32, 64, 64)
+    config.model.network.update({"kernels": (4, 4, 4), "channels": (32, 64, 64)})
     config.players.vae.minimizes.kl = 1.0
     config.players.vae.learning_rate = 1e-3
     config.train.batch_size = 128
 
 
 def capacity(config: ConfigDict) -> None:
-    """KL is driven to a target that grows."""
+    """The KL follows a target that grows."""
     sprites(config)
-    config.model.capacity = ConfigDict({"kind": "linear", "start": 0.0, "end": 25.0, "steps": 2500})
-    config.players.vae.minimizes = ConfigDict({"nll": 1.0, "kl_capacity": 100.0})
+    config.model.capacity = {"kind": "linear", "start": 0.0, "end": 25.0, "steps": 2500}
+    config.players.vae.minimizes = {"nll": 1.0, "kl_capacity": 100.0}
 
 
 def tc(config: ConfigDict) -> None:
-    """Of the KL's three parts, only total correlation is weighed more."""
+    """Of the three parts of the KL, only the total correlation has a larger weight."""
     sprites(config)
     config.family = "beta_tcvae"
     config.model.sampling = "weighted"
-    config.players.vae.minimizes = ConfigDict({"nll": 1.0, "mi": 1.0, "tc": 6.0, "dimwise_kl": 1.0})
+    config.players.vae.minimizes = {"nll": 1.0, "mi": 1.0, "tc": 6.0, "dimwise_kl": 1.0}
 
 
 def dip(config: ConfigDict) -> None:
@@ -79,24 +79,28 @@ def dip(config: ConfigDict) -> None:
     sprites(config)
     config.family = "dip_vae"
     config.model.kind = "ii"
-    config.players.vae.minimizes = ConfigDict({"nll": 1.0, "kl": 1.0})
-    config.players.vae.minimizes.update({"dip_off_diagonal": 5.0, "dip_diagonal": 5.0})
+    config.players.vae.minimizes = {
+        "nll": 1.0,
+        "kl": 1.0,
+        "dip_off_diagonal": 5.0,
+        "dip_diagonal": 5.0,
+    }
 
 
 def free_bits(config: ConfigDict) -> None:
-    """No dimension gains by going below its free nats."""
+    """The loss does not reward a KL below the free nats in any dimension."""
     mnist(config)
-    config.model.free_bits = ConfigDict({"nats": 0.5, "per": "dimension"})
-    config.players.vae.minimizes = ConfigDict({"nll": 1.0, "kl_free": 1.0})
+    config.model.free_bits = {"nats": 0.5, "per": "dimension"}
+    config.players.vae.minimizes = {"nll": 1.0, "kl_free": 1.0}
 
 
 def geco(config: ConfigDict) -> None:
-    """Which β gives this nll is found by a player of its own."""
+    """The player `multiplier` learns the weight of the reconstruction that yields this nll."""
     sprites(config)
     config.family = "geco_vae"
     config.model.target = 30.0
-    config.players.vae.minimizes = ConfigDict({"kl": 1.0, "geco": 1.0})
-    config.players.multiplier = ConfigDict({"minimizes": {"geco": -1.0}, "optimizer": "adam"})
+    config.players.vae.minimizes = {"kl": 1.0, "geco": 1.0}
+    config.players.multiplier = {"minimizes": {"geco": -1.0}, "optimizer": "adam"}
     config.players.multiplier.learning_rate = 5e-3
 
 
@@ -106,27 +110,30 @@ def sigma(config: ConfigDict) -> None:
     config.family = "sigma_vae"
     config.data.source = "tfds:fashion_mnist"
     config.data.binarize = "none"
-    del config.model.likelihood  # a name before, settings now
-    config.model.likelihood = ConfigDict({"kind": "normal", "scale": 1.0})
-    config.players.vae.minimizes = ConfigDict({"nll_optimal": 1.0, "kl": 1.0})
+    del config.model.likelihood  # a field cannot change its type: it was a name
+    config.model.likelihood = {"kind": "normal", "scale": 1.0}
+    config.players.vae.minimizes = {"nll_optimal": 1.0, "kl": 1.0}
 
 
 def vamp(config: ConfigDict) -> None:
-    """The prior is made of posteriors."""
+    """The prior is a mixture of posteriors."""
     mnist(config)
-    config.model.prior = ConfigDict({"kind": "vamp", "pseudo_inputs": 200})
+    config.model.prior = {"kind": "vamp", "pseudo_inputs": 200}
 
 
 def static_mnist(config: ConfigDict) -> None:
-    """Five hundred passes in batches of 100, and sixteen at a tenth of the learning rate."""
+    """500 epochs in batches of 100, then 16 at a tenth of the learning rate."""
     mnist(config)
     config.data.source = "tfds:binarized_mnist"
     config.data.binarize = "none"
     config.model.latent_dim = 40
-    config.model.network = ConfigDict({"kind": "mlp", "hidden": (400,)})
-    rates = {"kind": "piecewise", "values": (1e-3, 1e-4), "boundaries": (250_000,)}
-    del config.players.vae.learning_rate  # a number before, a schedule now
-    config.players.vae.learning_rate = ConfigDict(rates)
+    config.model.network = {"kind": "mlp", "hidden": (400,)}
+    del config.players.vae.learning_rate  # a field cannot change its type: it was a number
+    config.players.vae.learning_rate = {
+        "kind": "piecewise",
+        "values": (1e-3, 1e-4),
+        "boundaries": (250_000,),
+    }
     config.train.batch_size = 100
     config.train.steps = 258_000
     config.train.steps_per_dispatch = 100
@@ -135,22 +142,32 @@ def static_mnist(config: ConfigDict) -> None:
 
 
 def static_mnist_tanh(config: ConfigDict) -> None:
-    """320 passes, the learning rate falling to a twentieth by half a cosine."""
+    """320 epochs; the learning rate decays to a twentieth by half a cosine."""
     static_mnist(config)
     config.model.latent_dim = 50
-    config.model.network = ConfigDict({"kind": "mlp", "hidden": (200, 200), "activation": "tanh"})
+    config.model.network = {"kind": "mlp", "hidden": (200, 200), "activation": "tanh"}
     config.train.steps = 160_000
     config.train.checkpoint_every = 20_000
-    config.players.vae.learning_rate = ConfigDict(
-        {"kind": "cosine", "start": 1e-3, "end": 5e-5, "steps": config.train.steps}
-    )
+    config.players.vae.learning_rate = {
+        "kind": "cosine",
+        "start": 1e-3,
+        "end": 5e-5,
+        "steps": config.train.steps,
+    }
 
 
-def get_config(setting: str = "sprites") -> ConfigDict:
-    """The config of a setting."""
-    config = defaults("beta_vae")
-    settings = {"sprites": sprites, "mnist": mnist, "capacity": capacity, "tc": tc, "dip": dip}
-    settings |= {"free_bits": free_bits, "geco": geco, "sigma": sigma, "vamp": vamp}
-    settings |= {"static_mnist": static_mnist, "static_mnist_tanh": static_mnist_tanh}
-    choose(settings, setting, "configs/beta_vae.py")(config)
-    return config
+SETTINGS = {
+    "sprites": sprites,
+    "mnist": mnist,
+    "capacity": capacity,
+    "tc": tc,
+    "dip": dip,
+    "free_bits": free_bits,
+    "geco": geco,
+    "sigma": sigma,
+    "vamp": vamp,
+    "static_mnist": static_mnist,
+    "static_mnist_tanh": static_mnist_tanh,
+}
+
+get_config = config_function("beta_vae", SETTINGS)

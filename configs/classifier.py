@@ -1,18 +1,18 @@
-"""Small classifiers, for the features by which generated images are judged.
+"""Small classifiers, whose features evaluate the samples of generative models.
 
-  python -m vaejax.main --config=configs/classifier.py[:SETTING] --workdir=runs/judge
+  python -m vaejax.main --config=configs/classifier.py[:SETTING] --workdir=runs/classifier
 
-and then, of a model of the same data, with its own flags,
+Then, to evaluate a model of the same data, with the model's own flags:
 
   python -m vaejax.main --config=configs/beta_vae.py:mnist --workdir=runs/mnist --mode=evaluate
-      --config.evaluate.features=runs/judge --config.evaluate.generated=5000
+      --config.evaluate.feature_extractor=runs/classifier --config.evaluate.num_generated=5000
 
-which writes `frechet`, `precision`, `recall`, `density` and `coverage`, see docs/metrics.md. These
-are to be compared under one classifier alone; they are not the published FID, for which give
-the file of Inception's weights in place of the directory.
+This writes `frechet`, `precision`, `recall`, `density` and `coverage`, see docs/metrics.md. They
+are comparable between models evaluated with the same classifier only. They are not the published
+FID; for that, give the file of Inception's weights in place of the directory.
 
-Seen: 600 steps of `mnist` (`--config.train.steps=600`) in a minute of processor time: 98.1 % of the
-test images right.
+Result: 600 steps of `mnist` (`--config.train.steps=600`) take a minute of processor time and reach
+an accuracy of 98.1 % on the test images.
 
 sprites        (default) square, ellipse or heart, of embedded sprites
 mnist          grey MNIST
@@ -22,16 +22,18 @@ cifar10        CIFAR-10
 
 from ml_collections import ConfigDict
 
-from vaejax.experiment.config_defaults import choose, defaults
+from vaejax.experiment.config_defaults import config_function
 
 
 def sprites(config: ConfigDict) -> None:
     """Four convolutions of stride 2, 128 features."""
-    config.model = ConfigDict({"features": 128, "network": {"kind": "conv"}})
-    rate = {"kind": "cosine", "start": 1e-3, "end": 1e-5, "steps": 2000}
-    config.players.classifier = ConfigDict({"minimizes": {"nll": 1.0}, "optimizer": "adamw"})
-    config.players.classifier.weight_decay = 0.01
-    config.players.classifier.learning_rate = ConfigDict(rate)
+    config.model = {"features": 128, "network": {"kind": "conv"}}
+    config.players.classifier = {
+        "minimizes": {"nll": 1.0},
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "learning_rate": {"kind": "cosine", "start": 1e-3, "end": 1e-5, "steps": 2000},
+    }
     config.train.batch_size = 128
     config.train.steps = 2000
 
@@ -58,9 +60,6 @@ def cifar10(config: ConfigDict) -> None:
     config.train.steps = config.players.classifier.learning_rate.steps = 10_000
 
 
-def get_config(setting: str = "sprites") -> ConfigDict:
-    """The config of a setting."""
-    config = defaults("classifier")
-    settings = {"sprites": sprites, "mnist": mnist, "fashion_mnist": fashion_mnist}
-    choose({**settings, "cifar10": cifar10}, setting, "configs/classifier.py")(config)
-    return config
+SETTINGS = {"sprites": sprites, "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+
+get_config = config_function("classifier", SETTINGS)

@@ -1,17 +1,21 @@
 """Every test runs with strict promotion, no silent rank promotion, and 8 virtual CPU devices.
 
-Most of a test is compilation, much of it LLVM's optimisations, which gain nothing in programs so
-small.
+Most of a test is compilation, so XLA uses what compiles fast, and compiled programs are dropped
+when they take much memory.
 
-`JAX_PLATFORMS=cuda,cpu` runs them on an accelerator, in full float32; what wants more devices
-than there are is skipped.
+`JAX_PLATFORMS=cuda,cpu` runs the tests on an accelerator, in full float32; those that need more
+devices than there are get skipped.
 """
 
+import ctypes
+import gc
 import os
+import subprocess
+import sys
 from collections.abc import Generator
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
@@ -19,6 +23,81 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _xla_flags() -> str:
+    """Flags that make compilation fast, as far as this jaxlib has them."""
+    flags = "--xla_backend_optimization_level=0"
+    # The older emitters of fused loops compile three times as fast as the newer, in half the
+    # memory.
+    fast = f"{flags} --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # An unknown flag aborts the process that parses it.
+    parse = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"]
+    environment = {**os.environ, "XLA_FLAGS": fast}
+    parsed = subprocess.run(parse, env=environment, capture_output=True, check=False)
+    return flags if parsed.returncode else fast
+
+
+# Workers and the processes that tests start inherit them. If a flag is set twice, the last wins.
+if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{_xla_flags()} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+# Under 90 s together: no family is trained in them, few large programs are compiled.
+_FAST = (
+    "core",
+    "data",
+    "distributions",
+    "evaluation/generation",
+    "latents",
+    "losses",
+    "optimizers",
+    "quantizers",
+    "rooms_test.py",
+    "visualization/plots",
+    "words_test.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of `_FAST` that are not slow."""
+    fast = [Path(__file__).parent / name for name in _FAST]
+    for item in items:
+        of_fast = any(item.path.is_relative_to(path) for path in fast)
+        if of_fast and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.fast)
+
+
+_MAX_GROWTH = 400 * 2**20  # bytes between two drops
+_STATM = Path("/proc/self/statm")
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; 0 where the system has no /proc."""
+    if not _STATM.exists():
+        return 0
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Programs:
+    resident_after_drop = _resident_bytes()
+
+    @classmethod
+    def drop(cls) -> None:
+        """Forgets compiled programs and returns their memory to the system."""
+        jax.clear_caches()
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc keeps it otherwise
+            libc.malloc_trim(0)
+        cls.resident_after_drop = _resident_bytes()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Drops compiled programs between folders, and whenever memory has grown by `_MAX_GROWTH`."""
+    next_folder = nextitem is None or nextitem.path.parent != item.path.parent
+    if next_folder or _resident_bytes() - _Programs.resident_after_drop > _MAX_GROWTH:
+        _Programs.drop()
 
 
 if os.environ["JAX_PLATFORMS"] != "cpu":

@@ -1,4 +1,4 @@
-"""What a notebook asks for, against the same done by hand."""
+"""The functions of `vaejax.notebook` against the same steps without them."""
 
 import base64
 import re
@@ -13,13 +13,11 @@ from matplotlib import pyplot
 from vaejax import notebook
 from vaejax.core.sharding import make_mesh
 from vaejax.data import from_arrays
-from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation import evaluator
 from vaejax.families import beta_vae, cvae, hierarchical, vqvae
 from vaejax.quantizers import grouped, vector
-from vaejax.training import Settings
-from vaejax.training.logging import read_records
-from vaejax.training.two_stage import first_stage
-from vaejax.visualization.plots import grids_and_curves
+from vaejax.training import Settings, first_stage, read_records
+from vaejax.visualization import plots
 
 SETTINGS = Settings(steps=4, batch_size=16, steps_per_dispatch=2, log_every=2)
 TINY = {"kind": "mlp", "hidden": (8,)}
@@ -41,44 +39,44 @@ def trained(splits):
     return notebook.train(family, *splits, SETTINGS, seed=3)
 
 
-def test_what_was_trained_is_judged_on_all_held_out_data(splits, trained):
+def test_training_ends_with_an_evaluation_of_all_held_out_data(splits, trained):
     held_out = splits[1]
-    judge = evaluator(trained.family, held_out, make_mesh(1), batch_size=16, seed=3)
-    assert trained.figures == pytest.approx(judge(trained.params, 4), rel=1e-5)
+    evaluate = evaluator(trained.family, held_out, make_mesh(1), batch_size=16, seed=3)
+    assert trained.metrics == pytest.approx(evaluate(trained.params, 4), rel=1e-5)
     assert trained.held_out is held_out
     assert trained.step == 4
-    logged = [(r["split"], r["step"]) for r in read_records(trained.metrics)]
+    logged = [(r["split"], r["step"]) for r in read_records(trained.records)]
     assert logged == [("train", 2), ("train", 4), ("eval", 4)]
     assert all(a.is_fully_addressable for a in jax.tree.leaves(trained.params))
     assert {len(a.devices()) for a in jax.tree.leaves(trained.params)} == {1}
 
 
-def test_pictures_are_shown_as_they_were_written(tmp_path):
-    seen = {}
+def test_figures_are_shown_as_they_were_written():
+    arguments = {}
 
     def plot(path, number, *, text):
-        seen.update(number=number, text=text)
+        arguments.update(number=number, text=text)
         path.write_bytes(b"\x89PNG pixels")
 
-    picture = notebook.show(plot, 3, text="a")
-    assert seen == {"number": 3, "text": "a"}
-    assert picture.path.name == "plot.png"
-    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', picture._repr_html_()).groups()
+    figure = notebook.show(plot, 3, text="a")
+    assert arguments == {"number": 3, "text": "a"}
+    assert figure.path.name == "plot.png"
+    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', figure._repr_html_()).groups()
     assert (kind, base64.b64decode(data)) == ("png", b"\x89PNG pixels")
 
-    def several(folder):
+    def draw(folder):
         assert not list(folder.iterdir())
         for name in ("b.gif", "a.png", "c.txt"):
             (folder / name).write_bytes(name.encode())
 
-    found = notebook.pictures(several)
-    assert list(found) == ["a.png", "b.gif"]
-    assert "data:image/gif;base64," in found["b.gif"]._repr_html_()
+    shown = notebook.figures(draw)
+    assert list(shown) == ["a.png", "b.gif"]
+    assert "data:image/gif;base64," in shown["b.gif"]._repr_html_()
 
 
-def test_runs_side_by_side(trained):
-    other = trained._replace(figures={"kl": 12.3456, "tc": 0.5})
-    runs = {"one": trained._replace(figures={"kl": 1.0}), "another": other}
+def test_table_of_several_runs(trained):
+    other = trained._replace(metrics={"kl": 12.3456, "tc": 0.5})
+    runs = {"one": trained._replace(metrics={"kl": 1.0}), "another": other}
     assert notebook.compare(runs, ["kl", "tc"]).splitlines() == [
         "    one  another",
         "kl    1    12.35",
@@ -86,17 +84,17 @@ def test_runs_side_by_side(trained):
     ]
 
 
-def test_another_backend_of_matplotlib_stays():
+def test_backend_of_matplotlib_is_kept():
     before = matplotlib.get_backend()
     try:
         pyplot.switch_backend("svg")
-        grids_and_curves.load_pyplot()
+        plots.load_pyplot()
         assert matplotlib.get_backend() == "svg"
     finally:
         pyplot.switch_backend(before)
 
 
-def test_a_model_trained_here_becomes_a_first_stage(splits):
+def test_trained_model_becomes_a_first_stage(splits):
     data, _ = splits
     family = vqvae(
         (4, 4, 1),
@@ -115,7 +113,7 @@ def test_a_model_trained_here_becomes_a_first_stage(splits):
     )
 
 
-def test_what_no_prior_can_be_learned_for_is_told():
+def test_conditional_first_stages_are_rejected():
     images = np.zeros((20, 4, 4, 1), np.float32)
     data = from_arrays({"image": images, "label": np.arange(20) % 2})
     family = cvae((4, 4, 1), {"vae": adam(nll=1.0, kl=1.0)}, latent_dim=2, network=TINY, classes=2)
@@ -126,17 +124,17 @@ def test_what_no_prior_can_be_learned_for_is_told():
 
 
 def test_traversals_are_those_of_a_run(trained, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(grids_and_curves, "traversals", lambda *args: drawn.append(args[1:]))
-    monkeypatch.setattr(grids_and_curves.traversals, "__name__", "traversals")
+    calls = []
+    monkeypatch.setattr(plots, "traversals", lambda *args: calls.append(args[1:]))
+    monkeypatch.setattr(plots.traversals, "__name__", "traversals")
     notebook.traversals(trained)
-    notebook.all_pictures(trained, count=4)
-    (images, labels), (same, same_labels) = drawn
-    assert labels == same_labels
-    np.testing.assert_allclose(images, same, atol=1e-6)
+    notebook.all_figures(trained, count=4)
+    (images, labels), (run_images, run_labels) = calls
+    assert labels == run_labels
+    np.testing.assert_allclose(images, run_images, atol=1e-6)
 
 
-def test_traversals_of_anything_else_are_refused(trained):
+def test_traversals_of_other_latents_are_rejected(trained):
     family = hierarchical(
         (4, 4, 1),
         {"vae": adam(nll=1.0, kl=1.0)},
@@ -144,5 +142,7 @@ def test_traversals_of_anything_else_are_refused(trained):
     )
     batch = trained.held_out.decode(trained.held_out.take(np.arange(4)))
     params = jax.eval_shape(family.model.init, jax.random.key(0), batch)
-    with pytest.raises(ValueError, match=r"one Gaussian vector, found latents .*\(2,\), \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"one continuous vector of latents, found latents .*\(2,\), \(3,\)"
+    ):
         notebook.traversals(trained._replace(family=family, params=params))

@@ -1,8 +1,8 @@
-"""The notebooks in colab/: in form, without outputs, and executed from top to bottom.
+"""The notebooks in colab/: their form, and execution from top to bottom.
 
-Each runs in a process of its own, in an empty directory, with very few steps; a picture or table
-at the end of a cell is asked for its representation, as Jupyter does. `compose` always runs, on one
-device; the others take longer, and are run on eight virtual devices with `-m slow`.
+Each runs in a separate process, in an empty directory, with very few steps. The representation of a
+figure at the end of a cell is computed, as in Jupyter. `compose` always runs, on one device; the
+others take longer, and run on eight virtual devices with `-m slow`.
 """
 
 import ast
@@ -35,7 +35,7 @@ def cells(path: Path, kind: str) -> list[str]:
 
 
 def execute(path: Path) -> list[str]:
-    """Runs the code cells in one namespace; what Jupyter would show as HTML, of each that does."""
+    """Runs the code cells in one namespace; the HTML of all cells that end with a figure."""
     scope: dict[str, Any] = {"__name__": "__main__"}
     shown = []
     for number, code in enumerate(cells(path, "code")):
@@ -49,7 +49,7 @@ def execute(path: Path) -> list[str]:
     return shown
 
 
-def test_there_is_one_for_each_topology_and_each_way_of_use():
+def test_notebooks_are_listed():
     assert [path.stem for path in NOTEBOOKS] == NAMES
 
 
@@ -74,7 +74,7 @@ class TestForm:
                 assert kind == "markdown"
                 assert not extra
 
-    def test_opens_in_colab_installs_and_looks_for_an_accelerator(self, path):
+    def test_first_cells_link_to_colab_install_and_detect_devices(self, path):
         first = source(read(path)["cells"][0])
         link = "https://colab.research.google.com/github"
         assert f"({link}/{REPOSITORY}/blob/main/colab/{path.name})" in first
@@ -87,7 +87,7 @@ class TestForm:
         assert '"gpu", "tpu"' in detect
         assert "VAEJAX_NOTEBOOK_STEPS" in detect
 
-    def test_tells_a_story_in_short_cells(self, path):
+    def test_cells_are_short_and_papers_are_cited(self, path):
         prose, code = cells(path, "markdown"), cells(path, "code")
         assert 12 <= len(prose) + len(code) <= 22
         assert max(len(text.splitlines()) for text in prose + code) <= 40
@@ -97,12 +97,17 @@ class TestForm:
         assert re.search(r"(eq\.|section|algorithm)\s+\d", "".join(prose))
         assert not re.search(r"^[!%]", "".join(code), re.MULTILINE)
 
-    def test_links_lead_to_files_that_exist(self, path):
+    def test_imports_come_from_rooms(self, path):
+        imports = re.findall(r"^from (vaejax[\w.]*) import", "\n".join(cells(path, "code")), re.M)
+        assert imports
+        deeper = {name for name in imports if name.count(".") > 1}
+        assert deeper <= {"vaejax.optimizers.ema_codebook"}
+
+    def test_linked_files_exist(self, path):
         text = "".join(cells(path, "markdown"))
-        for place in re.findall(rf"{REPOSITORY}/blob/main/([\w./-]+)", text):
-            assert (ROOT / place).is_file(), place
-        for place in re.findall(r"`(configs/\w+\.py)`", text):
-            assert (ROOT / place).is_file(), place
+        links = re.findall(rf"{REPOSITORY}/blob/main/([\w./-]+)", text)
+        for file in (*links, *re.findall(r"`(configs/\w+\.py)`", text)):
+            assert (ROOT / file).is_file(), file
 
 
 @pytest.mark.parametrize(
@@ -114,12 +119,12 @@ class TestForm:
 )
 def test_is_executed(name, devices, tmp_path):
     program = [sys.executable, "-W", "error", str(Path(__file__)), f"{name}.ipynb"]
-    told = {
+    settings = {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
         "JAX_NUMPY_RANK_PROMOTION": "raise",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # to compile is all the work there is
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time is compilation
         "JAX_COMPILATION_CACHE_DIR": str(
             tmp_path / "compiled"
         ),  # some programs occur several times
@@ -128,20 +133,25 @@ def test_is_executed(name, devices, tmp_path):
         "VAEJAX_NOTEBOOK_STEPS": "2",
         "PYTHONPATH": str(ROOT),
     }
-    kept = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
+    environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
     done = subprocess.run(
-        program, cwd=tmp_path, env=kept | told, capture_output=True, text=True, check=False
+        program,
+        cwd=tmp_path,
+        env=environment | settings,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    pictures = int(done.stdout.splitlines()[-1])
-    wanted = len([code for code in cells(ROOT / "colab" / f"{name}.ipynb", "code") if shows(code)])
-    assert pictures == wanted >= 4
+    shown = int(done.stdout.splitlines()[-1])
+    code_cells = cells(ROOT / "colab" / f"{name}.ipynb", "code")
+    assert shown == len([code for code in code_cells if shows_figure(code)]) >= 4
 
 
-def shows(code: str) -> bool:
-    """Whether a cell ends with a picture."""
+def shows_figure(code: str) -> bool:
+    """Whether a cell ends with a figure."""
     last = ast.unparse(ast.parse(code).body[-1])
-    return bool(re.match(r"show\(|traversals\(|\w*pictures\b|samples\[", last))
+    return bool(re.match(r"show\(|traversals\(|\w*figures\b", last))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ PACKAGE = Path(importlib.import_module("vaejax").__path__[0])
 
 # A room imports from itself and from the rooms before it.
 ROOMS = (
-    *("core", "distributions", "quantizers", "networks", "data", "latents", "losses"),
+    *("core", "distributions", "data", "quantizers", "networks", "latents", "losses"),
     *("optimizers", "models", "second_stage", "families", "training", "export"),
     *("evaluation", "sweeps", "visualization", "experiment", "notebook", "main"),
 )

@@ -4,15 +4,14 @@
   python -m vaejax.main --config=configs/beta_vae.py:mnist --workdir=runs/mnist \
       --config.players.vae.minimizes.kl=4.0
 
-A config's fields and their values, each of which can be set from the command line as shown:
+Print all fields of a config with their values, in the form in which flags set them:
 
   python -m vaejax.main --config=configs/vqvae.py --show_config
 
-The part after the colon picks one of a config's settings, named in the file's docstring. Started
-again with the same flags, an unfinished run goes on from its last checkpoint.
+The part after the colon picks one of a config's settings, which the file's docstring lists.
+Re-running the command resumes an unfinished run from its last checkpoint.
 """
 
-import importlib.util
 import os
 import shlex
 import sys
@@ -24,13 +23,19 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from vaejax.core.registry import near_names
+from vaejax.core.plugins import load_file
+from vaejax.core.registry import files_that_registered, near_names
 from vaejax.data.readers.cache import cache_dir
-from vaejax.experiment.run import flatten, run
+from vaejax.experiment.renamed_fields import new_name
+from vaejax.experiment.run import run
 from vaejax.experiment.run_sweep import run_sweep
-from vaejax.sweeps.grid import sweeps
+from vaejax.experiment.stock_configs import stock_configs
+from vaejax.experiment.workdir import flatten
+from vaejax.sweeps.grid import is_sweep
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
+
+__all__ = ["main"]
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
@@ -41,29 +46,24 @@ _SHOW = flags.DEFINE_bool("show_config", False, "Print the config's fields as fl
 
 
 def _find(path: str) -> Path:
-    """A config file; where it is not here, the one installed with the package.
+    """A config file. A bare `configs/NAME.py` that is not here is the one of the library.
 
     Raises:
       ValueError: there is no such file.
     """
-    if Path(path).is_file():
-        return Path(path)
-    spec = importlib.util.find_spec("configs")
-    folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
-    for folder in folders:
-        if (folder / Path(path).name).is_file():
-            return folder / Path(path).name
-    known = {f"configs/{p.name}" for folder in folders for p in folder.glob("[a-z]*.py")}
-    raise ValueError(f"no config {near_names(path, known)}")
+    file = Path(path)
+    if file.is_file():
+        return file
+    folder = stock_configs()
+    if str(file.parent) in ("configs", ".") and (folder / file.name).is_file():
+        return folder / file.name
+    known = [f"configs/{p.name}" for p in folder.glob("[a-z]*.py")]
+    raise ValueError(f"no config file {near_names(path, known)}")
 
 
 def _fields(file: Path, setting: str) -> ConfigDict:
     """The config of a file's setting, the default one if `''`."""
-    spec = importlib.util.spec_from_file_location("config", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_file(file)
     return module.get_config(setting) if setting else module.get_config()
 
 
@@ -72,6 +72,9 @@ def _check(config: ConfigDict, flag: str) -> None:
     here, path = config, "config"
     for name in flag.split(".")[1:]:
         name = name.partition("[")[0]
+        new = new_name(path.removeprefix("config").removeprefix("."), name)
+        if new and not (isinstance(here, ConfigDict) and name in here):
+            raise ValueError(f"{path}.{name} is called config.{new} now")
         known = here.keys() if isinstance(here, ConfigDict) else ()
         if name not in known:
             raise ValueError(f"{path} has no field {near_names(name, known)}")
@@ -79,9 +82,9 @@ def _check(config: ConfigDict, flag: str) -> None:
 
 
 def _checked(argv: Sequence[str]) -> list[str]:
-    """The command line with its config file found, after a look at all that concerns it.
+    """The command line with the path of its config file resolved and its config flags checked.
 
-    `config_flags` would answer a mistake in these with a traceback.
+    `config_flags` answers a mistake in these with a traceback.
 
     Raises:
       ValueError: there is no such file, setting or field.
@@ -107,7 +110,7 @@ def _checked(argv: Sequence[str]) -> list[str]:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Flags, with every mistake answered by one line."""
+    """Parses flags; every mistake ends in one line on stderr."""
     try:
         return flags.FLAGS(_checked(argv))
     except (flags.Error, ValueError, OSError) as error:
@@ -120,14 +123,17 @@ def _fail(error: BaseException) -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs what the flags say."""
+    """The command."""
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # libraries tell every file they write
+        logging.set_verbosity(logging.WARNING)  # libraries log every file they write
     if len(argv) > 1:
         _fail(ValueError(f"unexpected arguments {argv[1:]}; flags are --name=value"))
     if _CONFIG.value is None:
         _fail(ValueError("--config is missing, for example --config=configs/vqvae.py"))
     config = _CONFIG.value.to_dict()
+    file = Path(config_flags.get_config_filename(flags.FLAGS["config"])).resolve()
+    if file in files_that_registered():
+        config["imports"] = (*config["imports"], str(file))
     if _SHOW.value:
         for name, value in flatten(config).items():
             print(shlex.quote(f"--config.{name}={value}"))
@@ -136,9 +142,9 @@ def main(argv: Sequence[str]) -> None:
     if not workdir:
         _fail(ValueError("--workdir is missing, for example --workdir=runs/first"))
     try:
-        (run_sweep if sweeps(config) else run)(config, Path(workdir), _MODE.value)
+        (run_sweep if is_sweep(config) else run)(config, Path(workdir), _MODE.value)
     except (ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError) as error:
-        if os.environ.get("VAEJAX_TRACEBACK"):  # for whoever looks for a bug in the library
+        if os.environ.get("VAEJAX_TRACEBACK"):  # to debug the library itself
             raise
         _fail(error)
 

@@ -1,7 +1,7 @@
-"""What a notebook asks for: train a family here and now, judge it, and see its pictures.
+"""Train a family in a notebook, evaluate it, and show its figures.
 
-The command's `run.run` does the same from a config, in a working directory that stays. Jupyter
-shows a `Picture` where it is the value of a cell.
+`experiment.run` does the same from a config, in a permanent working directory. Jupyter shows a
+`Figure` that is the value of a cell.
 """
 
 import base64
@@ -18,19 +18,17 @@ from vaejax.core.sharding import make_mesh, on_one_device
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preprocess import preparation
-from vaejax.evaluation.conditional import is_conditional
-from vaejax.evaluation.evaluate import evaluator
-from vaejax.training import Settings, Trainer, fit
-from vaejax.training.train_step import eval_params
-from vaejax.visualization.latent_space import one_vector
-from vaejax.visualization.plots import grids_and_curves
-from vaejax.visualization.report import draw, traverse
+from vaejax.evaluation import evaluator, is_conditional, traverse, vector_node
+from vaejax.training import Settings, Trainer, eval_params, fit
+from vaejax.visualization import draw_figures, plots
 
-_SOME = 1000  # held-out examples that judge it on the way
-_EXAMPLES = 512  # that tell which latents matter
+__all__ = ["Figure", "Trained", "all_figures", "compare", "figures", "show", "train", "traversals"]
+
+_EVAL_EXAMPLES = 1000  # held-out examples of the evaluations during training
+_TRAVERSAL_EXAMPLES = 512  # from which the order and the ranges of the latents are computed
 
 
-class Picture(NamedTuple):
+class Figure(NamedTuple):
     """A PNG or GIF file that Jupyter shows."""
 
     path: Path
@@ -46,12 +44,12 @@ class Trained(NamedTuple):
     """A family after training.
 
     Attributes:
-      family: it.
-      params: those that evaluations use, on one device.
-      held_out: the data that it was judged on.
-      step: how many were taken.
-      figures: of `held_out`, as from `evaluation.evaluate.evaluator`.
-      metrics: the file of what was logged.
+      family: the family.
+      params: the parameters that evaluations use, on one device.
+      held_out: the data that it was evaluated on.
+      step: number of training steps.
+      metrics: of `held_out`, as from `evaluation.evaluator`.
+      records: the file of the logged metrics.
       binarize: as in training.
     """
 
@@ -59,8 +57,8 @@ class Trained(NamedTuple):
     params: Params
     held_out: Source
     step: int
-    figures: dict[str, float]
-    metrics: Path
+    metrics: dict[str, float]
+    records: Path
     binarize: str
 
 
@@ -73,17 +71,17 @@ def train(
     seed: int = 0,
     binarize: str = "none",
 ) -> Trained:
-    """Trains a family on all devices, shows progress, and judges it on held-out data.
+    """Trains a family on all devices, shows progress, and evaluates it on held-out data.
 
-    Nothing is resumed: what is logged goes to a new temporary directory.
+    Metrics are logged to a new temporary directory; training is never resumed.
 
     Args:
       family: what to train.
       source: the data to train on.
-      held_out: the data to judge it by.
-      settings: how to train.
-      seed: of everything.
-      binarize: see `data.preparation.preparation`.
+      held_out: the data to evaluate on.
+      settings: of the training.
+      seed: of all random numbers.
+      binarize: see `data.preprocess.preparation`.
 
     Raises:
       ValueError: the table of players does not fit, or the batch not the devices.
@@ -91,23 +89,26 @@ def train(
     """
     mesh, workdir = make_mesh(), Path(tempfile.mkdtemp(prefix="vaejax-"))
     trainer = Trainer(family, source, settings, seed=seed, binarize=binarize, mesh=mesh)
-    judge = evaluator(
+    evaluate = evaluator(
         family, held_out, mesh, batch_size=settings.batch_size, seed=seed, binarize=binarize
     )
     state = fit(
-        trainer, settings, workdir=workdir, evaluate=lambda params, step: judge(params, step, _SOME)
+        trainer,
+        settings,
+        workdir=workdir,
+        evaluate=lambda params, step: evaluate(params, step, _EVAL_EXAMPLES),
     ).state
     params, step = eval_params(state), int(state.step)
-    figures, metrics = judge(params, step), workdir / "metrics.jsonl"
-    here = on_one_device(mesh, params)
-    return Trained(family, here, held_out, step, figures, metrics, binarize)
+    metrics, records = evaluate(params, step), workdir / "metrics.jsonl"
+    local = on_one_device(mesh, params)
+    return Trained(family, local, held_out, step, metrics, records, binarize)
 
 
 def compare(runs: Mapping[str, Trained], names: Sequence[str]) -> str:
-    """A readable table: a row a figure, a column a run; "–" where a run has none of a name."""
+    """A table with one row per metric and one column per run; "–" where a run lacks a metric."""
     columns = [["", *names]]
     for title, run in runs.items():
-        cells = [f"{run.figures[n]:.4g}" if n in run.figures else "–" for n in names]
+        cells = [f"{run.metrics[n]:.4g}" if n in run.metrics else "–" for n in names]
         columns.append([title, *cells])
     widths = [max(map(len, column)) for column in columns]
     rows = []
@@ -117,66 +118,68 @@ def compare(runs: Mapping[str, Trained], names: Sequence[str]) -> str:
     return "\n".join(rows)
 
 
-def pictures(into: Callable[[Path], Any]) -> dict[str, Picture]:
-    """The PNG and GIF files that `into` writes into an empty folder, by their names."""
+def figures(draw: Callable[[Path], Any]) -> dict[str, Figure]:
+    """The PNG and GIF files that `draw` writes into an empty folder, by name."""
     folder = Path(tempfile.mkdtemp(prefix="vaejax-"))
-    into(folder)
+    draw(folder)
     kinds = (".png", ".gif")
-    return {p.name: Picture(p) for p in sorted(folder.iterdir()) if p.suffix in kinds}
+    return {p.name: Figure(p) for p in sorted(folder.iterdir()) if p.suffix in kinds}
 
 
-def all_pictures(trained: Trained, *, seed: int = 0, count: int = 64) -> dict[str, Picture]:
-    """What a run of the command leaves in `figures/`, by the names of the files.
+def all_figures(trained: Trained, *, seed: int = 0, count: int = 64) -> dict[str, Figure]:
+    """The figures that a run of the command writes to `figures/`, by file name.
 
     Args:
-      trained: what to show.
-      seed: of all draws.
-      count: samples.
+      trained: the model.
+      seed: of all samples.
+      count: number of samples.
     """
-    return pictures(
-        lambda folder: draw(
+    return figures(
+        lambda folder: draw_figures(
             trained.family,
             trained.params,
             trained.held_out,
             folder,
             binarize=trained.binarize,
             seed=seed,
-            metrics=trained.metrics,
+            records=trained.records,
             count=count,
         )
     )
 
 
-def show(plot: Callable[..., Any], *args: Any, **options: Any) -> Picture:
-    """The picture that a function of a path draws: `show(plots.traversals, images, labels)`."""
+def show(plot: Callable[..., Any], *args: Any, **options: Any) -> Figure:
+    """The figure of a function that draws to a path: `show(plots.traversals, images, labels)`."""
     path = Path(tempfile.mkdtemp(prefix="vaejax-")) / f"{plot.__name__}.png"
     plot(path, *args, **options)
-    return Picture(path)
+    return Figure(path)
 
 
-def traversals(trained: Trained, *, rows: int = 10, seed: int = 0) -> Picture:
-    """What each latent does, see `evaluation.pictures.traverse`; of a model with one vector.
+def traversals(trained: Trained, *, rows: int = 10, seed: int = 0) -> Figure:
+    """Latent traversals, see `evaluation.traverse`, of a model whose latents are one vector.
 
     Args:
-      trained: what to show.
+      trained: the model.
       rows: latents at most.
       seed: of binarised images.
 
     Raises:
-      ValueError: its latents are not one vector.
+      ValueError: its latents are not one continuous vector.
     """
     family, source = trained.family, trained.held_out
     prepare, key = preparation(source, trained.binarize), jax.random.key(seed)
-    some = source.take(np.sort(eval_order(source.size)[:_EXAMPLES]))
-    batch = jax.jit(prepare)(some, key)
+    examples = source.take(np.sort(eval_order(source.size)[:_TRAVERSAL_EXAMPLES]))
+    batch = jax.jit(prepare)(examples, key)
 
     def encode(params: Params, batch: Batch) -> tuple[Latent, ...]:
         return family.model.encode(params, batch, None)
 
-    if one_vector(nodes := jax.eval_shape(encode, trained.params, batch)) is None:
+    if vector_node(nodes := jax.eval_shape(encode, trained.params, batch)) is None:
         shapes = [node.z.shape[1:] for node in nodes]
-        raise ValueError(f"traversals are of one Gaussian vector, found latents of shape {shapes}")
+        raise ValueError(
+            f"traversals need one continuous vector of latents, found latents of shape {shapes}"
+        )
     (node,) = jax.jit(encode)(trained.params, batch)
-    given = batch if is_conditional(family, trained.params, source) else None
-    images, labels = traverse(family, trained.params, node, rows, given=given)
-    return show(grids_and_curves.traversals, np.asarray(images), labels)
+    conditions = batch if is_conditional(family, trained.params, source) else None
+    images, labels = traverse(family, trained.params, node, rows, conditions=conditions)
+    return show(plots.traversals, np.asarray(images), labels)

@@ -1,1 +1,1 @@
-"""Training steps beside those of PyTorch, written plainly, and of pythae; see `__main__`."""
+"""Training steps of vaejax compared with PyTorch and pythae; see `__main__`."""

@@ -1,75 +1,76 @@
-"""vaejax beside PyTorch and pythae: the same networks, batch, optimizer and data, interleaved.
+"""vaejax against PyTorch and pythae: the same networks, batch size, optimizer and data.
 
   python -m benchmarks.peers [--cases=mlp,conv] [--rounds=7] [--seconds=2]
 
-Needs `pip install 'vaejax[bench]'`. Every competitor has a process of its own, in which it waits
-while another works; in every round each takes steps for about `--seconds`, batches being fetched
-from memory as part of them. A ratio is a competitor's time over ours in the same round; the table
-has the median and range of the rounds. Rented machines are slow at times, as if their cores were
-halves of one: a round in which a product of matrices was more than a tenth slower than at the best
-seen is repeated, up to three times as many rounds in all; a case without such rounds once more at
-the end. The record says how many there were, how fast the product was, and has the medians of all
-rounds. Plain PyTorch is eager and `torch.compile` as they come; beside them, what their
-options gain. Also the time from starting the process to the end of the first 20 steps, for ours
-without and with what an earlier run has left in the compile cache.
+Needs `pip install 'vaejax[bench]'`. Every competitor runs in a process of its own. In each round
+they take steps in turn, each for about `--seconds`, including gathering batches from memory. A
+ratio is a competitor's time over that of vaejax in the same round; the table has the median and
+range over rounds.
 
-Writes `results/peers-<device>.json` and a table `.md`, in which cases that are left out stay as
-they were last measured.
+Shared machines are slow at times. A round in which a matrix product was more than 10 % slower than
+the fastest one is repeated, up to three times `--rounds` in total; a case with only such rounds is
+measured again at the end. The record has the number of rounds, the rate of the matrix product, and
+the medians over all rounds.
+
+PyTorch is measured eagerly and with `torch.compile` with default options, and with options that
+make it faster. Also measured is the time from the start of the process to the end of the first 20
+steps, for vaejax without and with a filled compilation cache.
+
+Writes `results/peers-<device>.json` and a table `.md`, in which cases that are left out keep their
+last measurements.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
-from benchmarks.machine import machine
-from benchmarks.peers.cases import CASES
-from benchmarks.peers.rounds import compare
-from benchmarks.peers.ways import OURS
 from vaejax.core.registry import near_names
 
-RESULTS = Path(__file__).parent.parent / "results"
-_CASES = flags.DEFINE_list("cases", list(CASES), "Which comparisons.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved repeats that count.")
-_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of each, roughly.")
+from ..machine import machine
+from ..paths import result_path, write_json
+from .cases import CASES
+from .competitors import VAEJAX
+from .rounds import compare
+
+__all__ = ["as_table", "main"]
+
+_CASES = flags.DEFINE_list("cases", list(CASES), "Comparisons.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds that count.")
+_SECONDS = flags.DEFINE_float("seconds", 2.0, "Approximate length of each.")
 
 
 def as_table(record: dict[str, Any]) -> str:
-    """The record in Markdown."""
+    """The record as a Markdown table."""
     lines = [
         f"{record['device']}, {record['processor']}, {record['cores']} cores; float32; jax "
         f"{record['jax']}, torch {record['torch']}; rounds of about "
-        f"{record['seconds']:g} s each, interleaved. How many times as long as vaejax the others "
-        "take.",
+        f"{record['seconds']:g} s each, interleaved. Times of the others are relative to vaejax.",
         "",
-        "| | vaejax, ms a step | the same with a device for each core | PyTorch, the better of "
-        "eager and compiled | PyTorch with its options | pythae and others | first 20 steps after, "
-        "s: vaejax, cached, PyTorch | rounds that count | commit |",
+        "| | vaejax, ms per step | vaejax, a device for each core | PyTorch, faster of eager and "
+        "compiled | PyTorch with options | pythae and others | seconds to the first 20 steps: "
+        "vaejax, cached, PyTorch | rounds that count | commit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
 
-    def cell(row: dict[str, Any], whose: str, *, named: bool = True) -> str:
-        name = row.get(f"best of {whose}")
+    def cell(row: dict[str, Any], group: str, *, named: bool = True) -> str:
+        name = row.get(f"best of {group}")
         if name is None:
             return ""
         median, low, high = row["ways"][name]["over_ours"]
         return f"{median:.2f} ({low:.2f}–{high:.2f})" + (f", {name}" if named else "")
 
     for row in record["cases"].values():
-        ours = row["ways"][OURS]
-        others = [
-            key.removeprefix("best of ")
-            for key in row
-            if key.startswith("best of ")
-            and key[8:] not in (OURS, "torch", "tuned", "vaejax, tuned")
-        ]
+        ours = row["ways"][VAEJAX]
+        columns = (VAEJAX, "torch", "tuned", "vaejax, tuned")
+        groups = [key.removeprefix("best of ") for key in row if key.startswith("best of ")]
+        others = [group for group in groups if group not in columns]
         start = [ours["seconds_to_start"], ours["seconds_to_start_cached"]]
         start.append(row["ways"][row["best of torch"]]["seconds_to_start"])
         lines.append(
             f"| {row['what']} | {ours['ms_per_step']:.3g} | "
             f"{cell(row, 'vaejax, tuned', named=False)} | {cell(row, 'torch')} | "
-            f"{cell(row, 'tuned')} | {'; '.join(cell(row, whose) for whose in others)} | "
+            f"{cell(row, 'tuned')} | {'; '.join(cell(row, group) for group in others)} | "
             f"{', '.join(f'{s:.1f}' for s in start)} | "
             f"{row['rounds']} of {row['rounds_in_all']} | {row['commit']} |"
         )
@@ -77,7 +78,7 @@ def as_table(record: dict[str, Any]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Measures, prints and writes; a file after every case."""
+    """Measures and prints; writes the files after every case."""
     del argv
     for case in _CASES.value:
         if case not in CASES:
@@ -86,9 +87,9 @@ def main(argv: list[str]) -> None:
         import torch
     except ImportError as error:
         raise app.UsageError("PyTorch is missing: pip install 'vaejax[bench]'") from error
-    here = machine()
-    path = RESULTS / f"peers-{str(here['device']).lower().replace(' ', '-')}.json"
-    record: dict[str, Any] = {**here, "torch": torch.__version__, "seconds": _SECONDS.value}
+    origin = machine()
+    path = result_path(f"peers-{str(origin['device']).lower().replace(' ', '-')}.json")
+    record: dict[str, Any] = {**origin, "torch": torch.__version__, "seconds": _SECONDS.value}
     record["cases"] = json.loads(path.read_text())["cases"] if path.exists() else {}
     todo, repeated = list(_CASES.value), set[str]()
     rates: dict[str, float] = {}
@@ -98,18 +99,18 @@ def main(argv: list[str]) -> None:
         best = max(rates.values(), default=0.0)
         row = compare(case, _ROUNDS.value, _SECONDS.value, best)
         rates[case] = row["gigaflops"]
-        record["cases"][case] = {**row, "commit": here["commit"]}
-        for name, way in row["ways"].items():
-            median, low, high = way["over_ours"]
+        record["cases"][case] = {**row, "commit": origin["commit"]}
+        for name, measured in row["ways"].items():
+            median, low, high = measured["over_ours"]
             print(
-                f"    {name:32} {way['ms_per_step']:9.3g} ms  {median:6.2f} × "
-                f"({low:.2f}–{high:.2f})  {way['parameters']:,} parameters, started in "
-                f"{way['seconds_to_start']:.1f} s",
+                f"    {name:32} {measured['ms_per_step']:9.3g} ms  {median:6.2f} × "
+                f"({low:.2f}–{high:.2f})  {measured['parameters']:,} parameters, started in "
+                f"{measured['seconds_to_start']:.1f} s",
                 flush=True,
             )
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        write_json(path, record)
         path.with_suffix(".md").write_text(as_table(record))
-        if not todo:  # those measured while the machine was slow, once more
+        if not todo:  # cases measured while the machine was slow are repeated once
             best = max(rates.values())
             todo = [c for c in rates if rates[c] <= 0.9 * best and c not in repeated]
             repeated |= set(todo)

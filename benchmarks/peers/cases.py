@@ -1,22 +1,24 @@
-"""What is trained: one architecture, batch and optimizer for everyone."""
+"""The compared trainings: one architecture, batch size and dataset for all competitors."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-UNIT = 20  # steps are taken in multiples of it: our dispatch, and an epoch of pythae's
+__all__ = ["CASES", "UNIT", "Case", "data"]
+
+UNIT = 20  # steps of one dispatch of vaejax, and of one epoch of pythae
 
 
 class Case(NamedTuple):
     """Sizes of one comparison.
 
     Attributes:
-      what: for the table.
-      shape: of one example, channels last; of the quantiser and the search, tokens.
-      batch: examples a step, or tokens.
-      hidden: widths, where the architecture has them.
+      what: title in the table.
+      shape: of one example, channels last; of one token for the quantiser and the search.
+      batch: examples per step, or tokens.
+      hidden: widths of the hidden layers.
       latent: dimensions of z, or of a code.
-      codes: of a codebook.
+      codes: size of the codebook.
     """
 
     what: str
@@ -32,7 +34,9 @@ CASES = {
     "small": Case("MLP VAE 784-128-64-8", (28, 28, 1), 32, (128, 64), 8),
     "tiny": Case("MLP VAE 2-32-32-2", (2,), 64, (32, 32), 2),
     "conv": Case("convolutional β-VAE 64×64, 32-32-64-64, 256", (64, 64, 1), 64, (32, 32, 64, 64)),
-    "factor": Case("FactorVAE, the same with a critic 6 × 1000", (64, 64, 1), 64, (32, 32, 64, 64)),
+    "factor": Case(
+        "FactorVAE, the same with a discriminator 6 × 1000", (64, 64, 1), 64, (32, 32, 64, 64)
+    ),
     "vqvae": Case(
         "VQ-VAE 32×32×3, 128 channels, 2 residual blocks", (32, 32, 3), 32, (128, 32), 64
     ),
@@ -46,7 +50,7 @@ CASES = {
 
 
 def data(name: str) -> np.ndarray:
-    """Float32 examples for `UNIT` batches, in [0, 1]; tokens are normal."""
+    """Examples for `UNIT` batches, float32 in [0, 1]; tokens of one batch are normal."""
     case, rng = CASES[name], np.random.default_rng(0)
     if name in ("quantizer", "search"):
         return rng.normal(size=(case.batch, *case.shape)).astype(np.float32)

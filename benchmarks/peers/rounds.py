@@ -1,4 +1,4 @@
-"""Competitors in processes of their own, in turn; and which rounds count."""
+"""Interleaved rounds of competitors in processes of their own, and the rounds that count."""
 
 import json
 import os
@@ -11,47 +11,49 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import CASES, UNIT
-from benchmarks.peers.ways import OURS, WAYS
+from .cases import CASES, UNIT
+from .competitors import COMPETITORS, VAEJAX
+
+__all__ = ["compare", "quiet", "spread"]
 
 
-class Worker:
-    """A competitor's process."""
+class _Worker:
+    """A competitor's process; see `worker`."""
 
     def __init__(self, case: str, name: str, cache: str) -> None:
-        environment = {**os.environ, **WAYS[case][name].environment}
+        environment = {**os.environ, **COMPETITORS[case][name].environment}
         environment |= {
             "JAX_COMPILATION_CACHE_DIR": cache,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
-        begun = time.perf_counter()
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        start = time.perf_counter()
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers.worker", case, name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+            [sys.executable, "-m", f"{__package__}.worker", case, name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
             env=environment,
         )  # fmt: skip
-        self.parameters = self._hear()["parameters"]
-        self.seconds_to_start = time.perf_counter() - begun
+        self.parameters = self._receive()["parameters"]
+        self.seconds_to_start = time.perf_counter() - start
         self._unit = 1 if case == "search" else UNIT
         self.steps = self._unit
 
-    def _hear(self) -> Any:
+    def _receive(self) -> Any:
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            self._said.seek(0)
-            raise RuntimeError(self._said.read()[-2000:])
+            self._stderr.seek(0)
+            raise RuntimeError(self._stderr.read()[-2000:])
         return json.loads(line)
 
     def milliseconds(self) -> float:
-        """Of a step, over `steps` of them."""
+        """Time per step, over `steps` steps."""
         self._process.stdin.write(f"{self.steps}\n")
         self._process.stdin.flush()
-        return 1e3 * self._hear() / self.steps
+        return 1e3 * self._receive() / self.steps
 
     def calibrate(self, seconds: float) -> None:
-        """Takes as many steps at once as fit into so many seconds."""
+        """Sets `steps` so that they take about this many seconds."""
         self.milliseconds()
         count = seconds / (1e-3 * self.milliseconds()) / self._unit
         self.steps = self._unit * max(1, round(count))
@@ -62,20 +64,25 @@ class Worker:
 
 
 def _gigaflops() -> float:
-    """The machine's rate at this moment, by a product of two matrices."""
+    """The machine's current rate, measured by a matrix product."""
     a = np.ones((1024, 1024), np.float32)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(4):
         a @ a
-    return 4 * 2 * 1024**3 / (time.perf_counter() - begun) / 1e9
+    return 4 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
 
 
 def quiet(
     rounds: list[tuple[float, dict[str, float]]], best: float
 ) -> tuple[list[dict[str, float]], float]:
-    """The rounds whose lowest rate is within a tenth of the best one, and that one.
+    """The rounds that count, and the highest rate among all rounds.
 
-    If there are none, within a tenth of the best among them.
+    Rounds count if their lowest rate is within 10 % of the best rate; if none is, within 10 % of
+    the highest rate among them.
+
+    Args:
+      rounds: lowest rate and times by competitor, of each round.
+      best: the highest rate of the machine so far.
     """
     highest = max(rate for rate, _ in rounds)
     best = max(best, highest) if highest > 0.9 * best else highest
@@ -87,70 +94,78 @@ def compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, An
 
     Args:
       case: its name.
-      rounds: how many shall count.
-      seconds: of each competitor in a round, roughly.
-      best: the highest rate of the machine seen so far, in GFLOP/s.
+      rounds: number of rounds that must count.
+      seconds: approximate length of each competitor's part of a round.
+      best: the highest rate of the machine so far, in GFLOP/s.
     """
-    workers: dict[str, Worker] = {}
+    workers: dict[str, _Worker] = {}
     result: dict[str, Any] = {"what": CASES[case].what, "failed": {}}
     with tempfile.TemporaryDirectory() as cache:
         try:
-            for name in WAYS[case]:
+            for name in COMPETITORS[case]:
                 try:
-                    workers[name] = Worker(case, name, cache)
+                    workers[name] = _Worker(case, name, cache)
                 except RuntimeError as error:  # such as torch.compile without a compiler
-                    if name == OURS:
+                    if name == VAEJAX:
                         raise
                     result["failed"][name] = str(error)
                     print(f"    {name} does not run: {str(error).strip().splitlines()[-1]}")
-            again = Worker(case, OURS, cache)
-            again.close()
-            for worker in workers.values():
-                worker.calibrate(seconds)
-            everything: list[tuple[float, dict[str, float]]] = []
-            _gigaflops()
-            while len(everything) < 3 * rounds:
-                lowest, once = _gigaflops(), {}
-                for name, worker in workers.items():
-                    once[name] = worker.milliseconds()
-                    lowest = min(lowest, _gigaflops())
-                everything.append((lowest, once))
-                kept, rate = quiet(everything, best)
-                if len(kept) >= rounds and rate > 0.9 * best:
-                    break
+            cached = _Worker(case, VAEJAX, cache)
+            cached.close()
+            measured = _measure_rounds(workers, rounds, seconds, best)
         finally:
             for worker in workers.values():
                 worker.close()
-    kept, rate = quiet(everything, best)
-    times = {name: [once[name] for once in kept] for name in workers}
-    ours = times[OURS]
-    result |= {"rounds": len(kept), "rounds_in_all": len(everything), "gigaflops": rate}
+    counted, rate = quiet(measured, best)
+    result |= {"rounds": len(counted), "rounds_in_all": len(measured), "gigaflops": rate}
     result["ways"] = {
         name: {
-            "whose": WAYS[case][name].whose,
+            "whose": COMPETITORS[case][name].group,
             "parameters": workers[name].parameters,
             "seconds_to_start": workers[name].seconds_to_start,
-            "ms_per_step": statistics.median(times[name]),
-            "over_ours": spread(times[name], ours),
+            "ms_per_step": statistics.median(times[name] for times in counted),
+            "over_ours": spread(
+                [times[name] for times in counted], [times[VAEJAX] for times in counted]
+            ),
             "over_ours_in_all": statistics.median(
-                once[name] / once[OURS] for _, once in everything
+                times[name] / times[VAEJAX] for _, times in measured
             ),
         }
         for name in workers
     }
-    result["ways"][OURS]["seconds_to_start_cached"] = again.seconds_to_start
-    for whose in dict.fromkeys(way["whose"] for way in result["ways"].values()):
-        group = [n for n, way in result["ways"].items() if way["whose"] == whose]
-        best = min(group, key=lambda n: result["ways"][n]["ms_per_step"])
-        result[f"best of {whose}"] = best
+    result["ways"][VAEJAX]["seconds_to_start_cached"] = cached.seconds_to_start
+    for group in dict.fromkeys(row["whose"] for row in result["ways"].values()):
+        members = [name for name, row in result["ways"].items() if row["whose"] == group]
+        fastest = min(members, key=lambda name: result["ways"][name]["ms_per_step"])
+        result[f"best of {group}"] = fastest
     if case == "search":
-        from benchmarks.peers.ours import search_memory
+        from .vaejax_training import search_memory
 
         result["bytes_beyond_inputs"] = search_memory(case)
     return result
 
 
-def spread(theirs: list[float], ours: list[float]) -> list[float]:
-    """Median, lowest and highest ratio."""
-    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+def _measure_rounds(
+    workers: dict[str, _Worker], rounds: int, seconds: float, best: float
+) -> list[tuple[float, dict[str, float]]]:
+    """Rounds until enough of them count: lowest rate, and milliseconds per step by competitor."""
+    for worker in workers.values():
+        worker.calibrate(seconds)
+    measured: list[tuple[float, dict[str, float]]] = []
+    _gigaflops()
+    while len(measured) < 3 * rounds:
+        lowest, times = _gigaflops(), {}
+        for name, worker in workers.items():
+            times[name] = worker.milliseconds()
+            lowest = min(lowest, _gigaflops())
+        measured.append((lowest, times))
+        counted, rate = quiet(measured, best)
+        if len(counted) >= rounds and rate > 0.9 * best:
+            break
+    return measured
+
+
+def spread(times: list[float], references: list[float]) -> list[float]:
+    """Median, lowest and highest ratio of the times to the references."""
+    ratios = [a / b for a, b in zip(times, references, strict=True)]
     return [statistics.median(ratios), min(ratios), max(ratios)]

@@ -1,7 +1,8 @@
-"""One competitor, in a process of its own: `python -m benchmarks.peers.worker CASE WAY`.
+"""The process of one competitor: `python -m benchmarks.peers.worker CASE NAME`.
 
-Says `{"parameters": N}` after its first steps; then, for every line with a number of steps on its
-standard input, how many seconds they took. What libraries print goes to standard error.
+Writes `{"parameters": N}` to standard output after its first steps. Then, for every line with a
+number of steps on standard input, writes the seconds that they took. Output of libraries goes to
+standard error.
 """
 
 import json
@@ -9,27 +10,28 @@ import os
 import sys
 import time
 
-from benchmarks.peers.cases import UNIT
-from benchmarks.peers.ways import WAYS
+from .cases import UNIT
+from .competitors import COMPETITORS
+
+__all__ = ["main"]
 
 
-def main(case: str, way: str) -> None:
-    """Serves until its input ends."""
-    said = os.fdopen(os.dup(1), "w")
+def main(case: str, name: str) -> None:
+    """Runs until standard input ends."""
+    stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def say(value: object) -> None:
-        said.write(json.dumps(value) + "\n")
-        said.flush()
+    def send(value: object) -> None:
+        stdout.write(json.dumps(value) + "\n")
+        stdout.flush()
 
-    chosen = WAYS[case][way]
-    go, parameters = chosen(case)
-    go(1 if case == "search" else UNIT)
-    say({"parameters": parameters})
+    take_steps, parameters = COMPETITORS[case][name].start(case)
+    take_steps(1 if case == "search" else UNIT)
+    send({"parameters": parameters})
     for line in sys.stdin:
-        begun = time.perf_counter()
-        go(int(line))
-        say(time.perf_counter() - begun)
+        start = time.perf_counter()
+        take_steps(int(line))
+        send(time.perf_counter() - start)
 
 
 if __name__ == "__main__":

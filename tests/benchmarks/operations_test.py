@@ -1,4 +1,4 @@
-"""That operations of a compiled program are found, counted by hand, and timed by their names."""
+"""Tests of the FLOPs and times of the operations of a compiled program."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from benchmarks import operations
 
 @pytest.fixture(scope="module")
 def compiled():
-    """Three times in a loop: a product, and a strided convolution of what it gives."""
+    """A loop of three iterations with a product and a strided convolution of its result."""
 
     def body(i, x):
         image = jnp.tanh(x @ x.T).reshape(1, 16, 16, 1)
@@ -25,20 +25,20 @@ def compiled():
     return run.lower(jnp.ones((16, 64))).compile()
 
 
-def test_products_and_convolutions_are_counted_by_hand(compiled):
-    found = operations.operations(compiled.as_text()).values()
+def test_flops_of_products_and_convolutions_equal_counts_by_hand(compiled):
+    program = operations.operations(compiled.as_text()).values()
     flops = dict.fromkeys(("products", "convolutions", "other"), 0.0)
-    for operation in found:
+    for operation in program:
         flops[operation.kind] += operation.flops
     assert flops["products"] == 2 * 16 * 16 * 64
     assert flops["other"] == 0
     assert flops["convolutions"] == 2 * 8 * 8 * 5 * 9
-    (product,) = (o for o in found if o.kind == "products")
+    (product,) = (o for o in program if o.kind == "products")
     assert product.shape == "f32[16,16]"
     assert product.source.endswith("dot_general")
 
 
-def test_times_are_those_of_known_operations(tmp_path):
+def test_times_are_summed_by_operation(tmp_path):
     events = [
         {"ph": "X", "name": "dot.1", "dur": 20.0},
         {"ph": "X", "name": "dot.1", "dur": 30.0},
@@ -50,5 +50,5 @@ def test_times_are_those_of_known_operations(tmp_path):
     folder.mkdir()
     with gzip.open(folder / "host.trace.json.gz", "wt") as file:
         json.dump({"traceEvents": events}, file)
-    took = operations.seconds(tmp_path, ["dot.1", "add.2", "mul.4"])
-    assert took == pytest.approx({"dot.1": 50e-6, "add.2": 7e-6})
+    seconds = operations.seconds_by_operation(tmp_path, ["dot.1", "add.2", "mul.4"])
+    assert seconds == pytest.approx({"dot.1": 50e-6, "add.2": 7e-6})

@@ -1,4 +1,4 @@
-"""That `python -m benchmarks.peers` compares like with like, as far as it shows without PyTorch."""
+"""Tests of `python -m benchmarks.peers` that need no PyTorch."""
 
 import functools
 import itertools
@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers.cases import CASES, data
-from benchmarks.peers.ours import family
+from benchmarks.peers.competitors import COMPETITORS, VAEJAX
 from benchmarks.peers.rounds import quiet, spread
-from benchmarks.peers.ways import OURS, WAYS
+from benchmarks.peers.vaejax_training import family
 from vaejax.core.game import init
 
 TRAINED = sorted(set(CASES) - {"quantizer", "search"})
@@ -25,7 +25,7 @@ def conv(kernel, *channels):
     return sum((kernel**2 * a + 1) * b for a, b in itertools.pairwise(channels))
 
 
-# By hand, from the architectures' description in the table.
+# Counted by hand from the architectures in the table.
 PARAMETERS = {
     "mlp": dense(784, 512, 256, 32) + dense(16, 256, 512, 784),
     "small": dense(784, 128, 64, 16) + dense(8, 64, 128, 784),
@@ -39,48 +39,47 @@ PARAMETERS["factor"] = PARAMETERS["conv"] + dense(10, *(1000,) * 6, 2)
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_ours_has_the_parameters_of_the_architecture_in_the_table(name):
-    made = family(name)
+def test_models_have_the_parameters_of_the_architecture_in_the_table(name):
     case = CASES[name]
     field = "vector" if len(case.shape) == 1 else "image" if len(case.shape) == 3 else "sequence"
     batch = {field: jax.ShapeDtypeStruct((case.batch, *case.shape), "float32")}
-    params = jax.eval_shape(functools.partial(init, made), jax.random.key(0), batch)
+    params = jax.eval_shape(functools.partial(init, family(name)), jax.random.key(0), batch)
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     if name in PARAMETERS:
         assert size == PARAMETERS[name]
-    else:  # those of the models in PyTorch, which has two biases in an LSTM
+    else:  # as in PyTorch, whose LSTM has two biases
         assert size == {"td_vae": 982_608 - 4 * 128, "lvae": 2_127_280}[name]
 
 
-def test_everyone_takes_part_and_ours_is_among_them():
-    assert set(WAYS) == set(CASES)
-    assert all(OURS in ways for ways in WAYS.values())
+def test_every_case_has_vaejax_as_a_competitor():
+    assert set(COMPETITORS) == set(CASES)
+    assert all(VAEJAX in competitors for competitors in COMPETITORS.values())
     assert all(len(data(name)) % CASES[name].batch == 0 for name in CASES)
 
 
-def test_ratios_are_taken_round_by_round():
+def test_ratios_are_computed_per_round():
     assert spread([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == [2.0, 1.0, 3.0]
 
 
-def test_rounds_of_a_slowed_machine_do_not_count():
+def test_rounds_on_a_slow_machine_do_not_count():
     rounds = [(100.0, {"a": 1.0}), (60.0, {"a": 2.0}), (95.0, {"a": 3.0}), (89.0, {"a": 4.0})]
     assert quiet(rounds, 0.0) == ([{"a": 1.0}, {"a": 3.0}], 100.0)
     assert quiet(rounds, 106.0) == ([{"a": 1.0}], 100.0)
     assert quiet(rounds[1:], 150.0) == ([{"a": 3.0}, {"a": 4.0}], 95.0)  # all are slow
 
 
-def test_the_table_names_the_best_of_each():
-    def way(whose, ms):
-        return {"whose": whose, "parameters": 1, "seconds_to_start": 3.0, "ms_per_step": ms,
+def test_the_table_names_the_fastest_of_each_group():
+    def measured(group, ms):
+        return {"whose": group, "parameters": 1, "seconds_to_start": 3.0, "ms_per_step": ms,
                 "over_ours": [ms / 2, ms / 2, ms / 2]}  # fmt: skip
 
-    ways = {OURS: {**way(OURS, 2.0), "seconds_to_start_cached": 1.0}, "eager": way("torch", 6.0)}
-    ways["pythae"] = way("pythae", 8.0)
-    ways["vaejax, a device for each core"] = way("vaejax, tuned", 1.5)
-    row = {"what": "a thing", "ways": ways, f"best of {OURS}": OURS, "best of torch": "eager"}
+    ways = {VAEJAX: {**measured(VAEJAX, 2.0), "seconds_to_start_cached": 1.0}}
+    ways["eager"], ways["pythae"] = measured("torch", 6.0), measured("pythae", 8.0)
+    ways["vaejax, a device for each core"] = measured("vaejax, tuned", 1.5)
+    row = {"what": "a case", "ways": ways, f"best of {VAEJAX}": VAEJAX, "best of torch": "eager"}
     row["best of vaejax, tuned"] = "vaejax, a device for each core"
     row |= {"commit": "c", "rounds": 3, "rounds_in_all": 5}
     record = {"device": "d", "processor": "p", "cores": 1, "jax": "j", "torch": "t",
               "seconds": 1.0, "cases": {"x": {**row, "best of pythae": "pythae"}}}  # fmt: skip
     last = peers.as_table(record).splitlines()[-1]
-    assert last.startswith("| a thing | 2 | 0.75 (0.75–0.75) | 3.00 (3.00–3.00), eager |  | 4.00 ")
+    assert last.startswith("| a case | 2 | 0.75 (0.75–0.75) | 3.00 (3.00–3.00), eager |  | 4.00 ")

@@ -1,4 +1,4 @@
-"""Conditions: how they are read, how they are dropped, and a likelihood of a part of the event."""
+"""Reading and dropping of conditions, and the likelihood of a part of the event."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def test_arrays_are_read_by_their_name_as_floats():
     assert c.absent(5).shape == (5, 2)
 
 
-def test_what_is_missing_is_named():
+def test_missing_conditions_and_wrong_shapes_are_reported():
     with pytest.raises(ValueError, match=r"data with classes, or model\.classes"):
         conditions.condition("label")
     with pytest.raises(ValueError, match=r"needs 'label', the batch has \['image'\]"):
@@ -46,15 +46,15 @@ def test_what_is_missing_is_named():
 @pytest.fixture
 def source():
     """Labels, and conditions that are vectors of ones."""
-    whole = from_arrays(
+    images = from_arrays(
         {"image": np.zeros((8, 4, 4), np.uint8), "label": np.arange(8) % 4}, holdout=0
     )
 
     def decode(rows):
-        batch = whole.decode(rows)
+        batch = images.decode(rows)
         return {**batch, "condition": jnp.ones((len(batch["label"]), 3))}
 
-    return dataclasses.replace(whole, decode=decode)
+    return dataclasses.replace(images, decode=decode)
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
@@ -70,8 +70,8 @@ def test_arrays_may_hold_conditions(split):
         data = from_arrays(arrays, split, holdout=0.25)
         batch = data.decode(data.take(np.arange(data.size)))
         assert batch["condition"].dtype == jnp.float32
-        place = np.asarray(batch["vector"])[:, 0].astype(int)  # which examples these are
-        np.testing.assert_allclose(batch["condition"], want[place], rtol=1e-6)
+        index = np.asarray(batch["vector"])[:, 0].astype(int)
+        np.testing.assert_allclose(batch["condition"], want[index], rtol=1e-6)
     for bad in (np.full((8, 3), np.nan), np.zeros(8), np.array([["a"]] * 8)):
         with pytest.raises(ValueError, match="'condition' must"):
             from_arrays({"vector": np.zeros((8, 1)), "condition": bad})
@@ -90,11 +90,11 @@ def dropped(source, rate, key, repeats=500):
     return label == -1, c[:, 0] == 0
 
 
-def test_dropout_takes_its_share_of_the_examples_label_and_condition_together(source):
-    gone, gone_too = dropped(source, 0.25, jax.random.key(0))
-    np.testing.assert_array_equal(gone, gone_too)
-    low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], len(gone), 0.25)
-    assert low <= gone.sum() <= high
+def test_dropout_has_its_rate_and_drops_label_and_condition_together(source):
+    no_label, no_condition = dropped(source, 0.25, jax.random.key(0))
+    np.testing.assert_array_equal(no_label, no_condition)
+    low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], len(no_label), 0.25)
+    assert low <= no_label.sum() <= high
     assert not dropped(source, 0.0, jax.random.key(0))[0].any()
     assert dropped(source, 1.0, jax.random.key(0))[0].all()
 
@@ -105,7 +105,7 @@ def test_dropout_is_a_function_of_the_key_alone(source):
     assert (first != other).any()
 
 
-def test_dropout_does_not_disturb_binarisation():
+def test_dropout_does_not_change_binarised_images():
     grey = from_arrays(
         {"image": np.full((8, 4, 4), 128, np.uint8), "label": np.arange(8)}, holdout=0
     )
@@ -118,29 +118,29 @@ def test_dropout_does_not_disturb_binarisation():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5])
-def test_a_share_outside_0_and_1_is_refused(source, rate):
+def test_a_dropout_rate_outside_0_and_1_is_refused(source, rate):
     with pytest.raises(ValueError, match=r"condition_dropout must be in \[0, 1\]"):
         preparation(source, condition_dropout=rate)
 
 
 def masks(channels):
-    whole = (RNG.rand(5, 4, 6, 1) < 0.5).astype(np.float32)
-    return jnp.asarray(np.broadcast_to(whole, (5, 4, 6, channels)))
+    mask = (RNG.rand(5, 4, 6, 1) < 0.5).astype(np.float32)
+    return jnp.asarray(np.broadcast_to(mask, (5, 4, 6, channels)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_masked_density_scores_what_is_asked_and_shows_the_rest_as_given(channels):
+def test_a_masked_density_scores_masked_in_elements_and_copies_the_observed(channels):
     shape = (5, 4, 6, 3)
     base = Normal(jnp.asarray(RNG.randn(*shape), jnp.float32), jnp.full(shape, 0.5))
     x, mask = jnp.asarray(RNG.randn(*shape), jnp.float32), masks(channels)
     p = Masked(base, mask, x)
-    asked = np.broadcast_to(np.asarray(mask), shape) == 1
-    want = np.where(asked, scipy.stats.norm(base.loc, 0.5).logpdf(x), 0.0)
+    scored = np.broadcast_to(np.asarray(mask), shape) == 1
+    want = np.where(scored, scipy.stats.norm(base.loc, 0.5).logpdf(x), 0.0)
     np.testing.assert_allclose(p.log_prob(x), want, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(p.mean, np.where(asked, base.loc, x))
-    draw = np.asarray(p.sample(jax.random.key(0)))
-    np.testing.assert_array_equal(draw[~asked], np.asarray(x)[~asked])
-    assert (draw[asked] != np.asarray(x)[asked]).all()
+    np.testing.assert_array_equal(p.mean, np.where(scored, base.loc, x))
+    sample = np.asarray(p.sample(jax.random.key(0)))
+    np.testing.assert_array_equal(sample[~scored], np.asarray(x)[~scored])
+    assert (sample[scored] != np.asarray(x)[scored]).all()
 
 
 def test_a_masked_density_over_whole_pixels():
@@ -157,7 +157,7 @@ def test_a_masked_density_over_whole_pixels():
     np.testing.assert_allclose(got, np.asarray(base.log_prob(x)) * np.asarray(mask)[..., 0])
 
 
-def test_no_gradient_flows_from_what_is_given_even_where_it_is_impossible():
+def test_observed_elements_have_no_gradient_even_where_their_probability_is_zero():
     logits, mask = jnp.array([[0.3, jnp.inf]]), jnp.array([[1.0, 0.0]])
     x = jnp.array([[1.0, 0.0]])
     grad = jax.grad(lambda a: Masked(Bernoulli(a), mask, x).log_prob(x).sum())(logits)
@@ -165,7 +165,7 @@ def test_no_gradient_flows_from_what_is_given_even_where_it_is_impossible():
     assert distributions.Masked(Bernoulli(logits), mask, x).mean[0, 1] == 0.0
 
 
-def test_completed_fills_only_what_is_hidden():
-    c, guess = jnp.array([[0.5, -1.0], [-1.0, 0.0]]), jnp.array([[0.1, 0.2], [0.3, 0.4]])
+def test_fill_hidden_replaces_only_hidden_elements():
+    c, prediction = jnp.array([[0.5, -1.0], [-1.0, 0.0]]), jnp.array([[0.1, 0.2], [0.3, 0.4]])
     want = [[0.5, 0.2], [0.3, 0.0]]
-    np.testing.assert_allclose(conditions.completed(c, guess), want)
+    np.testing.assert_allclose(conditions.fill_hidden(c, prediction), want)

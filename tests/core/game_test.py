@@ -1,7 +1,7 @@
-"""The table of players: its checks and their messages, and its gradient against the paper's.
+"""Chains of losses, the table of players and its checks, and the gradient of a game.
 
-The gradient of VQ-VAE as a two-player game is compared, to the bit, with the one scalar loss with
-stop-gradients that the paper writes (1711.00937, eq. 3).
+The gradient of VQ-VAE as a two-player game is compared bit for bit with that of the paper's scalar
+loss with stop-gradients (1711.00937, eq. 3).
 """
 
 import jax
@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 BATCH = {"image": np.random.RandomState(0).rand(8, *SHAPE).astype(np.float32)}
 TRACE = Trace(jnp.zeros((4, 3)), None, ())
 SMALL = {"kind": "residual", "hidden": 8, "blocks": 1, "block_hidden": 4, "downsamplings": 1}
-SMALL["form"] = "native"
+SMALL["implementation"] = "native"
 
 
 def transform(apply, init=lambda key, trace: {}):
@@ -46,11 +46,11 @@ def with_players(**owns):
 
 
 def abstract_init(family):
-    """Shapes of the parameters, after every check, computing nothing."""
+    """Shapes of the parameters, after every check, without computing them."""
     return jax.eval_shape(lambda: game.init(family, KEY, BATCH))
 
 
-def test_chain_threads_what_came_before():
+def test_a_transform_receives_the_losses_before_it():
     double = losses.stateless(lambda before, trace: {"b": 2 * before["a"]})
     out = game.chain(named(a=jnp.arange(4.0)), double).apply({}, {}, TRACE, KEY)
     assert list(out) == ["a", "b"]
@@ -58,10 +58,10 @@ def test_chain_threads_what_came_before():
 
 
 def test_chain_gives_each_transform_its_own_key():
-    def draw(name):
+    def noise(name):
         return transform(lambda x, params, trace, key: {**x, name: jax.random.normal(key, (4,))})
 
-    out = game.chain(draw("a"), draw("b")).apply({}, {}, TRACE, KEY)
+    out = game.chain(noise("a"), noise("b")).apply({}, {}, TRACE, KEY)
     assert not np.array_equal(out["a"], out["b"])
 
 
@@ -74,27 +74,27 @@ def test_chain_refuses_overwriting_and_dropping():
         game.chain(first, drop).apply({}, {}, TRACE, KEY)
 
 
-def test_a_transform_cannot_change_the_dict_it_is_given():
-    def steal(x, params, trace, key):
+def test_a_transform_cannot_modify_the_dict_it_receives():
+    def modify(x, params, trace, key):
         x["a"] = jnp.ones(4)
         return x
 
     with pytest.raises(ValueError, match="overwrites"):
-        game.chain(named(a=jnp.zeros(4)), transform(steal)).apply({}, {}, TRACE, KEY)
+        game.chain(named(a=jnp.zeros(4)), transform(modify)).apply({}, {}, TRACE, KEY)
 
 
-def test_chain_joins_the_parameters_of_its_transforms_and_refuses_a_name_twice():
-    def critic(name):
+def test_chain_joins_the_parameters_of_its_transforms_and_refuses_duplicate_names():
+    def discriminator(name):
         return transform(lambda x, *_: x, lambda key, trace: {name: jax.random.normal(key, (2,))})
 
-    groups = game.chain(critic("one"), critic("two")).init(KEY, TRACE)
+    groups = game.chain(discriminator("one"), discriminator("two")).init(KEY, TRACE)
     assert set(groups) == {"one", "two"}
     assert not np.array_equal(groups["one"], groups["two"])
     with pytest.raises(ValueError, match=r"exist already: \['one'\]"):
-        game.chain(critic("one"), critic("one")).init(KEY, TRACE)
+        game.chain(discriminator("one"), discriminator("one")).init(KEY, TRACE)
 
 
-def test_merge_adds_in_place_and_refuses_a_name_twice():
+def test_merge_adds_in_place_and_refuses_duplicate_names():
     groups = {"a": 1}
     assert game.merge(groups, {"b": 2}, "x") is groups
     assert groups == {"a": 1, "b": 2}
@@ -102,14 +102,16 @@ def test_merge_adds_in_place_and_refuses_a_name_twice():
         game.merge(groups, {"a": 3}, "the bottleneck")
 
 
-def test_assign_joins_owners_and_settings_and_names_unknown_and_missing_players():
+def test_assign_joins_owners_and_settings_and_reports_unknown_and_missing_players():
     tx = optax.sgd(0.1)
-    owners = {"vae": ("encoder", "decoder"), "critic": ("critic",)}
-    table = game.assign(owners, {"vae": ({"nll": 1.0}, tx), "critic": ({"tc": 1.0}, tx)})
+    owners = {"vae": ("encoder", "decoder"), "discriminator": ("discriminator",)}
+    table = game.assign(owners, {"vae": ({"nll": 1.0}, tx), "discriminator": ({"tc": 1.0}, tx)})
     assert table["vae"] == Player(("encoder", "decoder"), {"nll": 1.0}, tx)
-    with pytest.raises(ValueError, match=r"no player 'critik'.*did you mean 'critic'"):
-        game.assign(owners, {"vae": ({}, tx), "critik": ({}, tx)})
-    with pytest.raises(ValueError, match=r"given for the players \['critic'\]"):
+    with pytest.raises(
+        ValueError, match=r"no player 'discriminater'.*did you mean 'discriminator'"
+    ):
+        game.assign(owners, {"vae": ({}, tx), "discriminater": ({}, tx)})
+    with pytest.raises(ValueError, match=r"given for the players \['discriminator'\]"):
         game.assign(owners, {"vae": ({}, tx)})
 
 
@@ -156,7 +158,7 @@ def test_objective_of_every_kind_of_weight_and_loss():
     want = 3.0 * 2 + kl.sum(1).mean()
     got = game.objective({"scalar": 2, "kl": 1.0}, values, step)
     np.testing.assert_allclose(got, want, rtol=1e-6)
-    # Traced weights, of which there may be many at once.
+    # Traced weights, vectorised over three of them.
     betas = jnp.array([0.0, 1.0, 4.0])
     got = jax.vmap(lambda beta: game.objective({"nll": 1.0, "kl": beta}, values, step))(betas)
     want = nll.mean() + np.array([0.0, 1.0, 4.0]) * kl.sum(1).mean()
@@ -216,7 +218,7 @@ def vqvae_both_ways():
     return jax.jit(as_game), jax.jit(jax.grad(paper)), (params, jnp.asarray(BATCH["image"]), KEY)
 
 
-def test_vqvae_as_a_game_has_the_papers_gradient_to_the_bit_for_no_more_flops():
+def test_vqvae_as_a_game_has_exactly_the_papers_gradient_for_no_more_flops():
     as_game, paper, args = vqvae_both_ways()
     got, want = as_game.lower(*args).compile(), paper.lower(*args).compile()
     grads = got(*args)
@@ -225,7 +227,7 @@ def test_vqvae_as_a_game_has_the_papers_gradient_to_the_bit_for_no_more_flops():
     assert got.cost_analysis()["flops"] <= want.cost_analysis()["flops"]
 
 
-def test_groups_of_the_losses_own_are_players_like_any_other():
+def test_parameter_groups_of_losses_can_have_their_own_player():
     def init(key, trace):
         return {"scale": jnp.ones(())}
 

@@ -1,4 +1,4 @@
-"""From names to things: what is called, and what each error says."""
+"""Calls with checked settings, functions by name, and the error messages of both."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def anything(first, **rest):
 KNOWN = {"area": area, "anything": anything}
 
 
-def test_near_names_lists_the_known_and_points_out_the_nearest():
+def test_near_names_lists_the_known_and_suggests_the_nearest():
     text = near_names("encodr", ["decoder", "encoder", "codebook"])
     assert text == (
         "'encodr' (known: codebook, decoder, encoder); did you mean 'encoder' or 'decoder'?"
@@ -30,7 +30,7 @@ def test_call_passes_positional_and_named_arguments():
     assert call(anything, "it", 1, whatever=3) == (1, {"whatever": 3})
 
 
-def test_call_names_unknown_and_missing_settings():
+def test_call_reports_unknown_and_missing_settings():
     with pytest.raises(ValueError, match=r"^it has no setting 'heigth' .*did you mean 'height'"):
         call(area, "it", 1, heigth=2)
     with pytest.raises(ValueError, match=r"^it lacks the settings \['width', 'height'\]"):
@@ -39,7 +39,7 @@ def test_call_names_unknown_and_missing_settings():
         call(anything, "it", other=1)
 
 
-def test_call_does_not_take_a_setting_that_is_given_by_position():
+def test_call_refuses_a_setting_that_is_passed_by_position():
     with pytest.raises(ValueError, match="no setting 'width'"):
         call(area, "it", 1, width=2, height=3)
 
@@ -49,13 +49,13 @@ def test_make_takes_a_name_or_a_kind_with_arguments():
     assert make(KNOWN, {"kind": "area", "scale": 3.0}, "shape", 1, 2) == (1, 2, "m", 3.0)
 
 
-def test_make_leaves_the_settings_as_they_were():
+def test_make_does_not_modify_the_settings():
     setting = {"kind": "area", "scale": 3.0}
     make(KNOWN, setting, "shape", 1, 2)
     assert setting == {"kind": "area", "scale": 3.0}
 
 
-def test_make_names_unknown_kinds_and_settings():
+def test_make_reports_unknown_kinds_and_settings():
     with pytest.raises(ValueError, match=r"^unknown shape 'aera' .*did you mean 'area'"):
         make(KNOWN, "aera", "shape")
     with pytest.raises(ValueError, match=r"^unknown shape 'None'"):

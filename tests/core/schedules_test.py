@@ -1,4 +1,4 @@
-"""Schedules at steps where their value is known, and the errors of their settings."""
+"""Schedules at steps where their value is known, and errors about their settings."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def test_every_schedule_has_known_values():
     assert {setting["kind"] for setting, _ in KNOWN} == set(schedules.SCHEDULES)
 
 
-def test_a_number_or_an_array_stays_itself():
+def test_a_number_or_an_array_is_returned_unchanged():
     array = jnp.arange(3.0)
     assert schedules.schedule(0.25) == 0.25
     assert schedules.schedule(array) is array
@@ -78,6 +78,6 @@ def test_a_number_or_an_array_stays_itself():
         ),
     ],
 )
-def test_settings_that_do_not_fit_are_named(setting, message):
+def test_invalid_settings_are_reported(setting, message):
     with pytest.raises(ValueError, match=message):
         schedules.schedule(setting)

@@ -1,4 +1,4 @@
-"""Which source a string names, and what is refused before anything is read."""
+"""Tests of source strings and of options that are rejected before any data is read."""
 
 import subprocess
 import sys
@@ -23,19 +23,19 @@ from vaejax import data
         ("", "unknown data source ''"),
     ],
 )
-def test_unknown_sources_are_named(source, message):
+def test_unknown_sources_are_reported(source, message):
     with pytest.raises(ValueError, match=message):
         data.load(source)
 
 
 @pytest.mark.parametrize("source", ["sprites:small", "tfds:mnist", "folder:x", "npz:x", "nonsense"])
-def test_unknown_split_is_refused(source):
+def test_unknown_splits_are_rejected(source):
     with pytest.raises(ValueError, match="unknown split 'test'"):
         data.load(source, "test")
 
 
 @pytest.mark.parametrize("options", [{"image_size": 0}, {"channels": 2}])
-def test_impossible_forms_are_refused(options):
+def test_impossible_image_options_are_rejected(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         data.load("npz:x", **options)
 

@@ -1,4 +1,4 @@
-"""Densities against SciPy, brute-force sums over all values, and Monte Carlo."""
+"""Distributions against SciPy, brute-force sums over all values, and Monte Carlo."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ def normal(key, shape=(3, 4)):
     return d.Normal(jax.random.normal(a, shape), jnp.exp(0.3 * jax.random.normal(b, shape)))
 
 
-def test_normal_log_prob_is_scipys():
+def test_normal_log_prob_equals_scipys():
     q, x = normal(KEY), jax.random.normal(jax.random.key(1), (3, 4))
     np.testing.assert_allclose(q.log_prob(x), scipy.stats.norm.logpdf(x, q.loc, q.scale), rtol=1e-5)
 
 
-def test_bernoulli_log_prob_is_scipys_and_survives_large_logits():
+def test_bernoulli_log_prob_equals_scipys_and_is_stable_for_large_logits():
     logits = jnp.array([-80.0, -2.0, 0.0, 3.0, 80.0])
     q = d.Bernoulli(logits)
     for x in (0.0, 1.0):
@@ -49,7 +49,7 @@ def test_discretized_logistic_is_the_integral_over_bins_and_sums_to_one(loc, sca
     edges = (np.arange(257) - 0.5) / 255
     edges[0], edges[-1] = -np.inf, np.inf
     cdf, tail = (f(edges, loc, scale) for f in (scipy.stats.logistic.cdf, scipy.stats.logistic.sf))
-    # On each side of the centre the difference that does not cancel.
+    # Of the cdf left of the centre and of the survival function right of it: no cancellation.
     want = np.where(edges[1:] < loc, np.diff(cdf), -np.diff(tail))
     np.testing.assert_allclose(np.exp(got).sum(), 1.0, rtol=2e-4)
     np.testing.assert_allclose(np.exp(got), want, rtol=2e-3, atol=1e-6)
@@ -74,11 +74,11 @@ def test_mixture_sums_to_one_over_all_pixels(channels, levels):
     grid = np.stack(np.meshgrid(*[np.arange(levels)] * channels, indexing="ij"), -1)
     x = jnp.asarray(grid.reshape(-1, channels) / (levels - 1), jnp.float32)
     q = mixture(channels, levels)
-    whole = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(x), *a.shape)), q)
-    np.testing.assert_allclose(np.exp(whole.log_prob(x)).sum(), 1.0, rtol=1e-4)
+    repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (len(x), *a.shape)), q)
+    np.testing.assert_allclose(np.exp(repeated.log_prob(x)).sum(), 1.0, rtol=1e-4)
 
 
-def test_mixture_is_the_papers_sum_written_as_loops():
+def test_mixture_equals_the_papers_sum_written_as_loops():
     q, x = mixture(3, 256), np.array([10, 200, 255]) / 255
     v = 2 * x - 1
     total = 0.0
@@ -97,18 +97,18 @@ def test_mixture_is_the_papers_sum_written_as_loops():
 
 def test_mixture_samples_follow_its_probabilities():
     q = mixture(2, 4)
-    many = jax.tree.map(lambda a: jnp.broadcast_to(a, (40_000, *a.shape)), q)
-    draws = np.rint(np.asarray(many.sample(KEY)) * 3).astype(int)
-    seen = np.bincount(draws[:, 0] * 4 + draws[:, 1], minlength=16) / len(draws)
+    repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (40_000, *a.shape)), q)
+    samples = np.rint(np.asarray(repeated.sample(KEY)) * 3).astype(int)
+    frequencies = np.bincount(samples[:, 0] * 4 + samples[:, 1], minlength=16) / len(samples)
     grid = np.stack(np.meshgrid(range(4), range(4), indexing="ij"), -1).reshape(-1, 2) / 3
-    sixteen = jax.tree.map(lambda a: jnp.broadcast_to(a, (16, *a.shape)), q)
-    want = np.exp(sixteen.log_prob(jnp.asarray(grid, jnp.float32)))
-    np.testing.assert_allclose(seen, want, atol=0.01)
+    on_grid = jax.tree.map(lambda a: jnp.broadcast_to(a, (16, *a.shape)), q)
+    want = np.exp(on_grid.log_prob(jnp.asarray(grid, jnp.float32)))
+    np.testing.assert_allclose(frequencies, want, atol=0.01)
 
 
-def draws_of(q, n=100_000):
-    many = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, *a.shape)), q)
-    return np.asarray(many.sample(KEY), np.float64)
+def samples_of(q, n=100_000):
+    repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (n, *a.shape)), q)
+    return np.asarray(repeated.sample(KEY), np.float64)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def draws_of(q, n=100_000):
     ids=lambda q: type(q).__name__,
 )
 def test_the_mean_is_the_mean_of_samples(q):
-    np.testing.assert_allclose(draws_of(q).mean(0), q.mean, atol=0.02)
+    np.testing.assert_allclose(samples_of(q).mean(0), q.mean, atol=0.02)
 
 
 PAIRS = {
@@ -139,7 +139,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_closed_form_kl_is_the_monte_carlo_average(pair):
+def test_closed_form_kl_equals_the_monte_carlo_average(pair):
     q, p = PAIRS[pair]
     assert d.has_closed_form(q, p)
     z = jax.vmap(q.sample)(jax.random.split(KEY, 200_000))
@@ -149,7 +149,7 @@ def test_closed_form_kl_is_the_monte_carlo_average(pair):
     np.testing.assert_allclose(d.kl(q, q, z[0]), 0.0, atol=1e-6)
 
 
-def test_without_a_closed_form_kl_is_one_sample():
+def test_without_a_closed_form_the_kl_is_estimated_from_one_sample():
     q = d.Normal(jnp.zeros(3), jnp.ones(3))
     p = d.DiscretizedLogistic(jnp.zeros(3), jnp.ones(3))
     z = jnp.array([0.0, 0.5, 1.0])
@@ -157,35 +157,38 @@ def test_without_a_closed_form_kl_is_one_sample():
     np.testing.assert_array_equal(d.kl(q, p, z), q.log_prob(z) - p.log_prob(z))
 
 
-def test_codes_against_a_uniform_prior_cost_log_k_each():
+def test_the_kl_of_each_code_to_a_uniform_prior_is_log_k():
     indices = jnp.array([[0, 3], [2, 2]], jnp.int32)
-    q = d.Codes(jnp.zeros((2, 2, 4)), jnp.zeros((2, 2, 4)), indices, 8)
+    q = d.OneHotCodes(jnp.zeros((2, 2, 4)), jnp.zeros((2, 2, 4)), indices, 8)
     p = d.Uniform(8, (2, 2))
     np.testing.assert_allclose(d.kl(q, p, indices), np.full((2, 2), np.log(8)), rtol=1e-6)
     np.testing.assert_allclose(q.log_prob(indices) - p.log_prob(indices), np.log(8), rtol=1e-6)
-    draws = np.asarray(d.Uniform(8, (20_000,)).sample(KEY))
-    np.testing.assert_allclose(np.bincount(draws, minlength=8) / 20_000, 1 / 8, atol=0.01)
+    samples = np.asarray(d.Uniform(8, (20_000,)).sample(KEY))
+    np.testing.assert_allclose(np.bincount(samples, minlength=8) / 20_000, 1 / 8, atol=0.01)
 
 
-def test_the_divergence_of_codes_from_learned_probabilities_is_minus_their_log():
+def test_the_kl_of_codes_to_a_categorical_prior_is_minus_their_log_probability():
     indices = jnp.array([[0, 3], [2, 2]], jnp.int32)
     features = jnp.zeros((2, 2, 5))
-    q, p = d.Codes(features, features, indices, 4), d.Categorical(jax.random.normal(KEY, (2, 2, 4)))
+    q, p = (
+        d.OneHotCodes(features, features, indices, 4),
+        d.Categorical(jax.random.normal(KEY, (2, 2, 4))),
+    )
     log_p = np.log(scipy.special.softmax(np.asarray(p.logits, np.float64), -1))
     want = -np.take_along_axis(log_p, np.asarray(indices)[..., None], -1)[..., 0]
     np.testing.assert_allclose(d.kl(q, p, features), want, rtol=1e-5)
     assert d.has_closed_form(q, p)
 
 
-def test_a_point_has_all_its_mass_on_its_value():
-    p = d.Point(jnp.array([3, 5]))
+def test_a_delta_has_all_its_mass_on_its_value():
+    p = d.Delta(jnp.array([3, 5]))
     np.testing.assert_array_equal(p.sample(KEY), [3, 5])
     np.testing.assert_array_equal(p.mean, [3, 5])
     np.testing.assert_array_equal(p.log_prob(jnp.array([3, 4])), [0.0, -np.inf])
 
 
-def test_rows_are_the_same_event_and_only_where_every_number_stands_alone():
-    """Sums of log p over `[2, 4, 3, 1]` and over `[2, 12]`; NumPy's of the unchanged arrays."""
+def test_as_rows_flattens_elementwise_distributions_only():
+    """Log-probabilities of `[2, 4, 3, 1]` and of `[2, 12]`, flattened by NumPy and by as_rows."""
     shape, keys = (2, 4, 3, 1), jax.random.split(KEY, 3)
     x = jax.random.bernoulli(keys[0], 0.5, shape).astype(jnp.float32)
     loc, scale = jax.random.normal(keys[1], shape), jnp.full(shape, 0.7)
@@ -201,12 +204,12 @@ def test_rows_are_the_same_event_and_only_where_every_number_stands_alone():
         np.testing.assert_allclose(rows.mean, np.asarray(p.mean).reshape(2, 12), rtol=1e-6)
 
     class Correlated(d.Normal):
-        """Whoever derives a density may look at the event's shape."""
+        """A subclass, which may depend on the event's shape."""
 
-    other = d.Categorical(jax.random.normal(KEY, (2, 4, 3, 5))), jnp.zeros((2, 4, 3), jnp.int32)
+    classes = d.Categorical(jax.random.normal(KEY, (2, 4, 3, 5))), jnp.zeros((2, 4, 3), jnp.int32)
     one_channel = d.Masked(d.Normal(loc, scale), mask[:, :1], x), x
     codes = d.Uniform(5, (2, 4, 3)), jnp.zeros((2, 4, 3), jnp.int32)
-    for p, event in (other, codes, one_channel, (Correlated(loc, scale), x)):
+    for p, event in (classes, codes, one_channel, (Correlated(loc, scale), x)):
         same, unchanged = d.as_rows(p, event)
         assert same is p
         assert unchanged is event

@@ -1,4 +1,4 @@
-"""Likelihoods: the widths they ask for, and the densities that they make of features."""
+"""Likelihoods: the widths they need, and the distributions that they make from features."""
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,17 @@ def features(width):
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("kind", sorted(LIKELIHOODS.keys() - {"categorical"}))
-def test_features_of_the_width_asked_for_make_a_density_of_the_events_shape(kind, channels):
+def test_features_of_the_right_width_give_a_distribution_of_the_events_shape(kind, channels):
     p = likelihood(kind)
     shape = (2, 3, 3, channels)
 
     @jax.jit
-    def use(features):
+    def mean_sample_log_prob(features):
         density = p.apply(features)
         x = density.sample(jax.random.key(0))
         return density.mean, x, density.log_prob(x)
 
-    mean, x, log_p = use(features(p.width(channels)))
+    mean, x, log_p = mean_sample_log_prob(features(p.width(channels)))
     assert mean.shape == x.shape == shape
     mixes_channels = kind == "discretized_logistic_mixture"
     assert log_p.shape == (shape[:-1] if mixes_channels else shape)
@@ -56,7 +56,7 @@ def test_bernoulli_takes_features_as_logits():
     np.testing.assert_array_equal(likelihood("bernoulli").apply(f).logits, f)
 
 
-def test_categorical_makes_logits_a_density_of_tokens():
+def test_categorical_takes_features_as_logits_of_tokens():
     p = likelihood({"kind": "categorical", "classes": 5})
     assert p.width(7) == 5  # of tokens [B, 7]
     density = p.apply(features(5))  # [2, 3, 3]
@@ -68,7 +68,7 @@ def test_categorical_makes_logits_a_density_of_tokens():
     np.testing.assert_allclose(density.log_prob(x), want, rtol=1e-5)
 
 
-def test_normal_has_the_scale_it_was_given():
+def test_a_normal_has_the_scale_of_its_setting():
     f = features(2)
     density = likelihood({"kind": "normal", "scale": 0.25}).apply(f)
     np.testing.assert_array_equal(density.loc, f)
@@ -85,7 +85,7 @@ def test_discretized_logistic_starts_in_the_middle_and_bounds_its_scale():
     assert coarse.apply(features(2)).levels == 32
 
 
-def test_a_mixture_takes_its_features_in_the_order_logits_locations_scales_coefficients():
+def test_the_features_of_a_mixture_are_logits_locations_scales_and_coefficients():
     f = np.asarray(features(20))  # two components, three channels: 2 + 6 + 6 + 6
     setting = {"kind": "discretized_logistic_mixture", "components": 2}
     density = likelihood(setting).apply(jnp.asarray(f))
@@ -98,12 +98,12 @@ def test_a_mixture_takes_its_features_in_the_order_logits_locations_scales_coeff
 
 
 def test_a_mixture_refuses_features_of_another_width():
-    with pytest.raises(ValueError, match=r"wants one of the widths \[30, 60, 100, 150\].*found 31"):
+    with pytest.raises(ValueError, match=r"needs one of the widths \[30, 60, 100, 150\].*found 31"):
         likelihood("discretized_logistic_mixture").apply(features(31))
 
 
 @pytest.mark.parametrize("setting", ["categorical", {"kind": "categorical"}])
-def test_a_categorical_has_the_classes_of_the_data_unless_it_says_more(setting):
+def test_a_categorical_has_by_default_the_number_of_classes_of_the_data(setting):
     assert likelihood(setting, tokens=7).width(64) == 7
     assert likelihood({"kind": "categorical", "classes": 9}, tokens=7).width(64) == 9
     with pytest.raises(ValueError, match="of 6 classes cannot explain data of 7"):
@@ -113,12 +113,12 @@ def test_a_categorical_has_the_classes_of_the_data_unless_it_says_more(setting):
     assert likelihood("normal", tokens=7).width(3) == 3
 
 
-def test_a_users_own_likelihood_is_taken_as_it_is():
-    own = Likelihood(lambda channels: channels, distributions.Bernoulli)
-    assert likelihood(own) is own
+def test_a_likelihood_object_is_returned_unchanged():
+    custom = Likelihood(lambda channels: channels, distributions.Bernoulli)
+    assert likelihood(custom) is custom
 
 
-def test_unknown_kinds_and_settings_are_named():
+def test_unknown_kinds_and_settings_are_reported():
     with pytest.raises(
         ValueError, match=r"unknown likelihood 'bernouli'.*did you mean 'bernoulli'"
     ):

@@ -21,14 +21,14 @@ def test_negative_binomial_agrees_with_scipy():
     np.testing.assert_allclose(p.variance, want.var(), rtol=1e-4)
 
 
-def test_negative_binomial_draws():
+def test_samples_of_the_negative_binomial_follow_its_distribution():
     p = NegativeBinomial(jnp.log(jnp.array([0.3, 8.0])), jnp.log(jnp.array([0.5, 3.0])))
     x = np.asarray(jax.vmap(p.sample)(jax.random.split(KEY, 20_000)))
     for j, (mean, size) in enumerate([(0.3, 0.5), (8.0, 3.0)]):
-        law = stats.nbinom(size, size / (size + mean))
+        nbinom = stats.nbinom(size, size / (size + mean))
         edges = np.arange(30)
-        expected = np.append(law.pmf(edges[:-1]), law.sf(28)) * len(x)
-        seen = np.bincount(np.minimum(x[:, j].astype(int), 29), minlength=30)
-        last = int((expected[:-1] > 5).sum())  # counts from here on are pooled
-        pooled = [np.append(a[:last], a[last:].sum()) for a in (seen, expected)]
+        expected = np.append(nbinom.pmf(edges[:-1]), nbinom.sf(28)) * len(x)
+        observed = np.bincount(np.minimum(x[:, j].astype(int), 29), minlength=30)
+        last = int((expected[:-1] > 5).sum())  # the larger counts are pooled
+        pooled = [np.append(a[:last], a[last:].sum()) for a in (observed, expected)]
         assert stats.chisquare(*pooled).pvalue > 1e-3

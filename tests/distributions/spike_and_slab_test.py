@@ -1,4 +1,4 @@
-"""The spike-and-slab density and its KL, to mixtures too, against NumPy and Monte Carlo."""
+"""The spike-and-slab distribution and its KL, also to mixtures, against NumPy and Monte Carlo."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from vaejax import distributions
 from vaejax.distributions import Mixture, Normal
-from vaejax.distributions.spike_and_slab import Chosen, SpikeAndSlab
+from vaejax.distributions.spike_and_slab import SoftAssignment, SpikeAndSlab
 from vaejax.latents import bottlenecks
 
 KEY = jax.random.key(0)
@@ -32,7 +32,7 @@ def parts(q):
     return loc, scale, np.exp(log_active)
 
 
-def numpy_draws(q, n, random):
+def numpy_samples(q, n, random):
     loc, scale, active = parts(q)
     slab = loc + scale * random.randn(n, *loc.shape)
     return np.where(random.rand(n, *loc.shape) < active, slab, 0.0)
@@ -51,7 +51,7 @@ def numpy_kl(q, p):
 
 def test_kl_agrees_with_monte_carlo():
     q, p, n = random_density(0, 12), random_density(1, 12), 200_000
-    z = numpy_draws(q, n, np.random.RandomState(2))
+    z = numpy_samples(q, n, np.random.RandomState(2))
     ratio = numpy_log_density(q, z) - numpy_log_density(p, z)
     error = ratio.std(axis=0) / np.sqrt(n)
     got = distributions.kl(q, p, q.loc)
@@ -60,21 +60,22 @@ def test_kl_agrees_with_monte_carlo():
     np.testing.assert_array_less(np.abs(np.asarray(got) - ratio.mean(axis=0)), 4 * error)
 
 
-def test_kl_and_its_limits():
+def test_kl_equals_the_formula_and_its_limits():
     q, p = random_density(3, 50), random_density(4, 50)
     np.testing.assert_allclose(distributions.kl(q, p, q.loc), numpy_kl(q, p), rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(distributions.kl(q, q, q.loc), 0.0, atol=1e-6)
     loc, scale = [0.7, -2.0], [0.5, 1.5]
     prior = make([0.0, 0.0], [1.0, 1.0], [0.01, 0.3])
-    sure = SpikeAndSlab.from_features(
+    always_active = SpikeAndSlab.from_features(
         jnp.concatenate([jnp.array(loc), 2 * jnp.log(jnp.array(scale)), jnp.array([3.0, 9.0])])
     )
-    gaussian = distributions.kl(Normal(sure.loc, sure.scale), Normal(prior.loc, prior.scale), None)
+    slab, unit = Normal(always_active.loc, always_active.scale), Normal(prior.loc, prior.scale)
+    gaussian = distributions.kl(slab, unit, None)
     want = gaussian - jnp.log(jnp.array([0.01, 0.3]))
-    np.testing.assert_allclose(distributions.kl(sure, prior, sure.loc), want, rtol=1e-4)
-    never = dataclasses.replace(sure, log_active=jnp.full(2, -200.0))
+    np.testing.assert_allclose(distributions.kl(always_active, prior, loc), want, rtol=1e-4)
+    never_active = dataclasses.replace(always_active, log_active=jnp.full(2, -200.0))
     want = -np.log([0.99, 0.7])
-    np.testing.assert_allclose(distributions.kl(never, prior, never.loc), want, rtol=1e-5)
+    np.testing.assert_allclose(distributions.kl(never_active, prior, loc), want, rtol=1e-5)
 
 
 def test_from_features_and_its_gradient_stay_finite():
@@ -91,10 +92,10 @@ def test_from_features_and_its_gradient_stay_finite():
 
     gradient = jax.grad(nats)(v)
     assert np.isfinite(gradient).all()
-    assert not np.any(gradient[-2:])  # as relu has it: certain to be active
+    assert not np.any(gradient[-2:])  # relu is constant where γ = 1
 
 
-def test_density_has_all_its_mass():
+def test_spike_and_slab_integrate_to_one():
     q = random_density(5, 4)
     x = np.linspace(-12, 12, 20_000, dtype=np.float32)  # zero is not among them
     q_rows = jax.tree.map(lambda a: a[None], q)
@@ -105,40 +106,40 @@ def test_density_has_all_its_mass():
     np.testing.assert_allclose(slab + spike, 1.0, rtol=1e-3)
 
 
-def test_exact_draws_have_the_densitys_statistics():
+def test_exact_samples_have_the_statistics_of_the_distribution():
     q, n = dataclasses.replace(random_density(6, 6), relaxed=False), 100_000
     z = np.asarray(jax.vmap(q.sample)(jax.random.split(KEY, n)), np.float64)
     loc, scale, active = parts(q)
     on = (z != 0).mean(axis=0)
     np.testing.assert_array_less(np.abs(on - active), 4 * np.sqrt(active * (1 - active) / n))
-    for i in range(6):  # those that are not zero are of the slab
+    for i in range(6):  # elements that are not zero follow the slab
         assert stats.kstest(z[z[:, i] != 0, i], stats.norm(loc[i], scale[i]).cdf).pvalue > 1e-3
-    draws = numpy_draws(q, n, np.random.RandomState(7))
-    for got, sample in ((q.mean, draws), (q.variance, (draws - draws.mean(0)) ** 2)):
+    samples = numpy_samples(q, n, np.random.RandomState(7))
+    for got, sample in ((q.mean, samples), (q.variance, (samples - samples.mean(0)) ** 2)):
         error = sample.std(axis=0) / np.sqrt(n)
         np.testing.assert_array_less(np.abs(np.asarray(got) - sample.mean(0)), 4 * error)
 
 
-def test_relaxed_draws_become_exact_ones_as_the_sharpness_grows():
+def test_relaxed_samples_converge_to_exact_ones_as_the_sharpness_grows():
     q, n = random_density(8, 4), 50_000
     keys = jax.random.split(KEY, n)
 
-    def draws(c, relaxed):
+    def samples(c, relaxed):
         with_c = dataclasses.replace(q, sharpness=jnp.full(4, c), relaxed=relaxed)
         return np.asarray(jax.vmap(with_c.sample)(keys))
 
-    exact = draws(50.0, False)
-    np.testing.assert_array_equal(exact, draws(200.0, False))
-    apart = [(np.abs(draws(c, True) - exact) > 0.01).mean() for c in (50.0, 200.0, 1e4)]
-    assert apart[0] > 2 * apart[1] > 10 * apart[2]
-    assert apart[2] < 0.002
-    zero = (np.abs(draws(1e6, True)) < 1e-6).mean(axis=0)
+    exact = samples(50.0, False)
+    np.testing.assert_array_equal(exact, samples(200.0, False))
+    differing = [(np.abs(samples(c, True) - exact) > 0.01).mean() for c in (50.0, 200.0, 1e4)]
+    assert differing[0] > 2 * differing[1] > 10 * differing[2]
+    assert differing[2] < 0.002
+    zero = (np.abs(samples(1e6, True)) < 1e-6).mean(axis=0)
     off = 1 - parts(q)[2]
     np.testing.assert_array_less(np.abs(zero - off), 4 * np.sqrt(off * (1 - off) / n) + 1e-4)
 
 
 @pytest.mark.parametrize("relaxed", [True, False])
-def test_gradient_of_a_draw_is_that_of_the_relaxed_one_by_hand(relaxed):
+def test_the_gradient_of_a_sample_is_that_of_the_relaxed_sample_by_hand(relaxed):
     q, c = random_density(9, 200), 7.0
     noise_key, mask_key = jax.random.split(KEY)
     noise = np.asarray(jax.random.normal(noise_key, (200,)), np.float64)
@@ -147,18 +148,18 @@ def test_gradient_of_a_draw_is_that_of_the_relaxed_one_by_hand(relaxed):
     mask = 1 / (1 + np.exp(-c * (eta - 1 + active)))
     slab = loc + scale * noise
 
-    def draw(loc, scale, active):
-        c_of = jnp.full(200, c)
-        return SpikeAndSlab(loc, scale, jnp.log(active), c_of, relaxed).sample(KEY)
+    def sample(loc, scale, active):
+        sharpness = jnp.full(200, c)
+        return SpikeAndSlab(loc, scale, jnp.log(active), sharpness, relaxed).sample(KEY)
 
-    value, pull = jax.vjp(draw, q.loc, q.scale, jnp.exp(q.log_active))
+    value, pull = jax.vjp(sample, q.loc, q.scale, jnp.exp(q.log_active))
     hard = (eta > 1 - active).astype(float)
     np.testing.assert_allclose(value, (mask if relaxed else hard) * slab, rtol=1e-4, atol=1e-5)
-    of_loc, of_scale, of_active = pull(jnp.ones(200))
-    seen = mask if relaxed else hard
-    np.testing.assert_allclose(of_loc, seen, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(of_scale, seen * noise, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(of_active, c * mask * (1 - mask) * slab, rtol=1e-3, atol=1e-5)
+    to_loc, to_scale, to_active = pull(jnp.ones(200))
+    used = mask if relaxed else hard
+    np.testing.assert_allclose(to_loc, used, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(to_scale, used * noise, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(to_active, c * mask * (1 - mask) * slab, rtol=1e-3, atol=1e-5)
 
 
 def mixture(seed, count, *shape):
@@ -171,11 +172,11 @@ def component(p, u):
     return jax.tree.map(lambda a: a[u], p.components)
 
 
-def test_kl_to_a_chosen_component_is_that_of_element_and_choice_together():
+def test_kl_to_a_soft_assignment_is_the_joint_kl_of_latent_and_component():
     q, p = random_density(10, 5, 3), mixture(11, 4, 3)
     w = np.random.RandomState(12).dirichlet(np.ones(4), size=5)
     weights = np.exp(np.asarray(jax.nn.log_softmax(p.logits), np.float64))
-    got = distributions.kl(q, Chosen(p, jnp.log(jnp.asarray(w, jnp.float32))), q.loc)
+    got = distributions.kl(q, SoftAssignment(p, jnp.log(jnp.asarray(w, jnp.float32))), q.loc)
     assert got.shape == (5, 3)
     want = [
         sum(
@@ -187,26 +188,26 @@ def test_kl_to_a_chosen_component_is_that_of_element_and_choice_together():
     np.testing.assert_allclose(np.asarray(got).sum(axis=1), want, rtol=1e-4)
 
 
-def test_kl_to_a_mixture_is_the_lowest_of_all_choices_and_a_bound():
+def test_kl_to_a_mixture_is_the_lowest_over_assignments_and_a_bound():
     q, p, n = random_density(13, 5, 3), mixture(14, 4, 3), 50_000
     got = np.asarray(distributions.kl(q, p, q.loc)).sum(axis=1)
     random = np.random.RandomState(15)
     for _ in range(50):
         w = jnp.asarray(random.dirichlet(np.full(4, 0.5), size=5), jnp.float32)
-        other = distributions.kl(q, Chosen(p, jnp.log(w + 1e-9)), q.loc).sum(axis=1)
+        other = distributions.kl(q, SoftAssignment(p, jnp.log(w + 1e-9)), q.loc).sum(axis=1)
         np.testing.assert_array_less(got, np.asarray(other) + 1e-4)
-    z = numpy_draws(q, n, random)  # [n, 5, 3]
+    z = numpy_samples(q, n, random)  # [n, 5, 3]
     log_q = numpy_log_density(q, z).sum(axis=-1)
-    each = [numpy_log_density(component(p, u), z).sum(axis=-1) for u in range(4)]
+    log_p_u = [numpy_log_density(component(p, u), z).sum(axis=-1) for u in range(4)]
     weights = np.asarray(jax.nn.log_softmax(p.logits), np.float64)
-    log_p = np.logaddexp.reduce(np.stack(each) + weights[:, None, None], axis=0)
+    log_p = np.logaddexp.reduce(np.stack(log_p_u) + weights[:, None, None], axis=0)
     ratio = log_q - log_p
     error = ratio.std(axis=0) / np.sqrt(n)
     np.testing.assert_array_less(ratio.mean(axis=0) - 4 * error, got)
     np.testing.assert_allclose(p.log_prob(jnp.asarray(z[0], jnp.float32)), log_p[0], rtol=1e-4)
-    one = Mixture(jnp.zeros(1), jax.tree.map(lambda a: a[:1], p.components), 5)
+    single = Mixture(jnp.zeros(1), jax.tree.map(lambda a: a[:1], p.components), 5)
     want = numpy_kl(q, component(p, 0)).sum(axis=1)
-    np.testing.assert_allclose(distributions.kl(q, one, q.loc).sum(axis=1), want, rtol=1e-4)
+    np.testing.assert_allclose(distributions.kl(q, single, q.loc).sum(axis=1), want, rtol=1e-4)
 
 
 def test_a_gaussian_prior_is_refused_with_a_remedy():
@@ -216,28 +217,28 @@ def test_a_gaussian_prior_is_refused_with_a_remedy():
             distributions.kl(q, p, q.loc)
 
 
-def test_bottleneck_warms_up_and_draws_from_its_prior():
+def test_the_bottleneck_follows_its_schedules_and_samples_from_its_prior():
     bottleneck = bottlenecks.spike_and_slab(
         3, alpha=0.2, sharpness=lambda t: 50.0 + 1.5 * jnp.minimum(t.astype(jnp.float32), 100.0),
         slab=lambda t: jnp.minimum(t.astype(jnp.float32) / 100, 1.0),
     )  # fmt: skip
     features = jnp.asarray(np.random.RandomState(17).randn(6, 9), jnp.float32)
     for step, c, slab in ((0, 50, 0), (50, 125, 0.5), (100, 200, 1), (10**6, 200, 1)):
-        q, p, z = bottleneck.at(jnp.int32(step)).apply({}, features, KEY)
+        q, p, z = bottleneck.training_variant(jnp.int32(step)).apply({}, features, KEY)
         np.testing.assert_allclose(q.sharpness, c)
         np.testing.assert_allclose(q.loc, slab * features[:, :3], rtol=1e-6)
         np.testing.assert_allclose(q.scale, np.exp(0.5 * slab * features[:, 3:6]), rtol=1e-6)
         np.testing.assert_array_equal(z, q.sample(KEY))
-        if slab == 0:  # only which elements are zero tells examples apart
+        if slab == 0:  # the KL is that of the Bernoulli variables alone
             g = parts(q)[2]
             want = g * np.log(g / 0.2) + (1 - g) * np.log((1 - g) / 0.8)
             np.testing.assert_allclose(distributions.kl(q, p, z), want, rtol=1e-3, atol=1e-5)
-    end = bottleneck.apply({}, features, KEY)  # exact
+    end = bottleneck.apply({}, features, KEY)  # exact samples
     q = dataclasses.replace(q, relaxed=False)
     jax.tree.map(np.testing.assert_array_equal, end.posterior, q)
     np.testing.assert_array_equal(end.z, q.sample(KEY))
-    draws = np.asarray(bottleneck.draw({}, KEY, (50_000, 9), 0.5))
-    assert draws.shape == (50_000, 3)
-    n = draws.size
-    assert abs((draws != 0).mean() - 0.2) < 4 * np.sqrt(0.16 / n)
-    np.testing.assert_allclose(draws[draws != 0].std(), 0.5, rtol=0.02)
+    samples = np.asarray(bottleneck.sample_prior({}, KEY, (50_000, 9), 0.5))
+    assert samples.shape == (50_000, 3)
+    n = samples.size
+    assert abs((samples != 0).mean() - 0.2) < 4 * np.sqrt(0.16 / n)
+    np.testing.assert_allclose(samples[samples != 0].std(), 0.5, rtol=0.02)

@@ -1,4 +1,4 @@
-"""Evaluation of a split against NumPy's float64, example by example, on hand-made networks."""
+"""Evaluation of a split against NumPy in float64, example by example, on simple networks."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from vaejax.networks import Network
 from vaejax.quantizers import vector
 
 N = 23  # not divisible by any batch below
-SCALE = np.array([1.0, 0.5, 0.05, 0.0])  # of the posterior means: two units vary, two hardly
+SCALE = np.array([1.0, 0.5, 0.05, 0.0])  # of the posterior means: two active units
 CODEBOOK = np.array([[-1.0, 0, 0, 0], [1.0, 0, 0, 0], [0, 9.0, 9, 9], [0, 3.0, 0, 0], [9, 9, 9, 9]])
 
 
@@ -46,7 +46,7 @@ def gaussian(log_variance):
 
 
 def quantizer():
-    """Each vector is its own feature, with a codebook by hand; p(x | z) = N(z, 1)."""
+    """A VQ-VAE with identity networks and a fixed codebook; p(x | z) = N(z, 1)."""
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
     family = families.vqvae(
@@ -60,7 +60,7 @@ def quantizer():
     return family, {"encoder": {}, "decoder": {}, "codebook": codebook}
 
 
-def judged(model, source, batch_size=8, devices=1, limit=0, **options):
+def evaluate_model(model, source, batch_size=8, devices=1, limit=0, **options):
     family, params = model
     evaluate = evaluator(family, source, make_mesh(devices), batch_size=batch_size, **options)
     return evaluate(params, 5, limit)
@@ -69,12 +69,14 @@ def judged(model, source, batch_size=8, devices=1, limit=0, **options):
 @pytest.mark.parametrize("batch_size", [1, 8, 23, 64])
 @pytest.mark.parametrize("limit", [0, 10, 1000])
 def test_means_over_the_split(source, x, batch_size, limit):
-    found = judged(gaussian(-60.0), source, batch_size, limit=limit)  # z is the mean, to 1e-13
+    metrics = evaluate_model(
+        gaussian(-60.0), source, batch_size, limit=limit
+    )  # z is the mean, to 1e-13
     x = x.astype(np.float64)[eval_order(N)[: limit or N]]
     mean = SCALE * x
     nll = 0.5 * ((x - mean) ** 2 + np.log(2 * np.pi)).sum(axis=1)
     kl = 0.5 * (mean**2 + np.exp(-60.0) - 1 + 60.0).sum(axis=1)
-    wanted = {
+    expected = {
         "nll": nll.mean(),
         "kl": kl.mean(),
         "kl/0": kl.mean(),
@@ -82,41 +84,41 @@ def test_means_over_the_split(source, x, batch_size, limit):
         "mse": ((x - mean) ** 2).mean(),
         "active_units": float((mean.var(axis=0) > 0.01).sum()),
     }
-    assert wanted["active_units"] == 2
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        np.testing.assert_allclose(found[name], value, rtol=2e-6, err_msg=name)
+    assert expected["active_units"] == 2
+    assert metrics.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=2e-6, err_msg=name)
 
 
-def test_active_units_need_no_zero_mean():
+def test_active_units_do_not_depend_on_the_mean():
     x = np.random.RandomState(1).standard_normal((N, 4)).astype(np.float32) + 100.0
-    assert judged(gaussian(-60.0), from_arrays(x, holdout=0))["active_units"] == 2
+    assert evaluate_model(gaussian(-60.0), from_arrays(x, holdout=0))["active_units"] == 2
 
 
 @pytest.mark.parametrize(("batch_size", "limit"), [(1, 0), (8, 0), (8, 6), (64, 0)])
 def test_codes_over_the_split(source, x, batch_size, limit):
-    found = judged(quantizer(), source, batch_size, limit=limit)
+    metrics = evaluate_model(quantizer(), source, batch_size, limit=limit)
     x = x.astype(np.float64)[eval_order(N)[: limit or N]]
     distances = ((x[:, None] - CODEBOOK) ** 2).sum(axis=-1)
     used = np.unique(distances.argmin(axis=1))
     assert len(used) in (2, 3)
-    np.testing.assert_allclose(found["codes_used"], len(used) / 5)
-    np.testing.assert_allclose(found["vq"], distances.min(axis=1).mean(), rtol=1e-6)
-    np.testing.assert_allclose(found["kl"], np.log(5), rtol=1e-6)
-    assert "active_units" not in found
+    np.testing.assert_allclose(metrics["codes_used"], len(used) / 5)
+    np.testing.assert_allclose(metrics["vq"], distances.min(axis=1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["kl"], np.log(5), rtol=1e-6)
+    assert "active_units" not in metrics
 
 
 def test_perplexity_is_the_mean_of_the_batches(source, x):
-    found = judged(quantizer(), source, batch_size=5, limit=10)
-    seen = x[eval_order(N)[:10]]
-    indices = ((seen[:, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
+    metrics = evaluate_model(quantizer(), source, batch_size=5, limit=10)
+    first = x[eval_order(N)[:10]]
+    indices = ((first[:, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
     shares = [np.bincount(part, minlength=5) / 5 for part in (indices[:5], indices[5:])]
     entropies = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in shares]
-    np.testing.assert_allclose(found["perplexity"], np.exp(entropies).mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["perplexity"], np.exp(entropies).mean(), rtol=1e-6)
 
 
-def test_sorted_examples_are_judged_as_if_shuffled():
-    # Two classes, all of the first before all of the second: within a class nothing varies.
+def test_evaluation_shuffles_sorted_examples():
+    # Two constant classes, all of the first before all of the second.
     x = np.repeat(np.array([[-1.0], [1.0]], np.float32), 200, axis=0) * np.ones((1, 4), np.float32)
 
     def apply(losses, trace):
@@ -124,28 +126,28 @@ def test_sorted_examples_are_judged_as_if_shuffled():
 
     family, params = gaussian(-60.0)
     family = family._replace(losses=chain(losses.nll(), losses.kl(), losses.stateless(apply)))
-    found = judged((family, params), from_arrays(x, holdout=0), batch_size=40)
-    np.testing.assert_allclose(found["spread"], 1.0, atol=0.05)
-    part = judged((family, params), from_arrays(x, holdout=0), batch_size=40, limit=40)
+    metrics = evaluate_model((family, params), from_arrays(x, holdout=0), batch_size=40)
+    np.testing.assert_allclose(metrics["spread"], 1.0, atol=0.05)
+    part = evaluate_model((family, params), from_arrays(x, holdout=0), batch_size=40, limit=40)
     np.testing.assert_allclose(part["spread"], 1.0, atol=0.1)
-    assert part["active_units"] == found["active_units"] == 2
+    assert part["active_units"] == metrics["active_units"] == 2
 
 
 def test_noise_depends_on_the_seed_alone(source):
-    first, again = (judged(gaussian(0.0), source) for _ in range(2))
+    first, again = (evaluate_model(gaussian(0.0), source) for _ in range(2))
     assert first == again
-    assert judged(gaussian(0.0), source, seed=1)["nll"] != first["nll"]
+    assert evaluate_model(gaussian(0.0), source, seed=1)["nll"] != first["nll"]
 
 
 @pytest.mark.parametrize("make", [lambda: gaussian(0.0), quantizer])
 def test_eight_devices_agree_with_one(source, make):
-    one, eight = (judged(make(), source, devices=devices) for devices in (1, 8))
-    assert one.keys() == eight.keys()
-    for name, value in one.items():
+    single, eight = (evaluate_model(make(), source, devices=devices) for devices in (1, 8))
+    assert single.keys() == eight.keys()
+    for name, value in single.items():
         np.testing.assert_allclose(eight[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_images_are_binarised_as_asked():
+def test_images_are_binarised():
     greys = from_arrays(np.full((N, 2, 2, 1), 77, np.uint8), holdout=0)
     same = Network(lambda key, x: {}, lambda params, x: x)
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
@@ -157,12 +159,14 @@ def test_images_are_binarised_as_asked():
         likelihood="normal",
     )
     params = {"encoder": {}, "decoder": {}, "codebook": jnp.zeros((1, 1))}
-    mse = {b: judged((family, params), greys, binarize=b)["mse"] for b in ("none", "threshold")}
+    mse = {
+        b: evaluate_model((family, params), greys, binarize=b)["mse"] for b in ("none", "threshold")
+    }
     np.testing.assert_allclose(mse["none"], (77 / 255) ** 2, rtol=1e-5)
     assert mse["threshold"] == 0.0
 
 
-def test_a_batch_that_does_not_fit_the_mesh(source):
+def test_batch_size_must_be_divisible_by_the_mesh(source):
     with pytest.raises(ValueError, match=r"batch_size=12 .* by 8"):
         evaluator(gaussian(0.0)[0], source, make_mesh(8), batch_size=12)
 

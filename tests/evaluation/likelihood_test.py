@@ -1,4 +1,4 @@
-"""Importance sampling against log p(x) of linear Gaussian models, in every way of splitting it."""
+"""Importance sampling against the exact log p(x) of linear Gaussian models."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import optax
 import pytest
 import scipy.stats
 
-from benchmarks.numpy_vae import numpy_log_likelihood, same_noise
+from benchmarks.numpy_vae import likelihood_noise, numpy_log_likelihood
 from vaejax import losses
 from vaejax.core import game
 from vaejax.core.game import Family, Latent, Model
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
-from vaejax.distributions import Bernoulli, Codes, Normal, Uniform
+from vaejax.distributions import Bernoulli, Normal, OneHotCodes, Uniform
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
@@ -47,7 +47,7 @@ def exact(x=X):
     return scipy.stats.multivariate_normal.logpdf(x, np.zeros(3), covariance)
 
 
-def test_many_draws_give_the_exact_likelihood():
+def test_many_samples_give_the_exact_likelihood():
     model = linear_gaussian()
     params = model.init(KEY, BATCH)
     keys = jax.random.split(KEY, 20)
@@ -61,7 +61,7 @@ def test_many_draws_give_the_exact_likelihood():
 
 
 def test_a_vae_of_images_against_numpy_in_float64():
-    """The small version of `python -m benchmarks.likelihood`, on weights far from their start."""
+    """A small version of `python -m benchmarks.likelihood`, with large weights."""
     network = {"kind": "mlp", "hidden": (20, 20), "activation": "tanh"}
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-3))}
     model = beta_vae((28, 28, 1), players, latent_dim=5, network=network).model
@@ -69,15 +69,15 @@ def test_a_vae_of_images_against_numpy_in_float64():
     batch = {"image": jnp.asarray(x, jnp.float32)}
     params = jax.tree.map(lambda a: 2.0 * a, model.init(KEY, batch))
     got = log_likelihood(model, 300, chunk=20)(params, batch, KEY)
-    want = numpy_log_likelihood(params, x, same_noise(KEY, 300, (8, 5)))
+    want = numpy_log_likelihood(params, x, likelihood_noise(KEY, 300, (8, 5)))
     np.testing.assert_allclose(got, want, atol=1e-3)
     assert want.std() > 1
-    other = numpy_log_likelihood(params, x, same_noise(jax.random.key(1), 300, (8, 5)))
-    assert np.abs(want - other).max() > 0.1  # so that draws are told apart
+    other = numpy_log_likelihood(params, x, likelihood_noise(jax.random.key(1), 300, (8, 5)))
+    assert np.abs(want - other).max() > 0.1  # the test is sensitive to the noise
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
-def test_chunks_make_no_difference(chunk):
+def test_result_does_not_depend_on_the_chunk_size(chunk):
     model = linear_gaussian()
     params = model.init(KEY, BATCH)
     got, want = (log_likelihood(model, 60, c)(params, BATCH, KEY) for c in (chunk, 60))
@@ -113,13 +113,13 @@ def two_nodes():
     return Model(lambda key, batch: {}, None, encode, decode, None)
 
 
-def test_a_model_of_two_nodes():
+def test_likelihood_of_a_model_with_two_nodes():
     keys = jax.random.split(KEY, 20)
     estimate = log_likelihood(two_nodes(), 1000)
     got = np.asarray([estimate({}, BATCH, key) for key in keys], np.float64)
     want = scipy.stats.norm.logpdf(X, 0, np.sqrt(2 + NOISE**2)).sum(1)
     error = got.std(0) / np.sqrt(len(keys))
-    # The estimate is low by about its variance / 2.
+    # The bias of the estimate is about −variance / 2.
     assert (np.abs(got.mean(0) - want) < 4.5 * error + got.var(0)).all()
 
 
@@ -133,7 +133,7 @@ def source(examples):
 
 
 @pytest.mark.parametrize(("examples", "batch", "mesh"), [(0, 4, None), (7, 4, None), (0, 16, 8)])
-def test_a_split_is_the_mean_over_its_examples_each_counted_once(examples, batch, mesh):
+def test_mean_over_a_split_counts_each_example_once(examples, batch, mesh):
     model = linear_gaussian()
     family = Family(model, losses.nll(), {})
     options = {"samples": 4000, "examples": examples, "chunk": 400, "batch_size": batch}
@@ -143,14 +143,14 @@ def test_a_split_is_the_mean_over_its_examples_each_counted_once(examples, batch
     assert abs(exact(X[:7]).mean() - exact().mean()) > 0.05
 
 
-def test_the_evaluator_counts_each_example_once_however_many_its_draws():
+def test_evaluator_counts_each_example_once_for_several_samples():
     model = linear_gaussian(samples=200)
     family = Family(model, game.chain(losses.nll(), losses.kl(), losses.iwae(200)), {})
-    judge = evaluator(family, source(10), make_mesh(1), batch_size=4)
-    got = judge(model.init(KEY, BATCH), 0)
+    evaluate = evaluator(family, source(10), make_mesh(1), batch_size=4)
+    got = evaluate(model.init(KEY, BATCH), 0)
     np.testing.assert_allclose(-got["iwae"], exact().mean(), atol=0.05)
-    one = linear_gaussian(samples=1)
-    latent = one.encode(one.init(KEY, BATCH), BATCH, KEY)[0]
+    single = linear_gaussian(samples=1)
+    latent = single.encode(single.init(KEY, BATCH), BATCH, KEY)[0]
     mean, variance = np.asarray(latent.posterior.loc) @ W.T, np.asarray(latent.posterior.scale) ** 2
     squares = ((X - mean) ** 2).sum(1) + (variance @ (W.T**2)).sum(1)
     nll = squares / (2 * NOISE**2) + 3 * np.log(NOISE * np.sqrt(2 * np.pi))
@@ -158,13 +158,13 @@ def test_the_evaluator_counts_each_example_once_however_many_its_draws():
     assert got["active_units"] == 2
 
 
-def test_what_it_cannot_take():
+def test_invalid_arguments_are_reported():
     for samples, chunk in ((0, 50), (10, 0)):
-        with pytest.raises(ValueError, match="at least one draw"):
+        with pytest.raises(ValueError, match="at least one sample"):
             log_likelihood(two_nodes(), samples, chunk)
 
     def encode(params, batch, key):
-        codes = Codes(jnp.zeros((10, 2)), jnp.zeros((10, 2)), jnp.zeros(10, jnp.int32), 8)
+        codes = OneHotCodes(jnp.zeros((10, 2)), jnp.zeros((10, 2)), jnp.zeros(10, jnp.int32), 8)
         return (Latent(codes, Uniform(8, (10,)), codes.codes),)
 
     model = Model(None, None, encode, lambda *_: Bernoulli(jnp.zeros((10, 3))), None)

@@ -1,4 +1,4 @@
-"""Against N(V x, s²) of Gaussian x, whose aggregate is Gaussian, and a brute-force sum."""
+"""Mutual information against a Gaussian aggregate posterior and a brute-force sum."""
 
 import jax
 import jax.numpy as jnp
@@ -15,57 +15,61 @@ from vaejax.data.batches import eval_order
 from vaejax.distributions import Normal
 from vaejax.evaluation.mutual_information import (
     INFORMATION,
-    check_information,
-    information,
-    information_of_split,
+    check_mutual_information,
+    gaussian_kl_decomposition,
+    mutual_information_of_split,
 )
 
 KEY = jax.random.key(0)
 PRIOR = Normal(jnp.zeros((1, 2)), jnp.ones((1, 2)))
 
 
-def test_of_a_gaussian_aggregate():
+def test_gaussian_aggregate_posterior():
+    """The posteriors N(V x, s²) of Gaussian x have a Gaussian aggregate."""
     v = np.array([[0.9, 0.2], [-0.3, 0.5]])
     s = np.array([0.8, 0.6])
     x = np.random.RandomState(0).randn(20_000, 2)
     loc = jnp.asarray(x @ v.T, jnp.float32)
     scale = jnp.broadcast_to(jnp.asarray(s, jnp.float32)[None], loc.shape)
-    found = jax.jit(lambda key: information(loc, scale, PRIOR, key))(KEY)
+    result = jax.jit(lambda key: gaussian_kl_decomposition(loc, scale, PRIOR, key))(KEY)
     c = v @ v.T + np.diag(s**2)
     want = 0.5 * np.log(np.linalg.det(c) / np.prod(s**2))
-    np.testing.assert_allclose(found.mutual_information, want, atol=0.03)
+    np.testing.assert_allclose(result.mutual_information, want, atol=0.03)
     marginal = 0.5 * (np.trace(c) - 2 - np.log(np.linalg.det(c)))
-    np.testing.assert_allclose(found.marginal_kl, marginal, atol=0.03)
+    np.testing.assert_allclose(result.marginal_kl, marginal, atol=0.03)
 
 
-def test_of_few_examples_by_a_sum_in_float64():
+def test_few_examples_by_a_sum_in_float64():
     random = np.random.RandomState(1)
     loc, scale = random.randn(7, 2), 0.1 + random.rand(7, 2)
-    arrays = (jnp.asarray(a, jnp.float32) for a in (loc, scale))
-    loc32, scale32 = arrays
-    found = jax.jit(lambda key: information(loc32, scale32, PRIOR, key, draws=3, chunk=2))(KEY)
+    loc32, scale32 = (jnp.asarray(a, jnp.float32) for a in (loc, scale))
+    options = {"samples": 3, "chunk": 2}
+    result = jax.jit(lambda key: gaussian_kl_decomposition(loc32, scale32, PRIOR, key, **options))(
+        KEY
+    )
     mi, kl = [], []
     for key in jax.random.split(KEY, 3):
         z = loc + scale * np.asarray(jax.random.normal(key, loc.shape), np.float64)
         pairs = scipy.stats.norm.logpdf(z[:, None], loc[None], scale[None]).sum(axis=2)
-        whole = scipy.special.logsumexp(pairs, axis=1) - np.log(7)
-        mi.append((np.diag(pairs) - whole).mean())
-        kl.append((whole - scipy.stats.norm.logpdf(z).sum(axis=1)).mean())
-    np.testing.assert_allclose(found.mutual_information, np.mean(mi), rtol=1e-4)
-    np.testing.assert_allclose(found.marginal_kl, np.mean(kl), rtol=1e-4)
+        aggregate = scipy.special.logsumexp(pairs, axis=1) - np.log(7)
+        mi.append((np.diag(pairs) - aggregate).mean())
+        kl.append((aggregate - scipy.stats.norm.logpdf(z).sum(axis=1)).mean())
+    np.testing.assert_allclose(result.mutual_information, np.mean(mi), rtol=1e-4)
+    np.testing.assert_allclose(result.marginal_kl, np.mean(kl), rtol=1e-4)
 
 
-def test_examples_far_apart_share_nothing():
+def test_information_of_well_separated_examples_is_log_n():
     loc = 100.0 * jnp.arange(64, dtype=jnp.float32)[:, None]
-    found = information(loc, jnp.ones((64, 1)), Normal(jnp.zeros((1, 1)), jnp.ones((1, 1))), KEY)
-    np.testing.assert_allclose(found.mutual_information, np.log(64), rtol=1e-3)
+    prior = Normal(jnp.zeros((1, 1)), jnp.ones((1, 1)))
+    result = gaussian_kl_decomposition(loc, jnp.ones((64, 1)), prior, KEY)
+    np.testing.assert_allclose(result.mutual_information, np.log(64), rtol=1e-3)
 
 
 @pytest.mark.parametrize("examples", [0, 7])
-def test_of_a_split_by_a_sum_in_float64(examples):
+def test_split_by_a_sum_in_float64(examples):
     model = linear_gaussian()
     params = model.init(KEY, BATCH)
-    found = information_of_split(
+    result = mutual_information_of_split(
         Family(model, losses.nll(), {}), params, source(10), examples=examples, batch_size=4, seed=3
     )
     order, n = eval_order(10), examples or 10
@@ -80,16 +84,17 @@ def test_of_a_split_by_a_sum_in_float64(examples):
             into.append(np.asarray(a, np.float64))
     loc, scale, z = (np.concatenate(a).astype(np.float64)[:n] for a in (loc, scale, z))
     pairs = scipy.stats.norm.logpdf(z[:, None], loc[None], scale[None]).sum(axis=2)
-    whole = scipy.special.logsumexp(pairs, axis=1) - np.log(n)
-    want = (np.diag(pairs) - whole).mean(), (whole - scipy.stats.norm.logpdf(z).sum(axis=1)).mean()
-    got = found["mutual_information"], found["marginal_kl"]
+    aggregate = scipy.special.logsumexp(pairs, axis=1) - np.log(n)
+    marginal_kl = (aggregate - scipy.stats.norm.logpdf(z).sum(axis=1)).mean()
+    want = (np.diag(pairs) - aggregate).mean(), marginal_kl
+    got = result["mutual_information"], result["marginal_kl"]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_what_has_no_information():
+def test_models_without_mutual_information_are_rejected():
     nodes = linear_gaussian().encode({"encoder": ()}, BATCH, KEY)
-    check_information(nodes, conditional=False)
+    check_mutual_information(nodes, conditional=False)
     with pytest.raises(ValueError, match="depends on a condition"):
-        check_information(nodes, conditional=True)
-    with pytest.raises(ValueError, match=r"a Gaussian vector; this model has Normal \[2\]"):
-        check_information(nodes * 2, conditional=False)
+        check_mutual_information(nodes, conditional=True)
+    with pytest.raises(ValueError, match=r"a continuous vector; this model has Normal \[2\]"):
+        check_mutual_information(nodes * 2, conditional=False)

@@ -12,8 +12,10 @@ import pytest
 
 from vaejax.data import load
 from vaejax.data.readers.npz import from_arrays
+from vaejax.experiment import build as build_module
 from vaejax.experiment import run as run_module
-from vaejax.experiment.run import flatten, run
+from vaejax.experiment.run import run
+from vaejax.experiment.workdir import flatten
 
 FOLDER = Path(__file__).parents[2] / "configs"
 FILES = sorted(file.stem for file in FOLDER.glob("[a-z]*.py"))
@@ -89,7 +91,7 @@ def test_everything_up_to_training(file, setting, monkeypatch, tmp_path):
         reached.update(trainer=trainer, settings=settings, **options)
         raise AboutToTrainError
 
-    monkeypatch.setattr(run_module, "load", fake_load)
+    monkeypatch.setattr(build_module, "load", fake_load)
     monkeypatch.setattr(run_module, "fit", fit)
     config = config_of(file, setting).to_dict() | {"mesh": {"data": 1, "fsdp": 1}}
     assert all(value is not None for value in flatten(config).values())  # can be set by flags

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vaejax.evaluation import disentanglement as metrics
-from vaejax.evaluation.disentanglement import all_metrics
+from vaejax.evaluation import final_metrics
 
 FLAG = "--config.evaluate.disentanglement=True"
 
@@ -30,10 +30,10 @@ def test_a_run_writes_the_metrics_of_its_evaluation(command, data, tmp_path, mon
         """All metrics take seconds to compile; `trained_test.py` has them."""
         seen.append((source.split, source.size, options))
         jax.random.split(key)
-        codes, factors = metrics.encode_split(all_metrics.mean_encoder(family, params), source)
+        codes, factors = metrics.encode_split(metrics.mean_encoder(family, params), source)
         return {"mig": float(metrics.mig(codes, factors)["mig"])}
 
-    monkeypatch.setattr(all_metrics, "disentanglement", mig_alone)
+    monkeypatch.setattr(final_metrics, "disentanglement_metrics", mig_alone)
     code, out, err = command(*flags, "--mode=evaluate", FLAG)
     assert (code, err) == (0, "")
     assert seen == [("eval", 60, {"binarize": "none"})]
@@ -46,5 +46,5 @@ def test_a_run_writes_the_metrics_of_its_evaluation(command, data, tmp_path, mon
 def test_data_without_factors(command, one_line, data, tmp_path):
     code, _, err = command(*data, FLAG, f"--workdir={tmp_path / 'run'}")
     assert code == 2
-    assert "has no factors, which measures of disentanglement need: use sprites" in one_line(err)
+    assert "has no factors, which disentanglement metrics need: use sprites" in one_line(err)
     assert not (tmp_path / "run").exists()

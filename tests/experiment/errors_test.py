@@ -11,7 +11,7 @@ MISTAKES = {
     "--config=configs/beta_veo.py": "did you mean 'configs/beta_vae.py'",
     "--config=configs/beta_vae.py:mnits": "did you mean 'mnist'",
     "--config.trian.steps=3": "config has no field 'trian' (known: data, evaluate, family, ",
-    "--config.train.stepz=3": "config.train has no field 'stepz' (known: accumulate, ",
+    "--config.train.stepz=3": "config.train has no field 'stepz' (known: batch_size, ",
     "--config.train.steps.more=3": "config.train.steps has no field 'more'",
     "--config.train.steps=many": "--config.train.steps=many",
     "--config.train.steps=0": "train.steps must be at least 1",
@@ -27,12 +27,18 @@ MISTAKES = {
     "--config.data.source=npz:/no/such.npz": "no file /no/such.npz",
     "--config.data.binarize=dynamical": "did you mean 'dynamic'",
     "--config.mesh.fsdp=16": "found 8",
+    "--config=/no/such/folder/beta_vae.py": "no config file '/no/such/folder/beta_vae.py'",
+    "--config.sweep.over=x": "config.sweep.over is called config.sweep.grid now",
+    "--config.prior_of=x": "config.prior_of is called config.first_stage now",
+    "--config.train.max_skipped=3": "config.train.max_consecutive_nonfinite now",
+    "--config.evaluate.metrics=mgi": "unknown metric 'mgi'",
+    "--config.imports=('/no/such.py',)": "config.imports: no file /no/such.py",
     "stray": "unexpected arguments ['stray']",
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_told_in_one_line(command, one_line, data, tmp_path, mistake):
+def test_mistakes_end_in_one_line(command, one_line, data, tmp_path, mistake):
     code, out, err = command(*data, mistake, f"--workdir={tmp_path / 'run'}")
     assert (code, out) == (2, "")
     assert MISTAKES[mistake] in one_line(err)
@@ -40,23 +46,23 @@ def test_mistakes_are_told_in_one_line(command, one_line, data, tmp_path, mistak
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "--config is missing"),
         (["--config.train.steps=3"], "--config.train.steps comes before --config=FILE"),
         (["--config=configs/beta_vae.py"], "--workdir is missing"),
     ],
 )
-def test_missing_flags(command, one_line, arguments, told):
+def test_missing_flags(command, one_line, arguments, message):
     code, _, err = command(*arguments)
     assert code == 2
-    assert told in one_line(err)
+    assert message in one_line(err)
 
 
 def test_an_unknown_loss(command, one_line, data, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from configs import beta_vae\n"
+        "from vaejax.configs import beta_vae\n"
         "def get_config():\n"
         "    config = beta_vae.get_config()\n"
         "    config.players.vae.minimizes.kll = 2.0\n"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 KL = "players.vae.minimizes.kl"
-OVER = f"--config.sweep.over={KL}=1,4; players.vae.learning_rate=1e-3,3e-3"
+OVER = f"--config.sweep.grid={KL}=1,4; players.vae.learning_rate=1e-3,3e-3"
 SMALL = "--config.model.latent_dim=2"
-FURTHER = ["--config.evaluate.information=16", "--config.evaluate.generated=8"]
+FURTHER = ["--config.evaluate.mutual_information_samples=16", "--config.evaluate.num_generated=8"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,15 @@ def again(command, data, swept):
 
 def test_the_working_directory(swept):
     workdir, out = swept
-    names = {"config.json", "metrics.jsonl", "sweep.json", "tb", "checkpoints", "figures"}
+    names = {
+        "config.json",
+        "data.json",
+        "metrics.jsonl",
+        "sweep.json",
+        "tb",
+        "checkpoints",
+        "figures",
+    }
     assert {file.name for file in workdir.iterdir()} == names
     for name in ("sweep.png", "rate_distortion.png"):
         assert (workdir / "figures" / name).read_bytes().startswith(b"\x89PNG")
@@ -44,11 +52,11 @@ def test_the_working_directory(swept):
     assert models[7]["settings"] == {KL: 4.0, "players.vae.learning_rate": 3e-3}
     assert not any(m["failed"] for m in models)
     for point in points:
-        elbo = [models[i]["figures"]["elbo"] for i in point["models"]]
-        np.testing.assert_allclose(point["figures"]["elbo"]["mean"], np.mean(elbo))
+        elbo = [models[i]["metrics"]["elbo"] for i in point["models"]]
+        np.testing.assert_allclose(point["metrics"]["elbo"]["mean"], np.mean(elbo))
         half = 12.7062 * np.std(elbo, ddof=1) / 2**0.5  # t of one degree of freedom
-        np.testing.assert_allclose(point["figures"]["elbo"]["half_interval"], half, rtol=1e-4)
-        assert f"{point['figures']['elbo']['mean']:.5g} ± " in out
+        np.testing.assert_allclose(point["metrics"]["elbo"]["half_interval"], half, rtol=1e-4)
+        assert f"{point['metrics']['elbo']['mean']:.5g} ± " in out
     assert "8 models, step 4; mean ± 95 % confidence interval" in out
 
 
@@ -58,15 +66,15 @@ def test_one_model_is_a_run_of_its_own(again, command, data, swept, tmp_path):
     further = [*FURTHER, *annealed, "--config.evaluate.annealing.chains=2"]
     code, out, err = again("--mode=evaluate", *further)
     assert code == 0, err
-    code, out, err = again("--config.sweep.model=3", "--mode=evaluate", *further)
+    code, out, err = again("--config.sweep.index=3", "--mode=evaluate", *further)
     assert code == 0, err
     folder = swept[0] / "models" / "3"
-    figures = json.loads((folder / "evaluation.json").read_text())
-    wanted = json.loads((swept[0] / "sweep.json").read_text())["models"][3]["figures"]
-    assert {k: v for k, v in figures.items() if k != "step"} == pytest.approx(wanted, abs=1e-4)
-    assert {"mutual_information", "sharpness", "annealed/log_likelihood"} <= figures.keys()
+    metrics = json.loads((folder / "evaluation.json").read_text())
+    wanted = json.loads((swept[0] / "sweep.json").read_text())["models"][3]["metrics"]
+    assert {k: v for k, v in metrics.items() if k != "step"} == pytest.approx(wanted, abs=1e-4)
+    assert {"mutual_information", "sharpness", "annealed/log_likelihood"} <= metrics.keys()
     assert (folder / "figures" / "traversals.png").exists()
-    code, out, err = again("--config.sweep.model=3", "--mode=sample", "--config.sample.count=4")
+    code, out, err = again("--config.sweep.index=3", "--mode=sample", "--config.sample.count=4")
     assert code == 0, err
     assert str(folder / "figures" / "samples.png") in out
 
@@ -77,11 +85,11 @@ def test_one_model_is_a_run_of_its_own(again, command, data, swept, tmp_path):
     code, _, err = command(*data, *rest[:-1], f"--workdir={tmp_path / 'alone'}")
     assert code == 0, err
     alone = json.loads((tmp_path / "alone" / "evaluation.json").read_text())
-    assert figures == pytest.approx(alone, abs=1e-4)
+    assert metrics == pytest.approx(alone, abs=1e-4)
 
 
 def test_chosen_figures_and_another_chunk(again):
-    flags = ["--config.sweep.figures=mse", "--config.sweep.chunk=1"]
+    flags = ["--config.sweep.metrics=mse", "--config.sweep.chunk=1"]
     code, out, err = again("--mode=evaluate", *flags)
     assert code == 0, err
     assert "mse" in out
@@ -94,7 +102,7 @@ def test_every_model_is_asked_what_the_config_asks(again, swept):
     assert "mutual_information" in out
     models = json.loads((swept[0] / "sweep.json").read_text())["models"]
     for name in ("mutual_information", "sharpness"):
-        values = [m["figures"][name] for m in models]
+        values = [m["metrics"][name] for m in models]
         assert len(set(values)) == len(models)
         assert np.isfinite(values).all()
 
@@ -102,13 +110,13 @@ def test_every_model_is_asked_what_the_config_asks(again, swept):
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("--config.sweep.over=players.vae.minimizes.kll=1", "did you mean 'kl'"),
-        ("--config.sweep.over=model.latent_dim=1,2", "cannot sweep over model.latent_dim: it"),
-        ("--config.sweep.over=players.vae.learning_rate=a", "NAME=NUMBER"),
+        ("--config.sweep.grid=players.vae.minimizes.kll=1", "did you mean 'kl'"),
+        ("--config.sweep.grid=model.latent_dim=1,2", "cannot sweep over model.latent_dim: it"),
+        ("--config.sweep.grid=players.vae.learning_rate=a", "NAME=NUMBER"),
         ("--config.sweep.seeds=0", "sweep.seeds must be at least 1"),
-        ("--config.sweep.figures=elob", "did you mean 'elbo'"),
-        ("--config.sweep.model=9", "the models 0 to 7"),
-        ("--mode=sample", "--config.sweep.model=N, N from 0 to 7"),
+        ("--config.sweep.metrics=elob", "did you mean 'elbo'"),
+        ("--config.sweep.index=9", "the models 0 to 7"),
+        ("--mode=sample", "--config.sweep.index=N, N from 0 to 7"),
     ],
 )
 def test_mistakes(again, one_line, flag, told):

@@ -35,7 +35,15 @@ def records_of(workdir):
 
 def test_the_working_directory(trained):
     workdir, out = trained
-    names = {"config.json", "metrics.jsonl", "evaluation.json", "tb", "checkpoints", "figures"}
+    names = {
+        "config.json",
+        "data.json",
+        "metrics.jsonl",
+        "evaluation.json",
+        "tb",
+        "checkpoints",
+        "figures",
+    }
     assert {file.name for file in workdir.iterdir()} == names
     config = json.loads((workdir / "config.json").read_text())
     assert (config["train"]["steps"], config["model"]["network"]["kind"]) == (4, "mlp")
@@ -61,7 +69,7 @@ def test_the_working_directory(trained):
 def test_started_again_it_has_nothing_to_do(command, trained, data):
     workdir, _ = trained
     before = contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()
-    with mock.patch.object(run, "draw"):
+    with mock.patch.object(run, "draw_figures"):
         code, _, err = command(*data, f"--workdir={workdir}")
     assert code == 0, err
     assert (contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()) == before
@@ -71,7 +79,7 @@ def test_evaluate(command, trained, data):
     workdir, _ = trained
     before = contents(workdir)
     (workdir / "evaluation.json").unlink()
-    with mock.patch.object(run, "draw"):
+    with mock.patch.object(run, "draw_figures"):
         code, _, err = command(*data, f"--workdir={workdir}", "--mode=evaluate")
     assert code == 0, err
     assert contents(workdir) == before
@@ -82,16 +90,19 @@ def test_further_questions(command, trained, data, tmp_path):
     before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     asked = []
 
-    def annealed_figures(family, params, source, **options):
+    def annealed_metrics(family, params, source, **options):
         """The real one takes long to compile; `rate_distortion_test.py` has it."""
         asked.append((source.split, options))
         curve = {f"{of}/{b}": float(b != "q") for of in ("rate", "distortion") for b in ("1", "q")}
-        return {"annealed/gap": 0.125, **curve}
+        return {"bdmc_gap": 0.125, **curve}
 
-    flags = ["--config.evaluate.information=4", "--config.evaluate.annealing.temperatures=3"]
+    flags = [
+        "--config.evaluate.mutual_information_samples=4",
+        "--config.evaluate.annealing.temperatures=3",
+    ]
     with (
-        mock.patch.object(run, "draw"),
-        mock.patch.object(final_metrics, "annealed_figures", annealed_figures),
+        mock.patch.object(run, "draw_figures"),
+        mock.patch.object(final_metrics, "annealed_metrics", annealed_metrics),
     ):
         code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
     assert code == 0, err
@@ -100,10 +111,10 @@ def test_further_questions(command, trained, data, tmp_path):
     assert sum(parts) == pytest.approx(before["kl"], abs=2.0)  # by one draw of each of the four
     assert parts[0] <= np.log(4) + 1e-4
     curve = {k: after.pop(k) for k in ("rate/1", "rate/q", "distortion/1", "distortion/q")}
-    assert (after.pop("annealed/gap"), after) == (0.125, pytest.approx(before))
+    assert (after.pop("bdmc_gap"), after) == (0.125, pytest.approx(before))
     ((split, options),) = asked
     assert (split, options["temperatures"], options["chains"]) == ("eval", 3, 16)
-    assert "annealed/gap" in out
+    assert "bdmc_gap" in out
     assert not any(name in out for name in curve)  # points of a picture, which is there
     assert (tmp_path / "run" / "figures" / "rate_distortion.png").exists()
 
@@ -114,13 +125,13 @@ def test_samples_judged_by_a_program(command, trained, data, tmp_path):
     rows = jax_export.export(jax.jit(lambda x: x.mean(axis=(2, 3))))
     file = tmp_path / "rows.jaxexport"
     file.write_bytes(rows(jax.ShapeDtypeStruct((b, 8, 8, 1), np.float32)).serialize())
-    flags = [f"--config.evaluate.features={file}", "--config.evaluate.generated=4"]
-    with mock.patch.object(run, "draw"):
+    flags = [f"--config.evaluate.feature_extractor={file}", "--config.evaluate.num_generated=4"]
+    with mock.patch.object(run, "draw_figures"):
         code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
     assert code == 0, err
-    figures = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert figures["frechet"] > 0
-    assert {"precision", "recall", "density", "coverage", "sharpness"} <= figures.keys()
+    metrics = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert metrics["frechet"] > 0
+    assert {"precision", "recall", "density", "coverage", "sharpness"} <= metrics.keys()
     assert "coverage" in out
 
 
@@ -143,10 +154,12 @@ def test_export(command, trained, data):
     code, out, err = command(*data, f"--workdir={workdir}", "--mode=export")
     assert code == 0, err
     assert str(workdir / "export") in out
-    facts = json.loads((workdir / "export" / "export.json").read_text())
-    assert (facts["family"], facts["step"]) == ("beta_vae", 4)
+    dataset_info = json.loads((workdir / "export" / "export.json").read_text())
+    assert (dataset_info["family"], dataset_info["step"]) == ("beta_vae", 4)
     encode, decode = (
-        jax_export.deserialize(bytearray((workdir / "export" / facts[name]["file"]).read_bytes()))
+        jax_export.deserialize(
+            bytearray((workdir / "export" / dataset_info[name]["file"]).read_bytes())
+        )
         for name in ("encoder", "decoder")
     )
     image = np.zeros((3, 8, 8, 1), np.float32)
@@ -158,21 +171,21 @@ def test_export(command, trained, data):
 
 
 def test_a_learned_prior_is_not_exported(command, one_line, tmp_path):
-    flags = ["--config.prior_of=runs/first", f"--workdir={tmp_path / 'no'}", "--mode=export"]
+    flags = ["--config.first_stage=runs/first", f"--workdir={tmp_path / 'no'}", "--mode=export"]
     code, _, err = command("--config=configs/prior.py", *flags)
     assert (code, (tmp_path / "no").exists()) == (2, False)
     assert "learned for the run runs/first" in one_line(err)
 
 
 @pytest.mark.parametrize("mode", ["evaluate", "sample", "export"])
-def test_nothing_to_look_at(command, one_line, data, tmp_path, mode):
+def test_there_is_no_run(command, one_line, data, tmp_path, mode):
     code, _, err = command(*data, f"--workdir={tmp_path / 'no'}", f"--mode={mode}")
     assert (code, (tmp_path / "no").exists()) == (2, False)
-    assert one_line(err) == f"error: {tmp_path / 'no'} holds no run: train first, with --mode=train"
+    assert one_line(err) == f"error: {tmp_path / 'no'} has no run; train first, with --mode=train"
 
 
 def test_a_longer_run_is_the_same_run(command, trained, data, tmp_path):
-    with mock.patch.object(run, "draw"):
+    with mock.patch.object(run, "draw_figures"):
         for steps in (2, 4):
             flag = f"--config.train.steps={steps}"
             code, _, err = command(*data, flag, f"--workdir={tmp_path / 'run'}")
@@ -196,7 +209,7 @@ def test_another_configuration_is_refused(command, trained, data):
     assert contents(workdir) == before
 
 
-def test_sigterm_saves_and_exits_in_peace(start, data, tmp_path):
+def test_sigterm_saves_and_exits(start, data, tmp_path):
     arguments = [*data, "--config.train.steps=1000000", "--config.train.checkpoint_every=0"]
     process = start([*arguments, f"--workdir={tmp_path}"])
     deadline = time.monotonic() + 300
@@ -208,6 +221,6 @@ def test_sigterm_saves_and_exits_in_peace(start, data, tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     (step,) = (int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.is_dir())
-    assert f"Stopped at step {step}, saved" in out
+    assert f"Stopped at step {step} and saved" in out
     assert records_of(tmp_path)[-1]["step"] == step
     assert not (tmp_path / "evaluation.json").exists()

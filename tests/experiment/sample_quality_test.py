@@ -34,10 +34,10 @@ def judge(command, data, images, tmp_path_factory):
 
 def test_a_classifier_is_trained_like_everything_else(judge, command, one_line):
     workdir, flags = judge
-    figures = json.loads((workdir / "evaluation.json").read_text())
-    assert figures["accuracy"] > 0.9
-    assert figures["elbo"] == pytest.approx(-figures["nll"])
-    assert figures["nll"] < np.log(2) / 2
+    metrics = json.loads((workdir / "evaluation.json").read_text())
+    assert metrics["accuracy"] > 0.9
+    assert metrics["elbo"] == pytest.approx(-metrics["nll"])
+    assert metrics["nll"] < np.log(2) / 2
     assert [file.name for file in (workdir / "figures").iterdir()] == ["losses.png"]
     code, _, err = command(*flags, f"--workdir={workdir}", "--mode=sample")
     assert code == 2
@@ -46,39 +46,50 @@ def test_a_classifier_is_trained_like_everything_else(judge, command, one_line):
 
 @pytest.mark.slow
 def test_samples_are_judged_by_it(judge, command, data, images, tmp_path):
-    flags = [*data[:-1], images, "--config.evaluate.generated=100", f"--workdir={tmp_path / 'vae'}"]
-    with mock.patch.object(run, "draw"):
-        code, out, err = command(*flags, f"--config.evaluate.features={judge[0]}")
+    flags = [
+        *data[:-1],
+        images,
+        "--config.evaluate.num_generated=100",
+        f"--workdir={tmp_path / 'vae'}",
+    ]
+    with mock.patch.object(run, "draw_figures"):
+        code, out, err = command(*flags, f"--config.evaluate.feature_extractor={judge[0]}")
     assert code == 0, err
-    figures = json.loads((tmp_path / "vae" / "evaluation.json").read_text())
+    metrics = json.loads((tmp_path / "vae" / "evaluation.json").read_text())
     names = {"precision", "recall", "density", "coverage", "sharpness"}
-    assert {"frechet", "frechet/reconstructions", *names} <= figures.keys()
-    assert figures["frechet"] > 0
+    assert {"frechet", "frechet/reconstructions", *names} <= metrics.keys()
+    assert metrics["frechet"] > 0
     assert "coverage" in out
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
-        (["generated=0"], "set evaluate.generated, to 5000 say"),
-        (["features=nowhere"], "evaluate.features=nowhere is neither the --workdir of a class"),
-        (["features=nowhere.npz"], "evaluate.features: no file nowhere.npz"),
-        (["generated=2"], "evaluate.generated must be more than 3"),
+        (["num_generated=0"], "set evaluate.num_generated, for example to 5000"),
+        (
+            ["feature_extractor=nowhere"],
+            "evaluate.feature_extractor=nowhere is neither the --workdir of a class",
+        ),
+        (["feature_extractor=nowhere.npz"], "evaluate.feature_extractor: no file nowhere.npz"),
+        (["num_generated=2"], "evaluate.num_generated must be more than 3"),
     ],
 )
-def test_mistakes_before_any_training(
-    judge, command, one_line, data, images, flags, told, tmp_path
+def test_errors_come_before_any_training(
+    judge, command, one_line, data, images, flags, message, tmp_path
 ):
-    asked = [f"features={judge[0]}", "generated=100", *flags]
+    asked = [f"feature_extractor={judge[0]}", "num_generated=100", *flags]
     flags = [*data[:-1], images, *(f"--config.evaluate.{flag}" for flag in asked)]
     code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
     assert (code, (tmp_path / "run").exists()) == (2, False)
-    assert told in one_line(err)
+    assert message in one_line(err)
 
 
 def test_another_kind_of_images_or_of_run(judge, command, one_line, data, tmp_path):
-    asked = [f"--config.evaluate.features={judge[0]}", "--config.evaluate.generated=10"]
+    asked = [
+        f"--config.evaluate.feature_extractor={judge[0]}",
+        "--config.evaluate.num_generated=10",
+    ]
     flags = ["--config=configs/beta_vae.py", "--config.mesh.data=1", *asked]
     code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
     assert (code, (tmp_path / "run").exists()) == (2, False)
-    assert "learned from images (8, 8, 1), these are (64, 64, 1)" in one_line(err)
+    assert "was trained on images (8, 8, 1), these are (64, 64, 1)" in one_line(err)

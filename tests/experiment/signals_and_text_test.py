@@ -11,7 +11,7 @@ from vaejax.core.game import losses_and_trace
 from vaejax.data.batches import batch_indices
 from vaejax.data.preprocess import event_shape
 from vaejax.data.synthetic.sentences import ALPHABET, entropy_rate
-from vaejax.experiment.run import build
+from vaejax.experiment.build import build
 from vaejax.training.train_step import init_state, make_step
 
 SMALL = {"kind": "residual_1d", "hidden": 32, "block_hidden": 16}
@@ -22,8 +22,8 @@ def trained(setting, network, steps):
     config = config_file.get_config(setting).to_dict()
     config["model"]["network"] = network
     train, held_out = (data.load(config["data"]["source"], split) for split in ("train", "eval"))
-    facts = {"tokens": train.num_tokens or 0}
-    family = build(config, event_shape(train), facts)
+    dataset_info = {"tokens": train.num_tokens or 0}
+    family = build(config, event_shape(train), dataset_info)
 
     def batch(source, indices):
         return source.decode(source.take(indices))
@@ -31,9 +31,9 @@ def trained(setting, network, steps):
     state = jax.jit(lambda b: init_state(family, 0, b))(batch(train, np.arange(256)))
     step, nll = jax.jit(make_step(family)), []
     for i in range(steps):
-        state, figures, ok = step(state, batch(train, batch_indices(0, i, train.size, 32)), 0)
+        state, metrics, ok = step(state, batch(train, batch_indices(0, i, train.size, 32)), 0)
         assert ok
-        nll.append(float(figures["nll"]))
+        nll.append(float(metrics["nll"]))
     losses_fn = jax.jit(losses_and_trace(family, training=False))
     held = batch(held_out, np.arange(500))
     losses, trace = losses_fn(state.params, held, jax.random.key(0), jnp.int32(steps))
@@ -73,5 +73,7 @@ def test_the_classes_of_the_data_are_those_of_the_likelihood():
     params = jax.eval_shape(family.model.init, jax.random.key(0), batch)
     assert params["encoder"]["embedding"].shape[0] == 11
     config["model"]["likelihood"]["classes"] = 10
-    with pytest.raises(ValueError, match="10 classes cannot explain data of 11; leave 'classes'"):
+    with pytest.raises(
+        ValueError, match="10 classes cannot explain data of 11; leave out 'classes'"
+    ):
         build(config, (64,), {"tokens": 11})

@@ -28,7 +28,7 @@ MIXTURE = ["--config=configs/prior.py:mixture", *TRAIN, "--config.model.componen
 
 @contextlib.contextmanager
 def no_pictures():
-    with mock.patch.object(run, "draw"), mock.patch.object(run, "draw_priors"):
+    with mock.patch.object(run, "draw_figures"), mock.patch.object(run, "draw_prior_samples"):
         yield
 
 
@@ -52,7 +52,7 @@ def vqvae(command, images, tmp_path_factory):
 @pytest.fixture(scope="module")
 def prior(command, vqvae, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("second") / "prior"
-    code, out, err = command(*PRIOR, f"--config.prior_of={vqvae}", f"--workdir={workdir}")
+    code, out, err = command(*PRIOR, f"--config.first_stage={vqvae}", f"--workdir={workdir}")
     assert code == 0, err
     return workdir, out
 
@@ -60,7 +60,7 @@ def prior(command, vqvae, tmp_path_factory):
 def test_the_working_directory_of_a_prior(prior, vqvae, images):
     workdir, out = prior
     config = json.loads((workdir / "config.json").read_text())
-    assert (config["prior_of"], config["prior_step"]) == (str(vqvae), 4)
+    assert (config["first_stage"], config["first_stage_step"]) == (str(vqvae), 4)
     assert config["data"]["source"] == images.partition("=")[2]
     result = json.loads((workdir / "evaluation.json").read_text())
     assert {"nll", "nll_codes", "elbo", "elbo_gain", "bits_per_code", "accuracy"} <= set(result)
@@ -75,7 +75,7 @@ def test_sample_and_evaluate(command, prior, vqvae):
     workdir, _ = prior
     before = (workdir / "evaluation.json").read_text()
     (workdir / "figures" / "samples.png").unlink()
-    flags = [*PRIOR, f"--config.prior_of={vqvae}", f"--workdir={workdir}"]
+    flags = [*PRIOR, f"--config.first_stage={vqvae}", f"--workdir={workdir}"]
     more = ["--config.sample.top_p=0.5", "--config.sample.top_k=2"]
     code, out, err = command(*flags, *more, "--mode=sample")
     assert code == 0, err
@@ -92,15 +92,15 @@ def test_sample_and_evaluate(command, prior, vqvae):
 def test_a_run_that_went_on_is_another_run(command, prior, vqvae, tmp_path):
     moved = tmp_path / "vqvae"
     shutil.copytree(vqvae, moved)
-    flags = [*PRIOR, f"--config.prior_of={moved}", f"--workdir={tmp_path / 'prior'}"]
+    flags = [*PRIOR, f"--config.first_stage={moved}", f"--workdir={tmp_path / 'prior'}"]
     with no_pictures():
-        assert command(*flags, "--config.prior_step=2")[0] == 0
+        assert command(*flags, "--config.first_stage_step=2")[0] == 0
     code, _, err = command(*flags)
     assert code == 2
-    assert "prior_step: 2 -> 4" in err
-    code, _, err = command(*flags, "--config.prior_step=3")
+    assert "first_stage_step: 2 -> 4" in err
+    code, _, err = command(*flags, "--config.first_stage_step=3")
     assert code == 2
-    assert f"prior_of={moved} holds no checkpoint of step 3; found are [2, 4]" in err
+    assert f"first_stage={moved} holds no checkpoint of step 3; found are [2, 4]" in err
 
 
 @pytest.mark.slow
@@ -109,13 +109,13 @@ def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     with no_pictures():
         code, _, err = command(*data, f"--workdir={first}")
     assert code == 0, err
-    flags = [*MIXTURE, f"--config.prior_of={first}", f"--workdir={workdir}"]
-    code, _, err = command(*flags, "--config.evaluate.samples=4")
+    flags = [*MIXTURE, f"--config.first_stage={first}", f"--workdir={workdir}"]
+    code, _, err = command(*flags, "--config.evaluate.importance_samples=4")
     assert code == 0, err
     result = json.loads((workdir / "evaluation.json").read_text())
     assert {"nll", "kl", "elbo", "elbo_gain", "log_likelihood"} <= set(result)
     assert (workdir / "figures" / "samples_own_prior.png").exists()
-    code, _, err = command(*PRIOR, f"--config.prior_of={first}", f"--workdir={tmp_path / 'no'}")
+    code, _, err = command(*PRIOR, f"--config.first_stage={first}", f"--workdir={tmp_path / 'no'}")
     assert code == 2
     assert "a prior over codes is learned from codes" in err
 
@@ -134,7 +134,7 @@ def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, fla
     assert code == 0, err
     files = {file.name for file in (tmp_path / "run" / "figures").iterdir()}
     if flags is MIXTURE:
-        assert "no way is known to show events of synthetic:factors" in out
+        assert "events of synthetic:factors have no figure" in out
         assert files == {"losses.png"}
         return
     assert files == {"losses.png", "samples.txt"}
@@ -146,10 +146,10 @@ def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, fla
 
 def test_where_there_is_no_run(command, one_line, tmp_path):
     for missing in (tmp_path, tmp_path / "nothing"):
-        flags = [f"--config.prior_of={missing}", f"--workdir={tmp_path / 'prior'}"]
+        flags = [f"--config.first_stage={missing}", f"--workdir={tmp_path / 'prior'}"]
         code, _, err = command(*PRIOR, *flags)
         assert code == 2
-        assert f"prior_of={missing} is no trained run" in one_line(err)
+        assert f"{missing} has no checkpoint; pass the --workdir of a finished" in one_line(err)
     assert not (tmp_path / "prior").exists()
 
 
@@ -160,7 +160,7 @@ def test_a_conditional_model_is_refused(command, one_line, images, tmp_path):
     with no_pictures():
         code, _, err = command(*cvae, f"--workdir={first}")
     assert code == 0, err
-    flags = [f"--config.prior_of={first}", f"--workdir={tmp_path / 'prior'}"]
+    flags = [f"--config.first_stage={first}", f"--workdir={tmp_path / 'prior'}"]
     code, _, err = command(*MIXTURE, *flags)
     assert code == 2
-    assert f"prior_of={first} is a conditional model" in one_line(err)
+    assert f"first_stage={first} is a conditional model" in one_line(err)

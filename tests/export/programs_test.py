@@ -1,4 +1,4 @@
-"""Exports: files that give what the model gives, and need neither vaejax nor Flax to do so."""
+"""Exports: the programs agree with the model, and run without vaejax and Flax."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def cvae(**options):
 
 
 FAMILIES = {"conv": beta_vae, "vqvae": vqvae, "ladder": ladder, "cvae": cvae}
-GIVES = {
+LATENT_SHAPES = {
     "conv": [["b", 3]],
     "vqvae": [["b", 2, 2]],
     "ladder": [["b", 3], ["b", 5]],
@@ -69,7 +69,7 @@ def source():
 def init(family, source):
     batch = source.decode(source.take(np.arange(16)))
     params = jax.jit(family.model.init)(jax.random.key(0), batch)
-    # Away from the start, where some biases and outputs are exactly zero.
+    # Noise, since some biases and outputs are exactly zero after initialisation.
     leaves, tree = jax.tree.flatten(params)
     noise = [0.1 * RNG.standard_normal(leaf.shape).astype(np.float32) for leaf in leaves]
     return jax.tree.unflatten(tree, [a + b for a, b in zip(leaves, noise, strict=True)]), batch
@@ -89,48 +89,48 @@ def read(folder, name):
     return jax.jit(program.call)
 
 
-def test_files(exported):
+def test_the_files_and_their_description(exported):
     name, _, _, _, folder = exported
     names = {"params.safetensors", "encoder.jaxexport", "decoder.jaxexport", "export.json"}
     assert {file.name for file in folder.iterdir()} == names
-    facts = json.loads((folder / "export.json").read_text())
-    assert (facts["family"], facts["step"]) == (name, 7)
-    encoder, decoder = facts["encoder"], facts["decoder"]
+    info = json.loads((folder / "export.json").read_text())
+    assert (info["family"], info["step"]) == (name, 7)
+    encoder, decoder = info["encoder"], info["decoder"]
     image = {"name": "image", "shape": ["b", *SHAPE], "dtype": "float32"}
     label = [{"name": "label", "shape": ["b"], "dtype": "int32"}] * (name == "cvae")
     assert encoder["inputs"] == [image, *label]
-    assert [z["shape"] for z in encoder["outputs"]] == GIVES[name]
+    assert [z["shape"] for z in encoder["outputs"]] == LATENT_SHAPES[name]
     assert {z["dtype"] for z in encoder["outputs"]} == {"int32" if name == "vqvae" else "float32"}
-    of = "indices of the nearest codes, of 5" if name == "vqvae" else "mean of the posterior"
-    assert {z.pop("is") for z in encoder["outputs"]} == {of}
+    meaning = "indices of the nearest codes, of 5" if name == "vqvae" else "mean of the posterior"
+    assert {z.pop("is") for z in encoder["outputs"]} == {meaning}
     assert decoder["inputs"] == [*encoder["outputs"], *label]
     assert decoder["outputs"] == [{**image, "is": "mean of p(x | z)"}]
 
 
-def test_programs_give_what_the_model_gives(exported):
+def test_programs_agree_with_the_model(exported):
     name, family, params, batch, folder = exported
-    # From draws: what a mean is does not depend on them, but for the lower layers of a ladder.
+    # Posterior means do not depend on the samples, except in the lower layers of a ladder.
     key = None if name == "ladder" else jax.random.key(3)
 
-    def of_the_model(params, batch):
+    def encode_and_decode(params, batch):
         nodes = family.model.encode(params, batch, key)
         means = tuple(node.posterior.mean for node in nodes)
-        told = [n.posterior.indices for n in nodes] if name == "vqvae" else means
-        return told, family.model.decode(params, means, batch).mean
+        latents = [n.posterior.indices for n in nodes] if name == "vqvae" else means
+        return latents, family.model.decode(params, means, batch).mean
 
-    told, means = jax.jit(of_the_model)(params, batch)
-    assert all(np.std(a) > 1e-3 for a in (*told, means))  # not the same everywhere
+    latents, decoded = jax.jit(encode_and_decode)(params, batch)
+    assert all(np.std(a) > 1e-3 for a in (*latents, decoded))  # not constant
     encode, decode = read(folder, "encoder"), read(folder, "decoder")
     for count in (1, 13):
-        given = [batch["label"][:count]] * (name == "cvae")
-        zs = encode(batch["image"][:count], *given)
-        for z, wanted in zip(zs, told, strict=True):
-            np.testing.assert_allclose(z, wanted[:count], atol=1e-5)
-        np.testing.assert_allclose(decode(*zs, *given), means[:count], atol=1e-5)
+        label = [batch["label"][:count]] * (name == "cvae")
+        zs = encode(batch["image"][:count], *label)
+        for z, expected in zip(zs, latents, strict=True):
+            np.testing.assert_allclose(z, expected[:count], atol=1e-5)
+        np.testing.assert_allclose(decode(*zs, *label), decoded[:count], atol=1e-5)
 
 
-def test_one_program_for_all_platforms(exported):
-    """Nothing but checks of shapes is left to a platform's own code."""
+def test_one_program_runs_on_all_platforms(exported):
+    """It has no custom calls except checks of shapes."""
     *_, folder = exported
     for name in ("encoder", "decoder"):
         blob = bytearray((folder / f"{name}.jaxexport").read_bytes())
@@ -140,16 +140,16 @@ def test_one_program_for_all_platforms(exported):
         assert all("@shape_assertion" in line for line in calls)
 
 
-def test_parameters_return_to_the_bit(exported):
+def test_parameters_are_restored_bit_for_bit(exported):
     _, _, params, _, folder = exported
-    back = load_params(folder / "params.safetensors")
-    assert jax.tree.structure(back) == jax.tree.structure(params)
-    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(params), strict=True):
+    loaded = load_params(folder / "params.safetensors")
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
 
-def test_parameters_of_every_kind(tmp_path):
+def test_all_kinds_of_parameters_are_restored(tmp_path):
     """Scalars, other dtypes, transposed arrays, groups without parameters; names and metadata."""
     safetensors = pytest.importorskip("safetensors")
     params = {
@@ -163,19 +163,19 @@ def test_parameters_of_every_kind(tmp_path):
         assert {"family": "f", "step": "3"}.items() <= file.metadata().items()
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "p.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    back = load_params(tmp_path / "p.safetensors")
-    assert jax.tree.structure(back) == jax.tree.structure(params)
-    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(params), strict=True):
+    loaded = load_params(tmp_path / "p.safetensors")
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
 @pytest.mark.parametrize("params", [{"a/b": np.zeros(2)}, {"a": {"": np.zeros(2)}}])
-def test_names_that_would_not_return(tmp_path, params):
+def test_names_that_cannot_be_restored_are_rejected(tmp_path, params):
     with pytest.raises(ValueError, match="cannot be named"):
         save_params(tmp_path / "p.safetensors", params)
 
 
-ALONE = """\
+WITHOUT_VAEJAX = """\
 import sys
 
 class Forbidden:
@@ -189,8 +189,8 @@ inputs = [np.load("image.npy")]
 """
 
 
-def test_alone(source, tmp_path):
-    """The lines that `export.json` gives, in a process that cannot import vaejax or Flax."""
+def test_programs_run_without_vaejax(source, tmp_path):
+    """Runs the lines `load` of `export.json` in a process that cannot import vaejax or Flax."""
     family = beta_vae()
     params, batch = init(family, source)
     export(family, params, source, tmp_path)
@@ -198,18 +198,18 @@ def test_alone(source, tmp_path):
     np.save(tmp_path / "image.npy", image)
     load = "\n".join(json.loads((tmp_path / "export.json").read_text())["load"])
     end = "\nnp.save('x.npy', x)\nassert 'vaejax' not in sys.modules\n"
-    (tmp_path / "alone.py").write_text(ALONE + load + end)
-    done = subprocess.run(
-        [sys.executable, "alone.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    (tmp_path / "program.py").write_text(WITHOUT_VAEJAX + load + end)
+    result = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     encode, decode = family.model.encode, family.model.decode
     (node,) = jax.jit(encode)(params, {"image": image}, jax.random.key(0))
-    wanted = jax.jit(lambda z: decode(params, (z,)).mean)(node.posterior.mean)
-    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), wanted, atol=1e-5)
+    expected = jax.jit(lambda z: decode(params, (z,)).mean)(node.posterior.mean)
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-5)
 
 
-def test_nothing_is_drawn_without_a_key(source):
+def test_encoding_without_a_key_is_deterministic(source):
     family = beta_vae(MLP)
     params, batch = init(family, source)
     (node,) = family.model.encode(params, batch, None)
@@ -219,33 +219,33 @@ def test_nothing_is_drawn_without_a_key(source):
     logits = RNG.standard_normal((3, 5, 2, 6)).astype(np.float32)
     _, z = quantizer.quantize(codebook, jnp.asarray(logits.reshape(3, 5, 12)), None)
     best = logits.argmax(axis=-1)
-    wanted = np.concatenate([codebook[0][best[..., 0]], codebook[1][best[..., 1]]], axis=-1)
-    np.testing.assert_allclose(z, wanted, rtol=1e-6)
+    expected = np.concatenate([codebook[0][best[..., 0]], codebook[1][best[..., 1]]], axis=-1)
+    np.testing.assert_allclose(z, expected, rtol=1e-6)
 
 
-def test_what_cannot_be_exported(source):
+def test_models_that_cannot_be_exported_are_reported(source):
     family = beta_vae(MLP)
     params, batch = init(family, source)
 
-    def of(**changes):
+    def programs_of(**changes):
         return programs(family._replace(model=family.model._replace(**changes)), params, batch)
 
     with pytest.raises(ValueError, match=r"model of sequences has no encoder .*save_params"):
-        of(sequences=object())
+        programs_of(sequences=object())
     with pytest.raises(ValueError, match="model without latents has nothing to encode"):
-        of(encode=lambda params, batch, key: ())
+        programs_of(encode=lambda params, batch, key: ())
 
-    def by_size(params, zs, condition):
+    def depends_on_size(params, zs, condition):
         return family.model.decode(params, tuple(z if len(z) > 2 else -z for z in zs), condition)
 
-    with pytest.raises(ValueError, match="decoder does not export with a free batch size"):
-        of(decode=by_size)
+    with pytest.raises(ValueError, match="decoder cannot be exported with a symbolic batch size"):
+        programs_of(decode=depends_on_size)
     with pytest.raises(ValueError, match=r"learned for the run runs/first .* export that run"):
-        export_module.check_run({"prior_of": "runs/first"})
+        export_module.check_run({"first_stage": "runs/first"})
 
 
 @pytest.mark.parametrize("module", ["safetensors", "flatbuffers"])
-def test_what_is_not_installed(source, tmp_path, monkeypatch, module):
+def test_missing_packages_are_reported(source, tmp_path, monkeypatch, module):
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, module, None)
@@ -255,15 +255,15 @@ def test_what_is_not_installed(source, tmp_path, monkeypatch, module):
     assert not (tmp_path / "no").exists()
 
 
-def test_only_what_a_program_reads_is_an_input(source):
-    """An encoder that does not see the label is not given it; its prior has no say."""
+def test_only_fields_that_a_program_reads_are_inputs(source):
+    """The encoder here does not depend on the label."""
     family = cvae(conditioned=("decoder",))
     encoder, decoder = programs(family, *init(family, source))
     assert [value["name"] for value in encoder.inputs] == ["image"]
     assert [value["name"] for value in decoder.inputs] == ["z0", "label"]
 
 
-def test_what_was_given_is_decoded_like_the_rest():
+def test_observed_pixels_are_decoded_too():
     image = jnp.asarray(PIXELS, jnp.float32)
     mask = jnp.zeros_like(image).at[:, :4].set(1.0)
     batch = {"image": image, "mask": mask, "condition": jnp.where(mask > 0, -1.0, image)}
@@ -279,28 +279,28 @@ def test_what_was_given_is_decoded_like_the_rest():
     assert np.abs(x - p.mean)[:, 4:].max() > 0.1
 
 
-def test_of_tokens_the_likeliest_is_told():
-    show = Network(lambda key, x: {}, lambda params, x: jax.nn.one_hot(x, 5))
-    tell = Network(
+def test_tokens_are_decoded_to_the_likeliest():
+    encoder_network = Network(lambda key, x: {}, lambda params, x: jax.nn.one_hot(x, 5))
+    decoder_network = Network(
         lambda key, z: {"bias": jnp.zeros(5)}, lambda params, z: z + params["bias"][None, None]
     )
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
-    options = {"network": (show, tell), "likelihood": "categorical", "tokens": 5}
+    networks = (encoder_network, decoder_network)
+    options = {"network": networks, "likelihood": "categorical", "tokens": 5}
     family = families.vqvae((12,), players, quantizer=vector(5, 5), **options)
     tokens = from_arrays({"tokens": RNG.randint(5, size=(20, 12))})
     params, batch = init(family, tokens)
     params["codebook"] = jnp.eye(5)
     encoder, decoder = programs(family, params, batch)
     assert encoder.inputs == [{"name": "tokens", "shape": ["b", 12], "dtype": "int32"}]
-    told = {"name": "tokens", "shape": ["b", 12], "dtype": "int32"}
-    assert decoder.outputs == [{**told, "is": "likeliest x of p(x | z)"}]
+    assert decoder.outputs == [{**encoder.inputs[0], "is": "likeliest x of p(x | z)"}]
     x = decoder.exported.call(*encoder.exported.call(batch["tokens"]))
-    wanted = np.argmax(jnp.eye(5) + params["decoder"]["bias"][None], axis=-1)
-    np.testing.assert_array_equal(x, wanted[batch["tokens"]])
+    expected = np.argmax(jnp.eye(5) + params["decoder"]["bias"][None], axis=-1)
+    np.testing.assert_array_equal(x, expected[batch["tokens"]])
 
 
-def test_search_with_many_codes_and_a_free_count():
-    """Several blocks of tokens and chunks of codes, of a number not known before."""
+def test_nearest_neighbors_with_many_codes_and_a_symbolic_size():
+    """A search in blocks of tokens and chunks of codes."""
     codes = jnp.asarray(RNG.standard_normal((1500, 3)), jnp.float32)
     (n,) = jax_export.symbolic_shape("n")
     spec = jax.ShapeDtypeStruct((n, 3), jnp.float32)

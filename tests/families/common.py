@@ -1,4 +1,4 @@
-"""What the hand-written losses of the table share."""
+"""What the reference losses of the families share."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def dense(p, x):
 
 
 def gaussian_terms(params, x, trace):
-    """Of a VAE with the networks `MLP`: mean nll and mean KL."""
+    """Mean nll and mean KL of a VAE with the networks `MLP`."""
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     node = trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
@@ -37,8 +37,8 @@ def gaussian_terms(params, x, trace):
     return bernoulli_nll(dense(params["decoder"], z), x.reshape(len(x), -1)).mean(), kl.mean()
 
 
-def draw_again(params, x, trace):
-    """Location, log-variance and draw of the posterior, from the noise of the trace."""
+def posterior_sample(params, x, trace):
+    """Location, log-variance and sample of the posterior, with the noise of the trace."""
     node = trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)

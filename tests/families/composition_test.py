@@ -1,10 +1,7 @@
-"""Parts that nobody published together train together: losses stay finite and fall.
+"""Unpublished combinations of parts train: losses stay finite and decrease.
 
-Each row names a bottleneck, a prior, a chain and a table. Also: the code in docs/compose.md runs.
+Each row names a bottleneck, a prior, a chain and a table.
 """
-
-import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -49,12 +46,12 @@ def codes(quantizer=None, **options):
     return quantizers.bottleneck(quantizer, width=8), options
 
 
-def latent_critic():
-    return networks.latent_critic((32, 32))
+def latent_discriminator():
+    return networks.latent_discriminator((32, 32))
 
 
-def image_critic():
-    return networks.image_critic(channels=(8, 16), hidden=32)
+def image_discriminator():
+    return networks.image_discriminator(channels=(8, 16), hidden=32)
 
 
 def gmm_prior():
@@ -68,7 +65,7 @@ def class_prior():
 
 GAN_ROWS = {
     "decoder": adam("decoder", nll=1.0, gan=-0.1),
-    "critic": adam("critic", gan=1.0, rate=2e-4),
+    "discriminator": adam("discriminator", gan=1.0, rate=2e-4),
 }
 TC = {"nll": 1.0, "mi": 1.0, "tc": 4.0, "dimwise_kl": 1.0}
 VQ = {"codebook": Player(("codebook",), {"vq": 1.0}, ema_codebook(revive_below=0.01))}
@@ -77,7 +74,7 @@ VQ = {"codebook": Player(("codebook",), {"vq": 1.0}, ema_codebook(revive_below=0
 GRID = {
     "β-TC + GAN": lambda: (
         gaussian(generated=True),
-        [losses.decomposition(1000), losses.adversarial(image_critic())],
+        [losses.decomposition(1000), losses.adversarial(image_discriminator())],
         {"encoder": adam("encoder", **TC), **GAN_ROWS},
     ),
     "MMD + conditional prior": lambda: (
@@ -87,7 +84,7 @@ GRID = {
     ),
     "vector quantizer + adversary": lambda: (
         codes(generated=True),
-        [losses.vq(), losses.adversarial(image_critic())],
+        [losses.vq(), losses.adversarial(image_discriminator())],
         {"encoder": adam("encoder", nll=1.0, vq=0.25), **GAN_ROWS, **VQ},
     ),
     "free bits + spike-and-slab": lambda: (
@@ -95,13 +92,13 @@ GRID = {
         [losses.free_bits(0.5)],
         {"vae": adam("encoder", "decoder", nll=1.0, kl_free=1.0)},
     ),
-    "GECO + critic TC": lambda: (
+    "GECO + discriminator TC": lambda: (
         gaussian(),
-        [losses.geco(30.0), losses.total_correlation(latent_critic())],
+        [losses.geco(30.0), losses.total_correlation(latent_discriminator())],
         {
             "vae": adam("encoder", "decoder", kl=1.0, geco=1.0, tc=2.0),
             "multiplier": adam("geco", geco=-1.0, rate=1e-2),
-            "critic": adam("critic", critic=1.0),
+            "discriminator": adam("discriminator", discriminator_loss=1.0),
         },
     ),
     "DIP + mixture prior": lambda: (
@@ -128,12 +125,12 @@ GRID = {
             **VQ,
         },
     ),
-    "critic TC + VampPrior": lambda: (
+    "discriminator TC + VampPrior": lambda: (
         gaussian(prior=priors.vamp(5, SHAPE)),
-        [losses.total_correlation(latent_critic())],
+        [losses.total_correlation(latent_discriminator())],
         {
             "vae": adam("encoder", "decoder", "prior", **ELBO, tc=2.0),
-            "critic": adam("critic", critic=1.0),
+            "discriminator": adam("discriminator", discriminator_loss=1.0),
         },
     ),
     "MMD + spike-and-slab": lambda: (
@@ -153,7 +150,7 @@ GRID = {
     ),
     "finite scalars + adversary": lambda: (
         codes(quantizers.finite_scalar((5, 5, 5)), generated=True),
-        [losses.adversarial(image_critic())],
+        [losses.adversarial(image_discriminator())],
         {"encoder": adam("encoder", "projection", nll=1.0), **GAN_ROWS},
     ),
     "lookup-free + conditional": lambda: (
@@ -170,7 +167,7 @@ GRID = {
             **VQ,
         },
     ),
-    "β-TC + conditional + two draws": lambda: (
+    "β-TC + conditional + two samples": lambda: (
         gaussian(prior=class_prior(), condition=conditions.label(3), samples=2),
         [losses.decomposition(1000, "stratified")],
         {"vae": adam("encoder", "decoder", "prior", **TC)},
@@ -194,41 +191,17 @@ def test_the_grid_is_large_enough():
 
 
 @pytest.mark.parametrize("name", GRID)
-def test_any_with_any_trains(name, batch):
+def test_combinations_train(name, batch):
     family = make(name)
     state = jax.jit(lambda batch: init_state(family, 0, batch))(batch)
     step = jax.jit(make_step(family))
     history = []
     for _ in range(STEPS):
-        state, figures, ok = step(state, batch, 0)
+        state, metrics, ok = step(state, batch, 0)
         assert bool(ok)
-        history.append({k: float(v) for k, v in figures.items()})
-    assert all(np.isfinite(v) for figures in history for v in figures.values())
-    # What every combination minimises, whatever else: how well the data are explained.
+        history.append({k: float(v) for k, v in metrics.items()})
+    assert all(np.isfinite(v) for metrics in history for v in metrics.values())
+    # Every combination minimises nll in some form.
     early, late = (np.mean([h["nll"] for h in part]) for part in (history[:5], history[-5:]))
     assert late < 0.8 * early
     assert not isinstance(family.model.generate(state.params, jax.random.key(0), 2), Normal)
-
-
-def test_the_code_in_the_guide_runs_and_is_short():
-    guide = (Path(__file__).parents[2] / "docs" / "compose.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    scope: dict = {}
-    for block in blocks:
-        exec(compile(block, "docs/compose.md", "exec"), scope)
-    assert [int(outcome.state.step) for outcome in scope["outcomes"]] == [4, 4]
-    code = [line for line in blocks[0].splitlines() if line.strip()]
-    assert len([line for line in code if not line.startswith(("from", "import"))]) < 20
-    assert len([line for line in blocks[1].splitlines() if line.strip()]) < 20
-
-
-def test_the_code_in_the_readme_runs():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = "".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
-    short = code.replace("steps=500, batch_size=32", "steps=2, batch_size=8, steps_per_dispatch=1")
-    assert short != code
-    scope: dict = {}
-    exec(compile(short, "README.md", "exec"), scope)
-    trace = scope["trace"]
-    assert trace.likelihood.mean.shape == (16, 64, 64, 1)
-    assert trace.latents[0].z.shape[0] == 16

@@ -1,4 +1,4 @@
-"""The conditional VAE: loss and gradient by hand, GSNN by quadrature, what sees the condition."""
+"""The conditional VAE: loss and gradient by hand, GSNN by quadrature, use of the condition."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ SHAPE, CLASSES, DIM = (4, 4, 1), 3, 2
 MLP = {"kind": "mlp", "hidden": (8,)}
 RNG = np.random.RandomState(0)
 IMAGE = RNG.rand(6, *SHAPE).astype(np.float32)
-LABEL = np.array([0, 1, 2, 2, 1, -1], np.int32)  # the last has none
+LABEL = np.array([0, 1, 2, 2, 1, -1], np.int32)  # the last has no label
 BY_CLASS = {"image": IMAGE, "label": LABEL}
 MASK = np.zeros((6, 4, 4, 1), np.float32)
 MASK[:, :, 2:] = 1
@@ -24,12 +24,12 @@ HALVES = {k: v.astype(np.float32) for k, v in HALVES.items()}
 KEY, STEP = jax.random.key(3), jnp.int32(0)
 
 
-def cvae(weights=None, guess=None, **options):
+def cvae(weights=None, baseline=None, **options):
     players = {"vae": (weights or {"nll": 1.0, "kl": 1.0}, optax.sgd(0.1))}
-    if guess:
-        players["guess"] = ({"guess": 1.0}, optax.sgd(0.1))
+    if baseline:
+        players["baseline"] = ({"baseline_nll": 1.0}, optax.sgd(0.1))
     options = {"latent_dim": DIM, "network": MLP, "prior_network": MLP, **options}
-    return families.cvae(SHAPE, players, guess=guess, **options)
+    return families.cvae(SHAPE, players, baseline=baseline, **options)
 
 
 def by_class(**options):
@@ -37,11 +37,11 @@ def by_class(**options):
 
 
 def halves(**options):
-    return cvae(condition="condition", conditioned=(), guess=MLP, **options)
+    return cvae(condition="condition", conditioned=(), baseline=MLP, **options)
 
 
 def init(family, batch):
-    """Parameters with biases that are not zero, so that every gradient is put to the test."""
+    """Parameters with nonzero biases, so that every gradient is tested."""
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     leaves, tree = jax.tree.flatten(params)
     noise = np.random.RandomState(1)
@@ -78,7 +78,7 @@ def kl_by_hand(q, p):
 
 
 def noises(shape=(6, DIM)):
-    """Of the posterior, and of the draw from the prior, for the key of the step."""
+    """Noise of the posterior, and of the sample from the prior, for the key of the step."""
     forward_key, _ = jax.random.split(KEY)
     encode_key, _, draw_key = jax.random.split(forward_key, 3)
     return (jax.random.normal(k, shape) for k in (encode_key, draw_key))
@@ -94,7 +94,7 @@ def assert_same_gradient(got, want):
 
 
 @pytest.mark.parametrize("learned", [True, False])
-def test_hybrid_objective_and_its_gradient_are_those_written_by_hand(learned):
+def test_hybrid_objective_and_its_gradient_equal_the_reference(learned):
     alpha = 0.3
     weights = {"nll": alpha, "kl": alpha, "gsnn": 1 - alpha}
     family = by_class(weights=weights, hybrid=True, learned_prior=learned)
@@ -118,18 +118,18 @@ def test_hybrid_objective_and_its_gradient_are_those_written_by_hand(learned):
     grads, got, _ = gradient(family, params, BY_CLASS)
     want_grads, want = jax.jit(jax.grad(by_hand, has_aux=True))(params)
     for name, value in want.items():
-        found = got[name][:, 0] if name == "kl" else got[name]
-        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
+        actual = got[name][:, 0] if name == "kl" else got[name]
+        np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-5)
     assert_same_gradient(grads, want_grads)
 
 
-def test_gsnn_is_on_average_the_expectation_under_the_prior_by_quadrature():
+def test_gsnn_estimates_the_expectation_under_the_prior():
     family = by_class(hybrid=True, latent_dim=1)
     params = init(family, BY_CLASS)
     losses_fn = game.losses_and_trace(family)
     keys = jax.random.split(jax.random.key(5), 4000)
-    draw = jax.jit(jax.vmap(lambda k: losses_fn(params, BY_CLASS, k, STEP)[0]["gsnn"]))
-    draws = np.asarray(draw(keys), np.float64)  # [keys, B]
+    sample = jax.jit(jax.vmap(lambda k: losses_fn(params, BY_CLASS, k, STEP)[0]["gsnn"]))
+    samples = np.asarray(sample(keys), np.float64)  # [keys, B]
     c = jax.nn.one_hot(LABEL, CLASSES)
     loc, variance = gaussians(dense(params["prior"], c))
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
@@ -139,12 +139,12 @@ def test_gsnn_is_on_average_the_expectation_under_the_prior_by_quadrature():
                           jnp.asarray(IMAGE)), np.float64)
         for t, w in zip(nodes, weights / weights.sum(), strict=True)
     )  # fmt: skip
-    error = draws.std(axis=0) / np.sqrt(len(draws))
+    error = samples.std(axis=0) / np.sqrt(len(samples))
     assert (error > 0).all()
-    assert (np.abs(draws.mean(axis=0) - want) < 5 * error + 1e-4).all()
+    assert (np.abs(samples.mean(axis=0) - want) < 5 * error + 1e-4).all()
 
 
-def test_a_guess_is_moved_by_its_own_loss_alone_and_only_hidden_pixels_count():
+def test_the_baseline_is_trained_by_its_loss_only_and_only_hidden_pixels_count():
     family = halves()
     params = init(family, HALVES)
     x, mask, c = (jnp.asarray(HALVES[k]) for k in ("image", "mask", "condition"))
@@ -152,23 +152,24 @@ def test_a_guess_is_moved_by_its_own_loss_alone_and_only_hidden_pixels_count():
     sg = jax.lax.stop_gradient
 
     def by_hand(params):
-        logits = dense(params["guess"], c)
-        seen = jnp.where(mask == 1, sg(jax.nn.sigmoid(logits)).reshape(x.shape), x)
-        q, p = gaussians(dense(params["encoder"], x)), gaussians(dense(params["prior"], seen))
+        logits = dense(params["baseline"], c)
+        completed = jnp.where(mask == 1, sg(jax.nn.sigmoid(logits)).reshape(x.shape), x)
+        q, p = gaussians(dense(params["encoder"], x)), gaussians(dense(params["prior"], completed))
         z = q[0] + jnp.sqrt(q[1]) * noise
         nll = cross_entropy(dense(params["decoder"], z), x, mask)
-        guess = cross_entropy(logits, x, mask)
-        return (nll + kl_by_hand(q, p) + guess).mean(), {"nll": nll, "guess": guess}
+        baseline = cross_entropy(logits, x, mask)
+        named = {"nll": nll, "baseline_nll": baseline}
+        return (nll + kl_by_hand(q, p) + baseline).mean(), named
 
     grads, got, _ = gradient(family, params, HALVES)
     want_grads, want = jax.jit(jax.grad(by_hand, has_aux=True))(params)
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
-    # Decoder columns of given pixels have no gradient at all, by hand and in the game.
+    # Output units of observed pixels have zero gradients.
     for tree in (grads, want_grads):
-        for group in ("decoder", "guess"):
-            given = np.asarray(tree[group]["Dense_1"]["bias"]).reshape(SHAPE)[:, :2]
-            np.testing.assert_array_equal(given, 0.0)
+        for group in ("decoder", "baseline"):
+            observed = np.asarray(tree[group]["Dense_1"]["bias"]).reshape(SHAPE)[:, :2]
+            np.testing.assert_array_equal(observed, 0.0)
     assert_same_gradient(grads, want_grads)
 
 
@@ -183,37 +184,43 @@ def outputs(family, params, batch):
 @pytest.mark.parametrize(
     "conditioned", [("encoder", "decoder"), ("encoder",), ("decoder",), ()], ids=str
 )
-def test_only_what_is_conditioned_sees_the_condition(conditioned):
+def test_only_conditioned_networks_depend_on_the_condition(conditioned):
     family = by_class(conditioned=conditioned)
     params = init(family, BY_CLASS)
-    one = outputs(family, params, BY_CLASS)
-    other = outputs(family, params, {**BY_CLASS, "label": (LABEL + 1) % CLASSES})
-    sees = {name for name in one if not np.allclose(one[name], other[name])}
-    assert sees == {"prior", *conditioned}
+    before = outputs(family, params, BY_CLASS)
+    after = outputs(family, params, {**BY_CLASS, "label": (LABEL + 1) % CLASSES})
+    changed = {name for name in before if not np.allclose(before[name], after[name])}
+    assert changed == {"prior", *conditioned}
 
 
-@pytest.mark.parametrize("place", [(2, 2, 5), (7,)], ids=str)
-def test_vectors_and_images_of_any_size_condition_convolutions(place):
-    conv = {"kind": "conv", "channels": (4, 4), "kernels": (3, 3), "hidden": 8, "form": "native"}
-    inner = {**conv, "channels": (4,), "kernels": (3,)} if len(place) == 3 else MLP
-    options = {"condition": "condition", "condition_shape": place}
-    family = cvae(network=conv, prior_network=inner, **options)
-    c = RNG.randn(6, *place).astype(np.float32)
+@pytest.mark.parametrize("shape", [(2, 2, 5), (7,)], ids=str)
+def test_convolutions_can_be_conditioned_on_vectors_and_images_of_any_size(shape):
+    conv = {
+        "kind": "conv",
+        "channels": (4, 4),
+        "kernels": (3, 3),
+        "hidden": 8,
+        "implementation": "native",
+    }
+    prior = {**conv, "channels": (4,), "kernels": (3,)} if len(shape) == 3 else MLP
+    options = {"condition": "condition", "condition_shape": shape}
+    family = cvae(network=conv, prior_network=prior, **options)
+    c = RNG.randn(6, *shape).astype(np.float32)
     batch = {"image": IMAGE, "condition": c}
     params = init(family, batch)
-    one = outputs(family, params, batch)
+    before = outputs(family, params, batch)
     c = c.copy()
-    c[0] += 3 * RNG.randn(*place)  # one example's condition
-    other = outputs(family, params, {"image": IMAGE, "condition": c})
-    for name in one:
-        same = np.isclose(one[name], other[name], atol=1e-6).reshape(6, -1).all(axis=1)
+    c[0] += 3 * RNG.randn(*shape)  # the condition of the first example
+    after = outputs(family, params, {"image": IMAGE, "condition": c})
+    for name in before:
+        same = np.isclose(before[name], after[name], atol=1e-6).reshape(6, -1).all(axis=1)
         assert not same[0], name
         assert same[1:].all(), name
     grads, _, _ = gradient(family, params, batch)
     assert all(np.any(a) for a in jax.tree.leaves(grads))
 
 
-def test_without_a_condition_it_generates_as_for_no_class():
+def test_generating_without_a_condition_equals_the_absent_class():
     family = by_class(learned_prior=True)
     params = init(family, BY_CLASS)
     generate = jax.jit(family.model.generate, static_argnums=2)
@@ -229,26 +236,26 @@ def test_without_a_condition_it_generates_as_for_no_class():
     np.testing.assert_allclose(cold, want, rtol=1e-5)
 
 
-def test_what_does_not_fit_is_said():
-    with pytest.raises(ValueError, match=r"model\.guess completes a condition of the event's"):
-        by_class(guess=MLP)
+def test_invalid_arguments_are_reported():
+    with pytest.raises(ValueError, match=r"model\.baseline completes a condition of the event's"):
+        by_class(baseline=MLP)
     with pytest.raises(ValueError, match="learned_prior=False"):
         halves(learned_prior=False)
-    with pytest.raises(ValueError, match=r"no player 'guess'"):
-        families.cvae(SHAPE, {"vae": ({}, None), "guess": ({}, None)}, classes=2)
+    with pytest.raises(ValueError, match=r"no player 'baseline'"):
+        families.cvae(SHAPE, {"vae": ({}, None), "baseline": ({}, None)}, classes=2)
     residual = {"kind": "residual", "hidden": 4, "blocks": 1, "downsamplings": 1}
     family = by_class(network=residual)
     with pytest.raises(ValueError, match=r"prior network gives .* \(6, 2\), the encoder \(6, 2, 2"):
         jax.eval_shape(lambda: game.init(family, KEY, BY_CLASS))
     trace = Trace(jnp.zeros((2, 3)), None, ())
-    with pytest.raises(ValueError, match="'gsnn' needs a draw from the prior"):
+    with pytest.raises(ValueError, match="'gsnn' needs a sample from the prior"):
         losses.gsnn().apply({}, {}, trace, KEY)
-    with pytest.raises(ValueError, match="'guess' needs a model with a condition"):
-        losses.guess(None, None).apply({}, {}, trace, KEY)
+    with pytest.raises(ValueError, match="'baseline_nll' needs a model with a condition"):
+        losses.baseline_nll(None, None).apply({}, {}, trace, KEY)
 
 
-def test_weights_may_be_schedules_and_training_learns_the_condition():
-    """Images that are their class: after training, each class generates its own."""
+def test_training_with_a_kl_schedule_learns_the_condition():
+    """Each class has one image: after training, each class generates its image."""
     prototypes = (RNG.rand(CLASSES, *SHAPE) < 0.5).astype(np.float32)
     label = np.arange(30, dtype=np.int32) % CLASSES
     batch = {"image": prototypes[label], "label": label}
@@ -275,5 +282,5 @@ def test_weights_may_be_schedules_and_training_learns_the_condition():
     for i in range(200):
         params, state = step(params, state, jnp.int32(i))
     generate = jax.jit(family.model.generate, static_argnums=2)
-    made = generate(params, KEY, CLASSES, {"label": jnp.arange(CLASSES)}, 1.0).mean
-    np.testing.assert_array_equal(np.round(made), prototypes)
+    generated = generate(params, KEY, CLASSES, {"label": jnp.arange(CLASSES)}, 1.0).mean
+    np.testing.assert_array_equal(np.round(generated), prototypes)

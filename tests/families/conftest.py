@@ -1,8 +1,8 @@
-"""The table of families that every property in this folder is tested on.
+"""The table of families on which the properties in this folder are tested.
 
-A new family is one entry: what makes it (tiny networks), its loss written by hand as its paper has
-it (one scalar, with stop-gradients where the paper writes them), whether it uses random keys, and
-whether a loss compares the examples of a batch, so that half a batch is not half of the work.
+A new family is one entry: a function that makes it (with tiny networks), its loss as in the paper
+(one scalar, with stop-gradients where the paper has them), whether it uses random keys, and whether
+a loss is a statistic of the batch, so that its value differs between micro-batches.
 """
 
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.families import critics, discrete, gaussian, ladders, sequential, supervised
+from tests.families import adversarial, discrete, gaussian, ladders, sequential, supervised
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
 from vaejax.core.game import Family
@@ -27,7 +27,7 @@ BATCH = 32
 
 @functools.cache
 def examples() -> dict[str, np.ndarray]:
-    """256 real sprites of all kinds, every fourth pixel, and their shapes."""
+    """256 sprites of all kinds, every fourth pixel, and their shapes as labels."""
     source = load("sprites:small")
     rows = source.take(np.random.RandomState(0).permutation(source.size)[:256])
     batch = source.decode(rows)
@@ -35,7 +35,7 @@ def examples() -> dict[str, np.ndarray]:
 
 
 class Case:
-    """A family to test, and what several properties need of it, made once."""
+    """A family to test, with its training states, which are computed once."""
 
     ema_decay = 0.5
     steps = STEPS
@@ -46,12 +46,14 @@ class Case:
         reference: Any,
         random: bool,
         of_batch: bool = False,
-        falls: str = "nll",  # the loss that goes down
-        stands: str = "",  # the leaf that no player moves
-        wakes: bool = False,  # zeros go into some leaves, which have no gradient before a step
+        decreasing_loss: str = "nll",
+        constant_leaf: str = "",  # name of a parameter that is not trained
+        zero_gradients_at_init: bool = False,  # of some parameters, whose inputs are zero at first
     ) -> None:
         self._make, self.reference, self.random = make, reference, random
-        self.of_batch, self.falls, self.stands, self.wakes = of_batch, falls, stands, wakes
+        self.of_batch, self.decreasing_loss = of_batch, decreasing_loss
+        self.constant_leaf = constant_leaf
+        self.zero_gradients_at_init = zero_gradients_at_init
 
     @functools.cached_property
     def family(self) -> Family:
@@ -63,7 +65,7 @@ class Case:
 
     @functools.cached_property
     def trained(self) -> list[Any]:
-        """The states after 0, 1, ... steps, on one device."""
+        """The training states after 0, 1, ... steps on one device."""
         init = jax.jit(lambda batch: init_state(self.family, 0, batch, self.ema_decay))
         states = [init(examples())]
         for i in range(STEPS):
@@ -72,8 +74,8 @@ class Case:
 
     @staticmethod
     def batch(step: int) -> dict[str, np.ndarray]:
-        picked = (np.arange(BATCH) + BATCH * step) % 256
-        return {name: value[picked] for name, value in examples().items()}
+        indices = (np.arange(BATCH) + BATCH * step) % 256
+        return {name: value[indices] for name, value in examples().items()}
 
 
 RAMP = {"kind": "linear", "start": 0.0, "end": 5.0, "steps": 100}
@@ -82,25 +84,27 @@ TC = {"nll": 1, "mi": 1, "tc": 6, "dimwise_kl": 1}
 DIP = {"nll": 1, "kl": 1, "dip_off_diagonal": 2, "dip_diagonal": 5}
 TENTH = {"kind": "normal", "scale": 0.1}
 MULTIPLIER = {"multiplier": ({"geco": -1}, adam())}
-RELATIVES = {
+VARIANTS = {
     "beta_tcvae": (
-        lambda: gaussian.relative("beta_tcvae", TC, examples=1000),
+        lambda: gaussian.variant("beta_tcvae", TC, examples=1000),
         gaussian.beta_tcvae_reference,
     ),
-    "dip_vae": (lambda: gaussian.relative("dip_vae", DIP, kind="ii"), gaussian.dip_vae_reference),
+    "dip_vae": (lambda: gaussian.variant("dip_vae", DIP, kind="ii"), gaussian.dip_vae_reference),
     "sigma_vae": (
-        lambda: gaussian.relative("sigma_vae", {"nll_optimal": 1, "kl": 1}, likelihood=TENTH),
+        lambda: gaussian.variant("sigma_vae", {"nll_optimal": 1, "kl": 1}, likelihood=TENTH),
         gaussian.sigma_vae_reference,
     ),
     "geco_vae": (
-        lambda: gaussian.relative("geco_vae", {"kl": 1, "geco": 1}, MULTIPLIER, target=30.0),
+        lambda: gaussian.variant("geco_vae", {"kl": 1, "geco": 1}, MULTIPLIER, target=30.0),
         gaussian.geco_vae_reference,
     ),
     "iwae": (gaussian.iwae, gaussian.iwae_reference),
 }
 FAMILIES_UNDER_TEST = {
-    **{k: Case(*v, random=True, of_batch=True) for k, v in RELATIVES.items()},
-    "vae_gan": Case(critics.vae_gan, critics.vae_gan_reference, random=True, falls="feature"),
+    **{k: Case(*v, random=True, of_batch=True) for k, v in VARIANTS.items()},
+    "vae_gan": Case(
+        adversarial.vae_gan, adversarial.vae_gan_reference, random=True, decreasing_loss="feature"
+    ),
     "beta_vae": Case(
         lambda: gaussian.beta_vae({"nll": 1, "kl": 4}), gaussian.beta_vae_reference, random=True
     ),
@@ -114,16 +118,16 @@ FAMILIES_UNDER_TEST = {
             functools.partial(ladders.conv_ladder, merge),
             ladders.conv_ladder_reference(merge),
             random=True,
-            wakes=True,
+            zero_gradients_at_init=True,
         )
-        for name, merge in (("vdvae", "alone"), ("nvae", "residual"))
+        for name, merge in (("vdvae", "posterior_only"), ("nvae", "residual"))
     },
     "td_vae": Case(sequential.td_vae, sequential.td_vae_reference, random=True),
     "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True),
     "info_vae": Case(gaussian.info_vae, gaussian.info_vae_reference, random=True, of_batch=True),
     "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True),
     "factor_vae": Case(
-        critics.factor_vae, critics.factor_vae_reference, random=True, of_batch=True
+        adversarial.factor_vae, adversarial.factor_vae_reference, random=True, of_batch=True
     ),
     "vqvae": Case(
         lambda: discrete.vqvae(
@@ -138,7 +142,9 @@ FAMILIES_UNDER_TEST = {
         random=False,
     ),
     "vqvae2": Case(discrete.vqvae2, discrete.vqvae2_reference, random=False),
-    "sim_vq": Case(discrete.sim_vq_vae, discrete.sim_vq_reference, random=False, stands="codes"),
+    "sim_vq": Case(
+        discrete.sim_vq_vae, discrete.sim_vq_reference, random=False, constant_leaf="codes"
+    ),
     "fsq": Case(discrete.fsq_vae, discrete.fsq_reference, random=False),
     "lfq": Case(discrete.lfq_vae, discrete.lfq_reference, random=False, of_batch=True),
     "residual": Case(discrete.residual_vae, discrete.residual_reference, random=False),
@@ -149,14 +155,14 @@ FAMILIES_UNDER_TEST = {
 }
 
 
-# These share model and step with other rows: they are among the slow tests.
-_RELATIVES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
-_RELATIVES |= {"nvae", "vdvae"}
+# These share model and step with other families, so their tests are slow ones.
+_SLOW_FAMILIES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
+_SLOW_FAMILIES |= {"nvae", "vdvae"}
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=[pytest.mark.slow] * (name in _RELATIVES))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW_FAMILIES))
         for name in FAMILIES_UNDER_TEST
     ]
 )
@@ -164,9 +170,9 @@ def case(request: pytest.FixtureRequest) -> Case:
     return FAMILIES_UNDER_TEST[request.param]
 
 
-# Micro-batches and averaged weights are the business of the step, not of a family: of the rows that
-# take longest to compile, they are among the slow tests. So are many devices of the rows that have
-# their family in common with another.
+# Micro-batches and EMA weights are features of the training step, not of a family: for the families
+# that take longest to compile, these tests are slow ones. So are the tests on many devices of
+# families that share their model with another.
 _LONG = {"beta_tcvae", "cvae", "factor_vae", "info_vae", "iwae", "lvae", "td_vae", "vae_gan"}
 _LONG |= {"vqvae2"}
 _SLOW_ROWS = {

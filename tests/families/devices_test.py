@@ -1,4 +1,4 @@
-"""Many devices, and micro-batches, change nothing about what a family learns."""
+"""Training on many devices or with micro-batches equals training on one device."""
 
 import chex
 import jax
@@ -12,8 +12,8 @@ from vaejax.core.sharding import batch_sharding, make_mesh, put, tree_sharding
 from vaejax.training.train_step import make_step
 
 
-# Both axes at once for every family; each alone is in the slow tests, and for the first families
-# in tests/training/sharding_test.py.
+# Both mesh axes for every family; single axes are slow tests, see also
+# tests/training/sharding_test.py.
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -42,48 +42,54 @@ def test_many_devices_equal_one(case, sizes):
 
 
 def test_gradients_accumulated_over_micro_batches_are_those_of_the_batch(case):
-    """Exactly where nothing is random; else on average, since every micro-batch has its noise.
+    """Exactly for deterministic families; else on average, since the noise differs.
 
-    A loss that is a statistic of the batch becomes one of the micro-batch: half a batch, twice.
+    A loss that is a statistic of the batch becomes the mean of those of the micro-batches.
     """
     players = {k: p._replace(tx=optax.sgd(1.0)) for k, p in case.family.players.items()}
     family = case.family._replace(players=players)
-    # Steps of size 1 from here: the change is the gradient.
+    # The learning rate is 1 from here on, so parameters change by the gradient.
     state = case.trained[10]
     state = state._replace(opt_state=game.optimizer(players).init(state.params))
     seeds = 128 if case.random else 1
 
-    def gradients(accumulate, batch):
-        step = make_step(family, ema_decay=case.ema_decay, accumulate=accumulate)
+    def gradients(grad_accumulation_steps, batch):
+        step = make_step(
+            family, ema_decay=case.ema_decay, grad_accumulation_steps=grad_accumulation_steps
+        )
 
         @jax.jit
-        def one(seed):
-            new, figures, ok = step(state, batch, seed)
-            return jax.tree.map(jnp.subtract, state.params, new.params), figures, ok
+        def per_seed(seed):
+            new, metrics, ok = step(state, batch, seed)
+            return jax.tree.map(jnp.subtract, state.params, new.params), metrics, ok
 
-        several = [one(np.int32(seed)) for seed in range(seeds)]
-        return jax.tree.map(lambda *a: np.stack(a), *several)
+        results = [per_seed(np.int32(seed)) for seed in range(seeds)]
+        return jax.tree.map(lambda *a: np.stack(a), *results)
 
     batch = case.batch(0)
-    parts, part_figures, part_ok = gradients(2, batch)
+    accumulated, accumulated_metrics, accumulated_ok = gradients(2, batch)
     pieces = 2 if case.of_batch else 1
-    several = [
+    by_piece = [
         gradients(1, jax.tree.map(lambda a, i=i: np.split(a, pieces)[i], batch))
         for i in range(pieces)
     ]
-    whole, figures, ok = jax.tree.map(lambda *a: np.mean(a, axis=0), *several)
-    assert (ok == 1).all()  # in both halves
-    assert part_ok.all()
-    assert figures.keys() == part_figures.keys()
+    expected, metrics, ok = jax.tree.map(lambda *a: np.mean(a, axis=0), *by_piece)
+    assert (ok == 1).all()  # in all pieces
+    assert accumulated_ok.all()
+    assert metrics.keys() == accumulated_metrics.keys()
     if not case.random:
-        chex.assert_trees_all_close(parts, whole, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(accumulated, expected, rtol=1e-4, atol=1e-5)
         return
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+    any_measurable = False
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(accumulated), strict=True):
         directions = np.random.RandomState(0).randn(a[0].size, 8) / np.sqrt(a[0].size)
         a, b = (np.asarray(x, np.float64).reshape(seeds, -1) @ directions for x in (a, b))
         error = np.sqrt((a.var(0) + b.var(0)) / seeds)
-        assert (error > 0).all()
-        # All there is in a leaf that the noise does not reach: of the sums, and of parameters near
-        # 1 from which others were subtracted.
+        measurable = np.abs(a).max(0) > np.finfo(np.float32).eps
+        assert (error[measurable] > 0).all()
+        any_measurable |= measurable.any()
+        # The only error of leaves without noise: rounding of the sums, and of the differences of
+        # parameters near 1.
         rounding = 1e-6 * np.abs(a).max() + np.finfo(np.float32).eps
         assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error + rounding).all()
+    assert any_measurable

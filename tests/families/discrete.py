@@ -1,4 +1,4 @@
-"""Families with codes, and their losses as their papers have them, with all stop-gradients."""
+"""Families with codes, and their losses as in the papers, with all stop-gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ class Patches(linen.Module):
 
 PATCHES = networks.from_linen(Patches(DIM)), networks.from_linen(Patches(16, back=True))
 RESIDUAL = networks.build(
-    {"kind": "residual", "hidden": 16, "blocks": 1, "block_hidden": 16, "form": "native"},
+    {"kind": "residual", "hidden": 16, "blocks": 1, "block_hidden": 16, "implementation": "native"},
     SHAPE,
     DIM,
     1,
@@ -133,10 +133,10 @@ def lfq_reference(params, x, trace, step):
     corners = 2.0 * (jnp.arange(64)[:, None] >> jnp.arange(6)[None] & 1).astype(jnp.float32) - 1
     gaps = z_e[..., None, :] - corners[None, None, None]
     log_p = jax.nn.log_softmax(-(gaps**2).sum(-1) / 0.5)
-    own = -sums(jnp.exp(log_p) * log_p)
+    token_entropy = -sums(jnp.exp(log_p) * log_p)
     mean = jnp.exp(log_p).mean((0, 1, 2))
     usage = -16 * (mean * jnp.log(mean)).sum()
-    return (nll + 0.25 * sums((z_e - codes) ** 2) + 0.1 * own).mean() - 0.2 * usage
+    return (nll + 0.25 * sums((z_e - codes) ** 2) + 0.1 * token_entropy).mean() - 0.2 * usage
 
 
 def residual_vae():
@@ -147,11 +147,11 @@ def residual_vae():
 def residual_reference(params, x, trace, step):
     """2107.03312, algorithm 1, straight through at the sum."""
     z_e = tokens_of(params, x, DIM)
-    left, total, losses = z_e, 0.0, 0.0
+    rest, total, losses = z_e, 0.0, 0.0
     for codebook in params["codebook"]:
-        e = codebook[nearest_of(left, codebook)]
-        losses += sums((SG(left) - e) ** 2) + 0.25 * sums((left - SG(e)) ** 2)
-        left, total = left - SG(e), total + SG(e)
+        e = codebook[nearest_of(rest, codebook)]
+        losses += sums((SG(rest) - e) ** 2) + 0.25 * sums((rest - SG(e)) ** 2)
+        rest, total = rest - SG(e), total + SG(e)
     return (nll_of(params, z_e + SG(total - z_e), x) + losses).mean()
 
 
@@ -171,14 +171,14 @@ def rotated_groups_reference(params, x, trace, step):
         long, short = (
             jnp.maximum(jnp.linalg.norm(SG(a), axis=-1, keepdims=True), 1e-6) for a in (e, piece)
         )
-        blank = short == 1e-6  # a patch without a sprite, at first
+        blank = short == 1e-6  # an empty patch, at initialisation
         a, b = SG(piece / short), SG(e / long)
         r = (a + b) / jnp.maximum(jnp.linalg.norm(a + b, axis=-1, keepdims=True), 1e-6)
         eye = jnp.eye(DIM // 2)[None, None, None]
         matrix = eye - 2 * r[..., :, None] * r[..., None, :] + 2 * b[..., :, None] * a[..., None, :]
-        turned = long / short * (SG(matrix) @ piece[..., None])[..., 0]
-        turned = jnp.where(blank, piece, turned)
-        pieces.append(turned + SG(e - turned))
+        rotated = long / short * (SG(matrix) @ piece[..., None])[..., 0]
+        rotated = jnp.where(blank, piece, rotated)
+        pieces.append(rotated + SG(e - rotated))
     return (nll_of(params, jnp.concatenate(pieces, -1), x) + losses).mean()
 
 
@@ -188,7 +188,7 @@ def gumbel_vae():
 
 
 def gumbel_reference(params, x, trace, step):
-    """1611.01144, section 2: the exact KL, and the relaxed draw by the key of the step."""
+    """1611.01144, section 2: the exact KL, and the relaxed sample with the key of the step."""
     logits = tokens_of(params, x, 16)
     key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]
     noise = jax.random.gumbel(key, (len(x), 16, 16)).reshape(logits.shape)
@@ -198,7 +198,7 @@ def gumbel_reference(params, x, trace, step):
     return (nll_of(params, z, x) + 0.5 * kl).mean()
 
 
-SMALL = {"hidden": 16, "blocks": 1, "block_hidden": 16, "form": "native"}
+SMALL = {"hidden": 16, "blocks": 1, "block_hidden": 16, "implementation": "native"}
 
 
 def vqvae2():

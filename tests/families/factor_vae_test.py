@@ -1,4 +1,4 @@
-"""FactorVAE as a game, against the paper's two steps written by hand."""
+"""FactorVAE as a game, against the two steps of the paper's algorithm."""
 
 import functools
 
@@ -17,18 +17,18 @@ STEP = jnp.zeros((), jnp.int32)
 IMAGES = np.random.RandomState(0).rand(16, *SHAPE).astype(np.float32)
 
 
-def factor_vae(model=1.0, critic=1.0):
-    """The family, its two rows multiplied by weights that may be traced."""
+def factor_vae(model=1.0, discriminator=1.0):
+    """The family, with the losses of its two players multiplied by weights, which can be traced."""
     players = {
         "vae": ({"nll": model, "kl": model, "tc": 35.0 * model}, optax.sgd(0.1)),
-        "critic": ({"critic": critic}, optax.sgd(0.1)),
+        "discriminator": ({"discriminator_loss": discriminator}, optax.sgd(0.1)),
     }
     return families.factor_vae(
         SHAPE,
         players,
         latent_dim=3,
         network={"kind": "mlp", "hidden": (32,)},
-        critic={"hidden": (24, 24)},
+        discriminator={"hidden": (24, 24)},
     )
 
 
@@ -43,12 +43,12 @@ def first_params():
 
 
 def two_steps(family):
-    """Algorithm 2 of the paper: the model against a constant critic, the critic on constant z."""
+    """Algorithm 2: the model against a constant discriminator, that one on constant z."""
     sg = jax.lax.stop_gradient
-    critic = networks.latent_critic((24, 24))
+    discriminator = networks.latent_discriminator((24, 24))
 
     def log_odds(params, z):
-        logits = critic.apply(params, z)
+        logits = discriminator.apply(params, z)
         return logits[:, 0] - logits[:, 1]
 
     def loss(params, image, key):
@@ -57,10 +57,10 @@ def two_steps(family):
         (q, p, z), shuffle_key = trace.latents[0], jax.random.fold_in(losses_key, 2)
         nll = -trace.likelihood.log_prob(image).reshape(len(image), -1).sum(1)
         kl = distributions.kl(q, p, z).sum(1)
-        tc = log_odds(sg(params["critic"]), z)
+        tc = log_odds(sg(params["discriminator"]), z)
 
         shuffled = permute_dims(shuffle_key, sg(z)[8:])
-        odds = log_odds(params["critic"], jnp.concatenate([sg(z)[:8], shuffled]))
+        odds = log_odds(params["discriminator"], jnp.concatenate([sg(z)[:8], shuffled]))
         entropy = jax.nn.softplus(jnp.concatenate([-odds[:8], odds[8:]]))
         return nll.mean() + kl.mean() + 35.0 * tc.mean() + entropy.mean()
 
@@ -78,30 +78,30 @@ def test_the_gradient_is_that_of_the_two_steps_to_the_bit_for_no_more_flops():
     assert got.cost_analysis()["flops"] <= want.cost_analysis()["flops"]
 
 
-def test_nothing_of_the_critics_loss_reaches_the_encoder():
-    """Exactly zero with the critic's row alone; to the bit the same whatever it weighs."""
+def test_the_discriminator_loss_has_no_gradient_for_the_encoder():
+    """Exactly zero with the discriminator's row alone; to the bit the same whatever it weighs."""
     params = first_params()
 
     @jax.jit
-    def gradient(model, critic):
-        return gradient_of(factor_vae(model, critic))(params, IMAGES, KEY)
+    def gradient(model, discriminator):
+        return gradient_of(factor_vae(model, discriminator))(params, IMAGES, KEY)
 
     def any_of(tree):
         return [bool(np.any(leaf)) for leaf in jax.tree.leaves(tree)]
 
-    alone = gradient(0.0, 1.0)
-    assert not any(any_of((alone["encoder"], alone["decoder"])))
-    assert all(any_of(alone["critic"]))
-    one, many = gradient(1.0, 1.0), gradient(1.0, 1e3)
-    assert all(any_of((one["encoder"], one["decoder"])))
-    jax.tree.map(np.testing.assert_array_equal, one["encoder"], many["encoder"])
-    assert all(any_of(jax.tree.map(np.subtract, one["critic"], many["critic"])))
+    only_discriminator = gradient(0.0, 1.0)
+    assert not any(any_of((only_discriminator["encoder"], only_discriminator["decoder"])))
+    assert all(any_of(only_discriminator["discriminator"]))
+    small, large = gradient(1.0, 1.0), gradient(1.0, 1e3)
+    assert all(any_of((small["encoder"], small["decoder"])))
+    jax.tree.map(np.testing.assert_array_equal, small["encoder"], large["encoder"])
+    assert all(any_of(jax.tree.map(np.subtract, small["discriminator"], large["discriminator"])))
 
     @jax.jit
     @jax.grad
-    def leak(encoder):  # without ownership it would: it is there to be kept out
+    def unowned(encoder):  # without ownership of groups there would be one
         losses_fn = game.losses_and_trace(factor_vae())
         out, _ = losses_fn({**params, "encoder": encoder}, {"image": IMAGES}, KEY, STEP)
-        return out["critic"].mean()
+        return out["discriminator_loss"].mean()
 
-    assert all(any_of(leak(params["encoder"])))
+    assert all(any_of(unowned(params["encoder"])))

@@ -1,4 +1,4 @@
-"""β-VAE, its relatives, InfoVAE and conditional VAE, and their losses as their papers have them."""
+"""β-VAE and variants, InfoVAE and conditional VAE, and their losses as in the papers."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from tests.families.common import (
     adam,
     bernoulli_nll,
     dense,
-    draw_again,
     gaussian_terms,
     log_normal,
+    posterior_sample,
 )
 from vaejax import families
 
@@ -44,7 +44,7 @@ def info_vae_reference(params, x, trace, step):
     noise = (node.z - node.posterior.loc) / node.posterior.scale
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     z = loc + jnp.exp(log_variance / 2) * noise
-    # The key of the draws from the prior, as the training step derives it.
+    # The key of the samples from the prior, as the training step derives it.
     key = jax.random.fold_in(jax.random.split(jax.random.key(1))[1], 2)
     z_p = jax.random.normal(jax.random.fold_in(key, 0), z.shape)
 
@@ -53,12 +53,12 @@ def info_vae_reference(params, x, trace, step):
         return sum(8 * s / (8 * s + squared) for s in (0.5, 2.0))  # 2 · 4 dimensions
 
     n = len(z)
-    apart = 1 - jnp.eye(n)
-    within = ((k(z, z) + k(z_p, z_p)) * apart).sum() / (n * (n - 1))
+    off_diagonal = 1 - jnp.eye(n)
+    within = ((k(z, z) + k(z_p, z_p)) * off_diagonal).sum() / (n * (n - 1))
     return nll + 0.75 * kl + 40 * (within - 2 * k(z, z_p).mean())
 
 
-def relative(family, minimizes, more=(), **options):
+def variant(family, minimizes, more=(), **options):
     players = {"vae": (minimizes, adam()), **dict(more)}
     return getattr(families, family)(SHAPE, players, latent_dim=4, network=MLP, **options)
 
@@ -66,7 +66,7 @@ def relative(family, minimizes, more=(), **options):
 def beta_tcvae_reference(params, x, trace, step):
     """1802.04942, eq. 2, weighted by 1, 6, 1, with the tensor of all pairs."""
     nll, _ = gaussian_terms(params, x, trace)
-    loc, log_variance, z = draw_again(params, x, trace)
+    loc, log_variance, z = posterior_sample(params, x, trace)
     pairs = log_normal(z[:, None], loc[None], log_variance[None])  # [B, B, D]
     constant = jnp.log(jnp.float32(len(x) * 1000))
     log_q = jax.nn.logsumexp(pairs.sum(2), axis=1) - constant
@@ -79,7 +79,7 @@ def beta_tcvae_reference(params, x, trace, step):
 def dip_vae_reference(params, x, trace, step):
     """1711.00848, eq. 7, with λ_od = 2 and λ_d = 5."""
     nll, kl = gaussian_terms(params, x, trace)
-    loc, log_variance, _ = draw_again(params, x, trace)
+    loc, log_variance, _ = posterior_sample(params, x, trace)
     second = (loc[:, :, None] * loc[:, None]).mean(0)
     covariance = second - loc.mean(0)[:, None] * loc.mean(0)[None]
     covariance += jnp.diag(jnp.exp(log_variance).mean(0))
@@ -90,7 +90,7 @@ def dip_vae_reference(params, x, trace, step):
 def sigma_vae_reference(params, x, trace, step):
     """2006.13202: −log N(x | mean, σ²) with σ² the mean squared error, held fixed."""
     _, kl = gaussian_terms(params, x, trace)
-    mean = dense(params["decoder"], draw_again(params, x, trace)[2])
+    mean = dense(params["decoder"], posterior_sample(params, x, trace)[2])
     squares = (mean - x.reshape(len(x), -1)) ** 2
     return (squares / (2 * jax.lax.stop_gradient(squares.mean()))).sum(1).mean() + kl
 
@@ -104,9 +104,9 @@ def geco_vae_reference(params, x, trace, step):
 
 
 def iwae_reference(params, x, trace, step):
-    """1509.00519, eq. 8, for all but the encoder, which has 1810.04152's gradient; a VampPrior."""
+    """1509.00519, eq. 8, with the gradient of 1810.04152 for the encoder, and a VampPrior."""
     sg, x = jax.lax.stop_gradient, jnp.repeat(x, 3, axis=0)
-    loc, log_variance, z = draw_again(params, x, trace)
+    loc, log_variance, z = posterior_sample(params, x, trace)
 
     def log_p(decoder, encoder, pseudo, z):
         means, spreads = jnp.split(dense(encoder, jax.nn.sigmoid(pseudo)), 2, axis=1)
@@ -139,18 +139,19 @@ def cvae_reference(params, x, trace, step):
     """Sohn et al. 2015, eq. 7, with the learned prior of eq. 4."""
     c, node = trace.condition, trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
-    # The key of the draw from the prior, as the training step derives it.
+    # The key of the sample from the prior, as the training step derives it.
     key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[2]
 
-    def beside(a):
+    def with_condition(a):
         return jnp.concatenate([a.reshape(len(a), -1), c], axis=1)
 
-    m, log_v = jnp.split(dense(params["encoder"], beside(x)), 2, axis=1)
+    m, log_v = jnp.split(dense(params["encoder"], with_condition(x)), 2, axis=1)
     n, log_w = jnp.split(dense(params["prior"], c), 2, axis=1)
     z = m + jnp.exp(log_v / 2) * noise
     z_p = n + jnp.exp(log_w / 2) * jax.random.normal(key, m.shape)
     nll, gsnn = (
-        bernoulli_nll(dense(params["decoder"], beside(a)), x.reshape(len(x), -1)) for a in (z, z_p)
+        bernoulli_nll(dense(params["decoder"], with_condition(a)), x.reshape(len(x), -1))
+        for a in (z, z_p)
     )
     kl = 0.5 * (log_w - log_v + (jnp.exp(log_v) + (m - n) ** 2) / jnp.exp(log_w) - 1).sum(axis=1)
     return (0.7 * (nll + kl) + 0.3 * gsnn).mean()

@@ -1,4 +1,4 @@
-"""Ladders, and their losses as their papers have them."""
+"""Hierarchical VAEs, and their losses as in the papers."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from tests.families.common import SHAPE, adam, bernoulli_nll, sums
 from vaejax import families, networks
 
-CONV = {"blocks": (1, 2), "halvings_before": (1, 2), "width": 8, "middle": 4, "latent_dim": 2}
+CONV = {"blocks": (1, 2), "num_downsamples": (1, 2), "width": 8}
+CONV |= {"bottleneck_channels": 4, "latent_dim": 2}
 
 
 def lvae():
@@ -24,7 +25,7 @@ def _first(tree):
     return jax.tree.map(lambda a: a[0], tree)
 
 
-def _drawn(node, loc, scale):
+def _sample(node, loc, scale):
     return loc + scale * (node.z - node.posterior.loc) / node.posterior.scale
 
 
@@ -34,7 +35,7 @@ def _kl(q, p):
 
 
 def lvae_reference(params, x, trace, step):
-    """1602.02282, eq. 14–19, for two latents; noise and standard deviations as they are here."""
+    """1602.02282, eq. 14–19, for two latents; noise and standard deviations as in the library."""
 
     def layers(p, x, count):
         for i in range(count):
@@ -47,16 +48,16 @@ def lvae_reference(params, x, trace, step):
     high = layers(up["_Hidden_1"], low, 2)
     top = encoder["stage_0"]["Dense_0"]
     q_top = _normal(high @ top["kernel"][0] + top["bias"][0][None])
-    z_top = _drawn(trace.latents[0], *q_top)
+    z_top = _sample(trace.latents[0], *q_top)
     p = _normal(layers(_first(decoder["stage_1"]["blocks"]["prior"]), z_top, 3))
-    seen = encoder["stage_1"]["Dense_0"]
-    m, s = _normal(low @ seen["kernel"][0] + seen["bias"][0][None])
+    head = encoder["stage_1"]["Dense_0"]
+    m, s = _normal(low @ head["kernel"][0] + head["bias"][0][None])
     precision = s**-2 + p[1] ** -2
     q = ((m * s**-2 + p[0] * p[1] ** -2) / precision, precision**-0.5)
-    z = _drawn(trace.latents[1], *q)
+    z = _sample(trace.latents[1], *q)
     nll = bernoulli_nll(layers(decoder["output"]["_Hidden_0"], z, 3), x.reshape(len(x), -1))
-    unit = (jnp.zeros(()), jnp.ones(()))
-    return (nll + 0.5 * (_kl(q_top, unit) + _kl(q, p))).mean()
+    standard = (jnp.zeros(()), jnp.ones(()))
+    return (nll + 0.5 * (_kl(q_top, standard) + _kl(q, p))).mean()
 
 
 def conv_ladder(merge):
@@ -65,26 +66,26 @@ def conv_ladder(merge):
 
 
 def conv_ladder_reference(merge):
-    """VDVAE (2011.10650, section 3.1) or, residual, NVAE (2007.03898, eq. 2): without any loop."""
+    """VDVAE (2011.10650, section 3.1) or, residual, NVAE (2007.03898, eq. 2), unrolled."""
     nets = networks.conv_ladder(SHAPE, 1, **CONV)
 
     def reference(params, x, trace, step):
         encoder, decoder = params["encoder"], params["decoder"]
-        seen = nets.bottom_up.apply(encoder["bottom_up"], x)
+        activations = nets.bottom_up.apply(encoder["bottom_up"], x)
         h, kl, nodes, dim = jnp.zeros((len(x), 1)), 0.0, list(trace.latents), CONV["latent_dim"]
         for i, stage in enumerate(nets.stages):
-            own, up = decoder[f"stage_{i}"], encoder[f"stage_{i}"]
-            h = stage.enter.apply(own["enter"], h)
+            down, up = decoder[f"stage_{i}"], encoder[f"stage_{i}"]
+            h = stage.enter.apply(down["enter"], h)
             for j in range(CONV["blocks"][i]):
-                here = jax.tree.map(lambda a, j=j: a[j], own["blocks"])
-                features = stage.prior.apply(here["prior"], h)
+                block = jax.tree.map(lambda a, j=j: a[j], down["blocks"])
+                features = stage.prior.apply(block["prior"], h)
                 p = _normal(features[..., : 2 * dim])
-                block = jax.tree.map(lambda a, j=j: a[j], up)
-                loc, scale = _normal(stage.posterior.apply(block, h, seen[i]))
+                posterior = jax.tree.map(lambda a, j=j: a[j], up)
+                loc, scale = _normal(stage.posterior.apply(posterior, h, activations[i]))
                 q = (p[0] + loc, p[1] * scale) if merge == "residual" else (loc, scale)
-                z = _drawn(nodes.pop(0), *q)
+                z = _sample(nodes.pop(0), *q)
                 kl = kl + _kl(q, p)
-                h = stage.step.apply(here["step"], h, features[..., 2 * dim :], z)
+                h = stage.update.apply(block["update"], h, features[..., 2 * dim :], z)
         logits = nets.output.apply(decoder["output"], h)
         flat = x.reshape(len(x), -1)
         return (bernoulli_nll(logits.reshape(flat.shape), flat) + 0.5 * kl).mean()

@@ -1,11 +1,11 @@
-"""TD-VAE, with the rows of an image as the frames of a sequence, and its loss by hand."""
+"""TD-VAE, with the rows of an image as the frames of a sequence, and its loss as in the paper."""
 
 import jax
 import jax.numpy as jnp
 
 from tests.families.common import SHAPE, adam, bernoulli_nll, sums
 from vaejax import families
-from vaejax.models.time_pairs import draw_pairs, make_steps
+from vaejax.models.time_pairs import delta_distribution, sample_pairs
 
 STEPS = ((1, 2, 0.5), (3, 9, 0.5))
 
@@ -14,14 +14,14 @@ def td_vae():
     players = {"vae": ({"nll": 1, "kl": 1}, adam())}
     return families.td_vae(
         SHAPE, players, latent_dims=(2, 3), belief={"kind": "lstm", "size": 8}, features=6,
-        network={"kind": "mlp", "hidden": (10,)}, hidden=(7,), steps=STEPS, pairs=2,
+        network={"kind": "mlp", "hidden": (10,)}, hidden=(7,), steps=STEPS, num_pairs=2,
     )  # fmt: skip
 
 
 def td_vae_reference(params, x, trace, step):
-    """1806.03107, eq. 8, with the density of z_t1 integrated; noise of the trace."""
-    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]  # of the step's forward
-    first, second = draw_pairs(key, (len(x), 2), make_steps(STEPS, 16), 16)
+    """1806.03107, eq. 8, with the density of z_t1 integrated, and the noise of the trace."""
+    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]  # of the forward pass
+    first, second = sample_pairs(key, (len(x), 2), delta_distribution(STEPS, 16), 16)
     rows, first, second = jnp.repeat(jnp.arange(len(x)), 2), first.reshape(-1), second.reshape(-1)
 
     def dense(p, x):
@@ -36,7 +36,7 @@ def td_vae_reference(params, x, trace, step):
         loc, raw = jnp.split(h @ out["kernel"] + out["bias"][None], 2, axis=1)
         return loc, 1e-3 + 0.999 * jnp.log2(1 + 2.0**raw)
 
-    def drawn(node, loc, scale):
+    def sample(node, loc, scale):
         return loc + scale * (node.z - node.posterior.loc) / node.posterior.scale
 
     def log_prob(z, loc, scale):
@@ -46,36 +46,38 @@ def td_vae_reference(params, x, trace, step):
         gap = (q[1] ** 2 + (q[0] - p[0]) ** 2) / p[1] ** 2
         return sums(0.5 * (gap - 1) - jnp.log(q[1] / p[1]))
 
-    memory, seen, h, c = params["belief"]["remember"], [], 0.0, 0.0
+    lstm, states, h, c = params["belief"]["aggregator"], [], 0.0, 0.0
     for t in range(16):
-        f = dense(params["belief"]["look"], x[:, t, :, 0])
-        gates = f @ memory["input"] + memory["bias"][None] + h @ memory["own"] if t else (
-            f @ memory["input"] + memory["bias"][None]
-        )  # fmt: skip
+        f = dense(params["belief"]["frame_encoder"], x[:, t, :, 0])
+        gates = f @ lstm["input"] + lstm["bias"][None]
+        gates = gates + h @ lstm["recurrent"] if t else gates
         i, o = jax.nn.sigmoid(gates[:, :8]), jax.nn.sigmoid(gates[:, 24:])
         c = jax.nn.sigmoid(gates[:, 8:16]) * c + i * jnp.tanh(gates[:, 16:24])
         h = o * jnp.tanh(c)
-        seen.append(h)
-    b = jnp.stack(seen, axis=1)
+        states.append(h)
+    b = jnp.stack(states, axis=1)
     b1, b2 = b[rows, first], b[rows, second]
 
     delta = (second - first).astype(jnp.float32)[:, None]
     angle = 2 * jnp.pi * delta / jnp.array([2.0, 4.0, 8.0, 16.0, 32.0])[None]  # 32 ≥ 2 · 9
-    apart = jnp.concatenate([delta / 9, jnp.sin(angle), jnp.cos(angle)], axis=1)
+    embedded = jnp.concatenate([delta / 9, jnp.sin(angle), jnp.cos(angle)], axis=1)
 
-    believe, smooth, jump = params["belief"]["believe"], params["smoothing"], params["transition"]
+    belief, smoother = params["belief"]["belief"], params["smoothing"]
+    transition = params["transition"]
     top2, low2, top1, low1 = trace.latents
-    q2 = normal(believe["layer_0"], b2)
-    z2 = [drawn(top2, *q2)]
-    r2 = normal(believe["layer_1"], b2, *z2)
-    z2.append(drawn(low2, *r2))
-    given = (*z2, b1, b2, apart)
-    q1 = normal(smooth["layer_0"], *given)
-    z1 = [drawn(top1, *q1)]
-    r1 = normal(smooth["layer_1"], *given, *z1)
-    z1.append(drawn(low1, *r1))
-    at1 = kl(q1, normal(believe["layer_0"], b1)) + kl(r1, normal(believe["layer_1"], b1, z1[0]))
-    at2 = log_prob(z2[0], *q2) - log_prob(z2[0], *normal(jump["layer_0"], *z1, apart))
-    at2 += log_prob(z2[1], *r2) - log_prob(z2[1], *normal(jump["layer_1"], *z1, apart, z2[0]))
+    q2 = normal(belief["layer_0"], b2)
+    z2 = [sample(top2, *q2)]
+    r2 = normal(belief["layer_1"], b2, *z2)
+    z2.append(sample(low2, *r2))
+    inputs = (*z2, b1, b2, embedded)
+    q1 = normal(smoother["layer_0"], *inputs)
+    z1 = [sample(top1, *q1)]
+    r1 = normal(smoother["layer_1"], *inputs, *z1)
+    z1.append(sample(low1, *r1))
+    at1 = kl(q1, normal(belief["layer_0"], b1)) + kl(r1, normal(belief["layer_1"], b1, z1[0]))
+    at2 = log_prob(z2[0], *q2) - log_prob(z2[0], *normal(transition["layer_0"], *z1, embedded))
+    at2 += log_prob(z2[1], *r2) - log_prob(
+        z2[1], *normal(transition["layer_1"], *z1, embedded, z2[0])
+    )
     logits = dense(params["decoder"], jnp.concatenate(z2, axis=1))
     return (bernoulli_nll(logits, x[rows, second, :, 0]) + at1 + at2).mean()

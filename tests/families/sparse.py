@@ -1,4 +1,4 @@
-"""Variational sparse coding, and its loss as the paper has it."""
+"""Variational sparse coding, and its loss as in the paper."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from vaejax import families
 
 
 def sparse_vae():
-    players = {"vae": ({"nll": 1, "kl": 1, "spike": 0.5}, adam())}
+    players = {"vae": ({"nll": 1, "kl": 1, "sparsity_kl": 0.5}, adam())}
     warm_up = {"kind": "linear", "start": 0.5, "end": 1.0, "steps": 2 * STEPS}
     prior = {"kind": "pseudo_inputs", "count": 3}
     options = {"alpha": 0.1, "sharpness": 5.0, "slab": warm_up, "prior": prior, "network": MLP}
@@ -29,7 +29,7 @@ def sparse_vae_reference(params, x, trace, step):
         gaussian = 0.5 * (jnp.log(su2 / s2) + (s2 + (m - mu) ** 2) / su2 - 1)
         return g * (gaussian + log_g - log_gu) + off * jnp.log(off / off_u)
 
-    # The draws that the key of the test gives.
+    # The samples for the key of the test.
     key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]
     noise_key, mask_key = jax.random.split(key)
     q = spike_and_slab(x)

@@ -1,4 +1,4 @@
-"""Variational sparse coding: its prior of pseudo-inputs, its likelihood, its sparsity."""
+"""Variational sparse coding: the prior of pseudo-inputs, likelihood, sparsity."""
 
 import jax
 import jax.numpy as jnp
@@ -51,26 +51,26 @@ def sparse_vae(minimizes, **options):
 
 
 def bars(n, seed=0):
-    """Images of a few horizontal bars, each there or not."""
+    """Images of four horizontal bars, each present with probability 0.4."""
     on = np.random.RandomState(seed).rand(n, 4) < 0.4
     return {"image": np.broadcast_to(on[:, :, None, None], (n, *SHAPE)).astype(np.float32)}
 
 
 @pytest.mark.parametrize("classifier", ["linear", None])
-def test_pseudo_inputs_are_seen_through_the_encoder_and_chosen_by_the_classifier(classifier):
+def test_the_prior_is_a_mixture_of_posteriors_weighted_by_the_classifier(classifier):
     prior = {"kind": "pseudo_inputs", "count": 3, "classifier": classifier}
-    family = sparse_vae({"nll": 1.0, "kl": 1.0, "spike": 1.0}, prior=prior, alpha=0.1)
+    family = sparse_vae({"nll": 1.0, "kl": 1.0, "sparsity_kl": 1.0}, prior=prior, alpha=0.1)
     batch, step = bars(7), jnp.int32(0)
     params = game.init(family, KEY, batch)
     losses_fn = jax.jit(game.losses_and_trace(family))
     values, trace = losses_fn(params, batch, KEY, step)
     q, p, _ = trace.latents[0]
     inputs = jax.nn.sigmoid(params["prior"]["inputs"])
-    seen = family.model.encode(params, {"image": inputs}, KEY)[0].posterior
-    mixed = p.mixture if classifier else p
-    want = numpy_kl_matrix(q, seen)  # [B, U]
+    components = family.model.encode(params, {"image": inputs}, KEY)[0].posterior
+    mixture = p.mixture if classifier else p
+    want = numpy_kl_matrix(q, components)  # [B, U]
     for field in ("loc", "scale", "log_active"):
-        a, b = getattr(mixed.components, field), getattr(seen, field)
+        a, b = getattr(mixture.components, field), getattr(components, field)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     if classifier:
         c = params["prior"]["classifier"]
@@ -81,49 +81,49 @@ def test_pseudo_inputs_are_seen_through_the_encoder_and_chosen_by_the_classifier
     w = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     kl = (w * (want + np.log(3 * w))).sum(axis=1)
     np.testing.assert_allclose(values["kl"][:, 0], kl, rtol=1e-4)
-    mean = parts(seen)[2].mean(axis=1)
+    mean = parts(components)[2].mean(axis=1)
     each = 6 * (mean * np.log(mean / 0.1) + (1 - mean) * np.log((1 - mean) / 0.9))
-    choice = w if classifier else np.full((7, 3), 1 / 3)
-    np.testing.assert_allclose(values["spike"], choice @ each, rtol=1e-4)
+    weights = w if classifier else np.full((7, 3), 1 / 3)
+    np.testing.assert_allclose(values["sparsity_kl"], weights @ each, rtol=1e-4)
 
 
 def numpy_kl_matrix(q, p):
     rows = range(len(q.loc)), range(len(p.loc))
 
-    def of(d, i):
+    def row(d, i):
         return jax.tree.map(lambda a: a[i], d)
 
-    return np.array([[numpy_kl(of(q, b), of(p, u)).sum() for u in rows[1]] for b in rows[0]])
+    return np.array([[numpy_kl(row(q, b), row(p, u)).sum() for u in rows[1]] for b in rows[0]])
 
 
-def test_generated_images_come_from_the_mixture_of_pseudo_inputs():
+def test_samples_of_the_prior_have_the_sparsity_of_the_mixture():
     prior = pseudo_inputs(SHAPE, count=3)
-    family = sparse_vae({"nll": 1.0, "kl": 1.0, "spike": 1.0}, prior=prior, relaxed=False)
+    family = sparse_vae({"nll": 1.0, "kl": 1.0, "sparsity_kl": 1.0}, prior=prior, relaxed=False)
     params = game.init(family, KEY, bars(7))
     inputs = {"image": jax.nn.sigmoid(params["prior"]["inputs"])}
-    seen = family.model.encode(params, inputs, KEY)[0].posterior
-    mix = prior.apply(params, (20_000, 6), None, lambda params, x: seen)
-    z = np.asarray(distributions.draw(mix, KEY))
-    g = parts(seen)[2].mean(axis=0)
+    components = family.model.encode(params, inputs, KEY)[0].posterior
+    mixture = prior.apply(params, (20_000, 6), None, lambda params, x: components)
+    z = np.asarray(distributions.sample_with_temperature(mixture, KEY))
+    g = parts(components)[2].mean(axis=0)
     np.testing.assert_array_less(np.abs((z != 0).mean(0) - g), 4 * np.sqrt(g * (1 - g) / 20_000))
     assert family.model.generate(params, KEY, 5).mean.shape == (5, *SHAPE)
 
 
-def test_linear_classifier_and_messages():
+def test_linear_classifier_and_invalid_arguments():
     x = jnp.asarray(np.random.RandomState(0).rand(3, 2, 2), jnp.float32)
     network = linear_classifier(4)
     params = network.init(KEY, x)
     want = np.asarray(x).reshape(3, 4) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
     np.testing.assert_allclose(network.apply(params, x), want, rtol=1e-5, atol=1e-6)
-    assert latent_prior({"kind": "pseudo_inputs", "count": 2}, SHAPE).given is not None
+    assert latent_prior({"kind": "pseudo_inputs", "count": 2}, SHAPE).for_events is not None
     with pytest.raises(ValueError, match="at least one"):
         pseudo_inputs(SHAPE, count=0)
     with pytest.raises(ValueError, match="'linear' or None"):
         pseudo_inputs(SHAPE, classifier="mlp")
     q = random_density(0, 2, 3)
     trace = Trace(jnp.zeros((2, 3)), None, (Latent(q, q, q.loc),))
-    with pytest.raises(ValueError, match=r"'spike' needs a prior .*'pseudo_inputs'"):
-        losses.spike(0.1).apply({}, {}, trace, KEY)
+    with pytest.raises(ValueError, match=r"'sparsity_kl' needs a prior .*'pseudo_inputs'"):
+        losses.sparsity_kl(0.1).apply({}, {}, trace, KEY)
 
 
 @pytest.mark.parametrize("prior", ["standard", {"kind": "pseudo_inputs", "count": 3}])
@@ -135,7 +135,7 @@ def test_importance_sampled_likelihood_is_the_integral(prior):
     batch = bars(5)
     params = game.init(family, KEY, batch)
     params["decoder"] = jax.tree.map(lambda a: 3 * a, params["decoder"])
-    # γ = e⁻¹ for all: where it is one, no draw would ever be zero, as the prior's often are.
+    # γ = e⁻¹ for all: with γ = 1 no sample of q would be zero, unlike samples of the prior.
     last = params["encoder"]["Dense_1"]
     last["kernel"] = last["kernel"].at[:, 2].set(0.0)
     last["bias"] = last["bias"].at[2].set(-1.0)
@@ -150,8 +150,8 @@ def test_importance_sampled_likelihood_is_the_integral(prior):
         parts_of_prior = [(1.0, 0.0, 1.0, 0.3)]
     else:
         inputs = {"image": jax.nn.sigmoid(params["prior"]["inputs"])}
-        seen = parts(family.model.encode(params, inputs, KEY)[0].posterior)
-        parts_of_prior = [(1 / 3, *(float(a[u, 0]) for a in seen)) for u in range(3)]
+        components = parts(family.model.encode(params, inputs, KEY)[0].posterior)
+        parts_of_prior = [(1 / 3, *(float(a[u, 0]) for a in components)) for u in range(3)]
     want = 0.0
     for weight, loc, scale, active in parts_of_prior:
         density = stats.norm(loc, scale).pdf(grid) * (grid[1] - grid[0])
@@ -167,14 +167,14 @@ def active_fraction(alpha, steps=200):
     state = jax.jit(lambda b: init_state(family, 0, b))(bars(64))
     step = jax.jit(make_step(family))
     for i in range(steps):
-        state, figures, ok = step(state, bars(64, i), 0)
+        state, metrics, ok = step(state, bars(64, i), 0)
         assert ok
-    return float(figures["active_fraction"]), float(figures["nll"])
+    return float(metrics["active_fraction"]), float(metrics["nll"])
 
 
-def test_fewer_latents_are_active_where_the_prior_expects_fewer():
+def test_fewer_latents_are_active_under_a_sparser_prior():
     few, nll_few = active_fraction(0.01)
     many, nll_many = active_fraction(0.5)
     assert few < 0.7 * many
-    assert nll_few < 11.09  # 16 log 2: it has learned something
+    assert nll_few < 11.09  # 16 log 2, that of a uniform prediction
     assert nll_many < 11.09

@@ -1,4 +1,4 @@
-"""The classifier, and its loss written by hand."""
+"""The classifier, and its loss."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def classifier():
 
 
 def classifier_reference(params, x, trace, step):
-    """Cross-entropy of the labels, which are what the trace explains."""
+    """Cross-entropy of the labels, the event of the trace."""
     labels, last = trace.x, params["head"]["Dense_0"]
     features = jax.nn.relu(dense(params["encoder"], x))
     p = jax.nn.softmax(features @ last["kernel"] + last["bias"][None])

@@ -1,4 +1,4 @@
-"""VAE-GAN as a game: the gradients of Algorithm 1, who waits, and when the adversary begins."""
+"""VAE-GAN as a game: the gradients of Algorithm 1, frozen players, delayed weights."""
 
 import functools
 
@@ -26,28 +26,28 @@ def flat(x):
     return x.reshape(x.shape[0], -1)
 
 
-def verdict(params, x):
+def discriminate(params, x):
     features = flat(x) @ params["v"]
     return jnp.tanh(features) @ params["w"], features
 
 
-CRITIC = Network(
+DISCRIMINATOR = Network(
     lambda key, x: {
         "v": jax.random.normal(key, (16, 5)),
         "w": jax.random.normal(jax.random.fold_in(key, 1), (5,)),
     },
-    verdict,
+    discriminate,
 )
 
 
-def vae_gan(encoder=None, decoder=None, critic=None, tx=None, **options):
+def vae_gan(encoder=None, decoder=None, discriminator=None, tx=None, **options):
     tx = tx or {}
     players = {
         "encoder": (encoder or {"kl": 1.0, "feature": 1.0}, tx.get("encoder", optax.sgd(0.1))),
         "decoder": (decoder or {"feature": 0.3, "gan": -1.0}, tx.get("decoder", optax.sgd(0.1))),
-        "critic": (critic or {"gan": 1.0}, tx.get("critic", optax.sgd(0.1))),
+        "discriminator": (discriminator or {"gan": 1.0}, tx.get("discriminator", optax.sgd(0.1))),
     }
-    options = {"latent_dim": 2, "network": MLP, "critic": CRITIC} | options
+    options = {"latent_dim": 2, "network": MLP, "discriminator": DISCRIMINATOR} | options
     return families.vae_gan(SHAPE, players, **options)
 
 
@@ -66,7 +66,7 @@ def some_params():
 
 
 def algorithm_1(family, params, key, gamma, objective):
-    """Larsen et al., Algorithm 1, as one scalar: a stop-gradient for every arrow it leaves out."""
+    """Larsen et al., Algorithm 1, as one scalar with stop-gradients."""
     sg, forward = jax.lax.stop_gradient, family.model.forward
     forward_key = jax.random.split(key)[0]  # as `losses_and_trace` splits it
 
@@ -74,29 +74,32 @@ def algorithm_1(family, params, key, gamma, objective):
         trace = forward({"encoder": encoder, "decoder": decoder}, BATCH, forward_key, STEP)
         return trace, trace.likelihood.mean, trace.generated.mean
 
-    def llike(x, x_tilde, critic):
-        gap = verdict(critic, x)[1] - verdict(critic, x_tilde)[1]
+    def llike(x, x_tilde, discriminator):
+        gap = discriminate(discriminator, x)[1] - discriminate(discriminator, x_tilde)[1]
         return -0.5 * (gap**2 + jnp.log(2 * jnp.pi)).sum(axis=1).mean()
 
-    def gan(critic, x, *fakes):
-        d = jax.nn.sigmoid(verdict(critic, x)[0])
-        others = [jax.nn.sigmoid(verdict(critic, fake)[0]) for fake in fakes]
+    def gan(discriminator, x, *fakes):
+        d = jax.nn.sigmoid(discriminate(discriminator, x)[0])
+        others = [jax.nn.sigmoid(discriminate(discriminator, fake)[0]) for fake in fakes]
         return (jnp.log(d) + sum(jnp.log(1 - o) for o in others)).mean()
 
-    encoder, decoder, critic = (params[name] for name in ("encoder", "decoder", "critic"))
+    encoder, decoder, discriminator = (
+        params[name] for name in ("encoder", "decoder", "discriminator")
+    )
     trace, x_tilde, _ = run(encoder, sg(decoder))
     q = trace.latents[0].posterior
     prior = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * jnp.log(q.scale)).sum(axis=1).mean()
-    total = prior - llike(trace.x, x_tilde, sg(critic))  # θ_Enc
+    total = prior - llike(trace.x, x_tilde, sg(discriminator))  # θ_Enc
     trace, *fakes = run(sg(encoder), decoder)
-    total += -gamma * llike(trace.x, fakes[0], sg(critic))  # θ_Dec
+    total += -gamma * llike(trace.x, fakes[0], sg(discriminator))  # θ_Dec
     if objective == "gan":
-        total += gan(sg(critic), trace.x, *fakes)
+        total += gan(sg(discriminator), trace.x, *fakes)
     else:  # −log D of the fakes in place of log(1 − D)
         total += -sum(
-            jnp.log(jax.nn.sigmoid(verdict(sg(critic), fake)[0])).mean() for fake in fakes
+            jnp.log(jax.nn.sigmoid(discriminate(sg(discriminator), fake)[0])).mean()
+            for fake in fakes
         )
-    return total - gan(critic, trace.x, *sg(fakes))  # θ_Dis
+    return total - gan(discriminator, trace.x, *sg(fakes))  # θ_Dis
 
 
 @pytest.mark.parametrize("objective", ["gan", "non_saturating"])
@@ -117,30 +120,30 @@ def test_the_gan_gradient_never_reaches_the_encoder():
     params = some_params()
 
     @jax.jit
-    def reaches(own, gan, decoder, critic):
+    def encoder_gradient(weight, gan, decoder, discriminator):
         family = vae_gan(
-            encoder={"kl": own, "feature": own, "gan": gan},
+            encoder={"kl": weight, "feature": weight, "gan": gan},
             decoder={"feature": 0.3, "gan": decoder},
-            critic={"gan": critic},
+            discriminator={"gan": discriminator},
         )
         return gradient_of(family, params)["encoder"]
 
-    assert not any(np.any(g) for g in jax.tree.leaves(reaches(0.0, 0.0, -1e6, 50.0)))
-    # It would, were the encoder to minimise it; and the encoder's own losses do reach it.
+    assert not any(np.any(g) for g in jax.tree.leaves(encoder_gradient(0.0, 0.0, -1e6, 50.0)))
+    # It does if the encoder minimises it; and the encoder's own losses do.
     for row in ((0.0, -1.0), (1.0, 0.0)):
-        assert all(np.any(g) for g in jax.tree.leaves(reaches(*row, -1.0, 1.0)))
-    # Nor do the weights of the others change a bit of what reaches it.
-    a, b = reaches(1.0, 0.0, 0.0, 0.0), reaches(1.0, 0.0, -1e6, 50.0)
+        assert all(np.any(g) for g in jax.tree.leaves(encoder_gradient(*row, -1.0, 1.0)))
+    # The weights of the other players do not change the encoder's gradient.
+    a, b = encoder_gradient(1.0, 0.0, 0.0, 0.0), encoder_gradient(1.0, 0.0, -1e6, 50.0)
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_the_adaptive_weight_is_a_constant_that_pulls_as_hard_as_the_loss():
-    """The decoder's gradient is λ times the generator's, and as long as nll's at the last layer."""
+def test_the_adaptive_weight_balances_gradient_norms_and_is_a_constant():
+    """The decoder's gradient is λ times the generator's, with nll's norm at the last layer."""
     options = {"objective": "hinge", "likelihood": "normal"}
     layer = {"layer": "decoder/Dense_1/kernel", "loss": "nll"}
 
     @jax.jit
-    def all_of_them(params):
+    def weight_and_gradients(params):
         balanced = vae_gan(decoder={"generator_balanced": 1.0}, adaptive=layer, **options)
         named, _ = game.losses_and_trace(balanced)(params, BATCH, KEY, STEP)
         return named["generator_balanced"] / named["generator"], *(
@@ -153,7 +156,7 @@ def test_the_adaptive_weight_is_a_constant_that_pulls_as_hard_as_the_loss():
             )
         )
 
-    weight, got, plain, reconstructed, nll = all_of_them(some_params())
+    weight, got, plain, reconstructed, nll = weight_and_gradients(some_params())
     np.testing.assert_allclose(weight, weight[0], rtol=1e-5)
     assert not 0.9 < weight[0] < 1.1
     jax.tree.map(
@@ -163,7 +166,7 @@ def test_the_adaptive_weight_is_a_constant_that_pulls_as_hard_as_the_loss():
     np.testing.assert_allclose(weight[0] * a, b, rtol=1e-4)
 
 
-def test_a_delayed_adversary_is_none_before_it_begins():
+def test_a_delayed_weight_is_zero_before_its_first_step():
     late, params = schedule({"kind": "delayed", "value": -2.0, "begin": 7}), some_params()
 
     def decoders(weight, step):
@@ -172,22 +175,23 @@ def test_a_delayed_adversary_is_none_before_it_begins():
 
     with_schedule, with_number = jax.jit(lambda step: decoders(late, step)), jax.jit(decoders)
     for step, weight in ((0, 0.0), (6, 0.0), (7, -2.0), (10**6, -2.0)):
-        now = jnp.int32(step)
-        assert float(late(now)) == weight
-        jax.tree.map(np.testing.assert_array_equal, with_schedule(now), with_number(weight, now))
+        t = jnp.int32(step)
+        assert float(late(t)) == weight
+        jax.tree.map(np.testing.assert_array_equal, with_schedule(t), with_number(weight, t))
     assert float(schedule({"kind": "delayed", "value": 1, "begin": 2, "before": 0.5})(1)) == 0.5
 
 
-def test_in_the_game_a_player_who_waits_keeps_parameters_and_state_while_the_others_move():
+def test_a_frozen_player_keeps_parameters_and_optimizer_state():
     settings = {
         name: {"minimizes": row, "learning_rate": 1e-3}
         for name, row in (("encoder", {"kl": 1.0, "feature": 1.0}),
-                          ("decoder", {"feature": 0.3, "gan": -1.0}), ("critic", {"gan": 1.0}))
+                          ("decoder", {"feature": 0.3, "gan": -1.0}),
+                          ("discriminator", {"gan": 1.0}))
     }  # fmt: skip
-    settings["critic"]["freeze"] = {"when": "low", "equilibrium": 1e6}
+    settings["discriminator"]["freeze"] = {"when": "low", "equilibrium": 1e6}
     settings["decoder"]["freeze"] = {"when": "high", "equilibrium": 1e6}
     family = families.vae_gan(
-        SHAPE, build.players(settings), latent_dim=2, network=MLP, critic=CRITIC
+        SHAPE, build.players(settings), latent_dim=2, network=MLP, discriminator=DISCRIMINATOR
     )
     state = jax.jit(lambda: init_state(family, 0, BATCH))()
     after, _, ok = jax.jit(make_step(family))(state, BATCH, 0)
@@ -198,4 +202,4 @@ def test_in_the_game_a_player_who_waits_keeps_parameters_and_state_while_the_oth
         for old, new in pairs:
             leaves = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
             same = [np.array_equal(a, b) for a, b in leaves]
-            assert all(same) if name == "critic" else not any(same)
+            assert all(same) if name == "discriminator" else not any(same)

@@ -1,4 +1,4 @@
-"""The Gaussian node: its parameters, its reparameterisation, its prior."""
+"""The Gaussian bottleneck: its parameters, reparameterisation and prior."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def test_features_are_the_mean_and_the_log_variance():
     np.testing.assert_array_equal(node.prior.scale, np.ones((4, 3, 5)))
 
 
-def test_the_draw_is_reparameterised():
+def test_the_sample_is_reparameterised():
     apply = bottlenecks.gaussian(5).apply
     node = apply({}, FEATURES, KEY)
     noise = (node.z - node.posterior.loc) / node.posterior.scale
@@ -32,7 +32,7 @@ def test_the_draw_is_reparameterised():
     np.testing.assert_allclose(gradient[..., 5:], want, rtol=1e-4, atol=1e-5)
 
 
-def test_draws_have_the_moments_of_the_posterior():
+def test_samples_have_the_moments_of_the_posterior():
     features = jnp.tile(jnp.array([1.0, -2.0, 0.5, -1.0])[None], (20_000, 1))
     z = np.asarray(bottlenecks.gaussian(2).apply({}, features, KEY).z)
     np.testing.assert_allclose(z.mean(0), [1.0, -2.0], atol=0.04)
@@ -40,13 +40,17 @@ def test_draws_have_the_moments_of_the_posterior():
 
 
 @pytest.mark.parametrize("lead", [(7,), (7, 3, 2)])
-def test_draws_from_the_prior(lead):
+def test_samples_from_the_prior(lead):
     bottleneck = bottlenecks.gaussian(5)
     assert bottleneck.width == 10
     assert bottleneck.init(KEY, FEATURES) == {}
-    z = bottleneck.draw({}, KEY, (*lead, 10), 1.0)
+    z = bottleneck.sample_prior({}, KEY, (*lead, 10), 1.0)
     assert z.shape == (*lead, 5)
     assert z.dtype == jnp.float32
-    np.testing.assert_allclose(bottleneck.draw({}, KEY, (*lead, 10), 0.5), 0.5 * z, rtol=1e-6)
-    np.testing.assert_array_equal(bottleneck.draw({}, KEY, (*lead, 10), 0.0), np.zeros_like(z))
-    assert abs(float(bottleneck.draw({}, KEY, (5000, 10), 1.0).std()) - 1) < 0.02
+    np.testing.assert_allclose(
+        bottleneck.sample_prior({}, KEY, (*lead, 10), 0.5), 0.5 * z, rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        bottleneck.sample_prior({}, KEY, (*lead, 10), 0.0), np.zeros_like(z)
+    )
+    assert abs(float(bottleneck.sample_prior({}, KEY, (5000, 10), 1.0).std()) - 1) < 0.02

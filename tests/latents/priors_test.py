@@ -22,7 +22,7 @@ WEIGHTS = scipy.special.softmax(LOGITS)
 
 
 def line(count):
-    """A mixture on the line, as `count` latents of one dimension."""
+    """A mixture of one-dimensional Gaussians, for `count` latents."""
     components = Normal(*(jnp.asarray(a[:, None], jnp.float32) for a in (LOC, SCALE)))
     return Mixture(jnp.asarray(LOGITS, jnp.float32), components, count)
 
@@ -32,7 +32,7 @@ def cdf(x):
 
 
 @pytest.mark.parametrize("event", [(2,), (2, 3, 4)])
-def test_log_prob_is_scipys_sum_and_consumes_the_event(event):
+def test_log_prob_is_scipys_sum_and_reduces_the_axes_of_the_event(event):
     rng = np.random.RandomState(0)
     loc, scale = rng.randn(3, *event), rng.rand(3, *event) + 0.5
     p = Mixture(
@@ -42,13 +42,13 @@ def test_log_prob_is_scipys_sum_and_consumes_the_event(event):
     )
     x = np.asarray(p.sample(KEY), np.float64)
     assert x.shape == p.mean.shape == (5, *event)
-    each = scipy.stats.norm.logpdf(x[:, None], loc[None], scale[None]).reshape(5, 3, -1).sum(2)
-    want = scipy.special.logsumexp(each, b=WEIGHTS[None], axis=1)
+    log_p = scipy.stats.norm.logpdf(x[:, None], loc[None], scale[None]).reshape(5, 3, -1).sum(2)
+    want = scipy.special.logsumexp(log_p, b=WEIGHTS[None], axis=1)
     np.testing.assert_allclose(p.log_prob(jnp.asarray(x, jnp.float32)), want, rtol=1e-5)
     np.testing.assert_allclose(p.mean[3], np.tensordot(WEIGHTS, loc, 1), rtol=1e-5)
 
 
-def test_draws_follow_the_distribution():
+def test_samples_follow_the_distribution():
     p = line(20_000)
     x = np.asarray(p.sample(KEY))[:, 0]
     assert scipy.stats.kstest(x, cdf).pvalue > 0.01
@@ -57,31 +57,34 @@ def test_draws_follow_the_distribution():
 
 def test_temperature_shrinks_each_component_toward_its_own_mean():
     p = line(20_000)
-    x = np.asarray(distributions.draw(p, KEY, 0.0))[:, 0]
+    x = np.asarray(distributions.sample_with_temperature(p, KEY, 0.0))[:, 0]
     values, counts = np.unique(x, return_counts=True)
     np.testing.assert_allclose(values, LOC)
     np.testing.assert_allclose(counts / len(x), WEIGHTS, atol=0.01)
-    x = np.asarray(distributions.draw(p, KEY, jnp.float32(0.1)))[:, 0]
+    x = np.asarray(distributions.sample_with_temperature(p, KEY, jnp.float32(0.1)))[:, 0]
     right = x[x > 1.2]
     np.testing.assert_allclose(right.std(), 0.1 * SCALE[2], rtol=0.05)
     q = Normal(jnp.full((20_000,), 3.0), jnp.full((20_000,), 2.0))
-    np.testing.assert_allclose(np.std(distributions.draw(q, KEY, 0.5)), 1.0, rtol=0.03)
+    np.testing.assert_allclose(
+        np.std(distributions.sample_with_temperature(q, KEY, 0.5)), 1.0, rtol=0.03
+    )
 
 
-def test_one_sample_of_the_kl_is_right_on_average():
-    """Against the integral of q log q/p over the line."""
+def test_the_one_sample_estimate_of_the_kl_is_unbiased():
+    """Against the integral of q log q/p."""
     m, s = 1.0, 0.7
     q = Normal(jnp.full((50_000, 1), m), jnp.full((50_000, 1), s))
-    draws = np.asarray(node_kl(Latent(q, line(50_000), q.sample(KEY))), np.float64)
+    estimates = np.asarray(node_kl(Latent(q, line(50_000), q.sample(KEY))), np.float64)
     x = np.linspace(m - 10 * s, m + 10 * s, 20_001)
     density = scipy.stats.norm.pdf(x, m, s)
     p = sum(w * scipy.stats.norm.pdf(x, a, b) for w, a, b in zip(WEIGHTS, LOC, SCALE))  # noqa: B905
     log_ratio = scipy.stats.norm.logpdf(x, m, s) - np.log(p)
     want = (density * log_ratio).sum() * (x[1] - x[0])
-    assert abs(draws.mean() - want) < 4 * draws.std() / np.sqrt(len(draws))
+    error = estimates.std() / np.sqrt(len(estimates))
+    assert abs(estimates.mean() - want) < 4 * error
 
 
-def test_a_mixture_prior_starts_broad_and_is_all_trained():
+def test_a_mixture_prior_is_initially_broad_and_every_parameter_has_a_gradient():
     prior = priors.mixture(4)
     params = prior.init(KEY, jnp.zeros((7, 2, 3)), None)
     assert set(params) == {"prior"}
@@ -97,7 +100,7 @@ def test_a_mixture_prior_starts_broad_and_is_all_trained():
 
 
 @pytest.mark.parametrize("squash", [True, False])
-def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(squash):
+def test_a_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs(squash):
     prior = priors.vamp(5, (4,), squash=squash)
     params = prior.init(KEY, jnp.zeros((7, 2)), None) | {"encoder": jnp.ones((4, 4)) / 3}
 
@@ -109,8 +112,8 @@ def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(squash)
     u = np.asarray(params["prior"], np.float64)
     u = scipy.special.expit(u) if squash else u
     loc, log_variance = np.split(u @ np.full((4, 4), 1 / 3), 2, axis=1)
-    each = scipy.stats.norm.logpdf(np.asarray(z)[:, None], loc, np.exp(log_variance / 2)).sum(2)
-    want = scipy.special.logsumexp(each, axis=1) - np.log(5)
+    log_p = scipy.stats.norm.logpdf(np.asarray(z)[:, None], loc, np.exp(log_variance / 2)).sum(2)
+    want = scipy.special.logsumexp(log_p, axis=1) - np.log(5)
     np.testing.assert_allclose(got, want, rtol=1e-4)
     grads = jax.jit(jax.grad(lambda g: prior.apply(g, z.shape, None, encode).log_prob(z).sum()))(
         params
@@ -127,7 +130,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_a_vae_with_the_prior_trains_it_and_generates_from_it_at_any_temperature(kind):
+def test_a_vae_trains_its_prior_and_generates_from_it_at_any_temperature(kind):
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(1.0))}
     family = families.beta_vae(
         SHAPE,
@@ -157,8 +160,8 @@ def test_a_vae_with_the_prior_trains_it_and_generates_from_it_at_any_temperature
 
 def test_priors_by_name():
     assert priors.latent_prior("standard", SHAPE) is None
-    given = priors.mixture(2)
-    assert priors.latent_prior(given, SHAPE) is given
+    prior = priors.mixture(2)
+    assert priors.latent_prior(prior, SHAPE) is prior
     with pytest.raises(ValueError, match=r"unknown prior 'mixtur'.*did you mean 'mixture'"):
         priors.latent_prior("mixtur", SHAPE)
     with pytest.raises(ValueError, match=r"prior 'vamp' has no setting 'inputs'"):

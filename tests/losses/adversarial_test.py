@@ -1,6 +1,6 @@
-"""The adversary against formulas by hand: every name, R1, VQGAN's adaptive weight.
+"""Adversarial losses against formulas by hand: every name, R1, VQGAN's adaptive weight.
 
-The critic of most tests is written here in three lines, and so are its gradients.
+The discriminator of most tests has three lines, and its gradients are written by hand.
 """
 
 import jax
@@ -13,7 +13,7 @@ from scipy import stats
 from vaejax import distributions, families, losses
 from vaejax.core import game
 from vaejax.core.game import Trace
-from vaejax.networks import Network, image_critic
+from vaejax.networks import Network, image_discriminator
 
 SHAPE, N = (4, 4, 1), 8
 KEY = jax.random.key(0)
@@ -24,23 +24,23 @@ def flat(x):
     return x.reshape(x.shape[0], -1)
 
 
-def verdict(params, x):
+def logit_and_features(params, x):
     features = flat(x) @ params["v"]
     return jnp.tanh(features) @ params["w"], features
 
 
-CRITIC = Network(
+DISCRIMINATOR = Network(
     lambda key, x: {
         "v": jax.random.normal(key, (16, 5)),
         "w": jax.random.normal(jax.random.fold_in(key, 1), (5,)),
     },
-    verdict,
+    logit_and_features,
 )
 
 
 def some_trace(seed=0, generated=True):
-    draw = np.random.RandomState(seed)
-    x, *logits = (jnp.asarray(draw.rand(N, *SHAPE), jnp.float32) for _ in range(3))
+    rng = np.random.RandomState(seed)
+    x, *logits = (jnp.asarray(rng.rand(N, *SHAPE), jnp.float32) for _ in range(3))
     p, q = (distributions.Bernoulli(8 * a - 4) for a in logits)
     return Trace(x, p, (), q if generated else None)
 
@@ -58,13 +58,13 @@ def minus_log_d(d):
 @pytest.mark.parametrize("objective", ["gan", "non_saturating", "hinge"])
 def test_every_name_against_numpy(objective):
     trace = some_trace()
-    transform = losses.adversarial(CRITIC, objective, real_weight=1.5, feature_scale=0.7)
+    transform = losses.adversarial(DISCRIMINATOR, objective, real_weight=1.5, feature_scale=0.7)
     params = transform.init(KEY, trace)
-    assert set(params) == {"critic"}
+    assert set(params) == {"discriminator"}
     got = transform.apply({}, params, trace, KEY)
     fakes = trace.likelihood.mean, trace.generated.mean
-    (real, of_data), (d1, of_fake), (d2, _) = (
-        in_numpy(params["critic"], x) for x in (trace.x, *fakes)
+    (real, data_features), (d1, fake_features), (d2, _) = (
+        in_numpy(params["discriminator"], x) for x in (trace.x, *fakes)
     )
     if objective == "hinge":
         on_real, on_fake = np.maximum(0, 1 - real), [np.maximum(0, 1 + d) for d in (d1, d2)]
@@ -72,14 +72,14 @@ def test_every_name_against_numpy(objective):
     else:
         on_real, on_fake = minus_log_d(real), [minus_log_d(-d) for d in (d1, d2)]
         generator = minus_log_d(d1) + minus_log_d(d2)
-    right = 0.5 * (real > 0) + 0.25 * (d1 < 0) + 0.25 * (d2 < 0)
-    assert 0 < right.mean() < 1
+    accuracy = 0.5 * (real > 0) + 0.25 * (d1 < 0) + 0.25 * (d2 < 0)
+    assert 0 < accuracy.mean() < 1
     want = {
         "gan": 1.5 * on_real + sum(on_fake),
         "gan_real": on_real,
         "gan_fake": sum(on_fake) / 2,
-        "feature": -stats.norm.logpdf(of_data, of_fake, 0.7).sum(axis=1),
-        "critic_accuracy": right,
+        "feature": -stats.norm.logpdf(data_features, fake_features, 0.7).sum(axis=1),
+        "discriminator_accuracy": accuracy,
     }
     if objective != "gan":
         want["generator"] = generator
@@ -92,34 +92,38 @@ def test_every_name_against_numpy(objective):
 def test_r1_and_its_gradient_against_jax_grad_on_native_convolutions():
     sizes = {"channels": (3, 4), "hidden": 5, "activation": "silu"}
     trace = some_trace()
-    product, native = (image_critic(form=form, **sizes) for form in ("product", "native"))
+    product, native = (
+        image_discriminator(implementation=name, **sizes) for name in ("product", "native")
+    )
     transform = losses.adversarial(product, r1=True)
     params = jax.jit(transform.init)(KEY, trace)
 
-    def by_hand(critic):
+    def by_hand(discriminator):
         def squared(x):
-            slope = jax.grad(lambda x: native.apply(critic, x[None])[0][0])(x)
-            return 0.5 * (slope**2).sum()
+            gradient = jax.grad(lambda x: native.apply(discriminator, x[None])[0][0])(x)
+            return 0.5 * (gradient**2).sum()
 
         return jax.vmap(squared)(trace.x)
 
-    def ours(critic):
-        return transform.apply({}, {"critic": critic}, trace, KEY)["r1"]
+    def ours(discriminator):
+        return transform.apply({}, {"discriminator": discriminator}, trace, KEY)["r1"]
 
-    got, want = jax.jit(ours)(params["critic"]), jax.jit(by_hand)(params["critic"])
+    got, want = jax.jit(ours)(params["discriminator"]), jax.jit(by_hand)(params["discriminator"])
     assert got.shape == (N,)
     np.testing.assert_allclose(got, want, rtol=1e-5)
-    got, want = (jax.jit(jax.grad(lambda c, f=f: f(c).mean()))(params["critic"])
+    got, want = (jax.jit(jax.grad(lambda c, f=f: f(c).mean()))(params["discriminator"])
                  for f in (ours, by_hand))  # fmt: skip
     scale = max(float(jnp.abs(b).max()) for b in jax.tree.leaves(want))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * scale), got, want
     )
-    # By differences, uphill, so that both orders are seen from outside.
+    # By finite differences along the gradient.
     norm = optax.tree.norm(got)
     shift = jax.tree.map(lambda g: 3e-2 * g / norm, got)
     up, down = (
-        jax.jit(ours)(jax.tree.map(lambda a, s, sign=sign: a + sign * s, params["critic"], shift))
+        jax.jit(ours)(
+            jax.tree.map(lambda a, s, sign=sign: a + sign * s, params["discriminator"], shift)
+        )
         for sign in (1.0, -1.0)
     )
     np.testing.assert_allclose((up - down).mean() / 2, 3e-2 * norm, rtol=1e-2)
@@ -129,38 +133,40 @@ def test_r1_and_its_gradient_against_jax_grad_on_native_convolutions():
 @pytest.mark.parametrize("loss", ["nll", "feature"])
 def test_the_adaptive_weight_against_gradients_by_hand(likelihood, loss):
     """VQGAN's eq. 7 in the weights of a decoder of one hidden layer, in float64."""
-    draw = np.random.RandomState(0)
-    hidden = np.maximum(draw.randn(N, 6), 0)  # the decoder's hidden layer stands for z
-    kernel, x = draw.randn(6, 16), draw.rand(N, 16)
-    of = {
+    rng = np.random.RandomState(0)
+    hidden = np.maximum(rng.randn(N, 6), 0)  # z is the decoder's hidden layer
+    kernel, x = rng.randn(6, 16), rng.rand(N, 16)
+    make_likelihood = {
         "normal": lambda a: distributions.Normal(a, jnp.full_like(a, 0.3)),
         "bernoulli": distributions.Bernoulli,
     }[likelihood]
 
     def decode(params, zs):
-        return of((zs[0] @ params["decoder"]["last"]).reshape(N, *SHAPE))
+        return make_likelihood((zs[0] @ params["decoder"]["last"]).reshape(N, *SHAPE))
 
     params = {"decoder": {"last": jnp.asarray(kernel, jnp.float32)}}
     z = jnp.asarray(hidden, jnp.float32)
     node = game.Latent(None, None, z)
     image = jnp.asarray(x, jnp.float32).reshape(N, *SHAPE)
-    trace = Trace(image, decode(params, (z,)), (node,), of(jnp.zeros((N, *SHAPE))))
-    adaptive = losses.Adaptive(decode, "decoder/last", loss)
-    transform = losses.adversarial(CRITIC, "non_saturating", adaptive=adaptive)
+    generated = make_likelihood(jnp.zeros((N, *SHAPE)))
+    trace = Trace(image, decode(params, (z,)), (node,), generated)
+    adaptive = losses.AdaptiveWeight(decode, "decoder/last", loss)
+    transform = losses.adversarial(DISCRIMINATOR, "non_saturating", adaptive=adaptive)
     params |= transform.init(KEY, trace)
     got = transform.apply({}, params, trace, KEY)
 
-    v, w = (np.asarray(params["critic"][name], np.float64) for name in ("v", "w"))
+    v, w = (np.asarray(params["discriminator"][name], np.float64) for name in ("v", "w"))
     out = hidden @ kernel
     mean = 1 / (1 + np.exp(-out)) if likelihood == "bernoulli" else out
     chain = mean * (1 - mean) if likelihood == "bernoulli" else 1.0  # d mean / d out
     squashed = np.tanh(mean @ v)
     d = squashed @ w
-    found = (-1 / (1 + np.exp(d)))[:, None] * (((1 - squashed**2) * w) @ v.T) * chain
-    wanted = (mean - x) / (0.3**2 if likelihood == "normal" else 1.0)
+    generator = (-1 / (1 + np.exp(d)))[:, None] * (((1 - squashed**2) * w) @ v.T) * chain
+    numerator = (mean - x) / (0.3**2 if likelihood == "normal" else 1.0)
     if loss == "feature":
-        wanted = (mean - x) @ v @ v.T * chain
-    weight = np.linalg.norm(hidden.T @ wanted / N) / (np.linalg.norm(hidden.T @ found / N) + 1e-6)
+        numerator = (mean - x) @ v @ v.T * chain
+    weight = np.linalg.norm(hidden.T @ numerator / N)
+    weight /= np.linalg.norm(hidden.T @ generator / N) + 1e-6
     assert not 0.9 < weight < 1.1
     np.testing.assert_allclose(
         got["generator_balanced"], weight * np.asarray(got["generator"]), rtol=1e-4
@@ -169,7 +175,7 @@ def test_the_adaptive_weight_against_gradients_by_hand(likelihood, loss):
 
 def test_without_prior_samples_reconstructions_are_the_only_fakes():
     trace = some_trace(generated=False)
-    transform = losses.adversarial(CRITIC, "hinge", prior_samples=False, group="other")
+    transform = losses.adversarial(DISCRIMINATOR, "hinge", prior_samples=False, group="other")
     params = transform.init(KEY, trace)
     got = transform.apply({}, params, trace, KEY)
     d, _ = in_numpy(params["other"], trace.likelihood.mean)
@@ -178,28 +184,31 @@ def test_without_prior_samples_reconstructions_are_the_only_fakes():
     assert "other_accuracy" in got
 
 
-def test_the_condition_of_a_trace_is_shown_to_the_critic():
+def test_the_discriminator_receives_the_condition_of_the_trace():
     trace = some_trace()._replace(condition=jnp.arange(float(N))[:, None])
     conditional = Network(
-        CRITIC.init, lambda params, x, c: (verdict(params, x)[0] + c[:, 0], flat(x))
+        DISCRIMINATOR.init,
+        lambda params, x, c: (logit_and_features(params, x)[0] + c[:, 0], flat(x)),
     )
-    conditional = conditional._replace(init=lambda key, x, c: CRITIC.init(key, x))
+    conditional = conditional._replace(init=lambda key, x, c: DISCRIMINATOR.init(key, x))
     transform = losses.adversarial(conditional, "hinge", r1=True)
     params = transform.init(KEY, trace)
     got = transform.apply({}, params, trace, KEY)
-    d = sum(in_numpy(params["critic"], q.mean)[0] for q in (trace.likelihood, trace.generated))
+    d = sum(
+        in_numpy(params["discriminator"], q.mean)[0] for q in (trace.likelihood, trace.generated)
+    )
     np.testing.assert_allclose(got["generator"], -d - 2 * np.arange(N), rtol=1e-5, atol=1e-5)
 
 
-def test_errors_name_the_culprit_and_the_remedy():
+def test_invalid_arguments_are_reported_with_remedies():
     trace = some_trace(generated=False)
-    transform = losses.adversarial(CRITIC)
-    with pytest.raises(ValueError, match="generated=True, or the adversary with prior_samples="):
+    transform = losses.adversarial(DISCRIMINATOR)
+    with pytest.raises(ValueError, match="generated=True, or the losses with prior_samples="):
         transform.apply({}, transform.init(KEY, trace), trace, KEY)
-    with pytest.raises(ValueError, match=r"unknown objective of the adversary 'hing'.*'hinge'"):
-        losses.adversarial(CRITIC, "hing")
+    with pytest.raises(ValueError, match=r"unknown adversarial objective 'hing'.*'hinge'"):
+        losses.adversarial(DISCRIMINATOR, "hing")
     with pytest.raises(ValueError, match=r"balance the generator with 'kl' \(known: feature, nll"):
-        losses.adversarial(CRITIC, adaptive=losses.Adaptive(None, "decoder", "kl"))
+        losses.adversarial(DISCRIMINATOR, adaptive=losses.AdaptiveWeight(None, "decoder", "kl"))
     params = {"decoder": {"Conv_2": {"kernel": jnp.ones(2)}}}
     for path, message in (
         ("decoder/Conv_3/kernel", r"unknown 'Conv_3' \(known: Conv_2\); did you mean 'Conv_2'"),

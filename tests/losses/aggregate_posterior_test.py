@@ -12,7 +12,7 @@ import scipy.stats
 from vaejax import losses
 from vaejax.core.game import Latent, Trace
 from vaejax.core.sharding import batch_sharding, make_mesh
-from vaejax.distributions import Codes, Mixture, Normal, Uniform
+from vaejax.distributions import Mixture, Normal, OneHotCodes, Uniform
 from vaejax.losses.aggregate_posterior import log_aggregate
 
 KEY = jax.random.key(0)
@@ -20,7 +20,7 @@ NAMES = ("mi", "tc", "dimwise_kl")
 
 
 def node(size, dims, seed=0, prior=None):
-    """Gaussian posteriors that overlap, and a draw from each."""
+    """Gaussian posteriors that overlap, and a sample from each."""
     rng = np.random.RandomState(seed)
     mixed = rng.randn(size, dims) @ (np.eye(dims) + 0.7 * np.ones((dims, dims)))
     q = Normal(
@@ -36,25 +36,25 @@ def evaluate(transform, *nodes):
 
 
 def exact(q, z, p_scale=1.5):
-    """log q(z|x), log q(z), Σ log q(z_d), log p(z) of a dataset that is the whole batch: SciPy."""
+    """log q(z|x), log q(z), Σ log q(z_d), log p(z) by SciPy, where the batch is the dataset."""
     loc, scale, z = (np.asarray(a, np.float64) for a in (q.loc, q.scale, z))
     each = scipy.stats.norm.logpdf(z[:, None], loc[None], scale[None])  # [B, N, D]
     size = len(loc)
     joint = scipy.special.logsumexp(each.sum(2), axis=1) - np.log(size)
     dims = (scipy.special.logsumexp(each, axis=1) - np.log(size)).sum(1)
-    own = scipy.stats.norm.logpdf(z, loc, scale).sum(1)
-    return own, joint, dims, scipy.stats.norm.logpdf(z, 0, p_scale).sum(1)
+    log_q = scipy.stats.norm.logpdf(z, loc, scale).sum(1)
+    return log_q, joint, dims, scipy.stats.norm.logpdf(z, 0, p_scale).sum(1)
 
 
-def test_weighted_sampling_of_the_whole_dataset_is_exact_but_for_its_constant():
+def test_weighted_sampling_of_the_whole_dataset_is_exact_up_to_a_constant():
     size, dims = 7, 3
     latent = node(size, dims)
-    own, joint, each, prior = exact(latent.posterior, latent.z)
+    log_q, joint, each, prior = exact(latent.posterior, latent.z)
     got = evaluate(losses.decomposition(size), latent)
     assert set(got) == set(NAMES)
     assert all(value.shape == (size, 1) for value in got.values())
     constant = np.log(size)
-    np.testing.assert_allclose(got["mi"][:, 0], own - joint + constant, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got["mi"][:, 0], log_q - joint + constant, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got["tc"][:, 0], joint - each + (dims - 1) * constant, rtol=1e-4)
     np.testing.assert_allclose(got["dimwise_kl"][:, 0], each - prior - dims * constant, rtol=1e-4)
 
@@ -65,40 +65,40 @@ def test_the_parts_sum_to_the_sampled_kl_of_each_node(sampling):
     nodes = node(6, 3), node(6, 2, seed=1, prior=Mixture(jnp.zeros(2), components, 6))
     got = evaluate(losses.decomposition(50, sampling), *nodes)
     total = sum(got[name] for name in NAMES)
-    own, _, _, prior = exact(nodes[0].posterior, nodes[0].z)
-    np.testing.assert_allclose(total[:, 0], own - prior, rtol=1e-4, atol=1e-5)
+    log_q, _, _, prior = exact(nodes[0].posterior, nodes[0].z)
+    np.testing.assert_allclose(total[:, 0], log_q - prior, rtol=1e-4, atol=1e-5)
     q, z = nodes[1].posterior, np.asarray(nodes[1].z, np.float64)
-    own = scipy.stats.norm.logpdf(z, q.loc, q.scale).sum(1)
+    log_q = scipy.stats.norm.logpdf(z, q.loc, q.scale).sum(1)
     prior = scipy.stats.norm.logpdf(z[:, None], components.loc, 1).sum(2)
     prior = scipy.special.logsumexp(prior, axis=1) - np.log(2)
-    np.testing.assert_allclose(total[:, 1], own - prior, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(total[:, 1], log_q - prior, rtol=1e-4, atol=1e-5)
 
 
-def test_on_average_the_parts_are_the_integrals_they_stand_for():
+def test_the_parts_are_unbiased_estimates_of_their_integrals():
     """I + TC + dimension-wise KL = E KL, and TC itself, by quadrature over a plane."""
-    size, draws = 5, 10_000
+    size, samples = 5, 10_000
     latent = node(size, 2)
     q, p, _ = latent
 
     @jax.jit
     @jax.vmap
-    def once(key):
+    def mean_parts(key):
         trace = Trace(jnp.zeros((size, 1)), None, (Latent(q, p, q.sample(key)),))
         parts = losses.decomposition(size).apply({}, {}, trace, KEY)
         return {name: value.mean() for name, value in parts.items()}
 
-    parts = once(jax.random.split(KEY, draws))
+    parts = mean_parts(jax.random.split(KEY, samples))
     parts = {name: np.asarray(value, np.float64) for name, value in parts.items()}
     constant = {"mi": -1, "tc": -1, "dimwise_kl": 2}  # times log N, see above
     parts = {name: value + constant[name] * np.log(size) for name, value in parts.items()}
 
-    def close(draws, want):
-        error = draws.std() / np.sqrt(len(draws))
-        assert abs(draws.mean() - want) < 4 * error, (draws.mean(), want, error)
+    def assert_mean(estimates, want):
+        error = estimates.std() / np.sqrt(len(estimates))
+        assert abs(estimates.mean() - want) < 4 * error, (estimates.mean(), want, error)
 
     s, m = np.asarray(q.scale, np.float64), np.asarray(q.loc, np.float64)
     kl = np.log(1.5 / s) + (s**2 + m**2) / (2 * 1.5**2) - 0.5
-    close(sum(parts.values()), kl.sum(1).mean())
+    assert_mean(sum(parts.values()), kl.sum(1).mean())
 
     axis = np.linspace(-14, 14, 1401)
     each = scipy.stats.norm.pdf(axis[:, None, None], m[None], s[None])  # [G, N, 2]
@@ -107,13 +107,14 @@ def test_on_average_the_parts_are_the_integrals_they_stand_for():
     area = (axis[1] - axis[0]) ** 2
     assert abs(joint.sum() * area - 1) < 1e-6
     log_ratio = np.log(joint + 1e-300) - np.log(np.outer(marginals[:, 0], marginals[:, 1]) + 1e-300)
-    close(parts["tc"], (joint * log_ratio).sum() * area)
+    assert_mean(parts["tc"], (joint * log_ratio).sum() * area)
     entropy = -(joint * np.log(joint + 1e-300)).sum() * area
-    close(parts["mi"], entropy - np.mean(np.log(s * np.sqrt(2 * np.pi * np.e)).sum(1)))
+    conditional = np.mean(np.log(s * np.sqrt(2 * np.pi * np.e)).sum(1))
+    assert_mean(parts["mi"], entropy - conditional)
 
 
 def stratified_density(latent, rows, examples):
-    """The estimate of q(z) of the first of these rows of a dataset."""
+    """The estimate of q(z) at the first of these rows of a dataset."""
     q, p, z = jax.tree.map(lambda a: a[rows], latent)
     trace = Trace(jnp.zeros((len(rows), 1)), None, (Latent(q, p, z),))
     mi = losses.decomposition(examples, "stratified").apply({}, {}, trace, KEY)["mi"][0, 0]
@@ -121,8 +122,8 @@ def stratified_density(latent, rows, examples):
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_the_stratified_estimate_averages_to_q_over_all_batches(size):
-    """Over every ordered batch that begins with the first of six examples, one by one."""
+def test_the_stratified_estimate_is_unbiased_over_all_batches(size):
+    """Over every ordered batch that begins with the first of six examples."""
     latent = node(6, 2)
     others = itertools.permutations(range(1, 6), size - 1)
     batches = jnp.asarray([(0, *rest) for rest in others])
@@ -132,7 +133,7 @@ def test_the_stratified_estimate_averages_to_q_over_all_batches(size):
     np.testing.assert_allclose(np.asarray(got, np.float64).mean(), want, rtol=1e-5)
 
 
-def test_the_stratified_estimate_closes_in_on_q_as_batches_grow():
+def test_the_stratified_estimate_converges_to_q_as_batches_grow():
     examples = 64
     latent = node(examples, 2)
     want = np.exp(exact(latent.posterior, latent.z)[1])
@@ -169,7 +170,7 @@ def test_chunks_change_neither_values_nor_gradients(sampling, size, elements):
     )
 
 
-def test_memory_is_bounded_in_the_backward_pass_too():
+def test_memory_is_bounded_also_in_the_backward_pass():
     size, dims = 1024, 16  # 64 MiB of densities
 
     def loss(loc, scale, z):
@@ -181,25 +182,25 @@ def test_memory_is_bounded_in_the_backward_pass_too():
     assert compiled.memory_analysis().temp_size_in_bytes < 16 * 2**20
 
 
-def test_a_batch_over_eight_devices_gives_the_same():
+def test_one_device_equals_eight():
     latent = node(64, 4)
     transform = losses.decomposition(1000, max_elements=64 * 4 * 16)
 
     def parts(latent):
         return transform.apply({}, {}, Trace(jnp.zeros((64, 1)), None, (latent,)), KEY)
 
-    spread = jax.device_put(latent, batch_sharding(make_mesh(8)))
-    for name, value in jax.jit(parts)(spread).items():
+    sharded = jax.device_put(latent, batch_sharding(make_mesh(8)))
+    for name, value in jax.jit(parts)(sharded).items():
         np.testing.assert_allclose(value, parts(latent)[name], rtol=1e-4, atol=1e-4)
 
 
-def test_the_decomposition_says_what_it_cannot_take():
+def test_invalid_arguments_of_the_decomposition_are_reported():
     with pytest.raises(ValueError, match=r"unknown sampling .*'wieghted'.*did you mean 'weighted'"):
         losses.decomposition(10, "wieghted")
     with pytest.raises(ValueError, match="training set's size, found 0"):
         losses.decomposition(0)
-    codes = Codes(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32), 8)
-    with pytest.raises(ValueError, match=r"'tc' needs nodes .* type Codes"):
+    codes = OneHotCodes(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32), 8)
+    with pytest.raises(ValueError, match=r"'tc' needs nodes .* type OneHotCodes"):
         evaluate(losses.decomposition(10), Latent(codes, Uniform(8, (4,)), codes.codes))
     spatial = Normal(jnp.zeros((4, 2, 2, 3)), jnp.ones((4, 2, 2, 3)))
     with pytest.raises(ValueError, match=r"z of shape \(4, 2, 2, 3\)"):
@@ -226,7 +227,7 @@ def test_dip_compares_the_covariance_of_the_batch_with_the_identity(kind):
     np.testing.assert_allclose(got["dip_diagonal"], diagonal, rtol=1e-4)
 
 
-def test_dip_ii_is_the_covariance_of_draws():
+def test_dip_ii_is_the_covariance_of_samples():
     latent = node(10, 3)
     z = np.asarray(jax.vmap(latent.posterior.sample)(jax.random.split(KEY, 40_000)), np.float64)
     covariance = np.cov(z.reshape(-1, 3).T)
@@ -238,7 +239,7 @@ def test_dip_ii_is_the_covariance_of_draws():
     )
 
 
-def test_dip_says_what_it_cannot_take():
+def test_invalid_arguments_of_dip_are_reported():
     with pytest.raises(ValueError, match="unknown kind of DIP-VAE 'iii'"):
         losses.dip("iii")
     spatial = Normal(jnp.zeros((4, 2, 2, 3)), jnp.ones((4, 2, 2, 3)))

@@ -1,4 +1,4 @@
-"""Free bits by hand, and GECO as a game: its gradients, and that it settles at its target."""
+"""Free bits by hand, and GECO as a game: its gradients, and convergence to its target."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import pytest
 from vaejax import losses
 from vaejax.core import game
 from vaejax.core.game import Family, Latent, Model, Trace
-from vaejax.distributions import Bernoulli, Codes, Mixture, Normal, Uniform
+from vaejax.distributions import Bernoulli, Mixture, Normal, OneHotCodes, Uniform
 
 KEY = jax.random.key(0)
 
@@ -61,10 +61,10 @@ def test_free_bits_have_no_gradient_below_their_level_and_that_of_the_kl_above()
     np.testing.assert_allclose(free, np.where(above, raw, 0.0), rtol=1e-5)
 
 
-def test_free_bits_take_any_kl_by_node_and_say_which_they_cannot_split():
+def test_free_bits_take_any_kl_per_node_and_report_kls_without_dimensions():
     q, _, z = node(6, 3)
     mixture = Mixture(jnp.zeros(2), Normal(jnp.zeros((2, 3)), jnp.ones((2, 3))), 6)
-    codes = Codes(jnp.zeros((6, 2)), jnp.zeros((6, 2)), jnp.zeros(6, jnp.int32), 8)
+    codes = OneHotCodes(jnp.zeros((6, 2)), jnp.zeros((6, 2)), jnp.zeros(6, jnp.int32), 8)
     for latent in (Latent(q, mixture, z), Latent(codes, Uniform(8, (6,)), codes.codes)):
         assert evaluate(losses.free_bits(5.0), latent)["kl_free"].shape == (6, 1)
         with pytest.raises(ValueError, match="has one for the whole latent; use per='node'"):
@@ -74,7 +74,7 @@ def test_free_bits_take_any_kl_by_node_and_say_which_they_cannot_split():
 
 
 def linear_model(x):
-    """z -> x through one weight a value, with q(z | x) of a learned mean and scale."""
+    """z -> x with one weight per element, with q(z | x) of a learned mean and scale."""
 
     def init(key, batch):
         return {"encoder": jnp.zeros((x.shape[1], 2)), "decoder": jnp.ones(x.shape[1])}
@@ -105,7 +105,7 @@ def geco_family(x, target, rate=0.05):
 X = jnp.asarray(np.random.RandomState(0).randn(64, 1) * [[1.0, -1.0, 0.5]], jnp.float32)
 
 
-def test_the_multiplier_climbs_by_the_constraint_and_the_others_descend_the_lagrangian():
+def test_the_multiplier_ascends_the_constraint_and_the_others_descend_the_lagrangian():
     family = geco_family(X, target=3.0)
     params = jax.jit(lambda: game.init(family, KEY, {"vector": X}))() | {"geco": jnp.float32(0.7)}
     losses_fn = game.losses_and_trace(family)
@@ -118,8 +118,8 @@ def test_the_multiplier_climbs_by_the_constraint_and_the_others_descend_the_lagr
     # d/d log λ of −λ (nll − target): descent raises λ while nll is above its target.
     np.testing.assert_allclose(grads["geco"], -multiplier * (nll.mean() - 3.0), rtol=1e-5)
 
-    def lagrangian(own):
-        named, _ = losses_fn(params | own, {"vector": X}, KEY, step)
+    def lagrangian(vae_params):
+        named, _ = losses_fn(params | vae_params, {"vector": X}, KEY, step)
         return named["kl"].sum(axis=1).mean() + jnp.float32(multiplier) * named["nll"].mean()
 
     want = jax.grad(lagrangian)({k: params[k] for k in ("encoder", "decoder")})
@@ -151,7 +151,7 @@ def test_nll_converges_to_the_target_from_above_and_from_below(target):
     assert float(multiplier[-300:].std()) < 0.2 * float(multiplier[-300:].mean())
 
 
-def test_geco_constrains_the_loss_it_is_told_to():
+def test_geco_constrains_the_chosen_loss():
     latent = node(6, 3)
     trace = Trace(jnp.ones((6, 2)), Bernoulli(jnp.zeros((6, 2))), (latent,))
     chain = game.chain(losses.nll(), losses.kl(), losses.geco(4.0, of="kl"))

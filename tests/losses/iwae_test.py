@@ -11,7 +11,7 @@ import scipy.stats
 from vaejax import families, losses
 from vaejax.core import game
 from vaejax.core.game import Latent, Trace
-from vaejax.distributions import Bernoulli, Codes, Normal, Uniform
+from vaejax.distributions import Bernoulli, Normal, OneHotCodes, Uniform
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents import priors
 from vaejax.latents.bottlenecks import gaussian
@@ -26,13 +26,13 @@ BATCH = {"vector": jnp.asarray([[0.5, -1.0, 2.0], [1.0, 1.0, 0.0]], jnp.float32)
 
 
 def linear_gaussian(samples=1, prior=None):
-    """x = W z + noise, with q(z | x) near the posterior but not it."""
+    """x = W z + noise, with q(z | x) near the posterior but not equal to it."""
     posterior_mean = np.linalg.solve(W.T @ W + NOISE**2 * np.eye(2), W.T)
     kernel = np.concatenate([0.8 * posterior_mean.T, np.zeros((3, 2))], axis=1)
     bias = np.array([0.1, -0.1, -1.0, -1.2])
-    start = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+    params = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
     encoder = Network(
-        lambda key, x: start, lambda params, x: x @ params["kernel"] + params["bias"][None]
+        lambda key, x: params, lambda params, x: x @ params["kernel"] + params["bias"][None]
     )
     decoder = Network(
         lambda key, z: jnp.asarray(W.T, jnp.float32), lambda params, z: jnp.matmul(z, params)
@@ -67,7 +67,7 @@ def log_weights(trace, samples):
     return log_w.reshape(-1, samples)
 
 
-def test_the_loss_is_minus_the_log_of_the_mean_weight_in_each_row_of_its_example():
+def test_the_loss_is_minus_the_log_mean_weight_repeated_for_each_sample():
     model = linear_gaussian(4)
     named, trace = losses_of(model, 4)(model.init(KEY, BATCH), KEY)
     np.testing.assert_array_equal(trace.x, np.repeat(BATCH["vector"], 4, axis=0))
@@ -76,22 +76,22 @@ def test_the_loss_is_minus_the_log_of_the_mean_weight_in_each_row_of_its_example
         np.testing.assert_allclose(named[name], np.repeat(want, 4), rtol=1e-5)
 
 
-def test_with_one_draw_it_is_the_sampled_elbo():
+def test_with_one_sample_it_is_the_sampled_elbo():
     model = linear_gaussian(1)
     named, trace = losses_of(model, 1)(model.init(KEY, BATCH), KEY)
     np.testing.assert_allclose(named["iwae"], -log_weights(trace, 1)[:, 0], rtol=1e-5)
 
 
-def test_the_bound_rises_with_the_draws_to_the_exact_likelihood():
+def test_the_bound_rises_with_the_samples_to_the_exact_likelihood():
     exact, bounds, errors = exact_log_p().mean(), [], []
     for samples in (1, 5, 50, 2000):
         model = linear_gaussian(samples)
         params, losses_fn = model.init(KEY, BATCH), losses_of(model, samples)
         keys = jax.random.split(KEY, 8_000 // samples)
-        draws = jax.jit(jax.vmap(lambda k: -losses_fn(params, k)[0]["iwae"].mean()))(keys)  # noqa: B023
-        draws = np.asarray(draws, np.float64)
-        bounds.append(draws.mean())
-        errors.append(draws.std() / np.sqrt(len(draws)))
+        bound = jax.jit(jax.vmap(lambda k: -losses_fn(params, k)[0]["iwae"].mean()))  # noqa: B023
+        values = np.asarray(bound(keys), np.float64)
+        bounds.append(values.mean())
+        errors.append(values.std() / np.sqrt(len(values)))
     for i in range(2):
         assert bounds[i + 1] - bounds[i] > 4 * np.hypot(errors[i], errors[i + 1]), (bounds, errors)
     assert bounds[0] < exact - 0.2
@@ -103,7 +103,7 @@ PRIORS = {"standard": None, "vamp": priors.vamp(3, (3,), squash=False)}
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_dreg_has_iwaes_gradient_on_average_with_less_noise(prior):
-    """Of the encoder's parameters, also where the prior is made of them, and of the prior's."""
+    """For the parameters of the encoder, also with a prior that uses the encoder, and the prior."""
     samples, model = 8, linear_gaussian(8, PRIORS[prior])
     params = model.init(KEY, BATCH)
     losses_fn = losses_of(model, samples)
@@ -111,8 +111,8 @@ def test_dreg_has_iwaes_gradient_on_average_with_less_noise(prior):
 
     def gradient(name):
         def of_key(key):
-            def loss(own):
-                return losses_fn(params | own, key)[0][name].mean()
+            def loss(subset):
+                return losses_fn(params | subset, key)[0][name].mean()
 
             return jax.grad(loss)({group: params[group] for group in groups})
 
@@ -120,13 +120,13 @@ def test_dreg_has_iwaes_gradient_on_average_with_less_noise(prior):
         return {g: np.concatenate([np.asarray(leaf, np.float64).reshape(8_000, -1)
                 for leaf in jax.tree.leaves(grads[g])], axis=1) for g in groups}  # fmt: skip
 
-    one, two = gradient("iwae"), gradient("dreg")
+    iwae, dreg = gradient("iwae"), gradient("dreg")
     for group in groups:
-        difference = one[group] - two[group]  # of the same draws
+        difference = iwae[group] - dreg[group]  # for the same samples
         error = difference.std(0) / np.sqrt(len(difference)) + 1e-7
         assert (np.abs(difference.mean(0)) < 4.5 * error).all(), group
-        assert np.abs(two[group].mean(0)).max() > 0.05
-    assert two["encoder"].var(0).sum() < 0.7 * one["encoder"].var(0).sum()
+        assert np.abs(dreg[group].mean(0)).max() > 0.05
+    assert dreg["encoder"].var(0).sum() < 0.7 * iwae["encoder"].var(0).sum()
 
 
 def test_the_game_of_dreg_and_iwae_has_the_gradient_written_by_hand():
@@ -149,15 +149,15 @@ def test_the_game_of_dreg_and_iwae_has_the_gradient_written_by_hand():
         log_p += jax.scipy.stats.norm.logpdf(z).sum(1)
         return log_p - jax.scipy.stats.norm.logpdf(z, loc, scale).sum(1)
 
-    def draws(encoder):
+    def samples_of(encoder):
         loc, log_variance = jnp.split(x @ encoder["kernel"] + encoder["bias"][None], 2, axis=1)
         return loc + jnp.exp(log_variance / 2) * noise
 
     w = jax.nn.softmax(log_w(z, params["decoder"], q.loc, q.scale).reshape(-1, samples), axis=1)
     w = w.reshape(-1)[:, None]
-    slope = jax.grad(lambda z: log_w(z, params["decoder"], q.loc, q.scale).sum())(z)
-    _, pull = jax.vjp(draws, params["encoder"])
-    (encoder,) = pull(-(w**2) * slope / 2)  # the mean over two examples
+    to_z = jax.grad(lambda z: log_w(z, params["decoder"], q.loc, q.scale).sum())(z)
+    _, pull = jax.vjp(samples_of, params["encoder"])
+    (encoder,) = pull(-(w**2) * to_z / 2)  # the mean over two examples
     for name, value in encoder.items():
         np.testing.assert_allclose(grads["encoder"][name], value, rtol=1e-4, atol=1e-6)
     decoder = jax.grad(lambda d: -(w[:, 0] * log_w(z, d, q.loc, q.scale)).sum() / 2)
@@ -180,20 +180,20 @@ def test_the_family_minimises_dreg_with_the_encoder_and_iwae_with_all_else():
         "prior": "decoder",
     }
     trace = family.model.forward(params, BATCH, KEY, STEP)
-    assert trace.latents[0].prior.logits.shape == (2,)  # not repeated with the draws
+    assert trace.latents[0].prior.logits.shape == (2,)  # not repeated for each sample
     assert trace.latents[0].prior.sample(KEY).shape == trace.latents[0].z.shape == (6, 2)
 
 
-def test_what_they_cannot_take():
+def test_invalid_traces_are_reported():
     model = linear_gaussian(4)
     params = model.init(KEY, BATCH)
     trace = model.forward(params, BATCH, KEY, STEP)
     for loss in (losses.iwae, losses.dreg):
         chain = game.chain(losses.nll(), loss(3))
-        match = rf"'{loss.__name__}' weighs 3 draws.*8 rows.*samples=3 too"
+        match = rf"'{loss.__name__}' needs 3 samples.*8 rows.*samples=3 too"
         with pytest.raises(ValueError, match=match):
             chain.apply({}, {}, trace, KEY)
-    codes = Codes(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32), 8)
+    codes = OneHotCodes(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.zeros(4, jnp.int32), 8)
     p = Bernoulli(jnp.zeros((4, 1)))
     trace = Trace(jnp.zeros((4, 1)), p, (Latent(codes, Uniform(8, (4,)), codes.codes),))
     with pytest.raises(ValueError, match="needs a posterior with a density"):

@@ -8,7 +8,7 @@ import pytest
 from vaejax import losses
 from vaejax.core import game
 from vaejax.core.game import Latent, Trace
-from vaejax.distributions import Bernoulli, Codes, Normal, Uniform
+from vaejax.distributions import Bernoulli, Normal, OneHotCodes, Uniform
 
 KEY = jax.random.key(0)
 RNG = np.random.RandomState(0)
@@ -26,7 +26,7 @@ def gaussian_node(*shape):
 
 def codes_node(features, codes):
     indices = jnp.zeros(features.shape[:-1], jnp.int32)
-    return Latent(Codes(features, codes, indices, 8), Uniform(8, indices.shape), codes)
+    return Latent(OneHotCodes(features, codes, indices, 8), Uniform(8, indices.shape), codes)
 
 
 def closed_form_kl(node):
@@ -95,7 +95,7 @@ def test_vq_is_the_squared_distance_with_a_column_for_each_quantizer_only():
     np.testing.assert_allclose(got["vq"], np.stack(want, axis=1), rtol=1e-5)
 
 
-def test_vq_pulls_on_both_sides():
+def test_vq_has_gradients_for_features_and_codes():
     f, e = jnp.asarray(rand(4, 6)), jnp.asarray(rand(4, 6))
 
     def loss(f, e):
@@ -107,7 +107,7 @@ def test_vq_pulls_on_both_sides():
     np.testing.assert_allclose(to_codes, 2 * (e - f), rtol=1e-6)
 
 
-def test_vq_without_a_quantizer_says_what_it_found():
+def test_vq_without_a_quantizer_is_reported():
     trace = Trace(jnp.zeros((4, 1)), None, (gaussian_node(4, 2),))
     with pytest.raises(ValueError, match=r"needs a quantizer, but the posteriors are \['Normal'\]"):
         evaluate(losses.vq(), trace)

@@ -1,12 +1,19 @@
-"""The named numbers against brute force in NumPy."""
+"""Metrics of a trace against brute force in NumPy."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vaejax.core.game import Latent, Trace
-from vaejax.distributions import Bernoulli, Categorical, Codes, DiscretizedLogistic, Normal, Uniform
-from vaejax.losses.metrics import code_counts, figures, perplexity
+from vaejax.distributions import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Normal,
+    OneHotCodes,
+    Uniform,
+)
+from vaejax.losses.metrics import code_counts, perplexity, trace_metrics
 
 RNG = np.random.RandomState(0)
 
@@ -14,7 +21,7 @@ RNG = np.random.RandomState(0)
 def codes_node(indices, size):
     zeros = jnp.zeros((*indices.shape, 2))
     indices = jnp.asarray(indices, jnp.int32)
-    return Latent(Codes(zeros, zeros, indices, size), Uniform(size, indices.shape), zeros)
+    return Latent(OneHotCodes(zeros, zeros, indices, size), Uniform(size, indices.shape), zeros)
 
 
 def gaussian_node():
@@ -28,7 +35,7 @@ def trace_of(*nodes, likelihood=None, x=None):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_counts_are_those_of_a_loop_over_the_tokens_that_count(masked):
+def test_counts_equal_a_loop_over_the_unmasked_tokens(masked):
     maps, vectors = RNG.randint(0, 5, (6, 3, 2)), RNG.randint(0, 9, 6)
     mask = np.array([True, True, False, True, False, True]) if masked else np.ones(6, bool)
     want_maps, want_vectors = np.zeros(7), np.zeros(9)
@@ -44,7 +51,7 @@ def test_counts_are_those_of_a_loop_over_the_tokens_that_count(masked):
     np.testing.assert_array_equal(got[2], want_vectors[None])
 
 
-def test_perplexity_is_how_many_codes_are_in_use():
+def test_perplexity_is_the_effective_number_of_codes():
     np.testing.assert_allclose(perplexity(jnp.full((1, 8), 3.0)), 8.0, rtol=1e-6)
     np.testing.assert_allclose(perplexity(jnp.array([[0.0, 7.0, 0.0]])), 1.0, rtol=1e-6)
     np.testing.assert_allclose(perplexity(jnp.array([[4.0, 0.0, 4.0, 0.0]])), 2.0, rtol=1e-6)
@@ -52,25 +59,25 @@ def test_perplexity_is_how_many_codes_are_in_use():
     p = counts / counts.sum()
     want = np.prod(p**-p)
     np.testing.assert_allclose(perplexity(jnp.asarray(counts[None], jnp.float32)), want, rtol=1e-5)
-    # Of several indices a token, the mean.
-    several = jnp.array([[4.0, 0.0, 4.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
-    np.testing.assert_allclose(perplexity(several), 3.0, rtol=1e-6)
+    # The mean over several indices per token.
+    counts = jnp.array([[4.0, 0.0, 4.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
+    np.testing.assert_allclose(perplexity(counts), 3.0, rtol=1e-6)
 
 
-def test_counts_of_several_indices_a_token_and_of_dropped_ones():
+def test_counts_of_several_indices_per_token_and_of_dropped_ones():
     indices = np.array([[[0, 2], [1, 2]], [[0, 1], [1, -1]]])  # 2 examples, 2 tokens, 2 levels
     features = jnp.zeros((2, 2, 2, 3))
-    q = Codes(features, features, jnp.asarray(indices, jnp.int32), 3)
+    q = OneHotCodes(features, features, jnp.asarray(indices, jnp.int32), 3)
     node = Latent(q, Uniform(3, (2, 2, 2)), jnp.zeros((2, 2, 3)))
     np.testing.assert_array_equal(code_counts(trace_of(node))[0], [[2, 2, 0], [0, 1, 2]])
     mask = jnp.array([False, True])
     np.testing.assert_array_equal(code_counts(trace_of(node), mask)[0], [[1, 1, 0], [0, 1, 0]])
 
 
-def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():
+def test_elbo_is_minus_nll_minus_kl_whatever_other_losses_there_are():
     nll, kl = RNG.rand(6).astype(np.float32), RNG.rand(6, 3).astype(np.float32)
     losses = {"nll": jnp.asarray(nll), "kl": jnp.asarray(kl), "other": jnp.float32(5.0)}
-    got = figures(losses, trace_of(gaussian_node()))
+    got = trace_metrics(losses, trace_of(gaussian_node()))
     np.testing.assert_allclose(got["elbo"], -nll - kl.sum(1), rtol=1e-6)
     np.testing.assert_allclose(got["kl"], kl.sum(1), rtol=1e-6)
     for i in range(3):
@@ -79,11 +86,11 @@ def test_elbo_is_minus_nll_minus_kl_whatever_else_there_is():
     assert got["other"] == 5.0
     assert "bits_per_dim" not in got
     assert "perplexity" not in got
-    assert "elbo" not in figures({"nll": losses["nll"]}, trace_of(gaussian_node()))
+    assert "elbo" not in trace_metrics({"nll": losses["nll"]}, trace_of(gaussian_node()))
 
 
 def test_tokens_have_an_accuracy_and_bits():
-    """Seven classes, six examples of four tokens, some of them guessed right."""
+    """Seven classes, six examples of four tokens, some of them predicted correctly."""
     logits = RNG.standard_normal((6, 4, 7)).astype(np.float32)
     x = RNG.randint(7, size=(6, 4)).astype(np.int32)
     x[:3, 1:] = logits.argmax(axis=-1)[:3, 1:]
@@ -91,42 +98,42 @@ def test_tokens_have_an_accuracy_and_bits():
     nll, kl = RNG.rand(6).astype(np.float32), RNG.rand(6, 1).astype(np.float32)
     losses = {"nll": jnp.asarray(nll), "kl": jnp.asarray(kl)}
     likelihood = Categorical(jnp.asarray(logits))
-    got = figures(losses, trace_of(gaussian_node(), likelihood=likelihood, x=jnp.asarray(x)))
-    right = [sum(max(range(7), key=lambda k: logits[i, t, k]) == x[i, t] for t in range(4)) / 4
-             for i in range(6)]  # fmt: skip
-    np.testing.assert_allclose(got["accuracy"], right)
+    got = trace_metrics(losses, trace_of(gaussian_node(), likelihood=likelihood, x=jnp.asarray(x)))
+    want = [sum(max(range(7), key=lambda k: logits[i, t, k]) == x[i, t] for t in range(4)) / 4
+            for i in range(6)]  # fmt: skip
+    np.testing.assert_allclose(got["accuracy"], want)
     assert 0.75 == got["accuracy"][0] < 1
     np.testing.assert_allclose(got["bits_per_dim"], (nll + kl[:, 0]) / 4 / np.log(2), rtol=1e-6)
     assert "mse" not in got
 
 
-def test_bits_per_dim_of_an_ignorant_model_of_bytes_is_eight():
-    """A logistic so wide that all 254 inner values are alike; none of x is at the ends."""
+def test_bits_per_dim_of_a_uniform_model_of_bytes_is_eight():
+    """bits_per_dim by hand, and its value at the nll of a uniform distribution over 256 values."""
     x = jnp.asarray(RNG.randint(1, 255, (6, 5, 5, 3)) / 255, jnp.float32)
     p = DiscretizedLogistic(jnp.full(x.shape, 0.5), jnp.full(x.shape, 0.5))
     nll = -p.log_prob(x).sum(axis=(1, 2, 3))
     kl = jnp.full((6, 1), 30.0)
-    got = figures({"nll": nll, "kl": kl}, trace_of(gaussian_node(), likelihood=p, x=x))
+    got = trace_metrics({"nll": nll, "kl": kl}, trace_of(gaussian_node(), likelihood=p, x=x))
     want = (np.asarray(nll, np.float64) + 30.0) / (5 * 5 * 3) / np.log(2)
     np.testing.assert_allclose(got["bits_per_dim"], want, rtol=1e-6)
-    even = figures(
+    uniform = trace_metrics(
         {"nll": jnp.full(6, 75 * np.log(256)), "kl": jnp.zeros((6, 1))},
         trace_of(gaussian_node(), likelihood=p, x=x),
     )
-    np.testing.assert_allclose(even["bits_per_dim"], 8.0, rtol=1e-6)
+    np.testing.assert_allclose(uniform["bits_per_dim"], 8.0, rtol=1e-6)
 
 
 def test_mse_is_a_mean_over_dimensions():
     x, loc = RNG.rand(6, 4, 2).astype(np.float32), RNG.rand(6, 4, 2).astype(np.float32)
     p = Normal(jnp.asarray(loc), jnp.ones(loc.shape))
-    got = figures({}, trace_of(likelihood=p, x=jnp.asarray(x)))["mse"]
+    got = trace_metrics({}, trace_of(likelihood=p, x=jnp.asarray(x)))["mse"]
     np.testing.assert_allclose(got, ((x - loc) ** 2).mean((1, 2)), rtol=1e-6)
 
 
-def test_perplexity_has_the_nodes_number_where_there_are_several():
-    one, other = codes_node(np.arange(6), 8), codes_node(np.zeros(6), 8)
-    np.testing.assert_allclose(figures({}, trace_of(one))["perplexity"], 6.0, rtol=1e-6)
-    got = figures({}, trace_of(one, gaussian_node(), other))
+def test_perplexity_is_numbered_by_node_in_models_of_several_nodes():
+    uniform, constant = codes_node(np.arange(6), 8), codes_node(np.zeros(6), 8)
+    np.testing.assert_allclose(trace_metrics({}, trace_of(uniform))["perplexity"], 6.0, rtol=1e-6)
+    got = trace_metrics({}, trace_of(uniform, gaussian_node(), constant))
     assert "perplexity" not in got
     np.testing.assert_allclose(got["perplexity/0"], 6.0, rtol=1e-6)
     np.testing.assert_allclose(got["perplexity/2"], 1.0, rtol=1e-6)

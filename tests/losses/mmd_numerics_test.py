@@ -1,4 +1,4 @@
-"""MMD in chunks, over devices, within bounds of memory, and far from the origin."""
+"""MMD in chunks, over devices, in bounded memory, and far from the origin."""
 
 import functools
 
@@ -33,7 +33,7 @@ def standard(z):
 
 
 @pytest.mark.parametrize(("kernel", "estimator"), [("rbf", "unbiased"), ("imq", "biased")])
-def test_chunks_give_the_value_and_gradient_of_the_whole(kernel, estimator):
+def test_chunks_change_neither_value_nor_gradient(kernel, estimator):
     x, y = points(37, 29)
 
     def value_and_gradient(max_pairs):
@@ -65,7 +65,7 @@ def test_memory_is_bounded():
 
 
 @BOTH
-def test_far_from_the_origin_and_at_coinciding_points_it_stays_exact(kernel):
+def test_it_is_exact_far_from_the_origin_and_at_coinciding_points(kernel):
     x, y = points(30, 30)
     y[:10] = x[:10]
 
@@ -92,23 +92,23 @@ def test_far_from_the_origin_and_at_coinciding_points_it_stays_exact(kernel):
 
 @pytest.mark.parametrize("max_pairs", [2**24, 1000])
 def test_one_device_equals_eight(max_pairs):
-    """And the batch is global: the mean over eight shards of their own MMD is another number."""
+    """The MMD of the global batch is not the mean of the MMDs of eight shards."""
     x, _ = points(64, 64)
     transform = losses.mmd("imq", SCALES, max_pairs=max_pairs)
 
     def f(z):
         return transform.apply({}, {}, trace_of([z], [standard(z)]), KEY)["mmd"]
 
-    spread = jax.device_put(x, batch_sharding(make_mesh(8)))
-    assert len(spread.sharding.device_set) == 8
-    want, got = jax.jit(jax.value_and_grad(f))(x), jax.jit(jax.value_and_grad(f))(spread)
+    sharded = jax.device_put(x, batch_sharding(make_mesh(8)))
+    assert len(sharded.sharding.device_set) == 8
+    want, got = jax.jit(jax.value_and_grad(f))(x), jax.jit(jax.value_and_grad(f))(sharded)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), got, want)
     shards = np.mean(jax.jit(jax.vmap(f))(x.reshape(8, 8, 3)))
     assert abs(shards - want[0]) > 0.1
 
 
-def test_so_many_points_that_their_pairs_overflow_an_int32():
-    """65,536² is 2³²; the program is made, but not run."""
+def test_pairs_may_be_too_many_for_an_int32():
+    """65,536² is 2³²; the program is traced but not run."""
     points = jax.ShapeDtypeStruct((65_536, 2), jnp.float32)
     for estimator in ("biased", "unbiased"):
         f = functools.partial(squared_mmd, estimator=estimator)

@@ -15,7 +15,7 @@ from scipy import integrate
 
 from vaejax import losses
 from vaejax.core.game import Latent, Trace
-from vaejax.distributions import Codes, Normal, Uniform
+from vaejax.distributions import Normal, OneHotCodes, Uniform
 from vaejax.losses import squared_mmd
 
 KEY = jax.random.key(0)
@@ -39,15 +39,15 @@ def exact(kernel, x, y, h):
     """E k(x, x'), E k(y, y'), E k(x, y) of mixtures `[(weight, mean, variance), ...]`."""
     k = {"rbf": rbf, "imq": imq}[kernel]
 
-    def mean(one, other):
-        return sum(u * v * k(a - b, r + s, h) for u, a, r in one for v, b, s in other)
+    def mean(p, q):
+        return sum(u * v * k(a - b, r + s, h) for u, a, r in p for v, b, s in q)
 
     return mean(x, x), mean(y, y), mean(x, y)
 
 
 A = np.array([0.5, -1.0, 0.0]), np.array([0.6, 1.5, 1.0])
 B = np.array([0.0, 0.0, 0.3]), np.array([1.0, 0.5, 2.0])
-ONE, OTHER = [(1.0, *A)], [(1.0, *B)]
+P_A, P_B = [(1.0, *A)], [(1.0, *B)]
 
 
 def gaussian(key, n, mean, variance):
@@ -90,28 +90,28 @@ def test_equals_loops_over_pairs(kernel, estimator, bandwidth, h):
 
 
 @BOTH
-def test_mean_over_draws_is_the_exact_value_between_gaussians(kernel):
+def test_the_mean_over_samples_is_the_exact_value_between_gaussians(kernel):
     """Unbiased: MMD² itself. Biased: MMD² + (k(0) − E k(x, x')) / n + the same of y."""
     n, m, h = 12, 20, 3.0
-    xx, yy, xy = exact(kernel, ONE, OTHER, h)
+    xx, yy, xy = exact(kernel, P_A, P_B, h)
     want = {"unbiased": xx + yy - 2 * xy}
     want["biased"] = want["unbiased"] + (1 - xx) / n + (1 - yy) / m
 
     @jax.jit
     @jax.vmap
-    def draw(key):
-        one, other = jax.random.split(key)
-        x, y = gaussian(one, n, *A), gaussian(other, m, *B)
+    def estimate(key):
+        x_key, y_key = jax.random.split(key)
+        x, y = gaussian(x_key, n, *A), gaussian(y_key, m, *B)
         return {e: squared_mmd(x, y, kernel=kernel, bandwidth=h, estimator=e) for e in want}
 
-    draws = draw(jax.random.split(KEY, 20_000))
-    for name, values in draws.items():
+    estimates = estimate(jax.random.split(KEY, 20_000))
+    for name, values in estimates.items():
         values = np.asarray(values, np.float64)
         error = values.std() / np.sqrt(values.size)
         assert error < 0.02 * want["unbiased"]
         assert abs(values.mean() - want[name]) < 4 * error, name
-    assert (draws["biased"] >= 0).all()
-    assert (draws["unbiased"] < 0).any()  # what it costs to have no bias
+    assert (estimates["biased"] >= 0).all()
+    assert (estimates["unbiased"] < 0).any()
 
 
 def trace_of(z, prior):
@@ -124,18 +124,18 @@ def standard(z):
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoHumps:
-    """A prior that has no more than `sample`: N(±2, 0.25) with odds 3 to 1."""
+class Bimodal:
+    """A prior with no method but `sample`: N(±2, 0.25) with odds 3 to 1."""
 
     shape: tuple[int, ...]
 
     def sample(self, key):
-        which, noise = jax.random.split(key)
-        up = jax.random.bernoulli(which, 0.75, (self.shape[0], 1))
-        return jnp.where(up, 2.0, -2.0) + 0.5 * jax.random.normal(noise, self.shape)
+        sign_key, noise_key = jax.random.split(key)
+        positive = jax.random.bernoulli(sign_key, 0.75, (self.shape[0], 1))
+        return jnp.where(positive, 2.0, -2.0) + 0.5 * jax.random.normal(noise_key, self.shape)
 
 
-def test_the_transform_compares_z_with_draws_of_the_nodes_own_prior():
+def test_the_transform_compares_z_with_samples_of_the_nodes_prior():
     """Normal priors, one for each example, and a mixture, against the exact values."""
     n, h = 64, 4.0
     mixture = [(w, np.full(3, s), np.full(3, 0.25)) for w, s in ((0.75, 2.0), (0.25, -2.0))]
@@ -145,18 +145,18 @@ def test_the_transform_compares_z_with_draws_of_the_nodes_own_prior():
 
     @jax.jit
     @jax.vmap
-    def draw(key):
+    def estimate(key):
         z_key, key = jax.random.split(key)
         z = gaussian(z_key, n, *A)
-        priors = [TwoHumps(z.shape), Normal(jnp.asarray(shift), jnp.ones_like(z))]
+        priors = [Bimodal(z.shape), Normal(jnp.asarray(shift), jnp.ones_like(z))]
         return [transform.apply({}, {}, trace_of([z], [p]), key)["mmd"] for p in priors]
 
-    draws = draw(jax.random.split(KEY, 4000))
-    for values, prior in zip(draws, (mixture, conditional), strict=True):
-        xx, yy, xy = exact("rbf", ONE, prior, h)
-        if prior is conditional:  # half of the pairs, exactly: no draw with replacement
-            same, apart = (rbf(np.full(3, d), np.full(3, 2.0), h) for d in (0.0, 3.0))
-            yy = (same * (n / 2 - 1) + apart * n / 2) / (n - 1)
+    estimates = estimate(jax.random.split(KEY, 4000))
+    for values, prior in zip(estimates, (mixture, conditional), strict=True):
+        xx, yy, xy = exact("rbf", P_A, prior, h)
+        if prior is conditional:  # exactly half of the examples have each mean
+            same, different = (rbf(np.full(3, d), np.full(3, 2.0), h) for d in (0.0, 3.0))
+            yy = (same * (n / 2 - 1) + different * n / 2) / (n - 1)
         values = np.asarray(values, np.float64)
         error = values.std() / np.sqrt(values.size)
         assert abs(values.mean() - (xx + yy - 2 * xy)) < 4 * error
@@ -168,23 +168,23 @@ def test_nodes_are_summed_flattened_and_can_be_chosen():
     z = [jnp.asarray(rng.randn(8, *s) + s[0], jnp.float32) for s in ((4,), (2, 3), (2, 1, 2))]
     trace = trace_of(z, [standard(a) for a in z])
     before = {"nll": jnp.zeros(8)}
-    found = []
+    values = []
     for i, a in enumerate(z):
         out = losses.mmd(node=i).apply(before, {}, trace, KEY)
         assert set(out) == {"nll", "mmd"}
-        draw = trace.latents[i].prior.sample(jax.random.fold_in(KEY, i))
+        sample = trace.latents[i].prior.sample(jax.random.fold_in(KEY, i))
         want = by_loops(
-            a.reshape(8, -1), draw.reshape(8, -1), "rbf", (1.0,), (a.size // 8) ** 2, "biased"
+            a.reshape(8, -1), sample.reshape(8, -1), "rbf", (1.0,), (a.size // 8) ** 2, "biased"
         )
         np.testing.assert_allclose(out["mmd"], want, atol=1e-6)
-        found.append(out["mmd"])
-    whole = losses.mmd().apply({}, {}, trace, KEY)["mmd"]
-    np.testing.assert_allclose(whole, sum(found), rtol=1e-6)
+        values.append(out["mmd"])
+    total = losses.mmd().apply({}, {}, trace, KEY)["mmd"]
+    np.testing.assert_allclose(total, sum(values), rtol=1e-6)
     last = losses.mmd(node=-1).apply({}, {}, trace, KEY)["mmd"]
-    np.testing.assert_array_equal(last, found[2])
+    np.testing.assert_array_equal(last, values[2])
 
 
-def test_gradient_is_that_of_differences():
+def test_gradient_equals_finite_differences():
     x, y = points(6, 7)
 
     @jax.jit
@@ -204,7 +204,7 @@ def test_gradient_is_that_of_differences():
         np.testing.assert_allclose(grad[i, d], want, rtol=1e-3, atol=1e-6)
 
 
-def test_what_cannot_be_is_named():
+def test_invalid_arguments_are_reported():
     x, y = points(4, 4)
     with pytest.raises(ValueError, match=r"unknown kernel of mmd 'rfb' .*did you mean 'rbf'"):
         squared_mmd(x, y, kernel="rfb")
@@ -218,10 +218,12 @@ def test_what_cannot_be_is_named():
         squared_mmd(x[:1], y, estimator="unbiased")
     z = jnp.asarray(x)
     trace = trace_of([z], [standard(z)])
-    with pytest.raises(ValueError, match="'mmd' asks for node 1, but the model has 1 node"):
+    with pytest.raises(ValueError, match="'mmd' needs node 1, but the model has 1 node"):
         losses.mmd(node=1).apply({}, {}, trace, KEY)
-    with pytest.raises(ValueError, match=r"node 0 draws \(3,\) for z of shape \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"samples of shape \(3,\) for z of shape \(4, 3\)"):
         losses.mmd().apply({}, {}, trace_of([z], [standard(z[0])]), KEY)
-    codes = Latent(Codes(z, z, jnp.zeros(4, jnp.int32), 8), Uniform(8, (4,)), z)
-    with pytest.raises(ValueError, match="continuous z, but node 0 has a posterior of type Codes"):
+    codes = Latent(OneHotCodes(z, z, jnp.zeros(4, jnp.int32), 8), Uniform(8, (4,)), z)
+    with pytest.raises(
+        ValueError, match="continuous z, but node 0 has a posterior of type OneHotCodes"
+    ):
         losses.mmd().apply({}, {}, Trace(z, None, (codes,)), KEY)

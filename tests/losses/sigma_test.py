@@ -1,4 +1,4 @@
-"""σ-VAE: the best σ in closed form against SciPy, and learned σ against the best."""
+"""σ-VAE: the optimal σ in closed form against SciPy, and learned σ against the optimal one."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def evaluate(transform, p):
     return transform.apply({}, {}, Trace(X, p, ()), jax.random.key(0))
 
 
-def test_the_optimal_nll_is_that_of_the_best_sigma():
+def test_the_optimal_nll_is_that_of_the_optimal_sigma():
     got = evaluate(losses.nll_optimal(), Normal(MEAN, jnp.ones_like(X)))["nll_optimal"]
 
     def nll(scale):
@@ -32,7 +32,7 @@ def test_the_optimal_nll_is_that_of_the_best_sigma():
         assert nll(factor * np.sqrt(MSE)) > float(got) + 0.1
 
 
-def test_its_gradient_is_that_of_the_nll_with_the_best_sigma_put_in():
+def test_its_gradient_is_that_of_the_nll_at_the_optimal_sigma():
     def optimal(mean):
         return evaluate(losses.nll_optimal(), Normal(mean, jnp.ones_like(X)))["nll_optimal"]
 
@@ -42,11 +42,11 @@ def test_its_gradient_is_that_of_the_nll_with_the_best_sigma_put_in():
     np.testing.assert_allclose(jax.grad(optimal)(MEAN), jax.grad(plugged_in)(MEAN), rtol=1e-4)
 
 
-def test_a_learned_sigma_is_the_decoders_parameter_and_descends_to_the_best():
+def test_a_learned_sigma_is_a_parameter_of_the_decoder_and_converges_to_the_optimum():
     p = likelihoods.likelihood({"kind": "normal", "scale": "learned"})
     assert p.width(2) == 2
     identity = networks.Network(lambda key, x: {}, lambda params, x: x)
-    decoder = networks.with_constants(identity, p.constants)
+    decoder = networks.bind_constants(identity, p.constants)
     params = decoder.init(jax.random.key(0), MEAN)
     start = p.apply(decoder.apply(params, MEAN))
     np.testing.assert_array_equal(start.loc, MEAN)
@@ -56,8 +56,8 @@ def test_a_learned_sigma_is_the_decoders_parameter_and_descends_to_the_best():
         return evaluate(losses.nll(), p.apply(decoder.apply(params, MEAN)))["nll"].mean()
 
     def descend(params, _):
-        slope = jax.grad(loss)(params)
-        return jax.tree.map(lambda p, g: p - 0.005 * g, params, slope), None
+        gradient = jax.grad(loss)(params)
+        return jax.tree.map(lambda p, g: p - 0.005 * g, params, gradient), None
 
     params, _ = jax.lax.scan(descend, params, None, 200)
     scale = p.apply(decoder.apply(params, MEAN)).scale
@@ -66,7 +66,7 @@ def test_a_learned_sigma_is_the_decoders_parameter_and_descends_to_the_best():
     np.testing.assert_allclose(loss(params), best, rtol=1e-5)
 
 
-def test_a_predicted_sigma_is_one_of_each_value():
+def test_a_predicted_sigma_has_one_value_per_element():
     p = likelihoods.likelihood({"kind": "normal", "scale": "predicted"})
     assert (p.width(2), p.constants) == (4, 0)
     log_scale = jnp.asarray(RNG.randn(*X.shape), jnp.float32)
@@ -77,14 +77,14 @@ def test_a_predicted_sigma_is_one_of_each_value():
     np.testing.assert_allclose(lowest.scale, np.full(X.shape, np.exp(-6)), rtol=1e-5)
 
 
-def test_another_word_for_sigma_is_refused():
+def test_an_unknown_string_for_sigma_is_refused():
     with pytest.raises(ValueError, match=r"'lerned' .*did you mean 'learned'"):
         likelihoods.normal("lerned")
 
 
-def test_constants_stand_behind_the_channels_the_same_everywhere():
+def test_constants_are_appended_to_the_channels_at_every_position():
     inner = networks.Network(lambda key, x: jnp.float32(2.0), lambda params, x: params * x)
-    network = networks.with_constants(inner, 3)
+    network = networks.bind_constants(inner, 3)
     params = network.init(jax.random.key(0), X)
     np.testing.assert_array_equal(params["constants"], np.zeros(3))
     params["constants"] = jnp.asarray([1.0, 2.0, 3.0])

@@ -1,4 +1,4 @@
-"""Ladders: what depends on what, loops, temperatures, mistakes."""
+"""Hierarchical VAEs: dependencies between latents, loops, temperatures, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from vaejax.models import Stage, ladder
 from vaejax.networks import Network
 
 KEY = jax.random.key(0)
-CONV = {"kind": "conv", "blocks": (2, 3), "halvings_before": (1, 1), "width": 8, "middle": 4}
-CONV |= {"latent_dim": 3, "form": "native"}
+CONV = {"kind": "conv", "blocks": (2, 3), "num_downsamples": (1, 1), "width": 8}
+CONV |= {"bottleneck_channels": 4}
+CONV |= {"latent_dim": 3, "implementation": "native"}
 X = jnp.asarray((np.random.RandomState(0).rand(4, 10, 8, 1) > 0.5), jnp.float32)
 
 
@@ -30,16 +31,16 @@ def trained():
     return model, params, jax.jit(model.forward)(params, {"image": X}, KEY, jnp.int32(0))
 
 
-def test_latents_come_from_coarse_to_fine_and_give_the_likelihood(trained):
+def test_latents_are_ordered_from_coarse_to_fine_and_decode_to_the_likelihood(trained):
     model, params, trace = trained
     shapes = [node.z.shape for node in trace.latents]
     assert shapes == [(4, 3, 2, 3)] * 2 + [(4, 5, 4, 3)] * 3
     assert trace.likelihood.mean.shape == X.shape
-    again = jax.jit(model.decode)(params, tuple(node.z for node in trace.latents))
-    np.testing.assert_allclose(again.logits, trace.likelihood.logits, atol=1e-5)
+    decoded = jax.jit(model.decode)(params, tuple(node.z for node in trace.latents))
+    np.testing.assert_allclose(decoded.logits, trace.likelihood.logits, atol=1e-5)
 
 
-def test_the_top_latents_alone_leave_the_others_to_their_priors(trained):
+def test_decoding_the_top_latents_samples_the_others_from_their_priors(trained):
     model, params, trace = trained
     decode = jax.jit(model.decode)
     top = tuple(node.z for node in trace.latents[:3])
@@ -63,19 +64,19 @@ def test_each_layer_has_a_temperature(trained):
         assert np.abs(moved - frozen[0]).max() > 1e-5, layer
 
 
-def test_a_loop_is_its_blocks_one_after_the_other_and_so_is_its_gradient():
-    """Against the same blocks as stages of one block each, which are not in a loop."""
+def test_a_stage_equals_its_blocks_as_separate_stages_in_value_and_gradient():
+    """Stages of one block each do not run in a loop."""
     family = deep()
     model = family.model
     params = jax.jit(model.init)(KEY, {"image": X})
     plain = deep(remat=False).model
-    nothing = Network(lambda key, h: {}, lambda params, h: h)
+    identity = Network(lambda key, h: {}, lambda params, h: h)
 
     def loss(model):
         def apply(params):
             trace = model.forward(params, {"image": X}, KEY, jnp.int32(0))
-            found = family.losses.apply({}, {}, trace, KEY)
-            return (found["nll"] + found["kl"].sum(axis=1)).mean()
+            values = family.losses.apply({}, {}, trace, KEY)
+            return (values["nll"] + values["kl"].sum(axis=1)).mean()
 
         return jax.jit(jax.value_and_grad(apply))
 
@@ -94,28 +95,28 @@ def test_a_loop_is_its_blocks_one_after_the_other_and_so_is_its_gradient():
     for i, stage in enumerate(nets.stages):
         for j in range(stage.blocks):
             name = f"stage_{len(stages)}"
-            enter = stage.enter if j == 0 else nothing
-            stages.append(Stage(1, enter, stage.prior, stage.posterior, stage.step, "residual"))
+            enter = stage.enter if j == 0 else identity
+            stages.append(Stage(1, enter, stage.prior, stage.posterior, stage.update, "residual"))
             dims.append(3)
-            here = params["decoder"][f"stage_{i}"]
-            pick = jax.tree.map(lambda a, j=j: a[j : j + 1], here["blocks"])
-            first = here["enter"] if j == 0 else {}
-            single["decoder"][name] = {"enter": first, "blocks": pick}
+            group = params["decoder"][f"stage_{i}"]
+            block = jax.tree.map(lambda a, j=j: a[j : j + 1], group["blocks"])
+            first = group["enter"] if j == 0 else {}
+            single["decoder"][name] = {"enter": first, "blocks": block}
             up = params["encoder"][f"stage_{i}"]
             single["encoder"][name] = jax.tree.map(lambda a, j=j: a[j : j + 1], up)
 
-    def spread(params, x):
-        seen = nets.bottom_up.apply(params, x)
-        return tuple(s for s, stage in zip(seen, nets.stages, strict=True)
+    def repeated(params, x):
+        activations = nets.bottom_up.apply(params, x)
+        return tuple(a for a, stage in zip(activations, nets.stages, strict=True)
                      for _ in range(stage.blocks))  # fmt: skip
 
-    up = Network(nets.bottom_up.init, spread)
+    up = Network(nets.bottom_up.init, repeated)
     p = likelihoods.bernoulli()
     flat = ladder(up, stages, nets.output, p, X.shape[1:], latent_dims=dims)
     np.testing.assert_allclose(loss(flat)(single)[0], value, rtol=1e-5)
 
 
-def test_the_program_does_not_grow_with_depth():
+def test_program_size_does_not_grow_with_depth():
     def size(blocks):
         model = deep(network={**CONV, "blocks": (2, blocks)}).model
         params = jax.eval_shape(model.init, KEY, {"image": X})
@@ -135,8 +136,8 @@ def _loss(**network):
 
     def loss(params):
         trace = family.model.forward(params, {"image": X}, KEY, jnp.int32(0))
-        found = family.losses.apply({}, {}, trace, KEY)
-        return (found["nll"] + found["kl"].sum(axis=1)).mean(), trace
+        values = family.losses.apply({}, {}, trace, KEY)
+        return (values["nll"] + values["kl"].sum(axis=1)).mean(), trace
 
     return loss, params
 
@@ -160,11 +161,11 @@ def test_the_precision_of_convolutions_is_an_option(precision):
     loss, params = _loss(precision=precision)
     program = jax.jit(jax.grad(loss, has_aux=True)).lower(params).as_text()
     convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
-    assert len(convolutions) > 50  # those of the gradient too
+    assert len(convolutions) > 50  # including those of the gradient
     assert all((precision == "highest") == ("HIGHEST" in line) for line in convolutions)
 
 
-def test_balancing_gives_more_weight_to_what_holds_more():
+def test_kl_balancing_weights_latents_by_size_and_kl():
     kl = np.array([[1.0, 4.0], [3.0, 2.0]])
     nodes = tuple(
         type("Node", (), {"z": jnp.zeros((2, *shape))})() for shape in ((2, 2, 3), (4, 4, 3))
@@ -183,8 +184,8 @@ def test_balancing_gives_more_weight_to_what_holds_more():
     np.testing.assert_allclose(gradient, np.tile(weight, (2, 1)), rtol=1e-6)
 
 
-def test_no_scale_is_below_the_lowest(trained):
-    """With parameters 30 times as large, so that some scales would be far below it."""
+def test_no_standard_deviation_is_below_min_scale(trained):
+    """With parameters 30 times as large, so that some would otherwise be far below it."""
     _, params, _ = trained
     large = jax.tree.map(lambda a: 30 * a, params)
 
@@ -195,17 +196,17 @@ def test_no_scale_is_below_the_lowest(trained):
         return min(p), min(q)
 
     assert scales()[0] < 0.1
-    p, q = scales(lowest_scale=0.3)
+    p, q = scales(min_scale=0.3)
     assert 0.3 <= p < 0.4
     assert 0.3 / 2**0.5 <= q < 0.3
 
 
-def test_mistakes_are_named(trained):
-    with pytest.raises(ValueError, match="lowest_scale must be between 0 and 1, found 0"):
-        deep(lowest_scale=0)
+def test_invalid_arguments_are_reported(trained):
+    with pytest.raises(ValueError, match="min_scale must be between 0 and 1, found 0"):
+        deep(min_scale=0)
     with pytest.raises(ValueError, match=r"unknown merge of a ladder 'precise'.*'precision'"):
         deep(merge="precise")
-    with pytest.raises(ValueError, match=r"blocks=\(2,\), halvings_before=\(1, 1\)"):
+    with pytest.raises(ValueError, match=r"blocks=\(2,\), num_downsamples=\(1, 1\)"):
         deep(network={**CONV, "blocks": (2,)})
     with pytest.raises(ValueError, match=r"unknown precision 'hihgest'.*'highest'"):
         deep(network={**CONV, "precision": "hihgest"})

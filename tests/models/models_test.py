@@ -1,7 +1,7 @@
 """The autoencoder's functions and errors; the ELBO against a model whose likelihood is known.
 
-The known model is probabilistic PCA, x = Wz + μ + σε (Tipping & Bishop 1999): with linear networks
-a VAE is exactly that, log p(x) is a Gaussian's, and the gap of the ELBO is KL(q ‖ p(z | x)).
+The model is probabilistic PCA, x = Wz + μ + σε (Tipping & Bishop 1999): with linear networks a VAE
+is exactly that, log p(x) is a Gaussian log-density, and log p(x) − ELBO is KL(q ‖ p(z | x)).
 """
 
 import jax
@@ -40,7 +40,7 @@ def params_of(model):
     return jax.jit(model.init)(KEY, {"image": X})
 
 
-def test_event_finds_what_there_is_to_explain():
+def test_event_returns_the_event_array_of_a_batch():
     assert event({"label": 0, "image": 1}) == 1
     assert event({"vector": 2}) == 2
     assert event({"sequence": 3}) == 3
@@ -73,21 +73,21 @@ def test_shapes(name):
 
 
 @every_bottleneck
-def test_an_event_of_another_shape_is_refused_with_both_shapes(name):
+def test_an_event_of_another_shape_is_rejected_with_both_shapes(name):
     model = model_of(name)
     params = jax.eval_shape(model.init, KEY, {"image": X})
     with pytest.raises(AssertionError, match=r"(?s)\(5, 8, 7, 1\).*\(None, 8, 8, 1\)"):
         jax.eval_shape(model.forward, params, {"image": X[:, :, :7]}, KEY, jnp.int32(0))
 
 
-def test_an_encoder_of_another_width_is_refused():
+def test_an_encoder_of_another_width_is_rejected():
     encoder, decoder = networks.build({"kind": "mlp", "hidden": (8,)}, SHAPE, 5, 1)
     model = autoencoder(encoder, bottlenecks.gaussian(3), decoder, bernoulli(), SHAPE)
     with pytest.raises(AssertionError, match=r"(?s)'6'.*'5'"):
         jax.eval_shape(model.init, KEY, {"image": X})
 
 
-def test_temperature_scales_the_draws():
+def test_temperature_scales_the_samples():
     model = model_of("gaussian")
     params = params_of(model)
     generate = jax.jit(lambda key, t: model.generate(params, key, 4, None, t).logits)
@@ -103,24 +103,24 @@ def test_samples_of_a_codebook_are_decoded_codes():
     model = model_of("vector")
     params = params_of(model)
     decode = jax.jit(lambda p: model.decode(p, (p["codebook"],), None).logits.reshape(16, -1))
-    draw = jax.jit(lambda p: model.generate(p, KEY, 20, None, 1.0).logits.reshape(20, -1))
-    every, drawn = decode(params), draw(params)
-    distance = np.abs(np.asarray(drawn)[:, None] - np.asarray(every)).max(-1)
+    sample = jax.jit(lambda p: model.generate(p, KEY, 20, None, 1.0).logits.reshape(20, -1))
+    every, sampled = decode(params), sample(params)
+    distance = np.abs(np.asarray(sampled)[:, None] - np.asarray(every)).max(-1)
     assert distance.min(1).max() < 1e-5
     assert len(set(distance.argmin(1))) > 4
 
 
-def test_a_users_own_likelihood():
-    """A Gaussian whose scale is learnt: twice the channels."""
+def test_a_custom_likelihood():
+    """A Gaussian with a predicted scale: twice the channels."""
 
     def apply(features):
         loc, raw = jnp.split(features, 2, axis=-1)
         return distributions.Normal(loc, jax.nn.softplus(raw) + 0.1)
 
-    own = Likelihood(lambda channels: 2 * channels, apply)
+    custom = Likelihood(lambda channels: 2 * channels, apply)
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(0.1))}
     network = {"kind": "mlp", "hidden": (8,)}
-    family = families.beta_vae(SHAPE, players, network=network, likelihood=own)
+    family = families.beta_vae(SHAPE, players, network=network, likelihood=custom)
     params = jax.jit(lambda: game.init(family, KEY, {"image": X}))()
     losses_fn = jax.jit(game.losses_and_trace(family))
     values, trace = losses_fn(params, {"image": X}, KEY, jnp.int32(0))
@@ -134,7 +134,7 @@ D, SIGMA = 5, 0.7
 W = np.linalg.qr(np.random.RandomState(3).randn(D, 2))[0] * [1.5, 0.6]  # orthogonal columns
 MEAN = np.linspace(-1, 1, D)
 POINTS = np.random.RandomState(4).randn(4, D) * 1.2
-DRAWS = 2**20  # of each point
+SAMPLES = 2**20  # per point
 
 
 def ppca():
@@ -146,7 +146,7 @@ def ppca():
 
 
 def linear_vae_elbo(to_loc, bias, std):
-    """Mean and standard error, over many draws, of the library's ELBO at each of the points."""
+    """Mean and standard error over many samples of the library's ELBO at each point."""
 
     def encode(params, x):
         loc = x @ params["w"] + params["b"][None]
@@ -169,9 +169,9 @@ def linear_vae_elbo(to_loc, bias, std):
         elbo = -(values["nll"] + values["kl"].sum(1)).reshape(len(POINTS), per_call)
         return elbo.mean(1), elbo.var(1)
 
-    several = [moments(seed) for seed in range(DRAWS // per_call)]
-    mean, var = (np.asarray(a, np.float64).mean(0) for a in zip(*several, strict=True))
-    return mean, np.sqrt(var / DRAWS)
+    batches = [moments(seed) for seed in range(SAMPLES // per_call)]
+    mean, var = (np.asarray(a, np.float64).mean(0) for a in zip(*batches, strict=True))
+    return mean, np.sqrt(var / SAMPLES)
 
 
 def test_the_elbo_is_the_log_likelihood_at_the_known_optimum():
@@ -186,9 +186,9 @@ def test_the_elbo_is_the_log_likelihood_at_the_known_optimum():
 def test_the_elbo_is_below_the_log_likelihood_by_the_divergence_from_the_posterior(seed):
     rng = np.random.RandomState(seed)
     log_p, loc, std = ppca()
-    to_loc, bias, own_std = 0.3 * rng.randn(D, 2), 0.3 * rng.randn(2), np.exp(0.5 * rng.randn(2))
-    elbo, error = linear_vae_elbo(to_loc, bias, own_std)
-    own_loc = POINTS @ to_loc + bias
-    gap = np.log(std / own_std) + (own_std**2 + (own_loc - loc) ** 2) / (2 * std**2) - 0.5
+    to_loc, bias, q_std = 0.3 * rng.randn(D, 2), 0.3 * rng.randn(2), np.exp(0.5 * rng.randn(2))
+    elbo, error = linear_vae_elbo(to_loc, bias, q_std)
+    q_loc = POINTS @ to_loc + bias
+    gap = np.log(std / q_std) + (q_std**2 + (q_loc - loc) ** 2) / (2 * std**2) - 0.5
     assert (elbo < log_p).all()
     assert (np.abs(log_p - gap.sum(1) - elbo) < 4 * error + 1e-5 * np.abs(elbo)).all()

@@ -1,4 +1,4 @@
-"""Codes on several levels: round trips, what depends on what, and mistakes."""
+"""VQ-VAE-2: decoding of codes, dependencies between levels, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,15 @@ from vaejax.models import multiscale_codes
 KEY = jax.random.key(0)
 SHAPE = (14, 10, 1)  # odd sizes on the way: 14 → 7 → 4 → 2, 10 → 5 → 3 → 2
 X = jnp.asarray(np.random.RandomState(0).rand(6, *SHAPE), jnp.float32)
-NETWORK = {"hidden": 8, "blocks": 1, "block_hidden": 8, "form": "native"}
+NETWORK = {"hidden": 8, "blocks": 1, "block_hidden": 8, "implementation": "native"}
 
 
 def model_of(downsamplings=(1, 1, 1), quantizer=None):
     quantizer = quantizer or quantizers.vector(16, 4)
     count = len(downsamplings)
     nodes = [quantizers.bottleneck(quantizer, group=f"codebook_{i}") for i in range(count)]
-    rungs = networks.ladder_of_maps(SHAPE, 4, 1, downsamplings, **NETWORK)
-    return multiscale_codes(rungs, nodes, likelihoods.bernoulli(), SHAPE)
+    levels = networks.multiscale_networks(SHAPE, 4, 1, downsamplings, **NETWORK)
+    return multiscale_codes(levels, nodes, likelihoods.bernoulli(), SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_each_level_is_coarser_than_the_one_below(trained):
     assert trace.likelihood.mean.shape == X.shape
 
 
-def test_the_codes_alone_give_the_same_likelihood(trained):
+def test_embedding_the_codes_gives_the_same_likelihood(trained):
     model, params, trace = trained
     indices = tuple(node.posterior.indices for node in trace.latents)
     zs = model.embed(params, indices)
@@ -54,8 +54,8 @@ def test_the_codes_alone_give_the_same_likelihood(trained):
         np.testing.assert_array_equal(node.posterior.indices, want)
 
 
-def test_what_is_above_reaches_what_is_below_and_not_the_other_way(trained):
-    """Of the tokens by the codes above them, by other codebooks; of the decoder by all codes."""
+def test_levels_depend_on_the_levels_above_only(trained):
+    """Changing a codebook changes the tokens below it; changing any z changes the likelihood."""
     model, params, trace = trained
     for level in range(3):
         other = dict(params)
@@ -68,17 +68,17 @@ def test_what_is_above_reaches_what_is_below_and_not_the_other_way(trained):
         assert np.any(jax.jit(model.decode)(params, zs).logits != trace.likelihood.logits)
 
 
-def test_samples_are_of_every_levels_prior(trained):
+def test_samples_differ(trained):
     model, params, _ = trained
     p = jax.jit(model.generate, static_argnums=2)(params, KEY, 5, None, 1.0)
     assert p.mean.shape == (5, *SHAPE)
     assert len(np.unique(np.asarray(p.mean).reshape(5, -1), axis=0)) == 5
 
 
-def test_gaussian_nodes_fit_too():
+def test_gaussian_bottlenecks_are_supported():
     nodes = [bottlenecks.gaussian(2) for _ in range(2)]
-    rungs = networks.ladder_of_maps(SHAPE, 4, 1, (2, 1), **NETWORK)
-    model = multiscale_codes(rungs, nodes, likelihoods.normal("learned"), SHAPE)
+    levels = networks.multiscale_networks(SHAPE, 4, 1, (2, 1), **NETWORK)
+    model = multiscale_codes(levels, nodes, likelihoods.normal("learned"), SHAPE)
     params = jax.jit(model.init)(KEY, {"image": X})
     trace = jax.jit(model.forward)(params, {"image": X}, KEY, jnp.int32(0))
     assert [node.z.shape for node in trace.latents] == [(6, 2, 2, 2), (6, 4, 3, 2)]
@@ -87,7 +87,7 @@ def test_gaussian_nodes_fit_too():
     np.testing.assert_allclose(p.scale, np.ones((5, *SHAPE)), rtol=0.02)
 
 
-def test_dropout_of_levels_is_for_training_alone():
+def test_quantizer_dropout_is_active_in_training_only():
     quantizer = quantizers.residual(quantizers.vector(16, 4), 2, dropout=1.0)
     model = model_of((1, 1), quantizer)
     params = jax.jit(model.init)(KEY, {"image": X})
@@ -98,11 +98,11 @@ def test_dropout_of_levels_is_for_training_alone():
     assert min(node.posterior.indices.min() for node in trace.latents) >= 0
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments_are_reported():
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0))}
     with pytest.raises(ValueError, match=r"need images .* shape \(7,\) and downsamplings=\(2, 1\)"):
         families.vqvae2((7,), players)
     with pytest.raises(ValueError, match=r"downsamplings=\(\)"):
-        networks.ladder_of_maps(SHAPE, 4, 1, ())
+        networks.multiscale_networks(SHAPE, 4, 1, ())
     with pytest.raises(ValueError, match=r"no losses .* players \['codebook_0', 'codebook_1'\]"):
         families.vqvae2(SHAPE, players)

@@ -1,8 +1,8 @@
 """TD-VAE whose densities are those of a linear-Gaussian system, by construction.
 
-Two layers of one number each make the full covariance of a state of two: the lower is given the
-draw of the higher. Then the loss of one step is −log p(x_t2 | x up to t1), draw by draw, and that
-of a longer jump lies above it by a known KL.
+Two layers of one dimension each represent the full covariance of a two-dimensional state: the lower
+is conditional on the sample of the higher. The loss for δ = 1 is then −log p(x_t2 | x up to t1),
+sample by sample, and for larger δ it exceeds that by a known KL.
 """
 
 import jax
@@ -14,9 +14,9 @@ from benchmarks import linear_system as system
 from vaejax import losses
 from vaejax.core.game import Family, chain, losses_and_trace
 from vaejax.distributions.likelihoods import normal
-from vaejax.latents.bottlenecks import LOWEST_SCALE
-from vaejax.models import Parts, td_vae
-from vaejax.models.time_pairs import make_steps
+from vaejax.latents.bottlenecks import MIN_SCALE
+from vaejax.models import TDVAEParts, td_vae
+from vaejax.models.time_pairs import delta_distribution
 from vaejax.networks import Network, Recurrent
 
 LENGTH = 7
@@ -25,12 +25,12 @@ A, Q, R = (jnp.asarray(m, jnp.float32) for m in (system.A, system.Q, system.R))
 
 def feature(scale):
     """The inverse of `soft_normal`'s standard deviation."""
-    share = (scale - LOWEST_SCALE) / (1 - LOWEST_SCALE)
+    share = (scale - MIN_SCALE) / (1 - MIN_SCALE)
     return jnp.log2(jnp.exp2(share) - 1)
 
 
 def layers(moments):
-    """A cascade of two densities that make N(mean [B, 2], covariance [B, 2, 2]) of the inputs."""
+    """Two conditional densities with the joint N(mean [B, 2], covariance [B, 2, 2])."""
 
     def top(params, inputs):
         mean, c = moments(inputs)
@@ -48,34 +48,34 @@ def layers(moments):
 
 
 def unpack(b):
-    """A belief: mean and covariance, side by side."""
+    """Mean and covariance of a belief state."""
     return b[:, :2], b[:, 2:6].reshape(-1, 2, 2)
 
 
 def exact(steps):
-    """The model for jumps of one number of steps."""
-    matrix, added = (jnp.asarray(m, jnp.float32) for m in system.ahead(steps))
+    """The model for a fixed δ."""
+    matrix, added = (jnp.asarray(m, jnp.float32) for m in system.transition(steps))
 
     def step(params, state, x):
-        mean, c, begun = state
-        mean = jnp.where(begun, mean @ A.T, mean)
-        c = jnp.where(begun, A @ c @ A.T + Q[None], c)
+        mean, c, started = state
+        mean = jnp.where(started, mean @ A.T, mean)
+        c = jnp.where(started, A @ c @ A.T + Q[None], c)
         gain = c @ jnp.linalg.inv(c + R[None])
         mean = mean + jnp.einsum("bij,bj->bi", gain, x - mean)
         c = c - gain @ c
         belief = jnp.concatenate([mean, c.reshape(-1, 4)], axis=1)
         return belief, (mean, c, jnp.ones((), bool))
 
-    def start(params, n):
+    def initial_state(params, n):
         c = jnp.broadcast_to(jnp.asarray(system.P0, jnp.float32)[None], (n, 2, 2))
         return jnp.zeros((n, 2)), c, jnp.zeros((), bool)
 
     def apply(params, x):
-        def body(state, now):
-            return step(params, state, now)[::-1]
+        def body(state, frame):
+            return step(params, state, frame)[::-1]
 
         return jnp.swapaxes(
-            jax.lax.scan(body, start(params, len(x)), jnp.swapaxes(x, 0, 1))[1], 0, 1
+            jax.lax.scan(body, initial_state(params, len(x)), jnp.swapaxes(x, 0, 1))[1], 0, 1
         )
 
     def smoothed(inputs):  # z_t2 [2], b_t1 [6], b_t2 [6], δ
@@ -84,17 +84,17 @@ def exact(steps):
         mean = mean + jnp.einsum("bij,bj->bi", gain, z - mean @ matrix.T)
         return mean, c - gain @ matrix @ c
 
-    def jumped(inputs):  # z_t1 [2], δ
+    def transition(inputs):  # z_t1 [2], δ
         return inputs[:, :2] @ matrix.T, jnp.broadcast_to(added[None], (len(inputs), 2, 2))
 
-    same = Network(lambda key, x: {}, lambda params, x: x)
-    parts = Parts(
-        same, Recurrent(lambda key, x: {}, apply, start, step), layers(unpack), layers(smoothed),
-        layers(jumped), same,
+    identity = Network(lambda key, x: {}, lambda params, x: x)
+    parts = TDVAEParts(
+        identity, Recurrent(lambda key, x: {}, apply, initial_state, step), layers(unpack),
+        layers(smoothed), layers(transition), identity,
     )  # fmt: skip
     model = td_vae(
         parts, normal(system.OBSERVED), (LENGTH, 2), latent_dims=(1, 1),
-        steps=make_steps([(steps, steps)], LENGTH), pairs=5,
+        deltas=delta_distribution([(steps, steps)], LENGTH), num_pairs=5,
     )  # fmt: skip
     return Family(model, chain(losses.nll(), losses.kl()), {})
 
@@ -102,7 +102,7 @@ def exact(steps):
 @pytest.fixture(scope="module")
 def observed():
     x = system.simulate(400, LENGTH)[1]
-    return x, system.kalman(x)
+    return x, system.kalman_filter(x)
 
 
 def _traced(family, x, seed=0):
@@ -113,28 +113,28 @@ def _traced(family, x, seed=0):
 
 
 def _exact_losses(x, known, trace, steps):
-    """−log p(x_t2 | x up to t1) of every row, t2 found by the frame."""
-    found = np.asarray(trace.x).reshape(len(x), 5, 2)
+    """−log p(x_t2 | x up to t1) of every row; t2 is identified by the frame."""
+    frames = np.asarray(trace.x).reshape(len(x), 5, 2)
     table = [-system.log_predictive(x, known, t, steps) for t in range(LENGTH - steps)]
-    times = np.abs(found[:, :, None] - x[:, None]).max(axis=3).argmin(axis=2)  # [N, 5]
+    times = np.abs(frames[:, :, None] - x[:, None]).max(axis=3).argmin(axis=2)  # [N, 5]
     rows = np.stack(table, axis=1)
     return np.take_along_axis(rows, times - steps, axis=1).reshape(-1), times
 
 
-def test_the_filter_is_kalmans(observed):
+def test_belief_states_are_those_of_the_kalman_filter(observed):
     x, known = observed
     model = exact(1).model
     params = model.init(jax.random.key(0), {"signal": jnp.asarray(x, jnp.float32)})
-    b = np.asarray(jax.jit(model.sequences.beliefs)(params, jnp.asarray(x, jnp.float32)))
+    b = np.asarray(jax.jit(model.sequences.belief_states)(params, jnp.asarray(x, jnp.float32)))
     np.testing.assert_allclose(b[..., :2], known.mean, atol=1e-5)
-    draws = jax.jit(model.sequences.believe)(
+    samples = jax.jit(model.sequences.sample_belief)(
         params, jnp.asarray(np.repeat(b[:1, 3], 50_000, axis=0)), jax.random.key(1)
     )
-    z = np.concatenate(draws.zs, axis=1)
+    z = np.concatenate(samples.zs, axis=1)
     np.testing.assert_allclose(np.cov(z.T), known.covariance[3], atol=0.004)
 
 
-def test_one_step_is_the_predictive_likelihood_draw_by_draw(observed):
+def test_one_step_is_the_predictive_likelihood_sample_by_sample(observed):
     x, known = observed
     losses, trace = _traced(exact(1), x)
     want, _ = _exact_losses(x, known, trace, 1)
@@ -143,7 +143,7 @@ def test_one_step_is_the_predictive_likelihood_draw_by_draw(observed):
         ratio = node.posterior.log_prob(node.z) - node.prior.log_prob(node.z)
         terms = terms + ratio.sum(axis=1)
     np.testing.assert_allclose(terms, want, atol=2e-4)
-    # The loss itself integrates over z_t1 in closed form: the same on average alone.
+    # The loss integrates over z_t1 in closed form, so it is equal on average only.
     loss = losses["nll"] + losses["kl"].sum(axis=1)
     gap = np.asarray(loss) - want
     assert gap.std() > 0.01
@@ -151,10 +151,10 @@ def test_one_step_is_the_predictive_likelihood_draw_by_draw(observed):
 
 
 @pytest.mark.parametrize("steps", [pytest.param(2, marks=pytest.mark.slow), 4])
-def test_longer_jumps_lie_above_it_by_what_else_the_later_belief_knows(observed, steps):
-    """By KL(p(z_t2 | x up to t2) ‖ p(z_t2 | x_t2, x up to t1)), in closed form here."""
+def test_larger_deltas_exceed_it_by_a_known_kl(observed, steps):
+    """The excess is KL(p(z_t2 | x up to t2) ‖ p(z_t2 | x_t2, x up to t1)), in closed form here."""
     x, known = observed
-    matrix, added = system.ahead(steps)
+    matrix, added = system.transition(steps)
     loss, want, gaps = [], [], []
     for seed in range(4):
         losses, trace = _traced(exact(steps), x, seed)

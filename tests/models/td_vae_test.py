@@ -1,4 +1,4 @@
-"""TD-VAE: what depends on what, streams, rollouts, mistakes."""
+"""TD-VAE: dependencies between densities, streams, rollouts, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -22,26 +22,26 @@ def td_vae(**options):
 
 
 @pytest.fixture(scope="module")
-def made():
-    family = td_vae(pairs=3)
+def trained():
+    family = td_vae(num_pairs=3)
     params = jax.jit(lambda: game.init(family, KEY, {"sequence": X}))()
     return family, params
 
 
-def test_a_row_for_each_pair_and_nodes_from_the_top(made):
-    family, params = made
+def test_a_trace_has_a_row_for_each_pair_and_nodes_top_down(trained):
+    family, params = trained
     trace = jax.jit(family.model.forward)(params, {"sequence": X}, KEY, jnp.int32(0))
     assert trace.x.shape == trace.likelihood.mean.shape == (12, 5, 4, 1)
     assert [node.z.shape for node in trace.latents] == [(12, 2), (12, 3), (12, 2), (12, 3)]
-    for row, frame in enumerate(trace.x):  # rows of a sequence stand side by side
+    for row, frame in enumerate(trace.x):  # rows of a sequence are adjacent
         assert any(np.array_equal(frame, other) for other in X[row // 3])
 
 
-def test_the_loss_is_the_four_terms_of_the_paper(made):
-    """1806.03107, eq. 8, averaged over draws; the density of z_t1 is integrated in closed form."""
-    family, params = made
+def test_the_loss_is_the_four_terms_of_the_paper(trained):
+    """1806.03107, eq. 8, averaged over samples, with z_t1 integrated in closed form."""
+    family, params = trained
     fn = jax.jit(game.losses_and_trace(family))
-    terms, found = [], []
+    terms, actual = [], []
     for i in range(400):
         losses, trace = fn(params, {"sequence": X}, jax.random.key(i), jnp.int32(0))
         later, earlier = trace.latents[:2], trace.latents[2:]
@@ -51,99 +51,100 @@ def test_the_loss_is_the_four_terms_of_the_paper(made):
         log_b1 = sum(n.prior.log_prob(n.z).sum(axis=1) for n in earlier)
         log_s = sum(n.posterior.log_prob(n.z).sum(axis=1) for n in earlier)
         terms.append(-(log_d + log_b1 + log_t - log_b2 - log_s).mean())
-        found.append((losses["nll"] + losses["kl"].sum(axis=1)).mean())
-    difference = np.array(terms) - np.array(found)
+        actual.append((losses["nll"] + losses["kl"].sum(axis=1)).mean())
+    difference = np.array(terms) - np.array(actual)
     assert difference.std() > 1e-3  # they are not the same estimate
     assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(terms))
 
 
-def test_a_stream_is_filtered_one_step_at_a_time(made):
-    family, params = made
-    ask = family.model.sequences
-    observe, state = jax.jit(ask.observe), ask.start(params, len(X))
-    whole = jax.jit(ask.beliefs)(params, X)
+def test_filtering_a_stream_equals_filtering_the_sequence(trained):
+    family, params = trained
+    sequences = family.model.sequences
+    observe, state = jax.jit(sequences.update_state), sequences.initial_state(params, len(X))
+    expected = jax.jit(sequences.belief_states)(params, X)
     for t in range(X.shape[1]):
         b, state = observe(params, state, X[:, t])
-        np.testing.assert_allclose(b, whole[:, t], atol=1e-6)
+        np.testing.assert_allclose(b, expected[:, t], atol=1e-6)
 
 
-def test_lower_layers_are_given_the_draws_of_the_higher(made):
-    family, params = made
-    believe = jax.jit(family.model.sequences.believe)
+def test_lower_layers_depend_on_the_samples_of_the_higher(trained):
+    family, params = trained
+    sample_belief = jax.jit(family.model.sequences.sample_belief)
     b = jnp.ones((1, 8))
-    draws = [believe(params, b, jax.random.key(i)) for i in range(2)]
-    np.testing.assert_array_equal(draws[0].densities[0].loc, draws[1].densities[0].loc)
-    assert np.abs(draws[0].densities[1].loc - draws[1].densities[1].loc).max() > 1e-5
-    means = believe(params, b, None)
+    samples = [sample_belief(params, b, jax.random.key(i)) for i in range(2)]
+    np.testing.assert_array_equal(samples[0].densities[0].loc, samples[1].densities[0].loc)
+    assert np.abs(samples[0].densities[1].loc - samples[1].densities[1].loc).max() > 1e-5
+    means = sample_belief(params, b, None)
     np.testing.assert_array_equal(means.zs[0], means.densities[0].loc)
-    cold = believe(params, b, KEY, 0.0)
+    cold = sample_belief(params, b, KEY, 0.0)
     np.testing.assert_allclose(cold.zs[1], means.zs[1], atol=1e-6)
 
 
-def test_a_rollout_is_one_jump_after_the_other(made):
-    family, params = made
-    ask = family.model.sequences
-    zs = ask.believe(params, jnp.ones((2, 8)), KEY).zs
+def test_a_rollout_equals_successive_transitions(trained):
+    family, params = trained
+    sequences = family.model.sequences
+    zs = sequences.sample_belief(params, jnp.ones((2, 8)), KEY).zs
     deltas = jnp.array([1, 3, 2], jnp.int32)
     for key in (KEY, None):
-        run = jax.jit(ask.rollout)(params, zs, deltas, key)
-        now = zs
+        run = jax.jit(sequences.rollout)(params, zs, deltas, key)
+        current = zs
         for s in range(3):
-            own = None if key is None else jax.random.fold_in(key, s)
-            now = ask.jump(params, now, jnp.full(2, deltas[s]), own).zs
-            for a, b in zip(run, now, strict=True):
+            step_key = None if key is None else jax.random.fold_in(key, s)
+            delta = jnp.full(2, deltas[s])
+            current = sequences.sample_transition(params, current, delta, step_key).zs
+            for a, b in zip(run, current, strict=True):
                 np.testing.assert_allclose(a[s], b, atol=1e-6)
 
 
-def test_many_rollouts_at_once(made):
-    family, params = made
-    ask = family.model.sequences
-    zs = ask.believe(params, jnp.ones((2, 8)), None).zs
+def test_rollouts_can_be_vmapped(trained):
+    family, params = trained
+    sequences = family.model.sequences
+    zs = sequences.sample_belief(params, jnp.ones((2, 8)), None).zs
     keys = jax.random.split(KEY, 5)
     steps = jnp.ones(4, jnp.int32)
-    many = jax.jit(jax.vmap(lambda k: ask.rollout(params, zs, steps, k)))(keys)
+    many = jax.jit(jax.vmap(lambda k: sequences.rollout(params, zs, steps, k)))(keys)
     assert many[0].shape == (5, 4, 2, 2)
-    alone = ask.rollout(params, zs, steps, keys[3])
-    np.testing.assert_allclose(many[1][3], alone[1], atol=1e-6)
+    single = sequences.rollout(params, zs, steps, keys[3])
+    np.testing.assert_allclose(many[1][3], single[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("knows", [True, False])
-def test_the_step_is_told_to_the_transition_unless_it_is_not(knows):
-    family = td_vae(know_steps=knows)
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_condition_on_delta_is_an_option(conditioned):
+    family = td_vae(condition_on_delta=conditioned)
     params = jax.jit(family.model.init)(KEY, {"sequence": X})
-    ask = family.model.sequences
+    sequences = family.model.sequences
     zs, b = (jnp.ones((1, 2)), jnp.ones((1, 3))), jnp.ones((1, 8))
     one, three = jnp.full(1, 1, jnp.int32), jnp.full(1, 3, jnp.int32)
-    ahead = [ask.jump(params, zs, d, None) for d in (one, three)]
-    back = [ask.smooth(params, zs, b, b, d, None) for d in (one, three)]
-    for near, far in (ahead, back):
+    forward = [sequences.sample_transition(params, zs, d, None) for d in (one, three)]
+    backward = [sequences.sample_smoothing(params, zs, b, b, d, None) for d in (one, three)]
+    for near, far in (forward, backward):
         gap = np.abs(near.densities[0].loc - far.densities[0].loc).max()
-        assert (gap > 1e-6) == knows
+        assert (gap > 1e-6) == conditioned
 
 
-def test_generation_goes_on_from_what_is_given(made):
-    family, params = made
+def test_generation_continues_the_condition(trained):
+    family, params = trained
     generate = jax.jit(family.model.generate, static_argnums=2)
     p = generate(params, KEY, 3, {"sequence": X})
     assert p.mean.shape == (3, 6, 5, 4, 1)
     other = generate(params, KEY, 3, {"sequence": X.at[1].set(1 - X[1])})
     changed = np.abs(p.logits - other.logits).max(axis=(1, 2, 3, 4)) > 1e-6
     np.testing.assert_array_equal(changed, [False, True, False])
-    with pytest.raises(ValueError, match="give their beginning as condition"):
+    with pytest.raises(ValueError, match="pass sequences as the condition"):
         family.model.generate(params, KEY, 3)
 
 
-def test_encode_gives_the_belief_at_the_end(made):
-    family, params = made
-    ask = family.model.sequences
+def test_encode_returns_the_belief_at_the_last_time(trained):
+    family, params = trained
+    sequences = family.model.sequences
     nodes = jax.jit(family.model.encode)(params, {"sequence": X}, KEY)
-    last = ask.believe(params, ask.beliefs(params, X)[:, -1], None)
+    last = sequences.sample_belief(params, sequences.belief_states(params, X)[:, -1], None)
     np.testing.assert_allclose(nodes[0].posterior.loc, last.densities[0].loc, atol=1e-6)
     assert all(np.isfinite(kl(*node)).all() for node in nodes)
     assert isinstance(nodes[0].prior.base, Normal)
 
 
-def test_any_frames_do():
+def test_frames_can_have_any_shape():
     for shape, network in (((6, 3), "mlp"), ((6, 8, 8, 1), {"kind": "conv", "channels": (4, 4),
                                                             "kernels": (4, 4)})):  # fmt: skip
         players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-3))}
@@ -156,8 +157,8 @@ def test_any_frames_do():
         assert trace.likelihood.mean.shape == (2, *shape[1:])
 
 
-def test_mistakes_are_named(made):
-    family, params = made
+def test_invalid_arguments_are_reported(trained):
+    family, params = trained
     players = {"vae": ({"nll": 1.0}, optax.adam(1e-3))}
     with pytest.raises(ValueError, match=r"shape \(T, ...\), found .*\(5,\)"):
         families.td_vae((5,), players)

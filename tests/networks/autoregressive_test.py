@@ -1,4 +1,4 @@
-"""Networks over tokens: what they may see, that they are densities, and their cached steps."""
+"""Autoregressive networks: causality, normalisation, and cached steps."""
 
 import itertools
 
@@ -8,33 +8,33 @@ import numpy as np
 import pytest
 import scipy.special
 
+from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.distributions import Categorical
 from vaejax.networks import build_autoregressive
 from vaejax.networks.attention import rotate
-from vaejax.quantizers.token_layout import CodeMap, Layout
 
 KEY = jax.random.key(0)
-ONE = Layout((CodeMap((4, 5), (), 6),))
-SEVERAL = Layout((CodeMap((2, 2), (), 5), CodeMap((3,), (2,), 7)))
+ONE_MAP = Layout((CodeMap((4, 5), (), 6),))
+TWO_NODES = Layout((CodeMap((2, 2), (), 5), CodeMap((3,), (2,), 7)))
 TRANSFORMER = {"kind": "transformer", "layers": 2, "width": 16, "heads": 2}
 PIXEL_CNN = {"kind": "pixel_cnn", "layers": 3, "width": 8, "kernel": 3}
 CASES = {
-    "transformer": (TRANSFORMER, ONE),
-    "transformer, several nodes": (TRANSFORMER, SEVERAL),
-    "pixel_cnn": (PIXEL_CNN, ONE),
+    "transformer": (TRANSFORMER, ONE_MAP),
+    "transformer, two nodes": (TRANSFORMER, TWO_NODES),
+    "pixel_cnn": (PIXEL_CNN, ONE_MAP),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 
 
 def random_like(params, seed=1):
-    """Parameters of a size at which everything in the network has a say."""
+    """Parameters with noise, so that no part of the network is without effect."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     pairs = zip(keys, leaves, strict=True)
     return jax.tree.unflatten(tree, [p + 0.3 * jax.random.normal(k, p.shape) for k, p in pairs])
 
 
-def built(name, classes=3):
+def build(name, classes=3):
     setting, layout = CASES[name]
     network = build_autoregressive(setting, layout)
     size = min(node.size for node in layout.nodes)
@@ -45,8 +45,8 @@ def built(name, classes=3):
 
 
 @every_case
-def test_logits_depend_on_the_tokens_before_alone(name):
-    network, layout, params, tokens, condition = built(name)
+def test_logits_depend_on_previous_tokens_only(name):
+    network, layout, params, tokens, condition = build(name)
     apply = jax.jit(network.apply)
     before = np.asarray(apply(params, tokens, *condition))
     for t in range(layout.length):
@@ -59,26 +59,26 @@ def test_logits_depend_on_the_tokens_before_alone(name):
 
 
 @every_case
-def test_every_token_before_has_a_say_in_the_last_place(name):
-    """No blind spot: three layers of 3 × 3 see all of a 4 × 5 map but its far corners."""
-    network, layout, params, tokens, condition = built(name)
+def test_the_last_logits_depend_on_every_previous_token(name):
+    """No blind spot: three layers of 3 × 3 cover a 4 × 5 map except its far corners."""
+    network, layout, params, tokens, condition = build(name)
     apply = jax.jit(network.apply)
     last = np.asarray(apply(params, tokens, *condition))[:, -1]
-    seen = []
+    matters = []
     for t in range(layout.length - 1):
         changed = tokens.at[:, t].set((tokens[:, t] + 1) % 5)
-        seen.append(np.any(np.asarray(apply(params, changed, *condition))[:, -1] != last))
+        matters.append(np.any(np.asarray(apply(params, changed, *condition))[:, -1] != last))
     far = 0
     if name == "pixel_cnn":  # three rows up and three columns to the left at most
         far = sum(j < 5 - 1 - 3 for i in range(4) for j in range(5))
-    assert sum(seen) >= len(seen) - far
+    assert sum(matters) >= len(matters) - far
 
 
 @every_case
-def test_cached_steps_give_what_the_whole_sequence_gives(name):
-    network, layout, params, tokens, condition = built(name)
+def test_cached_steps_equal_the_whole_sequence(name):
+    network, layout, params, tokens, condition = build(name)
     want = np.asarray(jax.jit(network.apply)(params, tokens, *condition))
-    cache, step = network.start(params, 3, *condition), jax.jit(network.step)
+    cache, step = network.init_cache(params, 3, *condition), jax.jit(network.step)
     for t in range(layout.length):
         got, cache = step(params, cache, tokens[:, max(t - 1, 0)], jnp.int32(t))
         np.testing.assert_allclose(got, want[:, t], atol=1e-4)
@@ -86,8 +86,8 @@ def test_cached_steps_give_what_the_whole_sequence_gives(name):
 
 
 @every_case
-def test_codes_that_there_are_none_of_have_no_probability(name):
-    network, layout, params, tokens, condition = built(name)
+def test_nonexistent_codes_have_probability_zero(name):
+    network, layout, params, tokens, condition = build(name)
     logits = np.asarray(jax.jit(network.apply)(params, tokens, *condition))
     sizes = [node.size for node in layout.nodes for _ in range(node.length)]
     for t, size in enumerate(sizes):
@@ -117,11 +117,11 @@ def test_the_probabilities_of_all_sequences_sum_to_one(setting, layout):
 
 
 @every_case
-def test_a_condition_has_a_say_everywhere_and_its_absence_is_as_a_network_without(name):
-    network, _, params, tokens, _ = built(name)
-    given = [jax.nn.one_hot(jnp.full(3, k), 3) for k in (0, 1, -1)]
+def test_the_condition_affects_every_position_and_its_absence_equals_no_condition(name):
+    network, _, params, tokens, _ = build(name)
+    conditions = [jax.nn.one_hot(jnp.full(3, k), 3) for k in (0, 1, -1)]
     apply = jax.jit(network.apply)
-    first, second, absent = (np.asarray(apply(params, tokens, c)) for c in given)
+    first, second, absent = (np.asarray(apply(params, tokens, c)) for c in conditions)
     assert (first != second).any(axis=(0, 2)).all()
     assert (first != absent).any(axis=(0, 2)).all()
     if name != "pixel_cnn":  # whose condition has layers of its own
@@ -129,7 +129,7 @@ def test_a_condition_has_a_say_everywhere_and_its_absence_is_as_a_network_withou
 
 
 def numpy_transformer(p, tokens, heads):
-    """Pre-norm blocks with the attention written out, in float64."""
+    """Pre-norm blocks with explicit attention, in float64."""
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), p)
 
     def norm(x, scale):
@@ -138,7 +138,7 @@ def numpy_transformer(p, tokens, heads):
     def gelu(x):  # its tanh form
         return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
-    def turned(x):  # [T, d]
+    def rotated(x):  # [T, d]
         half = x.shape[1] // 2
         angle = np.arange(len(x))[:, None] * 10_000.0 ** (-np.arange(half) / half)
         z = (x[:, :half] + 1j * x[:, half:]) * np.exp(1j * angle)
@@ -152,26 +152,26 @@ def numpy_transformer(p, tokens, heads):
         q, k, v = np.split(h, 3, axis=1)
         out = np.zeros_like(x)
         for head in range(heads):
-            at = np.s_[:, head * size : (head + 1) * size]
-            score = turned(q[at]) @ turned(k[at]).T / np.sqrt(size)
+            part = np.s_[:, head * size : (head + 1) * size]
+            score = rotated(q[part]) @ rotated(k[part]).T / np.sqrt(size)
             score[np.triu_indices(len(x), 1)] = -np.inf
-            out[at] = scipy.special.softmax(score, axis=1) @ v[at]
+            out[part] = scipy.special.softmax(score, axis=1) @ v[part]
         x = x + out @ layers["out"][i]
         x = x + gelu(norm(x, layers["norm_mlp"][i]) @ layers["up"][i]) @ layers["down"][i]
     return norm(x, p["norm"]) @ p["logits"][0].T
 
 
-def test_the_transformer_is_that_of_the_textbook():
-    network, _, params, tokens, _ = built("transformer", classes=0)
+def test_the_transformer_equals_a_numpy_implementation():
+    network, _, params, tokens, _ = build("transformer", classes=0)
     got = jax.jit(network.apply)(params, tokens)
-    for one, want in zip(np.asarray(tokens), np.asarray(got), strict=True):
-        np.testing.assert_allclose(want, numpy_transformer(params, one, 2), atol=1e-4)
+    for sequence, logits in zip(np.asarray(tokens), np.asarray(got), strict=True):
+        np.testing.assert_allclose(logits, numpy_transformer(params, sequence, 2), atol=1e-4)
 
 
 @every_case
 def test_gradients_are_finite_and_reach_every_parameter(name):
     """Also where codes are excluded by logits of −∞."""
-    network, _, params, tokens, condition = built(name)
+    network, _, params, tokens, condition = build(name)
 
     @jax.jit
     @jax.grad
@@ -184,33 +184,34 @@ def test_gradients_are_finite_and_reach_every_parameter(name):
 
 
 @every_case
-def test_computing_in_bfloat16_keeps_logits_and_parameters_in_float32(name):
-    network, layout, params, tokens, condition = built(name)
+def test_logits_and_parameters_are_float32_when_computing_in_bfloat16(name):
+    network, layout, params, tokens, condition = build(name)
     half = build_autoregressive({**CASES[name][0], "dtype": "bfloat16"}, layout)
-    made = jax.eval_shape(half.init, KEY, tokens, *condition)
-    assert {a.dtype for a in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
+    initial = jax.eval_shape(half.init, KEY, tokens, *condition)
+    assert {a.dtype for a in jax.tree.leaves(initial)} == {jnp.dtype(jnp.float32)}
     got, want = (jax.jit(n.apply)(params, tokens, *condition) for n in (half, network))
     assert got.dtype == jnp.float32
-    seen = np.isfinite(np.asarray(want))
-    gap = np.asarray(got)[seen] - np.asarray(want)[seen]
-    assert 0 < np.sqrt(np.square(gap).mean()) < 0.05 * np.asarray(want)[seen].std()
+    finite = np.isfinite(np.asarray(want))
+    gap = np.asarray(got)[finite] - np.asarray(want)[finite]
+    assert 0 < np.sqrt(np.square(gap).mean()) < 0.05 * np.asarray(want)[finite].std()
 
 
-def test_products_of_rotated_vectors_depend_on_the_distance_alone():
+def test_rotary_scores_depend_on_the_distance_only():
     q, k = (jax.random.normal(jax.random.key(i), (1, 1, 1, 8)) for i in (1, 2))
     q, k = jnp.tile(q, (1, 1, 9, 1)), jnp.tile(k, (1, 1, 9, 1))
-    at = jnp.arange(9)
-    score = np.asarray(rotate(q, at) @ rotate(k, at).swapaxes(2, 3))[0, 0]
+    positions = jnp.arange(9)
+    score = rotate(q, positions) @ rotate(k, positions).swapaxes(2, 3)
+    score = np.asarray(score)[0, 0]
     for distance in range(-8, 9):
         assert np.ptp(np.diagonal(score, distance)) < 1e-5
     assert np.ptp(score[0]) > 0.1
 
 
-def test_the_residual_stream_hardly_grows_with_depth():
-    """Starting weights are scaled by 1/√(2 · layers): 32 layers write as much as 2."""
+def test_initial_residual_updates_do_not_grow_with_depth():
+    """Output weights are scaled by 1/√(2 · layers): 32 layers add as much variance as 2."""
     sizes = []
     for layers in (2, 32):
-        net = build_autoregressive({**TRANSFORMER, "layers": layers, "width": 64}, ONE)
+        net = build_autoregressive({**TRANSFORMER, "layers": layers, "width": 64}, ONE_MAP)
         params = jax.jit(net.init)(KEY, jnp.zeros((1, 20), jnp.int32))["layers"]
         written = np.square(params["out"]).sum() + np.square(params["down"]).sum()
         sizes.append(float(written))
@@ -220,14 +221,14 @@ def test_the_residual_stream_hardly_grows_with_depth():
 @pytest.mark.parametrize(
     ("setting", "layout", "message"),
     [
-        ({**TRANSFORMER, "heads": 3}, ONE, "width=16 cannot have heads=3"),
-        ({**TRANSFORMER, "heads": 16}, ONE, "even number"),
-        ({**PIXEL_CNN, "kernel": 4}, ONE, "odd kernel .* found kernel=4"),
-        (PIXEL_CNN, SEVERAL, r"\[\(2, 2\), \(3, 2\)\].*'transformer'"),
+        ({**TRANSFORMER, "heads": 3}, ONE_MAP, "width=16 cannot have heads=3"),
+        ({**TRANSFORMER, "heads": 16}, ONE_MAP, "even number"),
+        ({**PIXEL_CNN, "kernel": 4}, ONE_MAP, "odd kernel .* found kernel=4"),
+        (PIXEL_CNN, TWO_NODES, r"\[\(2, 2\), \(3, 2\)\].*'transformer'"),
         (PIXEL_CNN, Layout((CodeMap((2, 2), (3,), 4),)), r"\(2, 2, 3\).*'transformer'"),
-        ("pixel_cn", ONE, "unknown network of a prior over codes .* did you mean 'pixel_cnn'"),
+        ("pixel_cn", ONE_MAP, "unknown network of a prior over codes .* did you mean 'pixel_cnn'"),
     ],
 )
-def test_mistakes(setting, layout, message):
+def test_invalid_settings_are_reported(setting, layout, message):
     with pytest.raises(ValueError, match=message):
         build_autoregressive(setting, layout)

@@ -1,4 +1,4 @@
-"""Architectures on images of any size, by shape and value; users' own modules in their place."""
+"""Architectures on images of any size, by shape and value; custom modules."""
 
 import jax
 import jax.numpy as jnp
@@ -25,19 +25,19 @@ def shape_for(kind, size=16):
     return (size, 1) if kind == "residual_1d" else (size, size, 1)
 
 
-def build(kind, shape, width=6, out=1, **options):
-    return networks.build({"kind": kind, **SMALL[kind], **options}, shape, width, out)
+def build(kind, shape, features=6, out_channels=1, **options):
+    return networks.build({"kind": kind, **SMALL[kind], **options}, shape, features, out_channels)
 
 
 def outputs(encoder, decoder, x):
-    """Parameters, features and output of a pair, features standing for z."""
+    """Parameters, features and output of a pair, with the features as z."""
     params = encoder.init(KEY, x)
     features = encoder.apply(params, x)
     other = decoder.init(KEY, features)
     return (params, other), features, decoder.apply(other, features)
 
 
-def filled(shapes):
+def random_params(shapes):
     """Kernels of unit gain, biases 0, scales 1, without compiling an initialiser."""
     rng = np.random.RandomState(0)
 
@@ -66,7 +66,7 @@ def test_outputs_fit_images_of_any_size(kind, size, channels):
 
 
 @pytest.mark.parametrize("downsamplings", [0, 1, 2, 3])
-def test_residual_maps_are_halved_as_often_as_asked(downsamplings):
+def test_residual_maps_are_halved_downsamplings_times(downsamplings):
     pair = build("residual", (45, 31, 3), downsamplings=downsamplings)
     _, features, out = abstract(pair, (45, 31, 3))
     sizes = {0: (45, 31), 1: (23, 16), 2: (12, 8), 3: (6, 4)}
@@ -93,7 +93,7 @@ def test_the_default_conv_is_disentanglement_libs():
 
 
 @pytest.mark.parametrize("kind", ["conv", "residual", "residual_1d"])
-def test_group_norm_is_where_groups_are_asked_for(kind):
+def test_group_norm_is_an_option(kind):
     shape = shape_for(kind, 28)
     plain, _, _ = abstract(build(kind, shape), shape)
     normed, _, out = abstract(build(kind, shape, groups=4), shape)
@@ -104,23 +104,23 @@ def test_group_norm_is_where_groups_are_asked_for(kind):
     assert out.shape == (2, *shape)
 
 
-def test_group_norm_makes_an_encoder_indifferent_to_contrast():
-    """Biases are 0 at the start: scaling the input scales activations, and the norm undoes it."""
+def test_group_norm_makes_an_encoder_invariant_to_contrast():
+    """Initial biases are 0: scaling the input scales the activations, which the norm undoes."""
     pair = build("conv", (16, 16, 1), groups=4, channels=(8,), kernels=(4,))
     encoder, x = pair[0], jax.random.normal(KEY, (2, 16, 16, 1))
-    params = filled(abstract(pair, (16, 16, 1))[0][0])
+    params = random_params(abstract(pair, (16, 16, 1))[0][0])
     apply = jax.jit(encoder.apply)
     np.testing.assert_allclose(apply(params, 10 * x), apply(params, x), atol=1e-3)
     assert np.abs(apply(params, x)).max() > 0.1
 
 
 @pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
-def test_bfloat16_computes_narrowly_and_shows_float32(kind):
+def test_outputs_are_float32_when_computing_in_bfloat16(kind):
     shape = shape_for(kind)
     narrow, wide = (build(kind, shape, dtype=dtype) for dtype in ("bfloat16", "float32"))
     shapes = abstract(narrow, shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
-    params, x = filled(shapes[0]), jax.random.uniform(KEY, (2, *shape))
+    params, x = random_params(shapes[0]), jax.random.uniform(KEY, (2, *shape))
     for network, exact, p in zip(narrow, wide, params, strict=True):
         got, want = jax.jit(network.apply)(p, x), jax.jit(exact.apply)(p, x)
         np.testing.assert_allclose(got, want, atol=0.03 * float(jnp.abs(want).max()))
@@ -129,7 +129,7 @@ def test_bfloat16_computes_narrowly_and_shows_float32(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
-def test_unknown_names_are_answered_with_near_ones(kind):
+def test_errors_for_unknown_names_suggest_near_ones(kind):
     shape = shape_for(kind)
     with pytest.raises(ValueError, match=f"architecture {kind!r} has no setting 'activaton'.*"):
         build(kind, shape, activaton="relu")
@@ -139,7 +139,7 @@ def test_unknown_names_are_answered_with_near_ones(kind):
         abstract(build(kind, shape, dtype="bfloat"), shape)
 
 
-def test_unknown_architectures_and_events_that_do_not_fit_are_named():
+def test_unknown_architectures_and_unsupported_events_are_reported():
     with pytest.raises(ValueError, match=r"unknown architecture 'convs'.*did you mean 'conv'"):
         networks.build("convs", (16, 16, 1), 6, 1)
     for kind in ("conv", "residual"):
@@ -149,7 +149,7 @@ def test_unknown_architectures_and_events_that_do_not_fit_are_named():
         networks.build("residual_1d", (8, 8, 1), 6, 1)
 
 
-class OwnLinen(linen.Module):
+class CustomLinen(linen.Module):
     shape: tuple[int, ...]
 
     @linen.compact
@@ -158,7 +158,7 @@ class OwnLinen(linen.Module):
         return linen.Dense(int(np.prod(self.shape)))(x).reshape(-1, *self.shape)
 
 
-class OwnNNX(nnx.Module):
+class CustomNNX(nnx.Module):
     def __init__(self, width, shape, rngs):
         self.first, self.shape = nnx.Linear(width, 8, rngs=rngs), shape
         self.second = nnx.Linear(8, int(np.prod(shape)), rngs=rngs)
@@ -167,30 +167,30 @@ class OwnNNX(nnx.Module):
         return self.second(jnp.tanh(self.first(x.reshape(x.shape[0], -1)))).reshape(-1, *self.shape)
 
 
-def own_pair(kind):
+def custom_pair(kind):
     if kind == "linen":
-        return tuple(networks.from_linen(OwnLinen(s)) for s in ((4,), (8, 8, 1)))
-    encoder = networks.from_nnx(lambda rngs: OwnNNX(64, (4,), rngs))
-    return encoder, networks.from_nnx(lambda rngs: OwnNNX(2, (8, 8, 1), rngs))
+        return tuple(networks.from_linen(CustomLinen(s)) for s in ((4,), (8, 8, 1)))
+    encoder = networks.from_nnx(lambda rngs: CustomNNX(64, (4,), rngs))
+    return encoder, networks.from_nnx(lambda rngs: CustomNNX(2, (8, 8, 1), rngs))
 
 
 @pytest.mark.parametrize("kind", ["linen", "nnx"])
-def test_users_modules_train_inside_a_family(kind):
+def test_custom_modules_train_inside_a_family(kind):
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(1e-2))}
-    family = families.beta_vae((8, 8, 1), players, latent_dim=2, network=own_pair(kind))
+    family = families.beta_vae((8, 8, 1), players, latent_dim=2, network=custom_pair(kind))
     x = (np.random.RandomState(0).rand(16, 1, 1, 1) > 0.5) * np.ones((16, 8, 8, 1))
     batch = {"image": x.astype(np.float32)}
     state = jax.jit(lambda b: init_state(family, 0, b))(batch)
     step, nll = jax.jit(make_step(family)), []
     for _ in range(60):
-        state, figures, ok = step(state, batch, 0)
+        state, metrics, ok = step(state, batch, 0)
         assert ok
-        nll.append(float(figures["nll"]))
+        nll.append(float(metrics["nll"]))
     assert step._cache_size() == 1
     assert nll[-1] < 0.5 * nll[0]
     other = jax.jit(lambda b: init_state(family, 1, b))(batch)
     kernels = [jax.tree.leaves(s.params["encoder"])[1] for s in (state, other)]
-    assert not np.array_equal(*kernels), "the seed does not reach the module"
+    assert not np.array_equal(*kernels), "the seed has no effect on the module"
 
 
 class LinenBatchNorm(linen.Module):
@@ -199,7 +199,7 @@ class LinenBatchNorm(linen.Module):
         return linen.BatchNorm(use_running_average=False)(x)
 
 
-def test_modules_that_keep_state_are_refused():
+def test_modules_with_state_are_rejected():
     x = jnp.zeros((2, 4))
     with pytest.raises(ValueError, match=r"LinenBatchNorm keeps state in \['batch_stats'\].*group"):
         networks.from_linen(LinenBatchNorm()).init(KEY, x)
@@ -207,6 +207,6 @@ def test_modules_that_keep_state_are_refused():
         networks.from_nnx(lambda rngs: nnx.BatchNorm(4, rngs=rngs))
 
 
-def test_a_function_with_parameters_of_any_kind_is_a_network():
-    own = networks.Network(lambda key, x: {"w": jnp.ones(())}, lambda p, x: p["w"] * x)
-    assert networks.build((own, own), (3,), 1, 1) == (own, own)
+def test_any_function_with_parameters_can_be_a_network():
+    custom = networks.Network(lambda key, x: {"w": jnp.ones(())}, lambda p, x: p["w"] * x)
+    assert networks.build((custom, custom), (3,), 1, 1) == (custom, custom)

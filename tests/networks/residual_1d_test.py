@@ -1,4 +1,4 @@
-"""The residual networks of signals and tokens: sizes, reach, and the 2-D ones as a reference."""
+"""The residual networks of signals and tokens: sizes, receptive field, and the 2-D networks."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ KEY = jax.random.key(0)
 SMALL = {"kind": "residual_1d", "hidden": 8, "blocks": 1, "block_hidden": 8}
 
 
-def build(shape, width=6, out=1, **options):
-    return networks.build({**SMALL, **options}, shape, width, out)
+def build(shape, features=6, out_channels=1, **options):
+    return networks.build({**SMALL, **options}, shape, features, out_channels)
 
 
 def outputs(pair, x):
@@ -27,7 +27,7 @@ def outputs(pair, x):
 @pytest.mark.parametrize(
     ("length", "downsamplings", "inner"), [(64, 3, 8), (45, 2, 12), (7, 0, 7), (1, 2, 1), (9, 1, 5)]
 )
-def test_signals_of_any_length(length, downsamplings, inner, channels):
+def test_signals_can_have_any_length(length, downsamplings, inner, channels):
     pair = build((length, channels), 6, 2 * channels, downsamplings=downsamplings)
     x = jax.ShapeDtypeStruct((2, length, channels), jnp.float32)
     _, features, out = jax.eval_shape(lambda x: outputs(pair, x), x)
@@ -37,7 +37,7 @@ def test_signals_of_any_length(length, downsamplings, inner, channels):
 
 
 @pytest.mark.parametrize("length", [64, 45])
-def test_tokens_of_any_length(length):
+def test_tokens_can_have_any_length(length):
     x = jax.ShapeDtypeStruct((2, length), jnp.int32)
     params, features, out = jax.eval_shape(lambda x: outputs(build((length,), 6, 30), x), x)
     assert params["embedding"].shape == (30, 32)
@@ -48,11 +48,10 @@ def test_tokens_of_any_length(length):
 
 
 @pytest.mark.parametrize("options", [{}, {"downsamplings": 0, "groups": 2}], ids=str)
-def test_a_signal_is_an_image_of_one_line(options):
-    """Kernels moved into the middle line of square ones, the image the signal between zeros.
+def test_a_signal_equals_an_image_of_one_row(options):
+    """The 1-D kernels are the rows of square kernels that overlap the image, the other rows are 0.
 
-    Biases are zero at the start, so that all else stays zero but for what the kernels put there,
-    which their other lines, all zero, do not.
+    Initial biases are zero, so the padding stays zero.
     """
     x = jax.random.normal(KEY, (2, 16, 1))
     flat = build((16, 1), 6, 1, **options)
@@ -61,11 +60,11 @@ def test_a_signal_is_an_image_of_one_line(options):
     other = jax.eval_shape(lambda: deep[0].init(KEY, x[:, None]))
 
     def lift(small, large):
-        """[k, C, O] -> [k, k, C, O], in the line that meets the only one of the image."""
+        """[k, C, O] -> [k, k, C, O], in the row that overlaps the only row of the image."""
         if small.ndim == 1:
             return small
         k = small.shape[0]
-        total = max(k - 1, 0)  # an image of one line is padded so at strides 1 and 2 alike
+        total = max(k - 1, 0)  # the padding of an image of one row, at strides 1 and 2
         return jnp.zeros(large.shape).at[total // 2].set(small)
 
     lifted = jax.tree.map(lift, params, other)
@@ -75,24 +74,26 @@ def test_a_signal_is_an_image_of_one_line(options):
     assert out.shape == x.shape
 
 
-def test_a_token_reaches_its_own_surroundings_and_no_others():
+def test_a_token_affects_only_its_receptive_field():
     pair = build((64,), 6, 5, blocks=0)
     x = jax.random.randint(KEY, (1, 64), 0, 5)
     params = pair[0].init(KEY, x)
     before, after = (pair[0].apply(params, a) for a in (x, x.at[0, 32].add(1) % 5))
     changed = np.flatnonzero(np.abs(before - after).max(axis=(0, 2)) > 0)
-    assert set(changed) <= set(range(6, 11))  # kernels 4, 4 and 3: ten tokens to a side of place 8
+    assert set(changed) <= set(
+        range(6, 11)
+    )  # kernels 4, 4 and 3: ten tokens on either side of position 8
     assert 8 in changed
 
 
-def test_a_token_that_there_is_not_is_not_taken_for_another():
+def test_out_of_range_tokens_give_nan():
     encoder, _ = build((8,), 6, 5)
     params = encoder.init(KEY, jnp.zeros((1, 8), jnp.int32))
     assert np.isnan(encoder.apply(params, jnp.full((1, 8), 5, jnp.int32))).any()
     assert np.isfinite(encoder.apply(params, jnp.full((1, 8), 4, jnp.int32))).all()
 
 
-def test_conditions_stand_beside_a_signal_and_beside_features():
+def test_conditions_affect_encoder_and_decoder():
     (encoder, decoder), x = build((12, 1), 6, 1), jax.random.normal(KEY, (2, 12, 1))
     for c in (jnp.ones((2, 3)), jnp.ones((2, 12, 3)), jnp.ones((2, 4, 3))):
         params = encoder.init(KEY, x, c)
@@ -105,8 +106,11 @@ def test_conditions_stand_beside_a_signal_and_beside_features():
         assert not np.allclose(out, decoder.apply(other, features, 2 * c))
 
 
-def test_both_forms_of_the_convolutions_agree():
+def test_implementations_of_the_convolutions_agree():
     x = jax.random.normal(KEY, (2, 21, 2))
-    results = [outputs(build((21, 2), form=form), x)[1:] for form in ("native", "product")]
+    results = [
+        outputs(build((21, 2), implementation=implementation), x)[1:]
+        for implementation in ("native", "product")
+    ]
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

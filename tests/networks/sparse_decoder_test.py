@@ -13,7 +13,7 @@ D, K = 7, 3
 
 
 @pytest.mark.parametrize("hidden", [(6,), (6, 5)])
-def test_columns_are_a_loop_over_masked_inputs(hidden):
+def test_the_output_equals_a_loop_over_columns(hidden):
     network = networks.sparse_decoder(D, hidden=hidden)
     z, offset = (RANDOM.randn(4, n).astype(np.float32) for n in (K, 1))
     params = network.init(KEY, jnp.asarray(z))
@@ -29,7 +29,7 @@ def test_columns_are_a_loop_over_masked_inputs(hidden):
         np.testing.assert_allclose(got[:, D + j], random["columns"][0, j])
 
 
-def test_a_latent_that_no_column_selects_leaves_no_trace():
+def test_a_latent_that_no_column_selects_has_no_effect():
     network = networks.sparse_decoder(D)
     z = jnp.asarray(RANDOM.randn(4, K), jnp.float32)
     params = network.init(KEY, z)

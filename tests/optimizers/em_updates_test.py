@@ -1,4 +1,4 @@
-"""The spike-and-slab lasso: each closed form against brute force."""
+"""EM of the spike-and-slab lasso, and the noise variance, against numerical optimisation."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_e_step_is_bayes_rule(rates):
     w, theta = some_weights(), np.array([0.1, 0.5, 0.9])
     slab, spike = laplace_pair(w, theta, *rates)
     prior = SpikeAndSlabLasso(*rates)
-    got = prior.selected(jnp.asarray(w), jnp.asarray(theta, jnp.float32))
+    got = prior.slab_probability(jnp.asarray(w), jnp.asarray(theta, jnp.float32))
     np.testing.assert_allclose(got, slab / (slab + spike), rtol=1e-4, atol=1e-6)
 
 
@@ -51,14 +51,14 @@ def test_log_prob_and_its_gradient_in_the_weights():
     value, gradient = jax.value_and_grad(prior.log_prob)(jnp.asarray(w), jnp.asarray(theta))
     np.testing.assert_allclose(value, exact(w, theta, a=2.0), rtol=1e-5)
     slab, spike = laplace_pair(w, theta)
-    p = slab / (slab + spike)  # that of the expected log-prior, the paper's M-step
+    p = slab / (slab + spike)  # the gradient of the expected log-prior in the paper's M-step
     np.testing.assert_allclose(gradient, -(1.0 * p + 10.0 * (1 - p)) * np.sign(w), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, None), (3.0, 2.0)])
 def test_m_step_of_theta_maximises_the_expected_log_posterior(a, b):
     p = np.random.RandomState(2).rand(D, K)
-    got = SpikeAndSlabLasso(a=a, b=b).inclusion(jnp.asarray(p, jnp.float32))
+    got = SpikeAndSlabLasso(a=a, b=b).inclusion_mode(jnp.asarray(p, jnp.float32))
     for k in range(K):
 
         def loss(theta, k=k):
@@ -69,10 +69,10 @@ def test_m_step_of_theta_maximises_the_expected_log_posterior(a, b):
         np.testing.assert_allclose(got[k], best, atol=1e-4)
 
 
-def test_em_never_lowers_the_exact_objective_and_ends_at_its_maximum():
+def test_em_does_not_decrease_the_exact_objective_and_converges_to_its_maximum():
     w, prior = some_weights(3, d=40), SpikeAndSlabLasso()
     theta, values = jnp.array([0.02, 0.5, 0.98]), []
-    em = jax.jit(lambda theta: prior.inclusion(prior.selected(jnp.asarray(w), theta)))
+    em = jax.jit(lambda theta: prior.inclusion_mode(prior.slab_probability(jnp.asarray(w), theta)))
     for _ in range(100):
         values.append(exact(w, np.asarray(theta, np.float64), b=40))
         theta = em(theta)
@@ -84,7 +84,7 @@ def test_em_never_lowers_the_exact_objective_and_ends_at_its_maximum():
         assert exact(w[:, [k]], np.asarray(theta, np.float64)[[k]], b=40) > best - 1e-3
 
 
-def test_the_selectors_player_moves_weights_by_its_optimizer_and_theta_by_em():
+def test_a_selectors_weights_are_updated_by_its_optimizer_and_theta_by_em():
     prior, w = SpikeAndSlabLasso(), jnp.asarray(some_weights(4))
     selector = {"weights": w, "inclusion": jnp.full(K, 0.5)}
     params = {"selector": selector, "other": jnp.arange(3.0)}
@@ -94,7 +94,7 @@ def test_the_selectors_player_moves_weights_by_its_optimizer_and_theta_by_em():
     for i in range(3):
         g = jax.tree.map(lambda a, i=i: jnp.sin(a + i), params)
         plain_g = {"weights": g["selector"]["weights"], "other": g["other"]}
-        with jax.numpy_dtype_promotion("standard"):  # as `game.optimizer` has it
+        with jax.numpy_dtype_promotion("standard"):  # as in `game.optimizer`
             u, state = tx.update(g, state, params)
             v, plain_state = plain.update(plain_g, plain_state, without)
         np.testing.assert_array_equal(u["selector"]["weights"], v["weights"])

@@ -15,7 +15,7 @@ import pytest
 from vaejax import losses
 from vaejax.core import game
 from vaejax.core.game import Latent, Player, Trace
-from vaejax.distributions import Codes, Normal, Uniform
+from vaejax.distributions import Normal, OneHotCodes, Uniform
 from vaejax.optimizers import ema_codebook
 from vaejax.quantizers import bottleneck, grouped, residual, vector
 from vaejax.quantizers.nearest_neighbors import nearest
@@ -82,8 +82,8 @@ def test_fifty_steps_follow_the_papers_recursion(decay, epsilon):
     assert np.abs(reference.codebook - CODEBOOK).max() > 0.1
 
 
-def test_codes_are_looked_up_before_they_move():
-    """Two codes, one token, no memory: the chosen code jumps there and the trace saw it before."""
+def test_codes_are_looked_up_before_their_update():
+    """With decay 0 the chosen code moves to its tokens, and the trace has its former value."""
     tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0)
     codebook = jnp.asarray(CODEBOOK)
     features = np.repeat(CODEBOOK[:1] + 0.01, N, axis=0)
@@ -95,7 +95,7 @@ def test_codes_are_looked_up_before_they_move():
     assert state.count["codebook"][0] == N
 
 
-def test_a_code_that_nobody_chooses_stays_put():
+def test_an_unused_code_is_not_moved():
     tx = ema_codebook.ema_codebook(decay=0.9, epsilon=1e-5)
     codebook = jnp.concatenate([jnp.asarray(CODEBOOK[:-1]), jnp.full((1, D), 100.0)])
     update, state = updater(tx), tx.init({"codebook": codebook})
@@ -104,9 +104,9 @@ def test_a_code_that_nobody_chooses_stays_put():
     np.testing.assert_allclose(codebook[-1], np.full(D, 100.0), rtol=1e-4)
 
 
-def test_dead_codes_become_features_and_start_anew():
+def test_dead_codes_are_replaced_by_features_and_their_counts_reset():
     tx = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0, revive_below=0.3)
-    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)  # nobody is near
+    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)  # far from all tokens
     update, state = updater(tx), tx.init({"codebook": codebook})
     plain = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0)
     features = RNG.randn(N, D).astype(np.float32)
@@ -116,12 +116,12 @@ def test_dead_codes_become_features_and_start_anew():
     assert dead[-2:].all()
     assert not dead.all()
     state, moved, _ = update(state, codebook, features)
-    _, as_without, _ = updater(plain)(plain.init({"codebook": codebook}), codebook, features)
+    _, moved_plain, _ = updater(plain)(plain.init({"codebook": codebook}), codebook, features)
     moved = np.asarray(moved)
     distance = np.abs(moved[dead][:, None] - features[None]).max(-1).min(1)
-    assert distance.max() < 1e-5, "a revived code is no feature of the batch"
+    assert distance.max() < 1e-5, "a replacement is not a feature of the batch"
     assert len(np.unique(moved[dead], axis=0)) == dead.sum()
-    np.testing.assert_allclose(moved[~dead], as_without[~dead], rtol=1e-6)
+    np.testing.assert_allclose(moved[~dead], moved_plain[~dead], rtol=1e-6)
     np.testing.assert_allclose(state.count["codebook"][dead], count.mean(), rtol=1e-6)
     np.testing.assert_allclose(state.count["codebook"][~dead], count[~dead], rtol=1e-6)
     total = moved * np.asarray(state.count["codebook"])[:, None]
@@ -133,18 +133,18 @@ def test_replacements_depend_on_the_key():
     codebook, features = jnp.full((K, D), 100.0), RNG.randn(N, D).astype(np.float32)
     codebook = codebook.at[0].set(0.0)
     update = updater(tx)
-    draws = [
+    replaced = [
         np.asarray(
             update(tx.init({"codebook": codebook}), codebook, features, jax.random.key(i))[1]
         )
         for i in range(2)
     ]
-    assert not np.array_equal(*draws)
+    assert not np.array_equal(*replaced)
 
 
-def test_the_gradient_and_the_use_of_codes_give_the_sums_of_their_tokens():
-    """Σ z over a code's tokens = use · e − ½ · n · g, where g is the gradient of mean ‖z − e‖²."""
-    features = jnp.asarray(RNG.randn(N, 1, D), jnp.float32)  # one token an example
+def test_the_sums_of_tokens_follow_from_the_gradient_and_the_counts():
+    """Σ z over a code's tokens = count · e − ½ · n · g, with g the gradient of mean ‖z − e‖²."""
+    features = jnp.asarray(RNG.randn(N, 1, D), jnp.float32)  # one token per example
 
     def loss(codebook):
         values = losses.vq().apply({}, {}, trace_of(features, codebook), KEY)
@@ -153,12 +153,12 @@ def test_the_gradient_and_the_use_of_codes_give_the_sums_of_their_tokens():
     codebook = jnp.asarray(CODEBOOK)
     gradient = np.asarray(jax.jit(jax.grad(loss))(codebook), np.float64)
     indices = np.asarray(nearest(features.reshape(N, D), codebook))
-    use = np.bincount(indices, minlength=K)
+    counts = np.bincount(indices, minlength=K)
     sums = np.stack([np.asarray(features)[indices == k, 0].sum(0) for k in range(K)])
-    np.testing.assert_allclose(use[:, None] * CODEBOOK - 0.5 * N * gradient, sums, atol=1e-5)
+    np.testing.assert_allclose(counts[:, None] * CODEBOOK - 0.5 * N * gradient, sums, atol=1e-5)
 
 
-def test_revival_after_an_optimizer_leaves_the_updates_of_live_codes_alone():
+def test_revival_after_an_optimizer_keeps_the_updates_of_used_codes():
     below = 0.3
     tx = optax.chain(optax.sgd(0.1), ema_codebook.revive_codes(below, decay=0.5))
     codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)
@@ -187,19 +187,21 @@ def test_a_node_without_codes_is_refused(tx):
         tx.update(params, tx.init(params), params, trace=trace, key=KEY)
 
 
-def test_level_chooses_the_node_and_the_game_passes_the_trace_on():
+def test_the_node_can_be_chosen_and_the_game_passes_the_trace():
     features = jnp.asarray(RNG.randn(2, N, D), jnp.float32)
     indices = jnp.zeros((N,), jnp.int32)
-    nodes = [Latent(Codes(f, jnp.zeros_like(f), indices, K), Uniform(K, (N,)), f) for f in features]
+    nodes = [
+        Latent(OneHotCodes(f, jnp.zeros_like(f), indices, K), Uniform(K, (N,)), f) for f in features
+    ]
     trace = Trace(jnp.zeros((N, 1)), None, tuple(nodes))
     params = {"codebook": jnp.asarray(CODEBOOK)}
-    for level in range(2):
-        tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, level=level)
-        whole = game.optimizer({"codebook": Player(("codebook",), {"vq": 1.0}, tx)})
-        update = functools.partial(whole.update, params, whole.init(params), params)
+    for node in range(2):
+        tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, node=node)
+        optimizer = game.optimizer({"codebook": Player(("codebook",), {"vq": 1.0}, tx)})
+        update = functools.partial(optimizer.update, params, optimizer.init(params), params)
         updates, _ = update(trace=trace, key=KEY)
         got = CODEBOOK[0] + updates["codebook"][0]
-        np.testing.assert_allclose(got, features[level].mean(0), atol=1e-5)
+        np.testing.assert_allclose(got, features[node].mean(0), atol=1e-5)
 
 
 STACKS = {
@@ -217,13 +219,12 @@ def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
     decay, epsilon, random = 0.9, 1e-5, np.random.RandomState(1)
     books = random.randn(*stack, K, D).astype(np.float32)
     tx = ema_codebook.ema_codebook(decay, epsilon)
-    b = bottleneck(quantizer)._replace(at=None)
-    now = bottleneck(quantizer).at
+    b = bottleneck(quantizer)
+    variant = b.training_variant(jnp.int32(0)) if b.training_variant else b
 
     @jax.jit
     def update(state, codebook, features, key):
-        at_step = now(jnp.int32(0)) if now else b
-        trace = Trace(None, None, (at_step.apply({"codebook": codebook}, features, key),))
+        trace = Trace(None, None, (variant.apply({"codebook": codebook}, features, key),))
         params = {"codebook": codebook}
         updates, state = tx.update(params, state, params, trace=trace, key=key)
         return state, codebook + updates["codebook"], trace
@@ -236,17 +237,17 @@ def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
             state, codebook, jnp.asarray(features), jax.random.fold_in(KEY, step)
         )
         q = trace.latents[0].posterior
-        seen = np.asarray(q.features, np.float64).reshape(-1, *stack, D)
+        tokens = np.asarray(q.features, np.float64).reshape(-1, *stack, D)
         chosen = np.asarray(q.indices).reshape(-1, *stack)
         n, m = np.zeros_like(count), np.zeros_like(total)
-        for token, where in zip(seen, chosen, strict=True):
-            for at in np.ndindex(*stack):
-                if where[at] >= 0:
-                    n[(*at, where[at])] += 1
-                    m[(*at, where[at])] += token[at]
+        for token, index in zip(tokens, chosen, strict=True):
+            for book in np.ndindex(*stack):
+                if index[book] >= 0:
+                    n[(*book, index[book])] += 1
+                    m[(*book, index[book])] += token[book]
         count, total = (decay * a + (1 - decay) * b for a, b in ((count, n), (total, m)))
-        whole = count.sum(-1, keepdims=True)
-        smoothed = (count + epsilon) / (whole + K * epsilon) * whole
+        all_codes = count.sum(-1, keepdims=True)
+        smoothed = (count + epsilon) / (all_codes + K * epsilon) * all_codes
         want = total / smoothed[..., None]
     assert codebook.shape == books.shape
     np.testing.assert_allclose(codebook, want, atol=1e-5)
@@ -255,27 +256,28 @@ def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
         assert (chosen < 0).any()
 
 
-def test_revival_of_a_stack_takes_features_of_each_books_own():
+def test_revival_of_a_stack_uses_features_of_the_same_codebook():
     tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3)
     b = bottleneck(grouped(vector(K, D), 2))
     features = RNG.randn(N, 1, 2 * D).astype(np.float32)
-    books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)  # one code takes all, the others are dead
+    # One code has all tokens, the others are dead.
+    books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)
     params = {"codebook": books}
     trace = Trace(None, None, (b.apply(params, jnp.asarray(features), KEY),))
     updates, _ = tx.update(params, tx.init(params), params, trace=trace, key=KEY)
     moved = np.asarray(books + updates["codebook"])
     for g in range(2):
-        own = features[:, 0, g * D : (g + 1) * D]
-        distance = np.abs(moved[g, 1:, None] - own[None]).max(-1).min(1)
-        assert distance.max() < 1e-4, "a revived code is no token of its own group"
+        pieces = features[:, 0, g * D : (g + 1) * D]
+        distance = np.abs(moved[g, 1:, None] - pieces[None]).max(-1).min(1)
+        assert distance.max() < 1e-4, "a replacement is not a token of its group"
 
 
 def test_a_codebook_of_another_stack_is_refused():
     tx = ema_codebook.ema_codebook()
     params = {"codebook": jnp.asarray(np.stack([CODEBOOK] * 2))}
     trace = trace_of(RNG.randn(N, D), CODEBOOK)
-    with pytest.raises(ValueError, match=r"wants features \[\.\.\., 2, 3\], but node 0 has"):
+    with pytest.raises(ValueError, match=r"needs features \[\.\.\., 2, 3\], but node 0 has"):
         tx.update(params, tx.init(params), params, trace=trace, key=KEY)
     basis = {"codebook": {"codes": jnp.asarray(CODEBOOK), "basis": jnp.ones((D, D))}}
-    with pytest.raises(ValueError, match=r"among 12 codes, .* shape \(3, 3\).*learn by gradient"):
+    with pytest.raises(ValueError, match=r"has 12 codes, .* shape \(3, 3\).*learn by gradient"):
         tx.update(basis, tx.init(basis), basis, trace=trace, key=KEY)

@@ -1,4 +1,4 @@
-"""Nearest codes against NumPy's argmin in float64; k-means on clusters that are known."""
+"""Nearest codes against NumPy's argmin in float64; k-means on known clusters."""
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +12,22 @@ KEY = jax.random.key(0)
 
 
 def search(features, codebook):
-    """Compiled anew each time: the sizes of blocks are read while tracing."""
+    """`nearest`, compiled on every call, since block sizes are read while tracing."""
     return np.asarray(jax.jit(lambda f, e: nearest(f, e))(features, codebook))
 
 
 def brute_force(features, codebook):
     f, e = np.asarray(features, np.float64), np.asarray(codebook, np.float64)
-    return ((f[:, None] - e[None]) ** 2).sum(-1).argmin(1)  # the first of equal ones
+    return ((f[:, None] - e[None]) ** 2).sum(-1).argmin(1)  # the first of ties
 
 
-# Tokens and codes of a block, and codes of a group: None for the form without groups.
+# Tokens and codes per block, and codes per group: None for the version without groups.
 BLOCKS = [None, (7, 5, None), (1, 1, None), (512, 1024, 16), (7, 6, 3), (16, 4, 4), (1, 1, 1)]
 
 
 @pytest.fixture(params=BLOCKS, ids=str)
 def blocks(request, monkeypatch):
-    """The backend's own form and sizes, and others."""
+    """The version and block sizes of the backend, and others."""
     if request.param is None:
         return
     *sizes, group = request.param
@@ -36,7 +36,7 @@ def blocks(request, monkeypatch):
     monkeypatch.setattr(module, "_GROUP", group)
 
 
-# Tokens, codes, dimensions: single ones, powers of two, sizes that no block divides.
+# Tokens, codes, dimensions: ones, powers of two, sizes that no block divides.
 SIZES = [(1, 1, 1), (16, 8, 4), (37, 23, 3), (64, 5, 2)]
 
 
@@ -53,7 +53,7 @@ def test_indices_are_those_of_numpy(size):
 
 
 def half_way(tokens, codes):
-    """Tokens half-way between whole numbers, codes at whole numbers: every distance is exact."""
+    """Tokens halfway between integers, codes at integers: every distance is exact."""
     rng = np.random.RandomState(0)
     features = 0.5 + rng.randint(-2, 2, (tokens, 2)).astype(np.float32)
     codebook = rng.randint(-2, 3, (codes, 2)).astype(np.float32)
@@ -63,26 +63,26 @@ def half_way(tokens, codes):
 
 
 @pytest.mark.usefixtures("blocks")
-def test_of_equally_near_codes_the_first_is_taken():
+def test_of_equally_near_codes_the_first_is_chosen():
     features, codebook = half_way(50, 23)
     np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
 
 
-# Of the backend's own blocks: one, several of tokens, several of codes.
+# In the backend's blocks: one, several of tokens, several of codes.
 @pytest.mark.parametrize("size", [(50, 23), (150_001, 24), (600, 8_200)], ids=str)
-def test_what_fills_more_than_a_block_is_searched_whole(size):
+def test_several_blocks_are_searched_completely(size):
     features, codebook = half_way(*size)
     np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
 
 
 @pytest.mark.usefixtures("blocks")
-def test_of_identical_codes_the_first_is_taken():
+def test_of_identical_codes_the_first_is_chosen():
     features = np.random.RandomState(0).randn(20, 3).astype(np.float32)
     np.testing.assert_array_equal(search(features, np.ones((11, 3), np.float32)), np.zeros(20))
 
 
 @pytest.mark.usefixtures("blocks")
-def test_features_that_are_not_numbers_get_a_valid_index_and_disturb_no_other():
+def test_features_with_nan_get_a_valid_index_and_do_not_change_others():
     rng = np.random.RandomState(0)
     features, codebook = rng.randn(20, 3).astype(np.float32), rng.randn(11, 3).astype(np.float32)
     features[3], features[7, 1], features[9] = np.nan, np.nan, np.inf
@@ -92,8 +92,8 @@ def test_features_that_are_not_numbers_get_a_valid_index_and_disturb_no_other():
     np.testing.assert_array_equal(got[good], brute_force(features[good], codebook))
 
 
-def test_narrow_features_are_compared_in_float32():
-    """Codes closer together than bfloat16 can tell near 1, and features that it holds exactly."""
+def test_bfloat16_features_are_compared_in_float32():
+    """Codes that bfloat16 cannot distinguish near 1, and features that it represents exactly."""
     codebook = np.float32(1) + np.arange(8, dtype=np.float32)[:, None] * np.float32(2**-12)
     assert len(np.unique(jnp.asarray(codebook, jnp.bfloat16).astype(jnp.float32))) == 1
     features = jnp.array([[1.0], [1.0078125]], jnp.bfloat16)
@@ -101,25 +101,25 @@ def test_narrow_features_are_compared_in_float32():
 
 
 def test_no_gradient_flows():
-    def weigh(features, codebook):
+    def loss(features, codebook):
         indices = nearest(features, codebook)
         return (indices.astype(jnp.float32) * features[:, 0]).sum() + 0 * codebook.sum()
 
     features, codebook = jax.random.normal(KEY, (9, 2)), jax.random.normal(KEY, (4, 2))
-    to_features, to_codebook = jax.jit(jax.grad(weigh, (0, 1)))(features, codebook)
+    to_features, to_codebook = jax.jit(jax.grad(loss, (0, 1)))(features, codebook)
     np.testing.assert_array_equal(to_features[:, 0], brute_force(features, codebook))
     assert not np.any(to_codebook)
 
 
-def test_memory_stays_far_below_the_whole_matrix():
+def test_memory_is_far_below_that_of_the_distance_matrix():
     features = jax.ShapeDtypeStruct((65_536, 64), jnp.float32)  # 16 MiB
     codebook = jax.ShapeDtypeStruct((8192, 64), jnp.float32)
     compiled = jax.jit(nearest).lower(features, codebook).compile()
     rows, codes = module._blocks(8192)
-    a_block = 4 * rows * codes  # 8 MiB on CPU, where all distances are 2 GiB
-    assert compiled.memory_analysis().temp_size_in_bytes < 3 * a_block
+    block_bytes = 4 * rows * codes  # 8 MiB on CPU, where all distances are 2 GiB
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * block_bytes
     if jax.default_backend() == "cpu":
-        assert a_block == 2**23
+        assert block_bytes == 2**23
 
 
 def test_shapes_that_do_not_fit_are_refused():
@@ -130,7 +130,7 @@ def test_shapes_that_do_not_fit_are_refused():
 
 
 def clusters():
-    """Five far-apart centres and 40 points round each, shuffled."""
+    """Five far-apart centres and 40 points around each, shuffled."""
     rng = np.random.RandomState(0)
     centres = 10.0 * np.array([[0, 0], [1, 0], [0, 1], [3, 3], [-2, 1]])
     points = np.repeat(centres, 40, axis=0) + 0.1 * rng.randn(200, 2)
@@ -138,40 +138,40 @@ def clusters():
 
 
 def test_kmeans_is_lloyds_algorithm():
-    """A step more than enough changes nothing, and every centre is the mean of its points."""
+    """A further iteration changes nothing, and every centre is the mean of its points."""
     _, points = clusters()
     fit = jax.jit(kmeans, static_argnums=(2, 3))
-    found = np.asarray(fit(KEY, points, 12, 60))
-    np.testing.assert_allclose(fit(KEY, points, 12, 61), found, rtol=1e-6)
-    owner = brute_force(points, found)
+    codes = np.asarray(fit(KEY, points, 12, 60))
+    np.testing.assert_allclose(fit(KEY, points, 12, 61), codes, rtol=1e-6)
+    owner = brute_force(points, codes)
     for code in np.unique(owner):
-        np.testing.assert_allclose(found[code], points[owner == code].mean(0), atol=1e-4)
+        np.testing.assert_allclose(codes[code], points[owner == code].mean(0), atol=1e-4)
 
 
 def test_kmeans_recovers_separated_clusters():
-    """With more codes than clusters, every cluster is found whatever the start."""
+    """With more codes than clusters, every cluster is found from any initialisation."""
     centres, points = clusters()
     for seed in range(5):
-        found = np.asarray(jax.jit(kmeans, static_argnums=2)(jax.random.key(seed), points, 40))
-        distance = np.sqrt(((centres[:, None] - found[None]) ** 2).sum(-1)).min(1)
+        codes = np.asarray(jax.jit(kmeans, static_argnums=2)(jax.random.key(seed), points, 40))
+        distance = np.sqrt(((centres[:, None] - codes[None]) ** 2).sum(-1)).min(1)
         assert distance.max() < 0.2
-        nearest_point = np.sqrt(((found[:, None] - points[None]) ** 2).sum(-1)).min(1)
+        nearest_point = np.sqrt(((codes[:, None] - points[None]) ** 2).sum(-1)).min(1)
         assert nearest_point.max() < 0.5, "a code lies away from all points"
 
 
 def test_kmeans_without_iterations_chooses_distinct_features():
     points = np.arange(60, dtype=np.float32).reshape(30, 2)
-    found = np.asarray(kmeans(KEY, jnp.asarray(points), 12, 0))
-    assert len(np.unique(found, axis=0)) == 12
-    assert {tuple(f) for f in found} <= {tuple(p) for p in points}
+    codes = np.asarray(kmeans(KEY, jnp.asarray(points), 12, 0))
+    assert len(np.unique(codes, axis=0)) == 12
+    assert {tuple(f) for f in codes} <= {tuple(p) for p in points}
 
 
 @pytest.mark.parametrize("tokens", [1, 5])
 def test_kmeans_with_fewer_features_than_codes(tokens):
     points = jax.random.normal(KEY, (tokens, 3))
-    found = np.asarray(jax.jit(kmeans, static_argnums=2)(KEY, points, 16))
-    assert found.shape == (16, 3)
-    assert np.isfinite(found).all()
-    distance = np.sqrt(((np.asarray(points)[:, None] - found[None]) ** 2).sum(-1))
-    assert distance.min(1).max() < 1e-5, "a feature without a code of its own"
+    codes = np.asarray(jax.jit(kmeans, static_argnums=2)(KEY, points, 16))
+    assert codes.shape == (16, 3)
+    assert np.isfinite(codes).all()
+    distance = np.sqrt(((np.asarray(points)[:, None] - codes[None]) ** 2).sum(-1))
+    assert distance.min(1).max() < 1e-5, "a feature without a nearby code"
     assert distance.min(0).max() < 0.2, "a code away from all features"

@@ -36,7 +36,7 @@ def quantized(quantizer, params, tokens=TOKENS, key=KEY):
     return jax.jit(quantizer.quantize)(params, jnp.asarray(tokens), key)
 
 
-def test_cosine_finds_the_code_of_the_least_angle_and_gives_it_at_unit_length():
+def test_cosine_chooses_the_code_of_the_smallest_angle_at_unit_length():
     q, z = quantized(vector(K, D, distance="cosine"), jnp.asarray(7 * BOOKS[0]))
     unit = [a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (TOKENS, BOOKS[0])]
     want = np.einsum("btd,kd->btk", *unit).argmax(-1)
@@ -45,20 +45,20 @@ def test_cosine_finds_the_code_of_the_least_angle_and_gives_it_at_unit_length():
     np.testing.assert_allclose(q.features, unit[0], atol=1e-6)
 
 
-def test_rotation_turns_the_gradient_with_the_token():
+def test_rotation_rotates_the_gradient_with_the_token():
     """2410.06424, eq. 4: the Jacobian of z is (‖e‖/‖x‖) R with R x̂ = ê."""
     for x, e in zip(RNG.randn(5, D), RNG.randn(5, D), strict=True):
         x_hat, e_hat = x / np.linalg.norm(x), e / np.linalg.norm(e)
-        # The rotation in the plane of the two, by the formula of Rodrigues, with sine and cosine.
+        # The rotation in the plane of the two, by Rodrigues' formula.
         cosine = x_hat @ e_hat
-        across = e_hat - cosine * x_hat
-        across /= np.linalg.norm(across)
-        sine = across @ e_hat
-        plane = np.outer(across, x_hat) - np.outer(x_hat, across)
-        parts = np.outer(x_hat, x_hat) + np.outer(across, across)
-        turn = np.eye(D) + sine * plane + (cosine - 1) * parts
-        np.testing.assert_allclose(turn @ x_hat, e_hat, atol=1e-12)
-        want = np.linalg.norm(e) / np.linalg.norm(x) * turn
+        normal = e_hat - cosine * x_hat
+        normal /= np.linalg.norm(normal)
+        sine = normal @ e_hat
+        plane = np.outer(normal, x_hat) - np.outer(x_hat, normal)
+        projection = np.outer(x_hat, x_hat) + np.outer(normal, normal)
+        rotation_matrix = np.eye(D) + sine * plane + (cosine - 1) * projection
+        np.testing.assert_allclose(rotation_matrix @ x_hat, e_hat, atol=1e-12)
+        want = np.linalg.norm(e) / np.linalg.norm(x) * rotation_matrix
         x32, e32 = (jnp.asarray(a, jnp.float32) for a in (x, e))
         np.testing.assert_allclose(jax.jacobian(rotation)(x32, e32), want, atol=2e-6)
         np.testing.assert_array_equal(jax.jacobian(rotation, 1)(x32, e32), np.zeros((D, D)))
@@ -76,7 +76,7 @@ def test_rotation_is_finite_at_zero_and_between_opposites():
             np.testing.assert_array_equal(gradient, jnp.ones_like(x))
 
 
-def test_sim_vq_looks_up_in_the_product_and_only_the_basis_learns():
+def test_sim_vq_looks_up_codes_in_the_product_and_only_the_basis_has_a_gradient():
     params = {"codes": BOOKS[0], "basis": RNG.randn(D, D).astype(np.float32)}
     params = jax.tree.map(jnp.asarray, params)
     book = np.asarray(params["codes"], np.float64) @ np.asarray(params["basis"], np.float64)
@@ -97,7 +97,7 @@ def test_sim_vq_looks_up_in_the_product_and_only_the_basis_learns():
 
 
 @pytest.mark.parametrize("levels", [(8, 6, 5), (7, 5), (3, 3, 4)])
-def test_finite_scalar_rounds_to_the_next_of_its_levels(levels):
+def test_finite_scalar_rounds_to_the_nearest_of_its_levels(levels):
     quantizer, count = finite_scalar(levels), np.asarray(levels)
     tokens = (3 * RNG.randn(40, 5, len(levels))).astype(np.float32)
     q, z = quantized(quantizer, None, tokens)
@@ -135,14 +135,14 @@ def test_code_entropies_are_those_of_all_codes(temperature):
     distance = ((tokens[:, :, None].astype(np.float64) - corners) ** 2).sum(-1)
     p = np.exp(-distance / temperature)
     p /= p.sum(-1, keepdims=True)  # [B, T, 2^D]
-    own = -(p * np.log(p)).sum((1, 2))
+    token = -(p * np.log(p)).sum((1, 2))
     mean = p.mean((0, 1))
     usage = -T * (mean * np.log(mean)).sum()
     q, z = quantized(lookup_free(bits), None, tokens)
     trace = Trace(jnp.zeros((B, 1)), None, (Latent(q, None, z),))
-    found = losses.code_entropies(temperature).apply({}, {}, trace, KEY)
-    np.testing.assert_allclose(found["token_entropy"], own, rtol=1e-5)
-    np.testing.assert_allclose(found["usage_entropy"], usage, rtol=1e-5)
+    got = losses.code_entropies(temperature).apply({}, {}, trace, KEY)
+    np.testing.assert_allclose(got["token_entropy"], token, rtol=1e-5)
+    np.testing.assert_allclose(got["usage_entropy"], usage, rtol=1e-5)
     q, z = quantized(vector(15, D), jnp.asarray(BOOKS[0, :15]))
     with pytest.raises(ValueError, match="found 15 codes of 4 dim"):
         losses.code_entropies().apply({}, {}, trace._replace(latents=(Latent(q, None, z),)), KEY)
@@ -158,7 +158,7 @@ def residual64(tokens, books):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_residual_quantises_what_is_left_over(shared):
+def test_residual_quantises_the_remainder_of_the_levels_before(shared):
     params = BOOKS[0] if shared else BOOKS
     q, z = quantized(residual(vector(K, D), 3, shared=shared), jnp.asarray(params))
     books = [BOOKS[0]] * 3 if shared else BOOKS
@@ -168,7 +168,7 @@ def test_residual_quantises_what_is_left_over(shared):
     np.testing.assert_allclose(z, total, atol=1e-5)
 
 
-def test_residual_codebooks_start_where_each_level_leaves_less_over():
+def test_residuals_shrink_from_level_to_level_with_initial_codebooks():
     quantizer = residual(vector(K, D), 4)
     tokens = jnp.asarray(RNG.randn(64, 8, D), jnp.float32)
     params = jax.jit(quantizer.init)(KEY, tokens)
@@ -178,12 +178,12 @@ def test_residual_codebooks_start_where_each_level_leaves_less_over():
     assert jnp.square(tokens - z).sum(-1).mean() < sizes[-1]
 
 
-def test_dropped_levels_hold_no_code_and_cost_nothing():
+def test_dropped_levels_have_no_code_and_no_loss():
     n = 400
     tokens = RNG.randn(n, T, D).astype(np.float32)
     quantizer = residual(vector(K, D), 3, dropout=0.6)
     assert quantized(quantizer, jnp.asarray(BOOKS), tokens)[0].indices.min() >= 0
-    q, z = quantized(quantizer.at(jnp.int32(0)), jnp.asarray(BOOKS), tokens)
+    q, z = quantized(quantizer.training_variant(jnp.int32(0)), jnp.asarray(BOOKS), tokens)
     kept = (np.asarray(q.indices) >= 0).sum(-1)  # [n, T]
     np.testing.assert_array_equal(kept, np.repeat(kept[:, :1], T, axis=1))
     share = np.bincount(kept[:, 0], minlength=4)[1:] / n
@@ -198,7 +198,7 @@ def test_dropped_levels_hold_no_code_and_cost_nothing():
     assert not np.any(np.asarray(q.features - q.codes)[dropped])
 
 
-def test_shrink_scales_what_a_level_sees_and_gives():
+def test_shrink_scales_the_input_and_the_codes_of_each_level():
     quantizer = residual(finite_scalar((5, 5)), 3, shrink=0.25)
     tokens = (0.3 * RNG.randn(B, T, 2)).astype(np.float32)
     q, z = quantized(quantizer, None, tokens)
@@ -211,7 +211,7 @@ def test_shrink_scales_what_a_level_sees_and_gives():
     np.testing.assert_allclose(z, total, atol=1e-6)
 
 
-def test_groups_are_quantised_each_on_its_own():
+def test_groups_are_quantised_independently():
     tokens = RNG.randn(B, T, 3 * D).astype(np.float32)
     q, z = quantized(grouped(vector(K, D), 3), jnp.asarray(BOOKS), tokens)
     for g in range(3):
@@ -222,7 +222,7 @@ def test_groups_are_quantised_each_on_its_own():
         np.testing.assert_allclose(z[..., piece], z_g, atol=1e-6)
 
 
-def test_gumbel_draws_codes_as_often_as_the_logits_say():
+def test_gumbel_samples_codes_with_the_probabilities_of_the_logits():
     n, logits = 4000, RNG.randn(5).astype(np.float32)
     tokens = np.broadcast_to(logits, (n, 1, 5))
     book = jnp.asarray(np.eye(5, dtype=np.float32))
@@ -230,18 +230,18 @@ def test_gumbel_draws_codes_as_often_as_the_logits_say():
     p = np.exp(logits.astype(np.float64))
     p /= p.sum()
 
-    def far(count):
+    def chi_squared(count):
         return ((count - n * p) ** 2 / (n * p)).sum()
 
     z = np.asarray(quantized(quantizer, book, tokens)[1])[:, 0]
     assert set(np.unique(z)) == {0.0, 1.0}
-    assert far(z.sum(0)) < 18.5  # χ² of 4 degrees, p = 0.001
-    soft = np.asarray(quantized(quantizer.at(jnp.int32(0)), book, tokens)[1])[:, 0]
+    assert chi_squared(z.sum(0)) < 18.5  # χ² of 4 degrees, p = 0.001
+    soft = np.asarray(quantized(quantizer.training_variant(jnp.int32(0)), book, tokens)[1])[:, 0]
     np.testing.assert_allclose(soft.sum(1), np.ones(n), rtol=1e-5)
     assert ((soft > 0.01) & (soft < 0.99)).any()
-    assert far(np.bincount(soft.argmax(1), minlength=5)) < 18.5
-    # Where it is hard, the same draw as the mixture's, which is its gradient.
-    hard = gumbel_softmax(5, 5, temperature=0.7, hard=True).at(jnp.int32(0))
+    assert chi_squared(np.bincount(soft.argmax(1), minlength=5)) < 18.5
+    # With `hard`, z is the argmax of the same mixture.
+    hard = gumbel_softmax(5, 5, temperature=0.7, hard=True).training_variant(jnp.int32(0))
     np.testing.assert_allclose(
         np.asarray(quantized(hard, book, tokens)[1])[:, 0], np.eye(5)[soft.argmax(1)], atol=1e-6
     )
@@ -252,7 +252,9 @@ def test_gumbel_temperature_follows_its_schedule():
     quantizer = gumbel_softmax(5, 5, temperature=settings)
     tokens, book = RNG.randn(200, 1, 5).astype(np.float32), jnp.eye(5)
     largest = [
-        float(quantized(quantizer.at(jnp.int32(step)), book, tokens)[1].max(-1).mean())
+        float(
+            quantized(quantizer.training_variant(jnp.int32(step)), book, tokens)[1].max(-1).mean()
+        )
         for step in (0, 10)
     ]
     assert largest[0] < 0.5

@@ -1,4 +1,4 @@
-"""Sums over the tokens of a code: both forms against a loop; the gradient of a lookup."""
+"""Sums over the tokens of each code by both methods against a loop; gradients of lookups."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 from vaejax.quantizers import segment_sums
 
-BACKENDS = ("cpu", "gpu")  # whose form is traced; it runs on CPU
+BACKENDS = ("cpu", "gpu")  # whose method is traced; both run on CPU
 
 
 @pytest.fixture(params=BACKENDS)
@@ -19,13 +19,13 @@ def backend(request, monkeypatch):
 
 @pytest.mark.parametrize("block", [2**24, 64])
 @pytest.mark.parametrize(("tokens", "books", "rest"), [(37, 1, (3,)), (50, 3, (2, 2)), (9, 2, ())])
-def test_sums_are_those_of_a_loop(tokens, books, rest, block, backend, monkeypatch):
-    """Whole numbers, so to the bit; blocks of 64 take several rounds, the last with padding."""
+def test_sums_equal_those_of_a_loop(tokens, books, rest, block, backend, monkeypatch):
+    """Exactly, for integers; blocks of 64 elements need several rounds, the last one padded."""
     monkeypatch.setattr(segment_sums, "_BLOCK", block)
     rng = np.random.RandomState(0)
     values = rng.randint(-9, 10, (tokens, books, *rest)).astype(np.float32)
     indices = rng.randint(-1, 4, (tokens, books)).astype(np.int32)
-    want = np.zeros((books, 5, *rest), np.float32)  # the code 4 is chosen by none
+    want = np.zeros((books, 5, *rest), np.float32)  # no token has code 4
     for token in range(tokens):
         for book in range(books):
             if indices[token, book] >= 0:

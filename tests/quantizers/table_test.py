@@ -1,4 +1,4 @@
-"""Every quantizer through the one interface: shapes, round trips, gradients, compilation."""
+"""The interface of every quantizer: shapes, round trips, gradients, compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vaejax import quantizers
-from vaejax.distributions import Categorical, Codes, Uniform, kl
+from vaejax.distributions import Categorical, OneHotCodes, Uniform, kl
 from vaejax.losses.metrics import codes_of
 from vaejax.quantizers import (
     QUANTIZERS,
@@ -46,9 +46,9 @@ TABLE = {
 }
 
 
-def made(name):
-    found = TABLE[name]()
-    quantizer, width = found if type(found) is tuple else (found, None)
+def make(name):
+    entry = TABLE[name]()
+    quantizer, width = entry if type(entry) is tuple else (entry, None)
     return quantizer, bottleneck(quantizer, width=width)
 
 
@@ -58,7 +58,7 @@ def features_of(b):
 
 @pytest.fixture(params=TABLE, scope="module")
 def case(request):
-    quantizer, b = made(request.param)
+    quantizer, b = make(request.param)
     x = features_of(b)
     params = jax.jit(b.init)(KEY, x)
     return quantizer, b, params, x, jax.jit(b.apply)(params, x, KEY)
@@ -69,17 +69,17 @@ def test_every_kind_is_in_this_table():
     assert all(kind in kinds for kind in QUANTIZERS)
 
 
-def test_indices_stand_for_z(case):
-    """Round trip: what the decoder saw is what the indices alone give."""
+def test_embedding_the_indices_gives_z(case):
+    """Round trip: the decoder's input can be computed from the indices alone."""
     quantizer, b, params, x, node = case
-    if quantizer.random:
+    if quantizer.stochastic:
         assert isinstance(node.posterior, Categorical)
         indices, size = codes_of(node)
-        # Of one-hot logits the draw is the likeliest code.
-        sure = 100.0 * jax.nn.one_hot(indices, size)
-        node = jax.jit(b.apply)(params, sure.reshape(x.shape), KEY)
+        # For nearly one-hot logits the sample is the most likely code.
+        logits = 100.0 * jax.nn.one_hot(indices, size)
+        node = jax.jit(b.apply)(params, logits.reshape(x.shape), KEY)
     else:
-        assert isinstance(node.posterior, Codes)
+        assert isinstance(node.posterior, OneHotCodes)
         indices, size = node.posterior.indices, node.posterior.size
     assert size == quantizer.size
     assert indices.dtype == jnp.int32
@@ -91,38 +91,37 @@ def test_indices_stand_for_z(case):
     np.testing.assert_allclose(z, node.z, atol=2e-6)
 
 
-def test_codes_come_back_from_every_index(case):
-    """Round trip the other way: z of any indices, put in again, has the same indices."""
+def test_quantising_embedded_indices_gives_the_indices(case):
+    """The other round trip: z of any indices has the same indices when quantised again."""
     quantizer, b, params, _, _ = case
-    if quantizer.random or quantizer.shape or "projection" in params:
+    if quantizer.stochastic or quantizer.shape or "projection" in params:
         pytest.skip("only where z is a token")
     indices = jnp.arange(quantizer.size, dtype=jnp.int32)
     z = b.embed(params, indices)
     assert len(np.unique(np.asarray(z), axis=0)) == quantizer.size
     if isinstance(params.get("codebook"), dict) or "codebook" in params:
         tokens = z
-    else:  # what a lattice squashes or takes the sign of
-        half = (np.asarray((8, 5, 3)) - 1) / 2 if quantizer.dim == 3 else None
-        tokens = z if half is None else _unsquashed(z, (8, 5, 3))
+    else:
+        tokens = _inverse_bound(z, (8, 5, 3)) if quantizer.dim == 3 else z
     again = b.apply(params, tokens[:, None], KEY).posterior.indices[:, 0]
     np.testing.assert_array_equal(again, indices)
 
 
-def _unsquashed(z, levels):
-    """A token that finite_scalar brings to z, by the paper's formula inverted in float64."""
+def _inverse_bound(z, levels):
+    """A token that finite_scalar quantises to z, by the paper's formula inverted in float64."""
     levels = np.asarray(levels)
     half = (levels - 1) * (1 - 1e-3) / 2
     offset = np.where(levels % 2 == 0, 0.5, 0.0)
-    squashed = (np.asarray(z, np.float64) * (levels // 2) + offset) / half
+    bounded = (np.asarray(z, np.float64) * (levels // 2) + offset) / half
     return jnp.asarray(
-        np.arctanh(np.clip(squashed, -0.9999, 0.9999)) - np.arctanh(offset / half), jnp.float32
+        np.arctanh(np.clip(bounded, -0.9999, 0.9999)) - np.arctanh(offset / half), jnp.float32
     )
 
 
 def test_the_prior_is_uniform_and_its_kl_counts_every_index(case):
     quantizer, _, _, _, node = case
     assert node.prior == Uniform(quantizer.size, (*LEAD, *quantizer.shape))
-    if quantizer.random:
+    if quantizer.stochastic:
         p = jax.nn.softmax(np.asarray(node.posterior.logits, np.float64))
         want = (p * np.log(p)).sum() + p[..., 0].size * np.log(quantizer.size)
     else:
@@ -130,9 +129,9 @@ def test_the_prior_is_uniform_and_its_kl_counts_every_index(case):
     np.testing.assert_allclose(kl(*node).sum(), want, rtol=1e-5)
 
 
-def test_draws_from_the_prior_are_what_random_indices_give(case):
+def test_samples_from_the_prior_are_embedded_random_indices(case):
     quantizer, b, params, x, node = case
-    z = jax.jit(b.draw, static_argnums=2)(params, KEY, x.shape, 1.0)
+    z = jax.jit(b.sample_prior, static_argnums=2)(params, KEY, x.shape, 1.0)
     assert z.shape == node.z.shape
     indices = jax.random.randint(KEY, (*LEAD, *quantizer.shape), 0, quantizer.size, jnp.int32)
     np.testing.assert_allclose(z, b.embed(params, indices), atol=1e-6)
@@ -141,10 +140,10 @@ def test_draws_from_the_prior_are_what_random_indices_give(case):
 def test_the_gradient_of_z_reaches_the_features_and_is_finite(case):
     _, b, params, x, node = case
     weight = jnp.asarray(np.random.RandomState(2).randn(*node.z.shape), jnp.float32)
-    now = b.at(jnp.int32(0)) if b.at else b
+    variant = b.training_variant(jnp.int32(0)) if b.training_variant else b
 
     def loss(params, x):
-        return (now.apply(params, x, KEY).z * weight).sum()
+        return (variant.apply(params, x, KEY).z * weight).sum()
 
     to_params, to_x = jax.jit(jax.grad(loss, (0, 1)))(params, x)
     assert np.isfinite(to_x).all()
@@ -153,25 +152,25 @@ def test_the_gradient_of_z_reaches_the_features_and_is_finite(case):
         assert np.isfinite(leaf).all()
 
 
-def test_the_distance_to_the_codes_moves_the_codebook_alone_where_there_is_one(case):
+def test_the_distance_to_the_codes_has_a_gradient_for_the_codebook_only(case):
     quantizer, b, params, x, _ = case
-    if quantizer.random or not quantizer.learns:
-        pytest.skip("no codebook that follows tokens")
+    if quantizer.stochastic or not quantizer.has_params:
+        pytest.skip("no codebook with a gradient from the distance")
 
     def loss(params):
         q = b.apply(params, x, KEY).posterior
         return jnp.square(jax.lax.stop_gradient(q.features) - q.codes).sum()
 
-    noise = np.random.RandomState(3)  # k-means starts at an optimum
+    noise = np.random.RandomState(3)  # the initial codebook of k-means is an optimum
     params = jax.tree.map(lambda p: p + 0.2 * jnp.asarray(noise.randn(*p.shape), p.dtype), params)
     before, gradient = jax.jit(jax.value_and_grad(loss))(params)
-    for group, own in gradient.items():
-        assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(own)) == (group == "codebook")
+    for group, grads in gradient.items():
+        assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(grads)) == (group == "codebook")
     moved = jax.tree.map(lambda p, g: p - 1e-2 * g, params, gradient)
     assert float(loss(moved)) < float(before)
 
 
-def test_settings_make_the_same(case):
+def test_quantizers_are_built_from_settings(case):
     assert build("vector").size == 512
     assert build({"kind": "residual", "levels": 2, "quantizer": "vector"}).shape == (2,)
     nested = {"kind": "grouped", "groups": 2, "quantizer": {"kind": "finite_scalar"}}
@@ -180,7 +179,7 @@ def test_settings_make_the_same(case):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("build_it", "message"),
     [
         (lambda: build("vectr"), "unknown quantizer 'vectr' .* did you mean 'vector'"),
         (lambda: build({"kind": "vector", "code": 3}), "did you mean 'codes'"),
@@ -194,14 +193,14 @@ def test_settings_make_the_same(case):
         (lambda: grouped(vector(), 0), "at least one group"),
         (lambda: residual(vector(), 0), "levels ≥ 1"),
         (lambda: residual(vector(), 2, dropout=2.0), "dropout=2.0"),
-        (lambda: residual(gumbel_softmax(), 2), "not one that draws them"),
+        (lambda: residual(gumbel_softmax(), 2), "not one that samples codes"),
         (lambda: residual(vector(), 2, gradient="x"), "unknown gradient of residual"),
     ],
 )
-def test_mistakes_are_named(make, message):
+def test_invalid_arguments_are_reported(build_it, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        build_it()
 
 
-def test_estimators_are_named():
+def test_gradient_estimators():
     assert set(quantizers.ESTIMATORS) == {"straight_through", "rotation"}

@@ -1,4 +1,4 @@
-"""Where each code of each node stands in the sequence."""
+"""The positions of the codes of all nodes in the token sequence."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,10 @@ import pytest
 
 from vaejax import quantizers
 from vaejax.core.game import Latent
-from vaejax.distributions import Codes, Uniform
+from vaejax.core.token_layout import CodeMap, Layout
+from vaejax.distributions import OneHotCodes, Uniform
 from vaejax.latents import bottlenecks
-from vaejax.quantizers.token_layout import CodeMap, Layout, layout_of
+from vaejax.quantizers.token_layout import layout_of
 
 TWO = Layout((CodeMap((2, 2), (), 5), CodeMap((2, 3), (2,), 7)))
 
@@ -18,7 +19,7 @@ def codes_node(places, trailing, size):
     shape = (4, *places, *trailing)
     indices = jnp.arange(np.prod(shape), dtype=jnp.int32).reshape(shape) % size
     features = jnp.zeros((4, *places, 3))
-    return Latent(Codes(features, features, indices, size), Uniform(size, shape), features)
+    return Latent(OneHotCodes(features, features, indices, size), Uniform(size, shape), features)
 
 
 def test_raster_order_node_by_node_with_trailing_axes_innermost():
@@ -32,7 +33,7 @@ def test_raster_order_node_by_node_with_trailing_axes_innermost():
     assert TWO.allowed()[0, :5].all()
 
 
-def test_split_undoes_flatten_and_keeps_further_axes():
+def test_split_inverts_flatten_and_keeps_further_axes():
     tokens = jnp.asarray(np.random.RandomState(0).randint(0, 5, (3, 16, 7)))
     top, bottom = TWO.split(tokens)
     assert (top.shape, bottom.shape) == ((3, 2, 2, 7), (3, 2, 3, 2, 7))
@@ -41,12 +42,12 @@ def test_split_undoes_flatten_and_keeps_further_axes():
 
 
 @pytest.mark.parametrize(("places", "trailing"), [((4, 4), ()), ((4, 4), (3,)), ((), (2, 2))])
-def test_the_shape_of_z_tells_places_from_trailing_axes(places, trailing):
+def test_the_shape_of_z_separates_places_from_trailing_axes(places, trailing):
     latents = (codes_node(places, trailing, 6), codes_node((2,), (), 9))
     assert layout_of(latents) == Layout((CodeMap(places, trailing, 6), CodeMap((2,), (), 9)))
 
 
-def test_of_the_codes_of_a_quantizer():
+def test_the_layout_of_the_codes_of_a_quantizer():
     features, bottleneck = jnp.ones((2, 3, 5, 4)), quantizers.bottleneck(quantizers.vector(8, 4))
     node = bottleneck.apply({"codebook": jnp.eye(8, 4)}, features, None)
     assert layout_of((node,)) == Layout((CodeMap((3, 5), (), 8),))

@@ -1,4 +1,4 @@
-"""Quantizers: the code that each token becomes, and where gradients go."""
+"""Vector quantisation: the code of each token, and the paths of gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -45,18 +45,18 @@ def test_the_gradient_of_z_passes_straight_through_to_the_features_only():
     assert not np.any(to_params["codebook"])
 
 
-def test_the_gradient_of_the_traces_codes_reaches_the_codebook_only():
+def test_the_gradient_of_the_posteriors_codes_reaches_the_codebook_only():
     def loss(params, features):
         return vector(K, D).apply(params, features, KEY).posterior.codes.sum()
 
     to_params, to_features = jax.jit(jax.grad(loss, (0, 1)))(PARAMS, FEATURES)
     indices = vector(K, D).apply(PARAMS, FEATURES, KEY).posterior.indices
-    use = np.bincount(np.asarray(indices).ravel(), minlength=K)
-    np.testing.assert_allclose(to_params["codebook"], np.repeat(use[:, None], D, 1))
+    counts = np.bincount(np.asarray(indices).ravel(), minlength=K)
+    np.testing.assert_allclose(to_params["codebook"], np.repeat(counts[:, None], D, 1))
     assert not np.any(to_features)
 
 
-def test_the_codebook_starts_at_the_centres_of_the_features():
+def test_the_initial_codebook_is_at_the_centres_of_the_features():
     centres = 10 * RNG.randn(4, D)
     features = np.repeat(centres, 60, axis=0) + 0.1 * RNG.randn(240, D)
     features = jnp.asarray(RNG.permutation(features).reshape(10, 6, 4, D), jnp.float32)
@@ -69,9 +69,9 @@ def test_the_codebook_starts_at_the_centres_of_the_features():
 
 
 @pytest.mark.parametrize("lead", [(500,), (50, 5, 2)])
-def test_draws_from_the_prior_are_codes_each_as_likely(lead):
-    draw = jax.jit(vector(K, D).draw, static_argnums=2)
-    z = np.asarray(draw(PARAMS, KEY, (*lead, D), 1.0))
+def test_samples_from_the_prior_are_uniform_over_codes(lead):
+    sample_prior = jax.jit(vector(K, D).sample_prior, static_argnums=2)
+    z = np.asarray(sample_prior(PARAMS, KEY, (*lead, D), 1.0))
     assert z.shape == (*lead, D)
     distance = np.abs(z.reshape(-1, 1, D) - np.asarray(PARAMS["codebook"])).max(-1)
     assert (distance.min(1) == 0).all()

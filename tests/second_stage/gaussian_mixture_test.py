@@ -1,4 +1,4 @@
-"""The mixture of full-covariance Gaussians: its density, draws, and fit against NumPy's EM."""
+"""The mixture of full-covariance Gaussians: density, samples, and fit against EM in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import scipy.stats
 from vaejax import families
 from vaejax.data.readers.npz import from_arrays
 from vaejax.distributions import MultivariateNormal
-from vaejax.second_stage import full_mixture
+from vaejax.second_stage import gaussian_mixture
 from vaejax.training import Settings, Trainer, fit
 
 KEY = jax.random.key(0)
@@ -36,7 +36,7 @@ def log_density(x, weights, means, covariances):
 
 
 def em(x, weights, means, covariances, steps=200):
-    """The textbook's recursion, in float64."""
+    """Expectation maximisation in float64."""
     for _ in range(steps):
         parts = [
             np.log(w) + scipy.stats.multivariate_normal(m, c).logpdf(x)
@@ -65,47 +65,47 @@ def test_the_density_of_one_gaussian():
     want = scipy.stats.multivariate_normal(MEANS[0], covariance).logpdf(x)
     np.testing.assert_allclose(p.log_prob(jnp.asarray(x, "f4")), want, rtol=1e-4)
     wide = jax.tree.map(lambda a: jnp.repeat(a, 200_000, axis=0), p)
-    draws = np.asarray(jax.jit(lambda p: p.sample(KEY))(wide), np.float64)
+    samples = np.asarray(jax.jit(lambda p: p.sample(KEY))(wide), np.float64)
     scale = np.sqrt(np.diag(covariance))
-    np.testing.assert_allclose((draws.mean(0) - MEANS[0]) / scale, np.zeros(D), atol=0.012)
-    np.testing.assert_allclose(np.cov(draws.T) / np.outer(scale, scale),
+    np.testing.assert_allclose((samples.mean(0) - MEANS[0]) / scale, np.zeros(D), atol=0.012)
+    np.testing.assert_allclose(np.cov(samples.T) / np.outer(scale, scale),
                                covariance / np.outer(scale, scale), atol=0.02)  # fmt: skip
 
 
-def test_it_starts_from_clusters_and_is_a_mixture_of_gaussians():
+def test_the_initial_mixture_has_the_moments_of_the_clusters():
     x = data(2000, 1)
-    model = full_mixture(D, K)
+    model = gaussian_mixture(D, K)
     params = jax.jit(model.init)(KEY, {"vector": x})
     trace = jax.jit(model.forward)(params, {"vector": x}, KEY, None)
     want = log_density(x, *moments(params))
     np.testing.assert_allclose(trace.likelihood.log_prob(x), want, rtol=1e-4, atol=1e-4)
     assert trace.latents == ()
     truth = log_density(x, WEIGHTS, MEANS, MIXING @ MIXING.swapaxes(1, 2)).mean()
-    one = log_density(x, [1.0], [x.mean(0)], [np.cov(x.T)]).mean()
-    assert one < want.mean() <= truth + 0.05
+    single = log_density(x, [1.0], [x.mean(0)], [np.cov(x.T)]).mean()
+    assert single < want.mean() <= truth + 0.05
 
 
-def test_few_examples_of_a_component_leave_covariances_of_full_rank():
-    model = full_mixture(D, 16)
+def test_covariances_of_small_clusters_have_full_rank():
+    model = gaussian_mixture(D, 16)
     params = jax.jit(model.init)(KEY, {"vector": data(20, 1)})
     _, _, covariances = moments(params)
     assert np.isfinite(covariances).all()
     assert np.linalg.eigvalsh(covariances).min() > 1e-4
 
 
-def test_draws_have_the_moments_of_the_mixture():
+def test_samples_have_the_moments_of_the_mixture():
     x = data(2000, 1)
-    model = full_mixture(D, K)
+    model = gaussian_mixture(D, K)
     params = jax.jit(model.init)(KEY, {"vector": x})
-    draw = jax.jit(lambda p, t: model.generate(p, KEY, 100_000, None, t).mean)
+    sample = jax.jit(lambda p, t: model.generate(p, KEY, 100_000, None, t).mean)
     weights, means, covariances = moments(params)
     mean = weights @ means
     second = np.einsum("k,kij->ij", weights, covariances + means[:, :, None] * means[:, None])
-    draws = np.asarray(draw(params, 1.0), np.float64)
-    np.testing.assert_allclose(draws.mean(0), mean, atol=0.06)
-    np.testing.assert_allclose(draws.T @ draws / len(draws), second, rtol=0.02, atol=0.15)
-    cold = np.asarray(draw(params, 0.0))
-    assert np.abs(cold[:, None] - means[None]).max(-1).min(1).max() < 1e-4  # centres alone
+    samples = np.asarray(sample(params, 1.0), np.float64)
+    np.testing.assert_allclose(samples.mean(0), mean, atol=0.06)
+    np.testing.assert_allclose(samples.T @ samples / len(samples), second, rtol=0.02, atol=0.15)
+    cold = np.asarray(sample(params, 0.0))
+    assert np.abs(cold[:, None] - means[None]).max(-1).min(1).max() < 1e-4  # the means only
 
 
 def test_held_out_likelihood_is_that_of_expectation_maximisation():
@@ -125,8 +125,8 @@ def test_held_out_likelihood_is_that_of_expectation_maximisation():
     assert abs(got - truth) < 0.02, (got, want, truth)
 
 
-def test_mistakes():
+def test_invalid_arguments_are_reported():
     with pytest.raises(ValueError, match="at least one component, found 0"):
-        full_mixture(D, 0)
+        gaussian_mixture(D, 0)
     with pytest.raises(ValueError, match=r"takes vectors, found events of shape \(4, 4\)"):
         families.gaussian_mixture((4, 4), {"prior": ({"nll": 1.0}, optax.sgd(1.0))})

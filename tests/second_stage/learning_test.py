@@ -1,4 +1,4 @@
-"""Training priors over codes: over devices, and down to the entropy of the data, no further."""
+"""Training of priors over codes: on several devices, and to the entropy of the data."""
 
 import chex
 import jax
@@ -9,7 +9,7 @@ import pytest
 from vaejax import families
 from vaejax.core.sharding import make_mesh
 from vaejax.data import load
-from vaejax.data.synthetic.code_maps import codes_entropy
+from vaejax.data.synthetic.code_maps import code_map_entropy
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.training import Settings, Trainer, fit
 
@@ -30,7 +30,7 @@ def code_prior(source, network, tx, **options):
     [TRANSFORMER, pytest.param(PIXEL_CNN, marks=pytest.mark.slow)],
     ids=["transformer", "pixel_cnn"],
 )
-def test_eight_devices_train_as_one_does(network):
+def test_training_on_eight_devices_equals_one(network):
     source, settings = load("synthetic:codes"), Settings(steps=3, batch_size=16)
     family = code_prior(source, network, optax.adam(1e-3, eps=1e-4))
     states = []
@@ -39,13 +39,13 @@ def test_eight_devices_train_as_one_does(network):
         states.append(jax.device_get(fit(trainer, settings).state.params))
     chex.assert_trees_all_close(*states, rtol=1e-3, atol=2e-5)
     first = jax.device_get(Trainer(family, source, settings, mesh=make_mesh(1)).init().params)
-    still = jax.tree.map(np.array_equal, first, states[0])
-    assert not any(jax.tree.leaves(still)), still
+    unchanged = jax.tree.map(np.array_equal, first, states[0])
+    assert not any(jax.tree.leaves(unchanged)), unchanged
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("conditional", [True, False])
-def test_the_loss_reaches_the_entropy_of_the_codes_and_stops_there(conditional):
+def test_the_loss_converges_to_the_entropy_of_the_codes(conditional):
     source, held_out = (load("synthetic:codes", split) for split in ("train", "eval"))
     settings = Settings(steps=1500, batch_size=64)
     tx = optax.adamw(optax.cosine_decay_schedule(3e-3, settings.steps))
@@ -54,6 +54,6 @@ def test_the_loss_reaches_the_entropy_of_the_codes_and_stops_there(conditional):
     trainer = Trainer(family, source, settings, mesh=mesh)
     params = fit(trainer, settings).state.params
     nll = evaluator(family, held_out, mesh, batch_size=100)(params, settings.steps)["nll"]
-    # Without the class, which three codes tell, a map holds log 3 more nats.
-    least = codes_entropy() + (0.0 if conditional else np.log(3))
-    assert least - 1.2 < nll < least + 1.5, (nll, least)
+    # Without the class, which three codes determine, the entropy is log 3 larger.
+    entropy = code_map_entropy() + (0.0 if conditional else np.log(3))
+    assert entropy - 1.2 < nll < entropy + 1.5, (nll, entropy)

@@ -1,4 +1,4 @@
-"""Drawing tokens: truncation against NumPy, frequencies against known probabilities."""
+"""Sampling of tokens: truncation against NumPy, frequencies against known probabilities."""
 
 import itertools
 
@@ -9,18 +9,18 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.networks import Autoregressive, build_autoregressive
-from vaejax.quantizers.token_layout import CodeMap, Layout
-from vaejax.second_stage import draw_sequences, truncated
+from vaejax.second_stage import sample_sequences, truncate_logits
 
 KEY = jax.random.key(0)
 LOGITS = np.random.RandomState(0).randn(40, 9).astype(np.float32)
 LOGITS[5:10] = np.round(LOGITS[5:10])  # with ties
-LOGITS[10:15, 6:] = -np.inf  # with codes that there are none of
+LOGITS[10:15, 6:] = -np.inf  # with codes that do not exist
 
 
 def reference(logits, temperature, k, p):
-    """Which codes are kept, and with which probability: one row, in float64, step by step."""
+    """Probabilities after truncation of one row of logits, in float64, step by step."""
     order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
     prob = scipy.special.softmax(np.asarray(logits, np.float64) / temperature)
     if k:
@@ -41,31 +41,31 @@ def reference(logits, temperature, k, p):
 @pytest.mark.parametrize("k", [0, 1, 4, 50])
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.83, 1.0])
 def test_truncation(temperature, k, p):
-    got = scipy.special.softmax(np.asarray(truncated(LOGITS, temperature, k, p)), axis=-1)
+    got = scipy.special.softmax(np.asarray(truncate_logits(LOGITS, temperature, k, p)), axis=-1)
     want = np.stack([reference(row, temperature, k, p) for row in LOGITS])
     np.testing.assert_array_equal(got > 0, want > 0)
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_settings_may_be_traced():
-    cut = jax.jit(truncated)
+def test_options_can_be_traced():
+    truncate = jax.jit(truncate_logits)
     for k, p in ((0, 0.5), (3, 1.0), (2, 0.9)):
-        got = cut(LOGITS, jnp.float32(0.7), jnp.int32(k), jnp.float32(p))
-        np.testing.assert_allclose(got, truncated(LOGITS, 0.7, k, p), rtol=1e-5)
-    assert cut._cache_size() == 1
+        got = truncate(LOGITS, jnp.float32(0.7), jnp.int32(k), jnp.float32(p))
+        np.testing.assert_allclose(got, truncate_logits(LOGITS, 0.7, k, p), rtol=1e-5)
+    assert truncate._cache_size() == 1
 
 
-def test_at_temperature_zero_only_the_most_likely_is_left():
-    left = np.isfinite(np.asarray(truncated(LOGITS[10:], 0.0)))
-    weight = scipy.special.softmax(np.asarray(truncated(LOGITS, 0.0)), axis=-1)
-    assert left.any(axis=1).all()
+def test_temperature_zero_keeps_the_most_likely():
+    kept = np.isfinite(np.asarray(truncate_logits(LOGITS[10:], 0.0)))
+    weight = scipy.special.softmax(np.asarray(truncate_logits(LOGITS, 0.0)), axis=-1)
+    assert kept.any(axis=1).all()
     untied = [i for i, row in enumerate(LOGITS) if (row == row.max()).sum() == 1]
     np.testing.assert_allclose(weight[untied].max(axis=1), 1.0)
     np.testing.assert_array_equal(weight[untied].argmax(1), LOGITS[untied].argmax(1))
 
 
-def chain(first, after):
-    """A Markov chain as a network: p(x_0) `[K]`, p(x_t | x_t-1) `[K, K]`, of logs."""
+def markov_chain(first, after):
+    """A Markov chain as a network: log p(x_0) `[K]` and log p(x_t | x_(t−1)) `[K, K]`."""
     first, after = jnp.asarray(first), jnp.asarray(after)
 
     def step(params, cache, token, t):
@@ -77,24 +77,26 @@ def chain(first, after):
 def assert_frequencies(tokens, probabilities):
     """A χ² test of sequences `[N, T]` against the probability of each, p = 0.001."""
     n, sizes = len(tokens), probabilities.shape
-    found = np.bincount(np.ravel_multi_index(np.asarray(tokens).T, sizes), minlength=np.prod(sizes))
+    counts = np.bincount(
+        np.ravel_multi_index(np.asarray(tokens).T, sizes), minlength=np.prod(sizes)
+    )
     expected = n * probabilities.reshape(-1)
-    assert found[expected == 0].sum() == 0
+    assert counts[expected == 0].sum() == 0
     possible = expected > 0
     assert expected[possible].min() > 5
-    chi2 = ((found - expected)[possible] ** 2 / expected[possible]).sum()
+    chi2 = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
     assert chi2 < scipy.stats.chi2.ppf(0.999, possible.sum() - 1)
 
 
 @pytest.mark.parametrize(
     ("temperature", "k", "p"), [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.0, 2, 1.0), (1.3, 0, 0.8)]
 )
-def test_frequencies_of_a_known_chain(temperature, k, p):
+def test_frequencies_of_a_markov_chain(temperature, k, p):
     first, after = np.log([0.5, 0.3, 0.2]), np.log([[0.2, 0.7, 0.1], [0.4, 0.25, 0.35], [0.1] * 3])
-    draw = jax.jit(draw_sequences, static_argnums=(0, 3, 4))
+    sample = jax.jit(sample_sequences, static_argnums=(0, 3, 4))
     settings = {"temperature": temperature, "top_k": k, "top_p": p}
-    network = chain(np.float32(first), np.float32(after))
-    tokens = draw(network, {}, KEY, 20_000, 3, **settings)
+    network = markov_chain(np.float32(first), np.float32(after))
+    tokens = sample(network, {}, KEY, 20_000, 3, **settings)
     assert (tokens.shape, tokens.dtype) == ((20_000, 3), jnp.int32)
     start = reference(first, temperature, k, p)
     then = np.stack([reference(row, temperature, k, p) for row in after])
@@ -102,7 +104,7 @@ def test_frequencies_of_a_known_chain(temperature, k, p):
 
 
 @pytest.mark.parametrize("kind", ["transformer", "pixel_cnn"])
-def test_frequencies_are_the_networks_probabilities_under_each_condition(kind):
+def test_frequencies_equal_the_networks_probabilities_for_each_condition(kind):
     layout = Layout((CodeMap((2, 2), (), 2),))
     network = build_autoregressive({"kind": kind, "layers": 2, "width": 8}, layout)
     every = jnp.asarray(list(itertools.product(range(2), repeat=4)), jnp.int32)
@@ -112,12 +114,12 @@ def test_frequencies_are_the_networks_probabilities_under_each_condition(kind):
     keys = jax.random.split(jax.random.key(4), len(leaves))
     noisy = [a + 0.1 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(tree, noisy)
-    draw = jax.jit(draw_sequences, static_argnums=(0, 3, 4))
+    sample = jax.jit(sample_sequences, static_argnums=(0, 3, 4))
     for k in range(2):
         c = jax.nn.one_hot(jnp.full(len(every), k), 2)
         logits = np.asarray(jax.jit(network.apply)(params, every, c), np.float64)
         p = np.take_along_axis(scipy.special.softmax(logits, -1), np.asarray(every)[..., None], -1)
         p = p[..., 0].prod(axis=1).reshape((2,) * 4)
-        given = jnp.tile(c[:1], (5000, 1))
-        tokens = draw(network, params, jax.random.key(k), 5000, 4, given)
+        condition = jnp.tile(c[:1], (5000, 1))
+        tokens = sample(network, params, jax.random.key(k), 5000, 4, condition)
         assert_frequencies(tokens, p / p.sum())

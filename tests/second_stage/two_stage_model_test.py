@@ -1,4 +1,4 @@
-"""A model and the prior learned over its latents: figures from their parts, draws through both."""
+"""A model combined with a prior learned over its latents: metrics and samples of both."""
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,13 @@ from vaejax import families
 from vaejax.core import game
 from vaejax.core.game import Latent, Model, Trace, losses_and_trace
 from vaejax.core.sharding import make_mesh
+from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.data.readers.npz import from_arrays
-from vaejax.distributions import Bernoulli, Codes, Uniform
+from vaejax.distributions import Bernoulli, OneHotCodes, Uniform
 from vaejax.evaluation.two_stage import two_stage_metrics
-from vaejax.losses.metrics import figures
+from vaejax.losses.metrics import trace_metrics
 from vaejax.quantizers import vector
-from vaejax.quantizers.token_layout import CodeMap, Layout, layout_of
+from vaejax.quantizers.token_layout import layout_of
 from vaejax.training.two_stage import FirstStage
 
 KEY = jax.random.key(0)
@@ -37,17 +38,17 @@ def vqvae(likelihood):
     )
 
 
-def stage(family, layout):
+def first_stage(family, layout):
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
     params = jax.jit(lambda: game.init(family, KEY, batch))()
     return FirstStage(family, params, layout, make_mesh(1), 8, "none")
 
 
 @pytest.fixture(scope="module")
-def of_codes():
-    """A trained model, as far as this goes, a prior of its codes, and the prior's parameters."""
+def stages_of_codes():
+    """A first stage, a prior over its codes, the prior's parameters, and the codes."""
     layout = Layout((CodeMap((2, 2), (), 5),))
-    first = stage(vqvae("discretized_logistic"), layout)
+    first = first_stage(vqvae("discretized_logistic"), layout)
     prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER, classes=3)
     tokens = first.latents(SOURCE)
     batch = tokens.decode(tokens.take(np.arange(30)))
@@ -56,8 +57,8 @@ def of_codes():
     return first, prior, params, tokens
 
 
-def test_the_codes_of_a_split(of_codes):
-    first, _, _, tokens = of_codes
+def test_first_stage_encodes_a_split_into_tokens(stages_of_codes):
+    first, _, _, tokens = stages_of_codes
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
     (node,) = first.family.model.encode(first.params, batch, KEY)
     np.testing.assert_array_equal(tokens.arrays["tokens"], node.posterior.indices.reshape(30, 4))
@@ -69,8 +70,8 @@ def test_the_codes_of_a_split(of_codes):
     )
 
 
-def test_figures_of_the_whole_are_made_of_its_parts(of_codes):
-    first, prior, params, tokens = of_codes
+def test_metrics_of_the_joint_model_follow_from_its_parts(stages_of_codes):
+    first, prior, params, tokens = stages_of_codes
     got = two_stage_metrics(first, prior, params, SOURCE)
     codes = tokens.decode(tokens.take(np.arange(30)))
     logits = np.asarray(prior.model.forward(params, codes, KEY, None).likelihood.logits, "f8")
@@ -91,31 +92,33 @@ def test_figures_of_the_whole_are_made_of_its_parts(of_codes):
     np.testing.assert_allclose(got["elbo_gain"], log_p.mean() + uniform, rtol=1e-3, atol=1e-3)
 
 
-def test_samples_are_decoded_codes_of_the_prior(of_codes):
-    first, prior, params, _ = of_codes
-    whole, both = first.whole(prior), first.and_prior(params)
-    given = {"label": jnp.arange(12) % 3}
+def test_samples_are_decoded_codes_of_the_prior(stages_of_codes):
+    first, prior, params, _ = stages_of_codes
+    joint, joint_params = first.joint_family(prior), first.joint_params(params)
+    condition = {"label": jnp.arange(12) % 3}
     settings = {"top_k": 2, "top_p": 0.9}
-    p = jax.jit(lambda b: whole.model.generate(b, KEY, 12, given, 0.8, **settings))(both)
-    drawn = jax.jit(lambda q: prior.model.generate(q, KEY, 12, given, 0.8, **settings))(params)
-    z = np.asarray(first.params["codebook"])[np.asarray(drawn.mean).reshape(12, 2, 2)]
+    generate = jax.jit(lambda p: joint.model.generate(p, KEY, 12, condition, 0.8, **settings))
+    p = generate(joint_params)
+    generate = jax.jit(lambda p: prior.model.generate(p, KEY, 12, condition, 0.8, **settings))
+    codes = generate(params).mean
+    z = np.asarray(first.params["codebook"])[np.asarray(codes).reshape(12, 2, 2)]
     want = first.family.model.decode(first.params, (jnp.asarray(z),))
     np.testing.assert_allclose(p.mean, want.mean, atol=1e-5)
-    assert len(np.unique(drawn.mean, axis=0)) > 3
+    assert len(np.unique(codes, axis=0)) > 3
 
 
 VECTOR = {"kind": "vector", "codes": 5, "dim": 4}
-STAGES = {  # family, quantizer, and the nodes' (places, trailing axes, size)
+QUANTIZERS = {  # family, quantizer, and the nodes' (places, trailing axes, size)
     "residual": ("vqvae", {"kind": "residual", "quantizer": VECTOR, "levels": 3}, [(2, 3, 5)]),
     "grouped": ("vqvae", {"kind": "grouped", "quantizer": VECTOR, "groups": 2}, [(2, 2, 5)]),
     "levels": ("vqvae2", VECTOR, [(2, 0, 5), (4, 0, 5)]),
 }
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_tokens_say_all_that_the_decoder_sees(name):
-    """Of every kind of codes there is: images through the sequence are images without it."""
-    kind, quantizer, nodes = STAGES[name]
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_decoding_through_tokens_equals_decoding_z(name):
+    """For every kind of code."""
+    kind, quantizer, nodes = QUANTIZERS[name]
     books = ["codebook_0", "codebook_1"] if kind == "vqvae2" else ["codebook"]
     players = {"vae": ({"nll": 1.0}, optax.sgd(1.0))}
     players |= {book: ({"vq": 1.0}, optax.sgd(1.0)) for book in books}
@@ -140,15 +143,15 @@ def test_tokens_say_all_that_the_decoder_sees(name):
         direct = family.model.decode(params, tuple(node.z for node in latents))
         return direct.mean, family.model.decode(params, zs).mean, tokens
 
-    direct, through, tokens = both(params, encoded)
+    direct, from_tokens, tokens = both(params, encoded)
     assert tokens.shape == (30, layout.length)
     assert len(np.unique(tokens)) > 3
-    np.testing.assert_allclose(through, direct, atol=1e-5)
+    np.testing.assert_allclose(from_tokens, direct, atol=1e-5)
     assert np.ptp(direct, axis=0).max() > 1e-3
 
 
 def two_levels():
-    """A model of two nodes, the lower with two codes a place, that decodes to its codes' sums."""
+    """A model of two nodes, the lower with two codes per position, that decodes to its codes."""
     sizes = (3, 4)
 
     def latents(batch):
@@ -158,7 +161,7 @@ def two_levels():
         z = jnp.zeros((len(x), 2, 1)), jnp.zeros((len(x), 3, 2, 1))
         pairs = zip(z, (top, low), sizes, strict=True)
         return tuple(
-            Latent(Codes(z, z, i, size), Uniform(size, i.shape), z) for z, i, size in pairs
+            Latent(OneHotCodes(z, z, i, size), Uniform(size, i.shape), z) for z, i, size in pairs
         )
 
     def embed(params, indices):
@@ -179,42 +182,42 @@ def two_levels():
     return Model(lambda key, batch: {}, forward, encode, decode, None, embed)
 
 
-def test_nodes_share_one_sequence():
+def test_the_codes_of_all_nodes_form_one_sequence():
     layout = Layout((CodeMap((2,), (), 3), CodeMap((3, 2), (2,), 4)))
     first = game.Family(two_levels(), game.chain(), {})
     prior = families.code_prior((14,), PRIOR, layout=layout, network=TRANSFORMER)
     batch = {"image": jnp.asarray(RNG.rand(6, *SHAPE), jnp.float32)}
-    stage = FirstStage(first, {"scale": jnp.ones(())}, layout, make_mesh(1), 6, "none")
-    whole = stage.whole(prior)
+    first_stage = FirstStage(first, {"scale": jnp.ones(())}, layout, make_mesh(1), 6, "none")
+    joint = first_stage.joint_family(prior)
     nodes = first.model.encode({}, batch, KEY)
     tokens = layout.flatten([node.posterior.indices for node in nodes])
     params = jax.jit(lambda: game.init(prior, KEY, {"tokens": tokens}))()
-    both = stage.and_prior(params)
-    losses, trace = jax.jit(losses_and_trace(whole))(both, batch, KEY, jnp.int32(0))
-    alone, _ = jax.jit(losses_and_trace(prior))(params, {"tokens": tokens}, KEY, jnp.int32(0))
+    joint_params = first_stage.joint_params(params)
+    losses, trace = jax.jit(losses_and_trace(joint))(joint_params, batch, KEY, jnp.int32(0))
+    of_prior, _ = jax.jit(losses_and_trace(prior))(params, {"tokens": tokens}, KEY, jnp.int32(0))
     assert losses["kl"].shape == (6, 2)
-    np.testing.assert_allclose(losses["kl"].sum(1), alone["nll"], rtol=1e-5)
+    np.testing.assert_allclose(losses["kl"].sum(1), of_prior["nll"], rtol=1e-5)
     assert [node.prior.logits.shape for node in trace.latents] == [(6, 2, 3), (6, 3, 2, 2, 4)]
-    assert {"kl/0", "kl/1", "elbo"} <= figures(losses, trace).keys()
-    p = jax.jit(lambda b: whole.model.generate(b, KEY, 9, None, 1.0))(both)
-    drawn = jax.jit(lambda q: prior.model.generate(q, KEY, 9, None, 1.0).mean)(params)
-    np.testing.assert_array_equal(p.logits, drawn)
-    assert np.asarray(drawn)[:, :2].max() <= 2
+    assert {"kl/0", "kl/1", "elbo"} <= trace_metrics(losses, trace).keys()
+    p = jax.jit(lambda p: joint.model.generate(p, KEY, 9, None, 1.0))(joint_params)
+    codes = jax.jit(lambda p: prior.model.generate(p, KEY, 9, None, 1.0).mean)(params)
+    np.testing.assert_array_equal(p.logits, codes)
+    assert np.asarray(codes)[:, :2].max() <= 2
 
 
-def test_a_mixture_under_a_gaussian_model():
+def test_a_gaussian_mixture_as_the_prior_of_a_vae():
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(1.0))}
     network = {"kind": "mlp", "hidden": (8,)}
     family = families.beta_vae(SHAPE, players, latent_dim=3, network=network, likelihood="normal")
-    first = stage(family, None)
+    first = first_stage(family, None)
     vectors = first.latents(SOURCE)
     assert vectors.arrays["vector"].shape == (30, 3)
     prior = families.gaussian_mixture((3,), PRIOR, components=2)
     batch = vectors.decode(vectors.take(np.arange(30)))
     params = jax.jit(lambda: game.init(prior, KEY, batch))()
-    whole, both = first.whole(prior), first.and_prior(params)
+    joint, joint_params = first.joint_family(prior), first.joint_params(params)
     images = SOURCE.decode(SOURCE.take(np.arange(30)))
-    losses, trace = jax.jit(losses_and_trace(whole))(both, images, KEY, jnp.int32(0))
+    losses, trace = jax.jit(losses_and_trace(joint))(joint_params, images, KEY, jnp.int32(0))
     q, z = trace.latents[0].posterior, np.asarray(trace.latents[0].z)
     log_q = scipy.stats.norm.logpdf(z, q.loc, q.scale).sum(1)
     log_p = np.asarray(prior.model.decode(params, ()).log_prob(jnp.asarray(z)))
@@ -223,12 +226,12 @@ def test_a_mixture_under_a_gaussian_model():
     assert "bits_per_code" not in got
     assert np.isfinite(got["elbo_gain"])
     z = prior.model.generate(params, KEY, 5, None, 1.0).mean
-    p = whole.model.generate(both, KEY, 5, None, 1.0)
+    p = joint.model.generate(joint_params, KEY, 5, None, 1.0)
     np.testing.assert_allclose(p.mean, family.model.decode(first.params, (z,)).mean, atol=1e-5)
 
 
-def test_mistakes():
-    with pytest.raises(ValueError, match=r"--config.prior_of=WORKDIR.* shape \(28, 28, 1\)"):
+def test_invalid_arguments_are_reported():
+    with pytest.raises(ValueError, match=r"--config.first_stage=WORKDIR.* shape \(28, 28, 1\)"):
         families.code_prior((28, 28, 1), PRIOR)
     layout = Layout((CodeMap((2, 2), (), 5),))
     prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER)

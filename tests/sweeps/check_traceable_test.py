@@ -1,4 +1,4 @@
-"""Settings that one program serves, whatever their values; and those that it cannot."""
+"""Settings whose values can be traced in one program, and settings that cannot be swept."""
 
 import importlib
 
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from vaejax.core.sharding import make_mesh
-from vaejax.data.preprocess import event_shape, facts
+from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.data.readers.npz import from_arrays
-from vaejax.experiment.run import build
+from vaejax.experiment.build import build
 from vaejax.optimizers.build import optimizer
 from vaejax.sweeps import Sweep, product
-from vaejax.sweeps.grid import replaced
+from vaejax.sweeps.grid import substitute
 from vaejax.training import Settings
 
 MLP = {"kind": "mlp", "hidden": (8,)}
@@ -21,13 +21,13 @@ DENSE = {"kind": "dense", "hidden": (8, 8), "latent_dims": (2, 2)}
 
 
 def config_of(file, setting, changes):
-    """The config of a file, its network an MLP."""
+    """The config of a file, with an MLP as its network."""
     config = importlib.import_module(f"configs.{file}").get_config(*setting).to_dict()
-    return replaced(config, {"model.network": MLP, **changes})
+    return substitute(config, {"model.network": MLP, **changes})
 
 
-# File, setting, changes; and the names that can be swept over at once, with two values each.
-TRACED = {
+# File, setting, changes; and the names of settings that can be swept together.
+TRACEABLE = {
     "beta": (
         "beta_vae",
         ["sprites"],
@@ -55,7 +55,12 @@ TRACED = {
     "geco": ("beta_vae", ["geco"], {}, "model.target players.multiplier.learning_rate"),
     "sigma": ("beta_vae", ["sigma"], {}, "model.likelihood.scale"),
     "info": ("info_vae", [], {"model.mmd": {"bandwidth": 2.0}}, "model.mmd.bandwidth"),
-    "factor": ("factor_vae", [], {"model.critic": {"hidden": (8,)}}, "players.critic.b1"),
+    "factor": (
+        "factor_vae",
+        [],
+        {"model.discriminator": {"hidden": (8,)}},
+        "players.discriminator.b1",
+    ),
     "sparse": ("sparse_vae", [], {"model.alpha": 0.1}, "model.alpha"),
     "ema": (
         "vqvae",
@@ -87,15 +92,15 @@ def source():
 
 def sweep_of(source, config, over):
     def make(values):
-        return build(replaced(config, values), event_shape(source), facts(source))
+        return build(substitute(config, values), event_shape(source), dataset_info(source))
 
     settings = Settings(batch_size=8, steps_per_dispatch=2)
     return Sweep(make, product(over, (0,)), source, settings, mesh=make_mesh(1))
 
 
-@pytest.mark.parametrize("case", TRACED)
-def test_one_program_serves_all_values(source, case):
-    file, setting, changes, names = TRACED[case]
+@pytest.mark.parametrize("case", TRACEABLE)
+def test_these_settings_can_be_swept(source, case):
+    file, setting, changes, names = TRACEABLE[case]
     config = config_of(file, setting, changes)
     over = {name: (0.25, 0.5) if i < 2 else (0.5,) for i, name in enumerate(names.split())}
     state = sweep_of(source, config, over).state_shape
@@ -103,10 +108,10 @@ def test_one_program_serves_all_values(source, case):
 
 
 @pytest.mark.parametrize(
-    ("file", "changes", "name", "values", "told"),
+    ("file", "changes", "name", "values", "message"),
     [
         ("beta_vae", {}, "model.latent_dim", (2.0, 3.0), "cannot sweep over model.latent_dim"),
-        ("iwae", {}, "model.samples", (2.0, 3.0), "cannot sweep over model.samples: it decides"),
+        ("iwae", {}, "model.samples", (2.0, 3.0), "cannot sweep over model.samples: it changes"),
         (
             "vqvae",
             {
@@ -116,33 +121,35 @@ def test_one_program_serves_all_values(source, case):
             },
             "players.codebook.revive_below",
             (0.1, 0.0),
-            "revive_below: .*at 0 there are other arrays",
+            "revive_below: .*at 0 the model or an optimizer has other arrays",
         ),
     ],
 )
-def test_what_changes_the_program_is_refused(source, file, changes, name, values, told):
+def test_settings_that_change_the_program_are_rejected(
+    source, file, changes, name, values, message
+):
     config = config_of(file, [], changes)
     player = "decoder" if file == "iwae" else "vae"
-    over = {f"players.{player}.learning_rate": (1e-3, 2e-3)}  # which is not at fault
-    with pytest.raises(ValueError, match=told):
+    over = {f"players.{player}.learning_rate": (1e-3, 2e-3)}  # this one can be swept
+    with pytest.raises(ValueError, match=message):
         sweep_of(source, config, {**over, name: values})
 
 
-def test_a_mistake_that_is_not_about_tracing_is_told_as_it_is(source):
+def test_errors_unrelated_to_tracing_are_passed_on(source):
     config = config_of("beta_vae", [], {"model.likelihood": "bernouli"})
     with pytest.raises(ValueError, match="did you mean 'bernoulli'"):
         sweep_of(source, config, {"players.vae.learning_rate": (1e-3, 2e-3)})
 
 
-def test_no_bound_on_the_gradient_is_one_of_the_choices():
-    """clip_norm 0 is none, beside others that bound: traced as it is alone."""
+def test_clip_norm_zero_can_be_swept_with_others():
+    """A traced clip_norm of 0 means no clipping, as a Python 0 does."""
     gradient = {"a": np.float32([3.0, 4.0])}
 
-    def moved(bound):
+    def update(bound):
         tx = optimizer("sgd", learning_rate=1.0, clip_norm=bound)
         return tx.update(gradient, tx.init(gradient))[0]["a"]
 
-    found = jax.vmap(moved)(np.float32([0.0, 1.0, 10.0]))
-    np.testing.assert_allclose(found, [[-3, -4], [-0.6, -0.8], [-3, -4]], rtol=1e-6)
+    updates = jax.vmap(update)(np.float32([0.0, 1.0, 10.0]))
+    np.testing.assert_allclose(updates, [[-3, -4], [-0.6, -0.8], [-3, -4]], rtol=1e-6)
     for i, bound in enumerate((0.0, 1.0, 10.0)):
-        np.testing.assert_allclose(moved(bound), found[i], rtol=1e-6)
+        np.testing.assert_allclose(update(bound), updates[i], rtol=1e-6)

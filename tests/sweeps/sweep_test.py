@@ -1,4 +1,4 @@
-"""A sweep against its models trained alone, and against itself elsewhere and interrupted."""
+"""A sweep against its models trained alone, on other devices, and interrupted and resumed."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def beta_vae(values):
 
 
 def vqvae(values):
-    """With a codebook of moving averages, and revival."""
+    """With an EMA codebook and revival of unused codes."""
     vae = {"minimizes": {"nll": 1.0, "vq": values["beta"]}, "learning_rate": values["rate"]}
     book = {"optimizer": "ema_codebook", "decay": 0.9, "revive_below": 0.03}
     table = {"vae": vae, "codebook": {"minimizes": {"vq": 1.0}, **book}}
@@ -43,25 +43,27 @@ def vqvae(values):
 
 def factor_vae(values):
     vae = {"minimizes": {"nll": 1.0, "kl": 1.0, "tc": values["beta"]}, "clip_norm": 5.0}
-    critic = {"minimizes": {"critic": 1.0}, "learning_rate": 1e-3, "b1": 0.5}
-    table = players({"vae": {**vae, "learning_rate": values["rate"]}, "critic": critic})
-    judge = {"hidden": (8,)}
-    return families.factor_vae(SHAPE, table, latent_dim=2, network=NETWORK, critic=judge)
+    discriminator = {"minimizes": {"discriminator_loss": 1.0}, "learning_rate": 1e-3, "b1": 0.5}
+    table = players(
+        {"vae": {**vae, "learning_rate": values["rate"]}, "discriminator": discriminator}
+    )
+    networks = {"network": NETWORK, "discriminator": {"hidden": (8,)}}
+    return families.factor_vae(SHAPE, table, latent_dim=2, **networks)
 
 
-SLOW = pytest.mark.slow  # minutes of compilation, all together
+SLOW = pytest.mark.slow  # minutes of compilation in total
 GRID = product({"beta": (0.5, 4.0), "rate": (3e-4, 1e-3)}, (0, 7))
 ON_ONE = {"mesh": make_mesh(1), "binarize": "dynamic"}
 
 
 @pytest.fixture(scope="module")
 def grey():
-    """40 grey images; `grey(streamed=True)` reads them instead of holding them."""
+    """40 grey images; with `grey(streamed=True)` they are not resident on the devices."""
 
     def make(streamed=False):
         pixels = np.random.RandomState(0).randint(0, 256, (40, *SHAPE)).astype(np.uint8)
-        whole = from_arrays(pixels, holdout=0)
-        return dataclasses.replace(whole, arrays=None) if streamed else whole
+        source = from_arrays(pixels, holdout=0)
+        return dataclasses.replace(source, arrays=None) if streamed else source
 
     return make
 
@@ -70,18 +72,18 @@ def sweep_of(make, source, settings=None, grid=GRID, **options):
     return Sweep(make, grid, source, settings or settings_of(), **{**ON_ONE, **options})
 
 
-def assert_close(got, want, atol=1e-5):
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+def assert_close(actual, expected, atol=1e-5):
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=atol, rtol=0)
 
 
-def assert_same_bits(got, want):
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), jax.device_get(want))
+def assert_same_bits(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(actual), jax.device_get(expected))
 
 
 @pytest.fixture(scope="module")
-def whole(grey):
-    """The β-VAEs after 100 steps, all of them at once on one device; never donated."""
+def reference(grey):
+    """The state of the β-VAEs after 100 steps, in one chunk on one device, on the host."""
     sweep = sweep_of(beta_vae, grey())
     return jax.device_get(fit(sweep, settings_of()).state)
 
@@ -89,23 +91,23 @@ def whole(grey):
 @pytest.mark.parametrize(
     "make", [beta_vae, pytest.param(vqvae, marks=SLOW), pytest.param(factor_vae, marks=SLOW)]
 )
-def test_each_model_equals_itself_trained_alone(make, grey, whole):
+def test_each_model_equals_the_same_model_trained_alone(make, grey, reference):
     settings = settings_of()
-    state = whole if make is beta_vae else fit(sweep_of(make, grey()), settings).state
+    state = reference if make is beta_vae else fit(sweep_of(make, grey()), settings).state
     for i in (6, 1) if make is beta_vae else (6,):
         assert (GRID.of(i), GRID.seeds[i]) == (
             {"beta": PAIRS[i // 4][0], "rate": (3e-4, 1e-3)[i // 2 % 2]},
             (0, 7)[i % 2],
         )
         trainer = Trainer(make(GRID.of(i)), grey(), settings, seed=int(GRID.seeds[i]), **ON_ONE)
-        start, want = trainer.init(), fit(trainer, settings).state
-        moved = [
+        start, single = trainer.init(), fit(trainer, settings).state
+        changes = [
             float(abs(a - b).max())
-            for a, b in zip(*map(jax.tree.leaves, (start.params, want.params)), strict=True)
+            for a, b in zip(*map(jax.tree.leaves, (start.params, single.params)), strict=True)
         ]
-        assert min(moved) > 1e-3  # a hundred times what they may differ by
-        assert_close(select(state, i).params, want.params)
-        assert_close(select(state, i).opt_state, want.opt_state, atol=1e-4)
+        assert min(changes) > 1e-3  # a hundred times the tolerance
+        assert_close(select(state, i).params, single.params)
+        assert_close(select(state, i).opt_state, single.opt_state, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -113,35 +115,36 @@ def test_each_model_equals_itself_trained_alone(make, grey, whole):
     [(8, 0), (3, 1), *(pytest.param(*c, marks=SLOW) for c in [(1, 1), (1, 3), (3, 2), (8, 1)])],
     ids=str,
 )
-def test_devices_and_chunks_change_nothing(grey, whole, devices, chunk):
-    """8 models: on 3 devices the last has two of its own and a copy."""
+def test_devices_and_chunks_do_not_change_the_result(grey, reference, devices, chunk):
+    """8 models; of 3 devices the last has two models and a copy."""
     sweep = sweep_of(beta_vae, grey(), mesh=make_mesh(devices), chunk=chunk)
     state = sweep.init()
-    split = {leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params)}
-    assert split == {devices != 8}
-    assert_close(fit(sweep, settings_of()).state, whole)
+    replicated = {leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params)}
+    assert replicated == {devices != 8}
+    assert_close(fit(sweep, settings_of()).state, reference)
 
 
 @SLOW
 @pytest.mark.parametrize("per_dispatch", [1, 20])
-def test_streamed_data_and_single_steps_change_nothing(grey, whole, per_dispatch):
+def test_streaming_and_single_step_dispatches_do_not_change_the_result(
+    grey, reference, per_dispatch
+):
     settings = settings_of(steps_per_dispatch=per_dispatch)
-    found = fit(sweep_of(beta_vae, grey(streamed=True), settings), settings).state
-    assert_close(found, whole)
+    state = fit(sweep_of(beta_vae, grey(streamed=True), settings), settings).state
+    assert_close(state, reference)
 
 
 @SLOW
-def test_other_settings_of_training(grey):
-    """A moving average and micro-batches, as in a run of its own."""
-    settings, grid = settings_of(steps=20, ema_decay=0.9, accumulate=2), product({}, (3, 4))
+def test_moving_average_and_micro_batches_equal_a_single_run(grey):
+    settings = settings_of(steps=20, ema_decay=0.9, grad_accumulation_steps=2)
+    grid = product({}, (3, 4))
 
     def make(values):
         return beta_vae({"beta": 2.0, "rate": 1e-2, **values})
 
     state = fit(sweep_of(make, grey(), settings, grid), settings).state
     trainer = Trainer(make({}), grey(), settings, seed=4, **ON_ONE)
-    want = fit(trainer, settings).state
-    assert_close(select(state, 1), want, atol=1e-4)
+    assert_close(select(state, 1), fit(trainer, settings).state, atol=1e-4)
 
 
 def records_of(workdir):
@@ -149,19 +152,19 @@ def records_of(workdir):
     return [json.loads(line) for line in lines]
 
 
-def test_resumed_to_the_bit(grey, tmp_path):
+def test_resuming_is_exact_bit_for_bit(grey, tmp_path):
     settings = settings_of(steps=30, log_every=5, checkpoint_every=10, ema_decay=0.9)
 
     def evaluate(params, step):
         leaves = [np.abs(np.asarray(a)).reshape(8, -1).sum(1) for a in jax.tree.leaves(params)]
-        return {"elbo": -np.sum(leaves, axis=0), "seen": np.full(8, step)}
+        return {"elbo": -np.sum(leaves, axis=0), "step_evaluated": np.full(8, step)}
 
     sweep = sweep_of(beta_vae, grey(), settings)
-    want = fit(sweep, settings, workdir=tmp_path / "a", evaluate=evaluate).state
+    uninterrupted = fit(sweep, settings, workdir=tmp_path / "a", evaluate=evaluate).state
     for steps in (10, 20, 30):
         part = dataclasses.replace(settings, steps=steps)
-        got = fit(sweep, part, workdir=tmp_path / "b", evaluate=evaluate).state
-    assert_same_bits(got, want)
+        resumed = fit(sweep, part, workdir=tmp_path / "b", evaluate=evaluate).state
+    assert_same_bits(resumed, uninterrupted)
     assert sweep.run._cache_size() == 1
     records = records_of(tmp_path / "a")
     assert records == records_of(tmp_path / "b")
@@ -170,7 +173,7 @@ def test_resumed_to_the_bit(grey, tmp_path):
     assert records[8 + 5].items() >= {"split": "train", "rate": 3e-4, "failed": 0.0}.items()
 
 
-RATES = product({"rate": (1e-3, 1e30, 1e-2)}, (0, 1))  # of SGD; the second is beyond all bounds
+RATES = product({"rate": (1e-3, 1e30, 1e-2)}, (0, 1))  # of SGD; the second diverges
 
 
 def sgd(values):
@@ -179,8 +182,8 @@ def sgd(values):
     return families.beta_vae(SHAPE, players({"vae": vae}), latent_dim=2, network=NETWORK)
 
 
-def test_a_model_that_diverges_is_frozen_and_disturbs_no_other(grey, tmp_path):
-    settings = settings_of(max_skipped=7)
+def test_a_diverging_model_is_frozen_without_changing_the_others(grey, tmp_path):
+    settings = settings_of(max_consecutive_nonfinite=7)
     sweep = sweep_of(sgd, grey(), settings, RATES)
     state = fit(sweep, settings, workdir=tmp_path).state
     np.testing.assert_array_equal(sweep.failed(state), [False, False, True, True, False, False])
@@ -188,23 +191,25 @@ def test_a_model_that_diverges_is_frozen_and_disturbs_no_other(grey, tmp_path):
     np.testing.assert_array_equal(state.step, [100] * 6)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
-    calm = product({"rate": (1e-3, 2e-3, 1e-2)}, (0, 1))  # the same program without divergence
-    others = fit(sweep_of(sgd, grey(), settings, calm), settings).state
+    grid = product({"rate": (1e-3, 2e-3, 1e-2)}, (0, 1))  # the same program without divergence
+    without = fit(sweep_of(sgd, grey(), settings, grid), settings).state
     for i in (0, 1, 4, 5):
-        assert_same_bits(select(state, i), select(others, i))
+        assert_same_bits(select(state, i), select(without, i))
     for record in records_of(tmp_path):
         bad = record["model"] in (2, 3)
         assert record["failed"] == float(bad)
         assert (record["nll"] is None) == bad  # no step was taken in the last dispatch
 
-    resumed = fit(sweep, settings_of(steps=120, max_skipped=7), workdir=tmp_path).state
-    for i in (2, 3):  # still as they were
+    resumed = fit(
+        sweep, settings_of(steps=120, max_consecutive_nonfinite=7), workdir=tmp_path
+    ).state
+    for i in (2, 3):  # still frozen
         assert_same_bits(select(resumed.params, i), select(state.params, i))
 
 
 @SLOW
-def test_frozen_for_good(grey):
-    """One step is bad, the first, and that is one too many: those that follow change nothing."""
+def test_a_failed_model_stays_frozen_in_later_steps(grey):
+    """Only the first step is not finite, and the limit is 1."""
     source = grey(streamed=True)
     (bad, *_) = batch_indices(0, 0, 40, 8)
 
@@ -217,30 +222,31 @@ def test_frozen_for_good(grey):
         return {"image": source.decode(rows)["image"] + nan[:, None, None, None]}
 
     data = dataclasses.replace(source, take=take, decode=decode)
-    grid, settings = product({"rate": (1e-3,)}, (0, 9)), settings_of(max_skipped=1)
+    grid, settings = product({"rate": (1e-3,)}, (0, 9)), settings_of(max_consecutive_nonfinite=1)
     sweep = sweep_of(sgd, data, settings, grid, binarize="none")
     start = jax.device_get(sweep.init())
-    span, chunk = next(sweep.feed.chunks([(0, 4)]))  # an epoch has five: seed 9 meets it later
-    state, _ = sweep.dispatch(sweep.init(), span, chunk)
+    # An epoch has five steps; seed 9 gets the bad example in the fifth.
+    span, batches = next(sweep.loader.batches([(0, 4)]))
+    state, _ = sweep.dispatch(sweep.init(), span, batches)
     np.testing.assert_array_equal(state.skipped, [1, 0])
     assert_same_bits(select(state.params, 0), select(start.params, 0))
     assert not np.array_equal(*(jax.tree.leaves(s.params)[0][1] for s in (state, start)))
 
 
 @SLOW
-def test_all_have_failed(grey):
-    settings = settings_of(max_skipped=7)
+def test_training_ends_when_all_models_have_failed(grey):
+    settings = settings_of(max_consecutive_nonfinite=7)
     grid = product({"rate": (1e30, 2e30)}, (0,))
     with pytest.raises(NotFiniteError, match=r"step 50: .* in the last 7 steps"):
         fit(sweep_of(sgd, grey(), settings, grid), settings)
 
 
-def test_select_is_one_model_of_any_tree():
+def test_select_extracts_one_model_of_any_tree():
     tree = {"a": np.arange(6).reshape(3, 2), "b": (np.arange(3),)}
     jax.tree.map(np.testing.assert_array_equal, select(tree, 2), {"a": [4, 5], "b": (2,)})
 
 
-def test_large_models_go_one_after_another_on_cpu(grey):
+def test_the_default_chunk_is_one_for_large_models_on_cpu(grey):
     def make(values):
         network = {"kind": "mlp", "hidden": (3000,)}
         table = {"vae": {"minimizes": {"nll": 1.0, "kl": 1.0}, "learning_rate": values["rate"]}}

@@ -1,4 +1,4 @@
-"""What is traced for accelerators, run on CPU: other programs, the same training."""
+"""The programs traced for accelerators, run on CPU: they train alike."""
 
 import jax
 import numpy as np
@@ -16,11 +16,11 @@ DENSE = {"kind": "mlp", "hidden": (8,)}
 RESIDUAL = {"kind": "residual", "hidden": 8, "block_hidden": 4, "blocks": 1}
 
 
-def single(data, network):
+def trainer_of(data, network):
     return Trainer(make_of(network)({"rate": 1e-3}), data, STEPS, mesh=make_mesh(1))
 
 
-def sweep(data, network):
+def sweep_of(data, network):
     grid = product({"rate": (1e-3, 3e-3)}, (0,))
     return Sweep(make_of(network), grid, data, STEPS, mesh=make_mesh(1), chunk=2)
 
@@ -34,28 +34,28 @@ def make_of(network):
 
 
 def program_of(trainer):
-    own = (trainer._own,) if isinstance(trainer, Sweep) else ()
-    chunk = next(trainer.feed.chunks([(0, 3)]))[1]
-    args = (trainer.state_shape, *own, trainer.feed.data, chunk, np.int32(3))
+    per_model = (trainer._per_model,) if isinstance(trainer, Sweep) else ()
+    batches = next(trainer.loader.batches([(0, 3)]))[1]
+    args = (trainer.state_shape, *per_model, trainer.loader.data, batches, np.int32(3))
     return str(trainer.run.trace(*args).jaxpr)
 
 
-@pytest.mark.parametrize("start", [single, sweep])
-def test_programs_of_accelerators_train_alike(start, source, monkeypatch):
-    """Loops of fixed length, here 3 and 2, and no branch."""
-    want = fit(start(source(), DENSE), STEPS).state
+@pytest.mark.parametrize("build", [trainer_of, sweep_of])
+def test_programs_for_accelerators_train_alike(build, source, monkeypatch):
+    """They have loops of fixed length, here 3 and 2, and no branches."""
+    expected = fit(build(source(), DENSE), STEPS).state
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    trainer = start(source(), DENSE)
+    trainer = build(source(), DENSE)
     program = program_of(trainer)
     assert " cond[" not in program
     assert "while[" not in program  # a loop of unknown length
     assert "length=3" in program
-    got = fit(trainer, STEPS).state
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    state = fit(trainer, STEPS).state
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("start", "convolves"), [(single, True), (sweep, False)])
-def test_kernels_that_are_mapped_over_are_not_convolved_with(start, convolves, source, monkeypatch):
+@pytest.mark.parametrize(("build", "convolves"), [(trainer_of, True), (sweep_of, False)])
+def test_convolutions_with_mapped_kernels_become_products(build, convolves, source, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert ("conv_general" in program_of(start(source(), RESIDUAL))) == convolves
+    assert ("conv_general" in program_of(build(source(), RESIDUAL))) == convolves

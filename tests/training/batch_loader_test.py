@@ -1,4 +1,4 @@
-"""The feed: streamed chunks against resident ones, both against the source's own rows."""
+"""The batches of streamed and of resident sources, against the source's rows."""
 
 import dataclasses
 import threading
@@ -9,60 +9,60 @@ import pytest
 
 from vaejax.core.sharding import make_mesh
 from vaejax.data.batches import batch_indices
-from vaejax.training.batch_loader import Feed
+from vaejax.training.batch_loader import BatchLoader
 
 SEED, BATCH, CAPACITY = 3, 8, 4
 SPANS = [(0, 4), (4, 5), (5, 8)]
 
 
-def feed_of(source, devices=1):
-    return Feed(source, SEED, BATCH, CAPACITY, make_mesh(devices))
+def loader_of(source, devices=1):
+    return BatchLoader(source, SEED, BATCH, CAPACITY, make_mesh(devices))
 
 
-def batches(feed, spans):
-    """The stored images of every step, by way of what the compiled step calls."""
-    rows = jax.jit(feed.rows)
-    found = {}
-    for (start, stop), chunk in feed.chunks(spans):
+def images_of_steps(loader, spans):
+    """The stored images of every step, selected as in the compiled step."""
+    rows = jax.jit(loader.rows)
+    images = {}
+    for (start, stop), batches in loader.batches(spans):
         for i in range(stop - start):
-            found[start + i] = np.asarray(rows(feed.data, chunk, np.int32(i))["image"])
-    return found
+            images[start + i] = np.asarray(rows(loader.data, batches, np.int32(i))["image"])
+    return images
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("devices", [1, 8])
-def test_batches_are_the_sources_rows(source, streamed, devices):
-    feed = feed_of(source(streamed), devices)
-    assert feed.resident is not streamed
-    found = batches(feed, SPANS)
-    assert list(found) == list(range(8))
-    for step, image in found.items():
-        wanted = source().take(batch_indices(SEED, step, 40, BATCH))["image"]
-        np.testing.assert_array_equal(image, wanted)
+def test_batches_are_rows_of_the_source(source, streamed, devices):
+    loader = loader_of(source(streamed), devices)
+    assert loader.resident is not streamed
+    images = images_of_steps(loader, SPANS)
+    assert list(images) == list(range(8))
+    for step, image in images.items():
+        expected = source().take(batch_indices(SEED, step, 40, BATCH))["image"]
+        np.testing.assert_array_equal(image, expected)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_chunks_are_padded_to_one_shape(source, streamed):
-    feed = feed_of(source(streamed))
-    chunks = dict(feed.chunks(SPANS))
+def test_batches_are_padded_to_one_shape(source, streamed):
+    loader = loader_of(source(streamed))
+    by_span = dict(loader.batches(SPANS))
     name, shape = ("image", (8, 8, 1)) if streamed else ("index", ())
-    assert all(chunk[name].shape == (CAPACITY, BATCH, *shape) for chunk in chunks.values())
-    assert not np.asarray(chunks[4, 5][name][1:]).any()
+    assert all(b[name].shape == (CAPACITY, BATCH, *shape) for b in by_span.values())
+    assert not np.asarray(by_span[4, 5][name][1:]).any()
 
 
-def test_where_the_spans_begin_changes_nothing(source):
-    whole, late = (batches(feed_of(source()), spans) for spans in (SPANS, SPANS[1:]))
-    for step, image in late.items():
-        np.testing.assert_array_equal(image, whole[step])
+def test_batches_do_not_depend_on_the_first_span(source):
+    full, later = (images_of_steps(loader_of(source()), s) for s in (SPANS, SPANS[1:]))
+    for step, image in later.items():
+        np.testing.assert_array_equal(image, full[step])
 
 
-def test_first_is_batch_zero(source):
-    first = feed_of(source()).first()["image"]
-    np.testing.assert_array_equal(first, batches(feed_of(source()), [(0, 1)])[0])
+def test_first_batch_is_batch_zero(source):
+    first = loader_of(source()).first_batch()["image"]
+    np.testing.assert_array_equal(first, images_of_steps(loader_of(source()), [(0, 1)])[0])
 
 
-def counting(source):
-    """The streamed source, and the list of what was read of it."""
+def count_reads(source):
+    """The source, and the list of the indices read from it."""
     reads = []
 
     def take(indices):
@@ -72,11 +72,11 @@ def counting(source):
     return dataclasses.replace(source, take=take), reads
 
 
-def test_reads_ahead_but_not_everything(source):
-    slow, reads = counting(source(streamed=True))
-    chunks = feed_of(slow).chunks([(i, i + 1) for i in range(20)], ahead=2)
-    next(chunks)
-    chunks.close()
+def test_prefetching_is_limited(source):
+    counted, reads = count_reads(source(streamed=True))
+    batches = loader_of(counted).batches([(i, i + 1) for i in range(20)], prefetch=2)
+    next(batches)
+    batches.close()
     assert len(reads) <= 3
 
 
@@ -86,27 +86,28 @@ def pool_threads():
 
 def test_closing_early_ends_the_thread(source):
     before = pool_threads()
-    chunks = feed_of(source(streamed=True)).chunks([(i, i + 1) for i in range(20)])
-    next(chunks)
+    batches = loader_of(source(streamed=True)).batches([(i, i + 1) for i in range(20)])
+    next(batches)
     assert len(pool_threads() - before) == 1
-    chunks.close()
+    batches.close()
     assert not pool_threads() - before
 
 
 @pytest.mark.parametrize("failing", [0, 2, 5])
-def test_an_error_in_reading_surfaces_at_its_chunk(source, failing):
-    whole = source(streamed=True)
+def test_an_error_in_reading_is_raised_for_its_span(source, failing):
+    streamed = source(streamed=True)
     before, calls = pool_threads(), []
 
     def take(indices):
         calls.append(indices)
         if len(calls) > failing:
             raise OSError("the disk is gone")
-        return whole.take(indices)
+        return streamed.take(indices)
 
-    chunks = feed_of(dataclasses.replace(whole, take=take)).chunks([(i, i + 1) for i in range(6)])
+    loader = loader_of(dataclasses.replace(streamed, take=take))
+    batches = loader.batches([(i, i + 1) for i in range(6)])
     for _ in range(failing):
-        next(chunks)
+        next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
-        next(chunks)
+        next(batches)
     assert not pool_threads() - before

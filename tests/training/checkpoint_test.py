@@ -1,4 +1,4 @@
-"""Checkpoints: bit for bit there and back, onto other meshes, kept by rule, damage detected."""
+"""Checkpoints: exact round trips, other meshes, which ones are kept, detection of damage."""
 
 import json
 
@@ -20,7 +20,7 @@ PLAYERS = {
 
 
 def random_state(seed=0, ema=True):
-    """A state of two players: `optax.partition` masks from each what the other owns."""
+    """A state of two players, whose `optax.partition` has masked nodes."""
     rng = np.random.RandomState(seed)
 
     def normal(*shape):
@@ -56,13 +56,13 @@ def folder(tmp_path):
     return tmp_path / "checkpoints"
 
 
-def saved(folder, state, step=7):
+def save(folder, state, step=7):
     checkpoints = Checkpoints(folder)
     checkpoints.save(step, state)
     checkpoints.close()
 
 
-def restored(folder, like, step=None):
+def restore(folder, like, step=None):
     checkpoints = Checkpoints(folder)
     try:
         return checkpoints.restore(like, step)
@@ -74,30 +74,30 @@ def restored(folder, like, step=None):
 def test_round_trip(folder, ema):
     state = random_state(ema=ema)
     assert "MaskedNode" in str(jax.tree.structure(state.opt_state))
-    saved(folder, state)
-    assert_same_bits(restored(folder, shapes_of(state)), state)
+    save(folder, state)
+    assert_same_bits(restore(folder, shapes_of(state)), state)
 
 
-def test_odd_values_survive(folder):
+def test_special_values_are_restore(folder):
     state = random_state()
-    odd = jnp.array([jnp.nan, -jnp.inf, -0.0, 1e-45, 3.4e38], jnp.float32)
-    state.params["encoder"]["odd"] = odd
-    saved(folder, state)
-    back = restored(folder, shapes_of(state)).params["encoder"]["odd"]
-    np.testing.assert_array_equal(np.asarray(back).view(np.uint32), np.asarray(odd).view(np.uint32))
+    special = jnp.array([jnp.nan, -jnp.inf, -0.0, 1e-45, 3.4e38], jnp.float32)
+    state.params["encoder"]["special"] = special
+    save(folder, state)
+    read = restore(folder, shapes_of(state)).params["encoder"]["special"]
+    bits, expected = (np.asarray(a).view(np.uint32) for a in (read, special))
+    np.testing.assert_array_equal(bits, expected)
 
 
-def test_onto_other_meshes(folder):
-    """Eight devices, then two, then one: each writes what the one before it wrote."""
-    state = random_state()
-    here = state
+def test_restoring_onto_other_meshes(folder):
+    """Eight devices, then two, then one; each saves the state restored from the one before."""
+    state = on_mesh = random_state()
     for step, (data, fsdp) in enumerate([(2, 4), (1, 8), (1, 2), (1, 1)]):
         mesh = make_mesh(data, fsdp)
-        here = jax.device_put(here, tree_sharding(mesh, here))
-        saved(folder, here, step)
-        here = restored(folder, shapes_of(state, mesh))
-        assert_same_bits(here, state)
-        kernel = here.params["encoder"]["Dense_0"]["kernel"]
+        on_mesh = jax.device_put(on_mesh, tree_sharding(mesh, on_mesh))
+        save(folder, on_mesh, step)
+        on_mesh = restore(folder, shapes_of(state, mesh))
+        assert_same_bits(on_mesh, state)
+        kernel = on_mesh.params["encoder"]["Dense_0"]["kernel"]
         assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
         assert len(kernel.sharding.device_set) == data * fsdp
 
@@ -125,7 +125,7 @@ def test_the_last_and_the_best_are_kept(folder):
     again.close()
 
 
-def test_without_figures_none_is_the_best(folder):
+def test_without_metrics_there_is_no_best_checkpoint(folder):
     checkpoints = Checkpoints(folder, keep_last=1, keep_best=1)
     assert (checkpoints.latest(), checkpoints.best()) == (None, None)
     checkpoints.save(1, random_state())
@@ -139,15 +139,15 @@ def test_without_figures_none_is_the_best(folder):
 
 def test_restoring_an_earlier_step(folder):
     first, second = random_state(1), random_state(2)
-    saved(folder, first, 1)
-    saved(folder, second, 2)
-    assert_same_bits(restored(folder, shapes_of(first)), second)
-    assert_same_bits(restored(folder, shapes_of(first), 1), first)
+    save(folder, first, 1)
+    save(folder, second, 2)
+    assert_same_bits(restore(folder, shapes_of(first)), second)
+    assert_same_bits(restore(folder, shapes_of(first), 1), first)
 
 
-def test_the_state_may_be_donated_while_it_is_written(folder):
+def test_the_state_may_be_donated_during_a_write(folder):
     state = random_state()
-    wanted = jax.tree.map(lambda a: np.array(a, copy=True), state)
+    expected = jax.tree.map(lambda a: np.array(a, copy=True), state)
     overwrite = jax.jit(lambda s: jax.tree.map(lambda a: a + 1, s), donate_argnums=0)
     checkpoints = Checkpoints(folder)
     checkpoints.save(7, state)
@@ -155,60 +155,60 @@ def test_the_state_may_be_donated_while_it_is_written(folder):
         state = overwrite(state)
     jax.block_until_ready(state)
     checkpoints.close()
-    assert_same_bits(restored(folder, shapes_of(state)), wanted)
+    assert_same_bits(restore(folder, shapes_of(state)), expected)
 
 
-def test_flipped_bits_in_stored_arrays_are_noticed(folder):
+def test_flipped_bits_in_stored_arrays_are_detected(folder):
     state = random_state()
-    noise = np.random.RandomState(0).randint(0, 2**32, 2**16, np.uint32)  # no codec shrinks it
+    noise = np.random.RandomState(0).randint(0, 2**32, 2**16, np.uint32)  # incompressible
     state.params["encoder"]["noise"] = jnp.asarray(noise)
-    saved(folder, state)
+    save(folder, state)
     files = [f for f in (folder / "7" / "state").rglob("*") if f.is_file() and f.parent.name == "d"]
     largest = max(files, key=lambda f: f.stat().st_size)
     stored = largest.read_bytes()
     begin = stored.find(noise[1000:1100].tobytes())
-    assert begin > 0  # found as it is
+    assert begin > 0
     for where in (begin, begin + 17, begin + 399):
         damaged = bytearray(stored)
         damaged[where] ^= 1 << where % 8
         largest.write_bytes(damaged)
-        with pytest.raises(CorruptCheckpointError, match=r"not as written, params/encoder/noise"):
-            restored(folder, shapes_of(state))
+        with pytest.raises(CorruptCheckpointError, match=r"differ from .* params/encoder/noise"):
+            restore(folder, shapes_of(state))
     largest.write_bytes(stored)
-    assert_same_bits(restored(folder, shapes_of(state)), state)
+    assert_same_bits(restore(folder, shapes_of(state)), state)
 
 
-def test_what_orbax_cannot_read_is_damaged_too(folder, monkeypatch):
+def test_read_errors_are_reported_as_damage(folder, monkeypatch):
     state = random_state()
-    saved(folder, state)
+    save(folder, state)
 
-    def restore(self, step, args):
+    def failing_restore(self, step, args):
         raise Exception("Encountered error while reading array index: 0\nand much more")
 
-    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", restore)
-    wanted = r"checkpoint 7 in .* cannot be read \(Encountered [^\n]*\); delete its folder"
-    with pytest.raises(CorruptCheckpointError, match=wanted):
-        restored(folder, shapes_of(state))
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", failing_restore)
+    message = r"checkpoint 7 in .* cannot be read \(Encountered [^\n]*\); delete its folder"
+    with pytest.raises(CorruptCheckpointError, match=message):
+        restore(folder, shapes_of(state))
 
 
-def test_an_array_other_than_its_checksum(folder):
+def test_an_array_that_differs_from_its_checksum(folder):
     state = random_state()
-    saved(folder, state, 6)
-    saved(folder, state, 7)
+    save(folder, state, 6)
+    save(folder, state, 7)
     file = folder / "7" / "checksums" / "metadata"
     sums = json.loads(file.read_text())
     assert len(sums) == len(jax.tree.leaves(state))
     sums["params/codebook"] ^= 1
     file.write_text(json.dumps(sums))
-    wanted = r"checkpoint 7 .* 1 arrays .* params/codebook .* folder '7' .* earlier one \[6\]"
-    with pytest.raises(CorruptCheckpointError, match=wanted):
-        restored(folder, shapes_of(state))
-    assert_same_bits(restored(folder, shapes_of(state), 6), state)
+    message = r"checkpoint 7 .* 1 arrays .* params/codebook.* folder '7' .* earlier one \[6\]"
+    with pytest.raises(CorruptCheckpointError, match=message):
+        restore(folder, shapes_of(state))
+    assert_same_bits(restore(folder, shapes_of(state), 6), state)
 
 
-def test_leftovers_of_a_killed_save_are_ignored(folder):
+def test_incomplete_checkpoints_are_ignored(folder):
     state = random_state()
-    saved(folder, state)
+    save(folder, state)
     leftover = folder / "9.orbax-checkpoint-tmp"
     (leftover / "state").mkdir(parents=True)
     (leftover / "state" / "manifest.ocdbt").write_bytes(b"half")
@@ -217,4 +217,4 @@ def test_leftovers_of_a_killed_save_are_ignored(folder):
     assert_same_bits(checkpoints.restore(shapes_of(state)), state)
     checkpoints.save(9, state)
     checkpoints.close()
-    assert_same_bits(restored(folder, shapes_of(state), 9), state)
+    assert_same_bits(restore(folder, shapes_of(state), 9), state)

@@ -1,4 +1,4 @@
-"""Data and families small enough to train in a moment."""
+"""Data and families that train quickly."""
 
 import dataclasses
 
@@ -15,19 +15,19 @@ SHAPE = (8, 8, 1)
 
 @pytest.fixture(scope="session")
 def source():
-    """40 binary images; `source(streamed=True)` reads them instead of holding them."""
+    """40 binary images; with `source(streamed=True)` they are not resident on the devices."""
 
     def make(streamed=False):
         pixels = (np.random.RandomState(0).rand(40, *SHAPE) < 0.5).astype(np.uint8) * 255
-        whole = from_arrays(pixels, holdout=0)
-        return dataclasses.replace(whole, arrays=None) if streamed else whole
+        images = from_arrays(pixels, holdout=0)
+        return dataclasses.replace(images, arrays=None) if streamed else images
 
     return make
 
 
 @pytest.fixture(scope="session")
 def beta_vae():
-    """A β-VAE whose inner dense layers are large enough to be sharded."""
+    """A β-VAE with inner dense layers large enough to be sharded."""
     table = {"vae": {"minimizes": {"nll": 1.0, "kl": 2.0}, "learning_rate": 1e-3}}
     network = {"kind": "mlp", "hidden": (64,)}
     return families.beta_vae(SHAPE, players(table), latent_dim=3, network=network)
@@ -35,7 +35,7 @@ def beta_vae():
 
 @pytest.fixture(scope="session")
 def vqvae():
-    """A VQ-VAE with an EMA codebook, or one learned by gradient: `vqvae(optimizer)`."""
+    """`vqvae(optimizer)`: a VQ-VAE with an EMA codebook or a codebook trained by SGD."""
     codebooks = {
         "ema_codebook": {"optimizer": "ema_codebook", "decay": 0.9, "revive_below": 0.03},
         "sgd": {"optimizer": "sgd", "learning_rate": 0.05, "revive_below": 0.03},

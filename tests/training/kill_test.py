@@ -1,4 +1,4 @@
-"""A run that is killed without warning, again and again, against one that was left in peace."""
+"""A run that is killed repeatedly and resumed, against an uninterrupted run."""
 
 import json
 import os
@@ -29,7 +29,7 @@ FLAGS = (
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts the training in a working directory; compiled programs are shared."""
+    """A function that starts the training in a working directory."""
     file = tmp_path / "tiny.npz"
     np.savez(file, image=np.random.RandomState(0).rand(40, 8, 8, 1).astype(np.float32))
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "VAEJAX_CACHE": str(tmp_path / "cache")}
@@ -54,8 +54,8 @@ def finish(process):
     return out
 
 
-def names_of(workdir):
-    """Of the checkpoints, half written ones among them."""
+def checkpoint_names(workdir):
+    """The folders of checkpoints, including incomplete ones."""
     return {folder.name for folder in (workdir / "checkpoints").glob("*")}
 
 
@@ -65,35 +65,35 @@ def final_state(workdir):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.filterwarnings("ignore:Sharding info not provided")  # arrays are read as they are
-def test_killed_ten_times(start, tmp_path):
-    peaceful, killed = tmp_path / "peaceful", tmp_path / "killed"
-    finish(start(peaceful))
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+def test_a_run_killed_ten_times_equals_an_uninterrupted_one(start, tmp_path):
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    finish(start(uninterrupted))
 
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 2**32))
     print(f"KILL_SEED={seed}")
     rng = random.Random(seed)
     for i in range(KILLS):
-        seen = names_of(killed)
+        before = checkpoint_names(killed)
         process = start(killed)
-        # One in five ends while it compiles, the others soon after they have saved something.
-        while process.poll() is None and i % 5 and names_of(killed) <= seen:
+        # Every fifth is killed while it compiles, the others soon after a checkpoint.
+        while process.poll() is None and i % 5 and checkpoint_names(killed) <= before:
             time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 2.0))
         process.kill()
         process.communicate()
-        print("killed with checkpoints", sorted(names_of(killed)))
-    assert max(int(name) for name in names_of(killed) if name.isdigit()) < STEPS
+        print("killed with checkpoints", sorted(checkpoint_names(killed)))
+    assert max(int(name) for name in checkpoint_names(killed) if name.isdigit()) < STEPS
     finish(start(killed))
 
-    wanted, found = final_state(peaceful), final_state(killed)
-    assert len(jax.tree.leaves(wanted)) > 20
-    assert {"params", "opt_state", "ema", "step", "skipped"} == set(wanted)
-    jax.tree.map(np.testing.assert_array_equal, wanted, found)
+    expected, actual = final_state(uninterrupted), final_state(killed)
+    assert len(jax.tree.leaves(expected)) > 20
+    assert {"params", "opt_state", "ema", "step", "skipped"} == set(expected)
+    jax.tree.map(np.testing.assert_array_equal, expected, actual)
     for name in ("metrics.jsonl", "evaluation.json", "config.json"):
-        assert (killed / name).read_bytes() == (peaceful / name).read_bytes()
+        assert (killed / name).read_bytes() == (uninterrupted / name).read_bytes()
     checksums = Path("checkpoints") / str(STEPS) / "checksums" / "metadata"
     assert json.loads((killed / checksums).read_text()) == json.loads(
-        (peaceful / checksums).read_text()
+        (uninterrupted / checksums).read_text()
     )
     assert not list((killed / "checkpoints").glob("*tmp*"))

@@ -1,4 +1,4 @@
-"""Gradients that are not finite: steps skipped, counted, recorded as null, given up on in time."""
+"""Non-finite gradients: steps are skipped, counted, recorded as null; too many are an error."""
 
 import dataclasses
 import itertools
@@ -22,22 +22,22 @@ def settings_of(**changes):
 
 
 class Poisoned:
-    """A trainer whose data is NaN where the stored pixels are `POISON`, as `choose` says."""
+    """A trainer with NaN in the examples that `choose` selects."""
 
     def __init__(self, family, source):
-        self.whole = source(streamed=True)
+        self.source = source(streamed=True)
         self.bad = set()
 
         def take(indices):
-            rows = self.whole.take(indices)
+            rows = self.source.take(indices)
             bad = np.isin(indices, list(self.bad))[:, None, None, None]
             return {"image": np.where(bad, np.uint8(POISON), rows["image"])}
 
         def decode(rows):
-            image = self.whole.decode(rows)["image"]
+            image = self.source.decode(rows)["image"]
             return {"image": jax.numpy.where(rows["image"] == POISON, np.float32("nan"), image)}
 
-        data = dataclasses.replace(self.whole, take=take, decode=decode)
+        data = dataclasses.replace(self.source, take=take, decode=decode)
         self.trainer = Trainer(family, data, settings_of(), seed=SEED, mesh=make_mesh(1))
 
     def choose(self, *examples):
@@ -51,31 +51,31 @@ def poisoned(vqvae, source):
 
 
 def steps_with(example, steps=20):
-    """Which steps use an example: one in each epoch of five."""
+    """The steps that use an example: one in each epoch of five."""
     return [s for s in range(steps) if example in batch_indices(SEED, s, 40, 8)]
 
 
 def records_of(workdir):
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line, parse_constant=refuse) for line in lines]
 
 
-def after(trainer, steps, initial):
-    """The state after single dispatches of single steps."""
-    states = [initial]
-    for span, chunk in trainer.feed.chunks([(s, s + 1) for s in range(steps)]):
-        states.append(jax.device_get(trainer.dispatch(states[-1], span, chunk)[0]))
+def states_of(trainer, steps):
+    """The initial state and the states after each step, in dispatches of single steps."""
+    states = [jax.device_get(trainer.init())]
+    for span, batches in trainer.loader.batches([(s, s + 1) for s in range(steps)]):
+        states.append(jax.device_get(trainer.dispatch(states[-1], span, batches)[0]))
     return states
 
 
-def test_a_poisoned_step_changes_nothing_but_the_counters(poisoned):
+def test_a_skipped_step_changes_only_the_counters(poisoned):
     trainer = poisoned.choose(3)
     bad = steps_with(3)
     assert len(bad) == 4
-    states = after(trainer, 10, jax.device_get(trainer.init()))
+    states = states_of(trainer, 10)
     for step, (old, new) in enumerate(itertools.pairwise(states)):
         assert int(new.step) == step + 1
         assert int(new.skipped) == (1 if step in bad else 0)
@@ -86,38 +86,37 @@ def test_a_poisoned_step_changes_nothing_but_the_counters(poisoned):
         assert all(same) if step in bad else not any(same)
 
 
-def test_one_bad_example_is_survived(poisoned, tmp_path):
+def test_training_continues_after_skipped_steps(poisoned, tmp_path):
     trainer = poisoned.choose(3)
-    outcome = fit(trainer, settings_of(max_skipped=2), workdir=tmp_path)
+    outcome = fit(trainer, settings_of(max_consecutive_nonfinite=2), workdir=tmp_path)
     assert int(outcome.state.step) == 20
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(outcome.state))
-    # Records are means over the steps that were taken: finite.
+    # Records are means over the steps that were taken, so they are finite.
     records = records_of(tmp_path)
     assert [r["step"] for r in records] == [5, 10, 15, 20]
     assert all(v is not None for r in records for v in r.values())
 
 
-def test_records_leave_skipped_steps_out(poisoned, tmp_path):
-    """The mean over a dispatch with one bad step is the mean over the other four."""
+def test_records_are_means_without_skipped_steps(poisoned, tmp_path):
     trainer = poisoned.choose(3)
     state, nll = trainer.init(), []
-    for span, chunk in trainer.feed.chunks([(s, s + 1) for s in range(5)]):
-        state, named = trainer.dispatch(state, span, chunk)
-        nll.append(float(named["nll"]))
+    for span, batches in trainer.loader.batches([(s, s + 1) for s in range(5)]):
+        state, metrics = trainer.dispatch(state, span, batches)
+        nll.append(float(metrics["nll"]))
     assert [i for i, v in enumerate(nll) if np.isnan(v)] == steps_with(3, 5)
     fit(trainer, settings_of(steps=5), workdir=tmp_path)
     np.testing.assert_allclose(records_of(tmp_path)[0]["nll"], np.nanmean(nll), rtol=1e-6)
 
 
-def test_too_many_in_a_row(poisoned, tmp_path):
+def test_too_many_consecutive_skipped_steps_are_an_error(poisoned, tmp_path):
     trainer = poisoned.choose(*range(40))
-    wanted = r"step 5: .* not finite in the last 5 steps \(train\.max_skipped=4\).*learning_rate"
-    with pytest.raises(NotFiniteError, match=wanted):
-        fit(trainer, settings_of(max_skipped=4), workdir=tmp_path)
+    message = r"step 5: .* not finite in the last 5 steps \(train\.max_consecutive_nonfinite=4\)"
+    with pytest.raises(NotFiniteError, match=message):
+        fit(trainer, settings_of(max_consecutive_nonfinite=4), workdir=tmp_path)
     with pytest.raises(NotFiniteError, match=r"step 15: .* in the last 15 steps"):
-        fit(trainer, settings_of(max_skipped=12), workdir=tmp_path)
-    # With better data, training goes on from the checkpoint at step 10, counting from there.
-    outcome = fit(poisoned.choose(), settings_of(max_skipped=12), workdir=tmp_path)
+        fit(trainer, settings_of(max_consecutive_nonfinite=12), workdir=tmp_path)
+    # With finite data, training resumes from the checkpoint at step 10.
+    outcome = fit(poisoned.choose(), settings_of(max_consecutive_nonfinite=12), workdir=tmp_path)
     assert (int(outcome.state.step), int(outcome.state.skipped)) == (20, 0)
 
 
@@ -131,8 +130,8 @@ def test_a_record_without_a_finite_step_has_nulls(poisoned, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(outcome.state)[1:4], initial[1:4])
 
 
-def test_a_move_that_is_not_finite_leaves_the_parameters(vqvae, source):
-    """Of a rate that is no number in the seventh step: its gradient is as finite as any."""
+def test_a_non_finite_update_leaves_the_parameters_unchanged(vqvae, source):
+    """The learning rate of the seventh step is NaN, its gradient is finite."""
 
     def update(updates, step, params=None, **extra):
         rate = jax.numpy.where(step == 6, jax.numpy.nan, -1e-3)
@@ -142,8 +141,7 @@ def test_a_move_that_is_not_finite_leaves_the_parameters(vqvae, source):
     tx = optax.GradientTransformation(lambda params: jax.numpy.zeros((), jax.numpy.int32), update)
     family.players["vae"] = family.players["vae"]._replace(tx=tx)
     trainer = Trainer(family, source(), settings_of(), seed=SEED, mesh=make_mesh(1))
-    states = after(trainer, 10, jax.device_get(trainer.init()))
-    for step, (old, new) in enumerate(itertools.pairwise(states)):
+    for step, (old, new) in enumerate(itertools.pairwise(states_of(trainer, 10))):
         assert int(new.skipped) == (step == 6)
         pairs = zip(jax.tree.leaves(old.params), jax.tree.leaves(new.params), strict=True)
         same = [np.array_equal(a, b) for a, b in pairs]

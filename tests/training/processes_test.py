@@ -1,4 +1,4 @@
-"""Two processes with a device each, training and writing together, against one process alone."""
+"""Two processes with one device each against one process with two devices."""
 
 import json
 import os
@@ -27,14 +27,14 @@ assert jax.device_count() == 2
 
 import configs.beta_vae
 from pathlib import Path
-from vaejax.run import run
+from vaejax.experiment.run import run
 
 config = configs.beta_vae.get_config().to_dict()
 config["data"].update(source=f"npz:{data}", binarize="dynamic")
 config["model"]["network"] = {"kind": "mlp", "hidden": (64,)}
 config["mesh"] = {"data": -1, "fsdp": int(fsdp)}
 config["sample"]["count"] = 4
-for steps in (4, 8):  # the second goes on from the checkpoint of the first
+for steps in (4, 8):  # the second resumes from the checkpoint of the first
     config["train"].update(
         steps=steps, batch_size=8, steps_per_dispatch=2, log_every=4, checkpoint_every=4
     )
@@ -73,18 +73,17 @@ def train(count, workdir, data, fsdp):
 def test_two_processes_agree_with_one(tmp_path, fsdp):
     data = tmp_path / "tiny.npz"
     np.savez(data, image=np.random.RandomState(0).rand(40, 8, 8, 1).astype(np.float32))
-    found = {}
+    records = {}
     for count in (1, 2):
         workdir = tmp_path / str(count)
         train(count, workdir, data, fsdp)
         lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        found[count] = [json.loads(line) for line in lines]
-        found[count].append(json.loads((workdir / "evaluation.json").read_text()))
+        records[count] = [json.loads(line) for line in lines]
+        records[count].append(json.loads((workdir / "evaluation.json").read_text()))
         assert (workdir / "figures" / "samples.png").exists()
-    steps = [(r["step"], r.get("split")) for r in found[2]]
-    wanted = [(4, "train"), (4, "eval"), (8, "train"), (8, "eval"), (8, None)]
-    assert steps == wanted
-    for one, two in zip(found[1], found[2], strict=True):
-        assert one.keys() == two.keys()
-        for name in one.keys() - {"split"}:
-            np.testing.assert_allclose(two[name], one[name], rtol=1e-5, err_msg=name)
+    steps = [(r["step"], r.get("split")) for r in records[2]]
+    assert steps == [(4, "train"), (4, "eval"), (8, "train"), (8, "eval"), (8, None)]
+    for single, double in zip(records[1], records[2], strict=True):
+        assert single.keys() == double.keys()
+        for name in single.keys() - {"split"}:
+            np.testing.assert_allclose(double[name], single[name], rtol=1e-5, err_msg=name)

@@ -1,4 +1,4 @@
-"""Meshes: the rule of `spec_of` by hand, and training on eight devices against one."""
+"""Sharding: the default rule of `spec_of`, and training on eight devices against one."""
 
 import functools
 
@@ -29,7 +29,7 @@ MESHES = [(8, 1), (1, 8), (2, 4), (4, 2)]
         ((128, 65), 8, P("fsdp", None)),
         ((130, 64), 8, P(None, "fsdp")),  # the largest that is divisible
         ((4, 4, 64, 32), 4, P(None, None, "fsdp", None)),
-        ((64, 64), 8, P("fsdp", None)),  # the first of equals; 4,096 elements are enough
+        ((64, 64), 8, P("fsdp", None)),  # the first of equal ones; 4,096 elements are not small
         ((63, 65), 8, P()),  # none is divisible
         ((32, 64), 8, P()),  # small
         ((4096,), 8, P("fsdp")),
@@ -45,12 +45,12 @@ def test_the_largest_divisible_dimension_is_split(shape, fsdp, spec):
 def test_a_rule_overrides_the_default():
     rules = {"codebook": (None, "fsdp"), "params/.*/kernel": (), "kernel": ("data", None)}
     assert spec_of("params/codebook", (512, 64), 8, rules) == P(None, "fsdp")
-    assert spec_of("params/encoder/kernel", (512, 64), 8, rules) == P()  # the first that is found
+    assert spec_of("params/encoder/kernel", (512, 64), 8, rules) == P()  # the first that matches
     assert spec_of("opt_state/mu/kernel", (512, 64), 8, rules) == P("data", None)
     assert spec_of("params/encoder/bias", (8192,), 8, rules) == P("fsdp")
 
 
-def test_tree_sharding_names_paths_as_rules_see_them():
+def test_tree_sharding_matches_rules_with_paths():
     tree = {"params": {"a": {"kernel": np.zeros((64, 64))}, "b": [np.zeros((64, 64))]}}
     rules = {"^params/b/0$": (None, "fsdp")}
     shardings = tree_sharding(make_mesh(2, 4), tree, rules)
@@ -69,29 +69,28 @@ def test_make_mesh(sizes, shape):
 
 
 @pytest.mark.parametrize("sizes", [(9, 1), (3, 4), (0, 1), (2, 0), (-1, 16), (-2, 1), (-1, 0)])
-def test_a_mesh_that_cannot_be(sizes):
+def test_an_impossible_mesh_is_rejected(sizes):
     with pytest.raises(ValueError, match=r"found 8; on CPU, JAX_NUM_CPU_DEVICES"):
         make_mesh(*sizes)
 
 
-def test_check_batch_names_the_remedy():
-    check_batch(make_mesh(2, 4), 16, accumulate=2)
-    with pytest.raises(ValueError, match=r"batch_size=100 .* by 16 .* the nearest that is: 96"):
-        check_batch(make_mesh(2, 4), 100, accumulate=2)
-    with pytest.raises(ValueError, match=r"batch_size=3 .* the nearest that is: 8"):
+def test_an_indivisible_batch_size_is_rejected():
+    check_batch(make_mesh(2, 4), 16, grad_accumulation_steps=2)
+    with pytest.raises(ValueError, match=r"batch_size=100 .* by 16 .* the nearest multiple is 96"):
+        check_batch(make_mesh(2, 4), 100, grad_accumulation_steps=2)
+    with pytest.raises(ValueError, match=r"batch_size=3 .* the nearest multiple is 8"):
         check_batch(make_mesh(8, 1), 3)
-    with pytest.raises(ValueError, match=r"batch_size=15 .* the nearest that is: 16"):
+    with pytest.raises(ValueError, match=r"batch_size=15 .* the nearest multiple is 16"):
         check_batch(make_mesh(8, 1), 15)
 
 
-def test_put_spreads_rows():
+def test_put_shards_rows():
     mesh = make_mesh(8)
     rows = {"image": np.arange(16, dtype=np.uint8)}
     np.testing.assert_array_equal(put(replicated(mesh), rows)["image"], rows["image"])
-    spread = put(batch_sharding(mesh), rows)["image"]
-    assert [list(s.data) for s in spread.addressable_shards] == [
-        [i, i + 1] for i in range(0, 16, 2)
-    ]
+    sharded = put(batch_sharding(mesh), rows)["image"]
+    shards = [list(shard.data) for shard in sharded.addressable_shards]
+    assert shards == [[i, i + 1] for i in range(0, 16, 2)]
 
 
 def trainer_of(family, source, shape, rules=None):
@@ -100,14 +99,14 @@ def trainer_of(family, source, shape, rules=None):
 
 
 def after_20_steps(family, source, shape, initial):
-    """State and figures after one dispatch, from a given state or, if None, the trainer's own."""
+    """State and metrics after one dispatch, from `initial` or, if None, the trainer's own."""
     trainer = trainer_of(family, source, shape)
-    (span, chunk), *_ = trainer.feed.chunks([(0, 20)])
+    (span, batches), *_ = trainer.loader.batches([(0, 20)])
     if initial is None:
         state = trainer.init()
     else:
         state = jax.device_put(initial, jax.tree.map(lambda s: s.sharding, trainer.state_shape))
-    return trainer.dispatch(state, span, chunk)
+    return trainer.dispatch(state, span, batches)
 
 
 @pytest.fixture
@@ -120,28 +119,28 @@ def family(request, beta_vae, vqvae):
     ["beta_vae", "ema_codebook", pytest.param("sgd", marks=pytest.mark.slow)],
     indirect=True,
 )
-def test_meshes_agree(family, source):
+def test_training_agrees_on_all_meshes(family, source):
     initial = jax.device_get(trainer_of(family, source(), (1, 1)).init())
-    state, figures = after_20_steps(family, source(), (1, 1), initial)
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), initial.params, state.params)
-    assert all(change > 1e-3 for change in jax.tree.leaves(moved))
+    state, metrics = after_20_steps(family, source(), (1, 1), initial)
+    changes = jax.tree.map(lambda a, b: np.abs(a - b).max(), initial.params, state.params)
+    assert all(change > 1e-3 for change in jax.tree.leaves(changes))
     for shape in MESHES:
-        # One mesh initialises by itself as well, the others save the time.
-        given = None if shape == (2, 4) else initial
-        other, other_figures = after_20_steps(family, source(), shape, given)
+        # The initialisation is tested on one mesh only, to save time.
+        start = None if shape == (2, 4) else initial
+        other, other_metrics = after_20_steps(family, source(), shape, start)
         agree = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
         jax.tree.map(agree, other, state)
-        jax.tree.map(agree, other_figures, figures)
+        jax.tree.map(agree, other_metrics, metrics)
 
-        wide = [a for a in jax.tree.leaves((other.params, other.opt_state)) if a.size >= 4096]
-        assert len(wide) >= 6  # kernels and codebooks, and their moments
-        for array in wide:
+        large = [a for a in jax.tree.leaves((other.params, other.opt_state)) if a.size >= 4096]
+        assert len(large) >= 6  # kernels and codebooks, and their moments
+        for array in large:
             shards = array.addressable_shards
             assert len(shards) == 8
             assert {s.data.size for s in shards} == {array.size // shape[1]}
 
 
-def test_rules_reach_the_trainer(beta_vae, source):
+def test_the_trainer_uses_the_rules(beta_vae, source):
     rules = {"params/encoder/Dense_0/kernel": (None, "fsdp")}
     state = trainer_of(beta_vae, source(), (1, 8), rules).state_shape
     assert state.params["encoder"]["Dense_0"]["kernel"].sharding.spec == P(None, "fsdp")

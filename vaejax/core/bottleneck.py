@@ -1,4 +1,4 @@
-"""What a bottleneck is: features of an encoder in, one stochastic node out."""
+"""The interface of a bottleneck: encoder features in, one stochastic node out."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,24 +7,28 @@ import jax
 
 from vaejax.core.game import Latent, Params
 
+__all__ = ["Bottleneck"]
+
 
 class Bottleneck(NamedTuple):
-    """What stands between encoder and decoder.
+    """The stochastic node between encoder and decoder, as pure functions.
 
     Attributes:
-      width: features that it wants of the encoder, on the last axis.
-      init: `(key, features) -> {group: params}`, its own groups; may look at the features.
-      apply: `(params, features, key) -> Latent`; without a key, None, nothing is drawn and z is
-        the mean, or the likeliest code.
-      draw: `(params, key, shape, temperature) -> z` from the prior, for features of this shape.
-      at: step -> the bottleneck at this step of training, where it anneals something; `apply` is
-        that of the end. None where it does not.
-      embed: `(params, indices) -> z`, where z stands for codes; else None.
+      width: number of encoder features that it needs, on the last axis.
+      init: `(key, features) -> {group: params}`, its own parameter groups, which may depend on the
+        features (data-dependent initialisation).
+      apply: `(params, features, key) -> Latent`. With the key None nothing is sampled: z is the
+        mean, or the most likely code.
+      sample_prior: `(params, key, shape, temperature) -> z`, a sample from the prior for features
+        of this shape.
+      training_variant: step -> the bottleneck at this step of training, where it anneals or drops
+        something; `apply` is the variant outside of training. None where both are the same.
+      embed: `(params, indices) -> z` where z is given by codes; else None.
     """
 
     width: int
     init: Callable[..., Params]
     apply: Callable[..., Latent]
-    draw: Callable[..., jax.Array]
-    at: "Callable[[jax.Array], Bottleneck] | None" = None
+    sample_prior: Callable[..., jax.Array]
+    training_variant: "Callable[[jax.Array], Bottleneck] | None" = None
     embed: Callable[..., jax.Array] | None = None

@@ -1,4 +1,4 @@
-"""What a conditional model is given beside x: a class, a vector or an image, read off the batch."""
+"""The conditions of conditional models: a class, a vector or an image, read from the batch."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,15 +8,17 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Batch
 
-HIDDEN = -1.0  # what a condition of pixels in [0, 1] holds where they are to be explained
+__all__ = ["HIDDEN", "Condition", "array", "condition", "fill_hidden", "label"]
+
+HIDDEN = -1.0  # marks the pixels that a condition of pixels in [0, 1] does not show
 
 
 class Condition(NamedTuple):
-    """How to read a condition.
+    """How a condition is read from a batch.
 
     Attributes:
       read: batch -> condition `[B, D]` or `[B, H, W, C]`, float32.
-      absent: n -> the condition that stands for none, `[n, ...]`; what condition dropout gives.
+      absent: n -> the value `[n, ...]` for examples without a condition, as condition dropout sets.
     """
 
     read: Callable[[Batch], jax.Array]
@@ -24,10 +26,10 @@ class Condition(NamedTuple):
 
 
 def label(classes: int) -> Condition:
-    """The class `label` int32 `[B]` as a one-hot vector; −1, no class, as zeros.
+    """The field `label`, int32 `[B]`, as one-hot vectors; zeros for −1, which means no class.
 
     Raises:
-      ValueError: the number of classes is not positive, or a batch has no labels.
+      ValueError: the number of classes is not positive; a batch without labels.
     """
     if classes < 1:
         raise ValueError("a condition on labels needs data with classes, or model.classes")
@@ -41,10 +43,10 @@ def label(classes: int) -> Condition:
 
 
 def array(shape: tuple[int, ...], name: str = "condition") -> Condition:
-    """The array of this name in the batch, `[B, *shape]`, as float32.
+    """The field of this name, `[B, *shape]`, as float32.
 
     Raises:
-      ValueError: a batch does not have it, or in another shape.
+      ValueError: a batch without this field, or with another shape of it.
     """
 
     def read(batch: Batch) -> jax.Array:
@@ -60,18 +62,18 @@ def array(shape: tuple[int, ...], name: str = "condition") -> Condition:
     return Condition(read, lambda n: jnp.zeros((n, *shape)))
 
 
-def completed(condition: jax.Array, guess: jax.Array) -> jax.Array:
-    """The condition with a guess, of its shape, in the place of what is `HIDDEN`."""
-    return jnp.where(condition == HIDDEN, guess, condition)
+def fill_hidden(condition: jax.Array, prediction: jax.Array) -> jax.Array:
+    """The condition with its `HIDDEN` elements replaced by a prediction of the same shape."""
+    return jnp.where(condition == HIDDEN, prediction, condition)
 
 
 def condition(name: str, *, classes: int = 0, shape: Sequence[int] = ()) -> Condition:
-    """The condition of this name: `'label'`, or an array of the batch.
+    """The condition read from a field of the batch: `'label'`, or any other array.
 
     Args:
-      name: of it in the batch.
-      classes: of a label.
-      shape: of one example of anything else.
+      name: the field.
+      classes: number of classes of a label.
+      shape: of one example, for any other field.
 
     Raises:
       ValueError: as `label` does.

@@ -1,14 +1,16 @@
-"""What a batch asks to be explained."""
+"""The field of a batch that a model explains: its event."""
 
 import jax
 
 from vaejax.core.game import Batch
 
-EVENTS = ("image", "vector", "sequence", "signal", "tokens")  # a batch has one of these
+__all__ = ["EVENTS", "event"]
+
+EVENTS = ("image", "vector", "sequence", "signal", "tokens")  # a batch has exactly one of these
 
 
 def event(batch: Batch) -> jax.Array:
-    """What a batch asks to be explained: the one of `EVENTS` that it has.
+    """The event x of p(x | z) in a batch: its field named in `EVENTS`.
 
     Raises:
       ValueError: it has none of them.

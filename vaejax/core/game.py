@@ -1,122 +1,60 @@
-"""The heart: what a forward pass leaves behind, how losses compose, and who minimises what.
+"""The game: traces of forward passes, losses that compose, and players that minimise them.
 
-A VAE of any family ends its forward pass with a `Trace`: a likelihood and a tuple of stochastic
-nodes. A chain of `LossTransform`s turns a trace into named losses, in nats per example. A table of
-`Player`s says who minimises what: each owns groups of parameters and descends its own weighted sum
-of losses. An ordinary VAE is a game with one player; stop-gradients, adversaries and codebooks are
-further rows of the table. This file knows neither networks nor files.
+The forward pass of every family returns a `Trace`: a likelihood and a tuple of stochastic nodes. A
+chain of `LossTransform`s turns a trace into named losses, in nats per example. A table of `Player`s
+defines the objectives: each player owns groups of parameters and minimises its own weighted sum of
+losses. An ordinary VAE is a game with one player; stop-gradients, adversaries and codebooks are
+further rows of the table. This module is independent of networks and of files.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from vaejax.core.partial_evaluation import hoisted
+from vaejax.core.partial_evaluation import precompute_constants
 from vaejax.core.registry import near_names
+from vaejax.core.types import (
+    Batch,
+    Family,
+    Latent,
+    Losses,
+    LossTransform,
+    Model,
+    Params,
+    Player,
+    Trace,
+    Weight,
+)
 
-Params = dict[str, Any]  # group name -> tree of arrays
-Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
-Batch = Mapping[str, jax.Array]
-Weight = Any  # a number, an array [L], or a schedule: step -> number
-
-
-class Latent(NamedTuple):
-    """One stochastic node: q(z | ...), p(z | ...), and the draw that the decoder saw."""
-
-    posterior: Any
-    prior: Any
-    z: jax.Array  # [B, ...]
-
-
-class Trace(NamedTuple):
-    """All that a forward pass leaves behind.
-
-    Attributes:
-      x: what has to be explained, `[B, ...]`.
-      likelihood: p(x | z), a distribution.
-      latents: the stochastic nodes, top-down.
-      generated: p(x | z) at z ~ prior, only where a loss asks for it.
-      step: the training step, for losses that anneal something other than their weight.
-      condition: what a conditional model was given, `[B, ...]`; None for any other.
-    """
-
-    x: jax.Array
-    likelihood: Any
-    latents: tuple[Latent, ...]
-    generated: Any = None
-    step: Any = 0
-    condition: jax.Array | None = None
-
-
-class LossTransform(NamedTuple):
-    """A pair of pure functions that adds named losses to a dict of them.
-
-    Attributes:
-      init: `(key, trace) -> {group: params}`, the parameters of its own networks; `{}` if none.
-      apply: `(losses, params, trace, key) -> losses` with more names in it.
-    """
-
-    init: Callable[[jax.Array, Trace], Params]
-    apply: Callable[[Losses, Params, Trace, jax.Array], Losses]
-
-
-class Player(NamedTuple):
-    """One row of the table: the groups it owns, what it minimises, and how it moves.
-
-    Attributes:
-      owns: names of parameter groups; every group of a family has exactly one owner.
-      minimizes: loss name -> weight. A weight is a number (traced or not), an array `[L]` for a
-        loss `[B, L]`, or a schedule of the step.
-      tx: the optimizer of these groups. Its update also receives `trace`, `losses` and `key` as
-        extra arguments, so that closed-form updates (an EMA codebook) and players that wait for
-        others (a GAN's) are optimizers like any other.
-    """
-
-    owns: tuple[str, ...]
-    minimizes: Mapping[str, Weight]
-    tx: optax.GradientTransformation
-
-
-class Model(NamedTuple):
-    """Pure functions over a dict of parameter groups.
-
-    Attributes:
-      init: `(key, batch) -> {group: params}`; may look at the batch (data-dependent init).
-      forward: `(params, batch, key, step) -> Trace`; outside of training the step is None, and
-        nothing is dropped out or relaxed.
-      encode: `(params, batch, key) -> tuple[Latent, ...]`; without a key, None, z are means or the
-        likeliest codes.
-      decode: `(params, zs, condition) -> likelihood`.
-      generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
-      embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
-      sequences: a `sequences.SequenceModel`, for models of what comes next; else None.
-      features: `(params, events) -> [B, F]`, of a classifier what its last layer sees; else None.
-    """
-
-    init: Callable[..., Params]
-    forward: Callable[..., Trace]
-    encode: Callable[..., tuple[Latent, ...]]
-    decode: Callable[..., Any]
-    generate: Callable[..., Any]
-    embed: Callable[..., tuple[jax.Array, ...]] | None = None
-    sequences: Any = None
-    features: Callable[..., jax.Array] | None = None
-
-
-class Family(NamedTuple):
-    """What a config builds and the trainer trains."""
-
-    model: Model
-    losses: LossTransform
-    players: Mapping[str, Player]
+__all__ = [
+    "Batch",
+    "Family",
+    "Latent",
+    "LossTransform",
+    "Losses",
+    "Model",
+    "Params",
+    "Player",
+    "Trace",
+    "Weight",
+    "assign",
+    "chain",
+    "game_gradient",
+    "init",
+    "losses_and_trace",
+    "merge",
+    "objective",
+    "optimizer",
+    "owner_labels",
+]
 
 
 def chain(*transforms: LossTransform) -> LossTransform:
-    """Threads one dict of losses through `transforms`, in order.
+    """One transform that applies `transforms` in order to one dict of losses.
 
     Raises:
       ValueError: a transform overwrites or drops a loss, or two transforms make the same
@@ -145,7 +83,12 @@ def chain(*transforms: LossTransform) -> LossTransform:
 
 
 def merge(groups: Params, more: Params, who: str) -> Params:
-    """Adds parameter groups in place.
+    """Adds the parameter groups `more` to `groups` in place.
+
+    Args:
+      groups: the existing groups.
+      more: the new groups.
+      who: made them, for the error.
 
     Raises:
       ValueError: a group exists already.
@@ -161,7 +104,7 @@ def assign(
     owners: Mapping[str, tuple[str, ...]],
     players: Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]],
 ) -> dict[str, Player]:
-    """The table of players: a family's `owners` joined with what the user says they minimise.
+    """The table of players: a family's `owners` joined with the objectives from the config.
 
     Args:
       owners: player name -> the parameter groups it owns.
@@ -199,14 +142,14 @@ def game_gradient(
 ) -> Callable[..., tuple[Params, Losses, Any]]:
     """One `jax.grad` per player over the groups it owns, as one gradient tree.
 
-    The players move simultaneously. Each gradient repeats the same forward pass, which the
-    compiler merges into one, except inside loops and behind them; random draws, which are loops on
-    CPU, are therefore made beforehand. What all are told of, losses and aux, comes from one pass
-    alone, the first: of the others remains what their own gradient needs.
+    All players move simultaneously. Each gradient repeats the same forward pass, which the compiler
+    merges into one, except for loops and what is computed from them; random samples, which are
+    loops on CPU, are therefore computed beforehand and shared. The returned losses and aux are
+    those of the first player's pass, so that the compiler removes them from the other passes.
 
     Args:
       losses_fn: `(params, *args) -> (losses, aux)`.
-      players: who minimises what.
+      players: the table of players.
 
     Returns:
       `(params, step, *args) -> (gradient, losses, aux)`; the gradient has the structure of
@@ -215,26 +158,26 @@ def game_gradient(
 
     def gradient(params: Params, step: jax.Array, *args: Any) -> tuple[Params, Losses, Any]:
         grads: Params = {}
-        found: list[tuple[Losses, Any]] = []
-        one = hoisted(losses_fn, params, *args)
+        outputs: list[tuple[Losses, Any]] = []
+        forward = precompute_constants(losses_fn, params, *args)
         for player in players.values():
 
             def loss(owned: Params, player: Player = player) -> tuple[jax.Array, Any]:
-                losses, aux = one({**params, **owned})
+                losses, aux = forward({**params, **owned})
                 return objective(player.minimizes, losses, step), (losses, aux)
 
             owned = {group: params[group] for group in player.owns}
-            owned_grads, told = jax.grad(loss, has_aux=True)(owned)
-            found.append(told)
+            owned_grads, output = jax.grad(loss, has_aux=True)(owned)
+            outputs.append(output)
             grads.update(owned_grads)
-        losses, aux = found[0]
+        losses, aux = outputs[0]
         return {group: grads[group] for group in params}, losses, aux
 
     return gradient
 
 
 def owner_labels(players: Mapping[str, Player]) -> dict[str, str]:
-    """Parameter group -> the name of the player who owns it.
+    """Parameter group -> the name of the player that owns it.
 
     Raises:
       ValueError: a group has two owners.
@@ -252,18 +195,20 @@ def owner_labels(players: Mapping[str, Player]) -> dict[str, str]:
 
 def optimizer(players: Mapping[str, Player]) -> optax.GradientTransformationExtraArgs:
     """All players' optimizers as one transformation of the game's gradient tree."""
-    whole = optax.partition({name: p.tx for name, p in players.items()}, owner_labels(players))
+    partitioned = optax.partition(
+        {name: player.tx for name, player in players.items()}, owner_labels(players)
+    )
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        # optax counts steps in int32 and mixes them with floats: not strict about promotion.
+        # optax mixes its int32 count of steps with floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
-            return whole.update(updates, state, params, **extra)
+            return partitioned.update(updates, state, params, **extra)
 
-    return optax.GradientTransformationExtraArgs(whole.init, update)
+    return optax.GradientTransformationExtraArgs(partitioned.init, update)
 
 
 def init(family: Family, key: jax.Array, batch: Batch) -> Params:
-    """Parameters of the model and of the losses' own networks, after checking the table.
+    """Parameters of the model and of the losses' networks, after checking the table of players.
 
     Raises:
       ValueError: a group without an owner or with two, a player of an unknown group, or a weight
@@ -282,8 +227,8 @@ def init(family: Family, key: jax.Array, batch: Batch) -> Params:
     orphans = sorted(params.keys() - labels.keys())
     if orphans:
         raise ValueError(f"parameter groups without an owner: {orphans}; give each to one player")
-    for name, player_ in family.players.items():
-        for loss in player_.minimizes:
+    for name, row in family.players.items():
+        for loss in row.minimizes:
             if loss not in losses:
                 raise ValueError(
                     f"player {name!r} minimises an unknown loss {near_names(loss, losses)}"
@@ -296,7 +241,8 @@ def losses_and_trace(
 ) -> Callable[..., tuple[Losses, Trace]]:
     """`(params, batch, key, step) -> (losses, trace)`: the forward pass and every named loss.
 
-    Outside of `training` only the losses know the step: what they anneal stands where it stood.
+    Without `training` the model receives None for the step (no dropout, no relaxation); the losses
+    still receive the step, so that what they anneal is held at its current value.
     """
 
     def losses_fn(

@@ -1,4 +1,4 @@
-"""Computing once what does not depend on the parameters."""
+"""Partial evaluation: what does not depend on the parameters is computed once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,43 +6,52 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
+__all__ = ["precompute_constants"]
 
-def hoisted(fn: Callable[..., Any], params: Any, *args: Any) -> Callable[[Any], Any]:
-    """`params -> fn(params, *args)`, with all that depends on `args` alone computed already.
 
-    Above all random draws: on CPU they are loops, which the compiler does not merge, nor anything
-    behind them, so that functions which each repeat a pass would each repeat it in earnest.
+def precompute_constants(fn: Callable[..., Any], params: Any, *args: Any) -> Callable[[Any], Any]:
+    """`params -> fn(params, *args)`, in which everything independent of `params` is precomputed.
+
+    This is mainly for random samples: on CPU they are while-loops, which XLA's elimination of
+    common subexpressions does not merge, nor anything computed from them. Without this function,
+    functions that repeat one forward pass (a gradient for each player) would each execute it.
 
     Args:
-      fn: traced here, once; all that it returns are arrays.
-      params: what the result will be called with, or the like of it.
-      args: of `fn`, behind the parameters.
+      fn: traced once, by this call; all its outputs must be arrays.
+      params: parameters, of which only the structure, shapes and dtypes are used.
+      *args: the fixed arguments of `fn` after the parameters.
+
+    Returns:
+      A function of parameters like `params`; its values and gradients are those of `fn`.
     """
     traced, shape = jax.make_jaxpr(fn, return_shape=True)(params, *args)
     jaxpr, structure = traced.jaxpr, jax.tree.structure(shape)
     split = len(jax.tree.leaves(params))
-    own, given = jaxpr.invars[:split], jaxpr.invars[split:]
+    param_vars, arg_vars = jaxpr.invars[:split], jaxpr.invars[split:]
 
-    before: list[JaxprEqn] = []
-    after: list[JaxprEqn] = []
-    depends = set(own)
+    constant_eqns: list[JaxprEqn] = []
+    dependent_eqns: list[JaxprEqn] = []
+    dependent = set(param_vars)
     for eqn in jaxpr.eqns:
-        if any(v in depends for v in _variables(eqn.invars)):
-            after.append(eqn)
-            depends.update(eqn.outvars)
+        if any(v in dependent for v in _variables(eqn.invars)):
+            dependent_eqns.append(eqn)
+            dependent.update(eqn.outvars)
         else:
-            before.append(eqn)
-    read = [v for eqn in after for v in _variables(eqn.invars)] + _variables(jaxpr.outvars)
-    known = list(dict.fromkeys(v for v in read if v not in depends))
+            constant_eqns.append(eqn)
+    read = [v for eqn in dependent_eqns for v in _variables(eqn.invars)]
+    read += _variables(jaxpr.outvars)
+    constants = list(dict.fromkeys(v for v in read if v not in dependent))
 
-    def part(inputs: list[Var], eqns: list[JaxprEqn], outputs: Sequence[Any]) -> Callable[..., Any]:
-        # Names of arguments would no longer fit.
+    def program(
+        inputs: list[Var], eqns: list[JaxprEqn], outputs: Sequence[Any]
+    ) -> Callable[..., Any]:
+        # The names of arguments and results do not fit the part of a program.
         info = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
-        program = jaxpr.replace(invars=inputs, eqns=eqns, outvars=list(outputs), debug_info=info)
-        return jaxpr_as_fun(ClosedJaxpr(program, traced.consts))
+        part = jaxpr.replace(invars=inputs, eqns=eqns, outvars=list(outputs), debug_info=info)
+        return jaxpr_as_fun(ClosedJaxpr(part, traced.consts))
 
-    values = part(given, before, known)(*jax.tree.leaves(args))
-    rest = part([*own, *known], after, jaxpr.outvars)
+    values = program(arg_vars, constant_eqns, constants)(*jax.tree.leaves(args))
+    rest = program([*param_vars, *constants], dependent_eqns, jaxpr.outvars)
     return lambda params: jax.tree.unflatten(structure, rest(*jax.tree.leaves(params), *values))
 
 

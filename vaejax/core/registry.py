@@ -1,15 +1,133 @@
-"""From a name and its arguments, as written in a config, to the thing itself — or a clear error."""
+"""Names that configs use: tables of what they stand for, and calls with checked settings.
+
+`register` adds to these tables from outside the library; the built-in entries are added by the
+rooms that define them, all of which `import vaejax` imports.
+"""
 
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import jax
 
+__all__ = [
+    "KINDS",
+    "call",
+    "files_that_registered",
+    "is_off",
+    "make",
+    "near_names",
+    "register",
+    "registered",
+    "table",
+]
+
+Entry = TypeVar("Entry", bound=Callable[..., Any])
+
+# Kind -> the signature of its functions. Settings after `*` are keyword arguments with defaults;
+# configs give them by name, as in `{"kind": name, "setting": value}`.
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "family": "(shape, players, *, settings) -> vaejax.Family",
+        "network": "(shape, features, out_channels, *, settings) -> (encoder, decoder)",
+        "likelihood": "(*, settings) -> vaejax.Likelihood",
+        "prior": "(shape, *, settings) -> vaejax.LatentPrior or None",
+        "quantizer": "(*, settings) -> vaejax.Quantizer",
+        "optimizer": "(*, settings) -> optax.GradientTransformation",
+        "data": "(argument, options) -> vaejax.Source",
+        "metric": "a class with requires(family, source) and compute(context)",
+    }
+)
+_TABLES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
+_FILES: set[Path] = set()
+
+
+def _table(kind: str) -> dict[str, Callable[..., Any]]:
+    if kind not in _TABLES:
+        raise ValueError(f"unknown kind of registry {near_names(kind, KINDS)}")
+    return _TABLES[kind]
+
+
+def table(kind: str, entries: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
+    """The table of a kind after adding the library's own entries: a read-only, live view."""
+    _table(kind).update(entries)
+    return MappingProxyType(_table(kind))
+
+
+def registered(kind: str) -> Mapping[str, Callable[..., Any]]:
+    """Name -> function or class of a kind, as a read-only, live view.
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    return MappingProxyType(_table(kind))
+
+
+def register(kind: str, name: str) -> Callable[[Entry], Entry]:
+    """Decorator that makes a function or class available under a name, wherever configs name one.
+
+    Put it in a module or file that a config lists in `imports`, or in the config file itself: it is
+    then recorded in the run and imported again by everything that reads the run.
+
+    Args:
+      kind: one of `KINDS`, which also gives the signature:
+        `family`: `(shape, players, *, settings) -> Family`;
+        `network`: `(shape, features, out_channels, *, settings) -> (encoder, decoder)`, two
+          `Network`s;
+        `likelihood`: `(*, settings) -> Likelihood`;
+        `prior`: `(shape, *, settings) -> LatentPrior`, or None for the bottleneck's own;
+        `quantizer`: `(*, settings) -> Quantizer`;
+        `optimizer`: `(*, settings) -> optax.GradientTransformation`;
+        `data`: `(argument, options) -> Source` for `data.source='name:argument'`;
+        `metric`: a class with `requires(family, source)` and `compute(context)`.
+      name: in configs.
+
+    Raises:
+      ValueError: the kind is unknown, or the name is taken by something else.
+    """
+    known = _table(kind)
+
+    def add(entry: Entry) -> Entry:
+        before = known.get(name)
+        if before is not None and _origin(before) != _origin(entry):
+            raise ValueError(
+                f"the {kind} {name!r} exists already, defined in {_origin(before)[0]}; "
+                "register yours under another name"
+            )
+        known[name] = entry
+        _FILES.add(Path(_origin(entry)[0]).resolve())
+        return entry
+
+    return add
+
+
+def _origin(entry: Callable[..., Any]) -> tuple[str, str]:
+    """The file that defines an entry, and its name there; the same if a file is run again."""
+    function = inspect.unwrap(entry)
+    try:
+        file = inspect.getsourcefile(function) or ""
+    except (TypeError, OSError):
+        file = ""
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        file = code.co_filename
+    elif inspect.isclass(function):  # whose module may be gone from sys.modules
+        methods = [m for m in vars(function).values() if hasattr(m, "__code__")]
+        file = methods[0].__code__.co_filename if methods else file
+    where = str(Path(file).resolve()) if file else ""  # a relative path and the same one, absolute
+    return where, getattr(function, "__qualname__", repr(function))
+
+
+def files_that_registered() -> frozenset[Path]:
+    """The files whose functions were registered from outside the library."""
+    return frozenset(_FILES)
+
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """`name` with the known names beside it and the nearest pointed out: an error's tail."""
+    """`name` with the known names and the nearest of them: the end of an error message."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -17,25 +135,31 @@ def near_names(name: str, known: Iterable[str]) -> str:
 
 
 def is_off(value: Any) -> bool:
-    """Whether a setting for which 0 means none is 0. A traced one may be anything, so it is on."""
+    """Whether a setting for which 0 means none is 0; a traced value counts as on."""
     return not isinstance(value, jax.Array) and not value
 
 
 def call(function: Callable[..., Any], what: str, *args: Any, **arguments: Any) -> Any:
-    """`function(*args, **arguments)`, its keyword arguments checked before.
+    """`function(*args, **arguments)` after checking the names of the keyword arguments.
+
+    Args:
+      function: to be called.
+      what: the subject of error messages, such as "family 'vqvae'".
+      *args: positional arguments.
+      **arguments: settings from a config.
 
     Raises:
-      ValueError: an argument is unknown or missing; `what` says whose it was.
+      ValueError: a setting is unknown or missing.
     """
     signature = inspect.signature(function)
-    known = list(signature.parameters.values())[len(args) :]
-    names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in known)
+    parameters = list(signature.parameters.values())[len(args) :]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name in arguments:
         if name not in names and not open_ended:
             raise ValueError(f"{what} has no setting {near_names(name, names)}")
-    missing = [p.name for p in known if p.name in names and p.default is p.empty]
-    missing = [name for name in missing if name not in arguments]
+    required = [p.name for p in parameters if p.name in names and p.default is p.empty]
+    missing = [name for name in required if name not in arguments]
     if missing:
         raise ValueError(f"{what} lacks the settings {missing}")
     return function(*args, **arguments)
@@ -53,7 +177,7 @@ def make(
       known: the functions by name.
       setting: which one, and its keyword arguments.
       what: the word for such a thing, for errors.
-      *args: positional arguments that any of them takes.
+      *args: positional arguments that all of them take.
 
     Raises:
       ValueError: the kind is unknown, or its arguments do not fit.

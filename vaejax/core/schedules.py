@@ -1,4 +1,4 @@
-"""Schedules of a weight or a learning rate: pure functions of the step."""
+"""Schedules of weights and learning rates: pure functions of the step."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,19 @@ import jax.numpy as jnp
 import optax
 
 from vaejax.core.registry import make
+
+__all__ = [
+    "SCHEDULES",
+    "Schedule",
+    "constant",
+    "cosine",
+    "cyclical",
+    "delayed",
+    "linear",
+    "piecewise",
+    "schedule",
+    "warmup_cosine",
+]
 
 Schedule = Callable[[Any], jax.Array]
 
@@ -29,7 +42,7 @@ def constant(value: float) -> Schedule:
 
 
 def delayed(value: float, begin: int, before: float = 0.0) -> Schedule:
-    """`before` until step `begin`, then `value`: an adversary that starts late (2012.09841)."""
+    """`before` until step `begin`, then `value`, as for a late discriminator (2012.09841)."""
     return lambda step: jnp.where(_float(step) < _float(begin), _float(before), _float(value))
 
 
@@ -49,9 +62,10 @@ def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
 
 
 def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedule:
-    """Every `period` steps anew from `start` to `end` in the first `ramp` of it, then held.
+    """A cycle repeated every `period` steps: linear from `start` to `end`, then constant.
 
-    Fu et al. (1903.10145, eq. 6–7), whose R is `ramp` and whose M is steps / period.
+    Fu et al. (1903.10145, eq. 6–7), whose R is `ramp`, the fraction of the period in which the
+    value rises, and whose M is steps / period.
     """
 
     def schedule(step: Any) -> jax.Array:
@@ -71,11 +85,11 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     """`values[i]` from step `boundaries[i - 1]` up to, not including, step `boundaries[i]`.
 
     Raises:
-      ValueError: there is not one value more than there are boundaries, or these do not increase.
+      ValueError: there is not one value more than boundaries, or the boundaries do not increase.
     """
     if len(values) != len(boundaries) + 1:
         raise ValueError(
-            f"piecewise: {len(boundaries)} boundaries want {len(boundaries) + 1} values, "
+            f"piecewise: {len(boundaries)} boundaries need {len(boundaries) + 1} values, "
             f"found {len(values)}"
         )
     if list(boundaries) != sorted(set(boundaries)):
@@ -100,7 +114,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 def schedule(setting: Any) -> Any:
-    """A schedule from its settings `{"kind": name, **arguments}`; a plain number stays itself.
+    """A schedule from `{"kind": name, **arguments}`; a number or array is returned unchanged.
 
     Raises:
       ValueError: the kind is unknown or its arguments do not fit.

@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh with an axis for data and one for fully sharded parameters."""
+"""Sharding over devices: a mesh with one axis for data and one for sharded parameters."""
 
 import math
 import re
@@ -9,26 +9,39 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+__all__ = [
+    "DATA",
+    "FSDP",
+    "batch_sharding",
+    "check_batch",
+    "make_mesh",
+    "on_one_device",
+    "put",
+    "replicated",
+    "spec_of",
+    "tree_sharding",
+]
+
 DATA, FSDP = "data", "fsdp"
-_SMALL = 2**12  # elements; below, a copy on every device is cheaper than gathering
+_SMALL = 2**12  # elements; smaller arrays are replicated, which is cheaper than gathering them
 
 
 def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     """A mesh of `data` × `fsdp` devices.
 
     Args:
-      data: devices along the data axis; -1 takes all that `fsdp` leaves.
-      fsdp: devices that share one copy of the parameters.
+      data: devices along the data axis; -1 for all devices / `fsdp`.
+      fsdp: devices over which one copy of the parameters is sharded.
 
     Raises:
-      ValueError: there are not as many devices.
+      ValueError: there are fewer devices.
     """
-    found = jax.device_count()
+    available = jax.device_count()
     if data == -1:
-        data = max(found // max(fsdp, 1), 1)
-    if data < 1 or fsdp < 1 or data * fsdp > found:
+        data = max(available // max(fsdp, 1), 1)
+    if data < 1 or fsdp < 1 or data * fsdp > available:
         raise ValueError(
-            f"a mesh of data={data} × fsdp={fsdp} wants {data * fsdp} devices, found {found}; "
+            f"a mesh of data={data} × fsdp={fsdp} needs {data * fsdp} devices, found {available}; "
             "on CPU, JAX_NUM_CPU_DEVICES=8 in the environment makes 8 virtual ones"
         )
     devices = jax.devices()[: data * fsdp]
@@ -37,39 +50,39 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """The sharding of arrays with a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
-    """Examples spread over all devices, along the axis after `leading` others."""
+    """The sharding of examples over all devices, along the axis after `leading` others."""
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, (DATA, FSDP)))
 
 
-def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
-    """Raises ValueError unless every device gets as many examples of every micro-batch."""
-    parts = mesh.size * accumulate
+def check_batch(mesh: Mesh, batch_size: int, grad_accumulation_steps: int = 1) -> None:
+    """Raises ValueError unless every device gets the same number of rows of every micro-batch."""
+    parts = mesh.size * grad_accumulation_steps
     if batch_size % parts:
         raise ValueError(
             f"train.batch_size={batch_size} is not divisible by {parts} (mesh of {mesh.size} "
-            f"devices × train.accumulate={accumulate}); the nearest that is: "
-            f"{max(round(batch_size / parts), 1) * parts}"
+            f"devices × train.grad_accumulation_steps={grad_accumulation_steps}); the nearest "
+            f"multiple is {max(round(batch_size / parts), 1) * parts}"
         )
 
 
 def spec_of(
     path: str, shape: tuple[int, ...], fsdp: int, rules: Mapping[str, tuple[str | None, ...]]
 ) -> PartitionSpec:
-    """How one array is spread over the axis `fsdp`.
+    """How one array is sharded over the axis `fsdp`.
 
-    The largest dimension that the axis divides is split; small arrays are kept whole.
+    The largest dimension that is divisible by the axis is split; small arrays are replicated.
 
     Args:
-      path: of the array, as `params/encoder/Dense_0/kernel`.
+      path: of the array, such as `params/encoder/Dense_0/kernel`.
       shape: of the array.
       fsdp: size of the axis.
-      rules: regular expression of paths -> one axis name or None per dimension; the first that is
-        found in the path overrides the default.
+      rules: regular expression -> one axis name or None per dimension; the first expression found
+        in the path overrides the default.
     """
     for pattern, axes in rules.items():
         if re.search(pattern, path):
@@ -94,7 +107,7 @@ def tree_sharding(
 
 
 def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Host arrays, whole on every process, as arrays sharded over all processes' devices."""
+    """Host arrays, complete on every process, as arrays sharded over all processes' devices."""
 
     def global_array(a: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
@@ -105,6 +118,6 @@ def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, ja
 
 
 def on_one_device(mesh: Mesh, tree: Any) -> Any:
-    """The tree of arrays, whole, on the first device of each process."""
-    everywhere = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
-    return jax.tree.map(lambda a: a.addressable_data(0), everywhere)
+    """The tree of arrays, unsharded, on the first device of each process."""
+    copies = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda a: a.addressable_data(0), copies)

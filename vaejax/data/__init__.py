@@ -1,4 +1,8 @@
-"""Datasets as random-access sources of rows, decoded on the accelerator."""
+"""Datasets as random-access sources of rows, decoded on the accelerator.
+
+`readers` reads existing data, `synthetic` generates data, and `load` finds either by a source
+string.
+"""
 
 from vaejax.data.load import load
 from vaejax.data.readers.npz import from_arrays

@@ -1,7 +1,7 @@
-"""Which examples make up batch number `step`: a pure function of (seed, step), with no state.
+"""The example indices of batch number `step`: a pure function of (seed, step), without state.
 
-Batches run through a fresh permutation of the examples each epoch, one after the other, so that
-every example is seen exactly once an epoch and a batch may end one epoch and begin the next.
+Every epoch is a new permutation of the examples, cut into consecutive batches: each example occurs
+exactly once per epoch, and a batch may contain the end of one epoch and the start of the next.
 """
 
 import functools
@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+__all__ = ["batch_indices", "eval_batches", "eval_order"]
+
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    # The legacy generator's stream is frozen: the same batches under every version of NumPy.
+    # The legacy generator's stream is frozen: every version of NumPy gives the same batches.
     order = np.random.RandomState([seed, epoch]).permutation(size).astype(np.int32)
     order.setflags(write=False)
     return order
@@ -25,23 +27,24 @@ def batch_indices(seed: int, step: int, size: int, batch_size: int) -> np.ndarra
       seed: of the permutations.
       step: number of the batch, from 0.
       size: number of examples.
-      batch_size: examples a batch; may exceed `size`.
+      batch_size: examples per batch; may exceed `size`.
     """
-    parts, position, wanted = [], step * batch_size, batch_size
-    while wanted:
+    parts, position, missing = [], step * batch_size, batch_size
+    while missing:
         epoch, offset = divmod(position, size)
-        part = _permutation(seed, epoch, size)[offset : offset + wanted]
+        part = _permutation(seed, epoch, size)[offset : offset + missing]
         parts.append(part)
-        position, wanted = position + len(part), wanted - len(part)
+        position, missing = position + len(part), missing - len(part)
     return np.concatenate(parts)
 
 
 @functools.lru_cache(maxsize=4)
 def eval_order(size: int) -> np.ndarray:
-    """In which order a split is evaluated: a permutation int32 `[size]` of its size alone.
+    """The order in which a split is evaluated: a permutation int32 `[size]`.
 
-    Stored examples are often sorted, by class or by factor; any part of this order looks like the
-    whole. It is the same for every seed and model, so all are judged on the same examples.
+    Stored examples are often sorted, by class or by factor; any part of this order is a random
+    sample of the split. It depends only on `size`, so all seeds and models are evaluated on the
+    same examples.
     """
     order = np.random.RandomState(size).permutation(size).astype(np.int32)
     order.setflags(write=False)
@@ -51,17 +54,18 @@ def eval_order(size: int) -> np.ndarray:
 def eval_batches(
     size: int, batch_size: int, limit: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Examples, each once, in `eval_order`: indices int32 `[batch_size]` and which of them count.
+    """Batches in `eval_order`: indices int32 `[batch_size]` and a mask bool `[batch_size]`.
 
-    The last batch is filled up with examples that do not count, so that all have one shape. Which
-    examples share a batch, and at which places, does not depend on the limit.
+    Each example occurs once where the mask is True. The last batch is padded with examples whose
+    mask is False, so that all batches have one shape. The position of an example does not depend
+    on the limit.
 
     Args:
       size: number of examples in the split.
-      batch_size: examples a batch; may exceed `size`.
-      limit: only this many examples; 0 for all.
+      batch_size: examples per batch; may exceed `size`.
+      limit: number of examples to evaluate; 0 for all.
     """
     order, counted = eval_order(size), min(limit, size) if limit else size
     for start in range(0, counted, batch_size):
-        places = np.arange(start, start + batch_size)
-        yield order[places % size], places < counted
+        positions = np.arange(start, start + batch_size)
+        yield order[positions % size], positions < counted

@@ -1,51 +1,70 @@
-"""What `load` was asked for, for the sources that are made on the spot."""
+"""The options of `load`, which every loader receives as one value."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
 
-from vaejax.data.source import DEFAULT_RESIDENT_BYTES
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 
-TRAIN, EVAL = 10_000, 1000  # sequences in the splits of what is drawn at random
+__all__ = ["EVAL_SIZE", "TRAIN_SIZE", "LoadOptions", "Loader", "check_range"]
+
+# Sequences in the splits of randomly generated datasets.
+TRAIN_SIZE, EVAL_SIZE = 10_000, 1000
 
 
-class Request(NamedTuple):
-    """The arguments of `load`, beside the settings that the source string gives.
+@dataclasses.dataclass(frozen=True)
+class LoadOptions:
+    """The arguments of `load`.
 
     Attributes:
-      name: the source string.
+      source: the source string, which becomes the name of the `Source`.
       split: `'train'` or `'eval'`.
-      image_size: height and width, or None.
-      channels: 1, 3 or None.
-      holdout: where the data has no splits of its own.
-      data_dir: where TFDS datasets are prepared.
-      max_resident_bytes: data larger than this gets `arrays=None`.
+      image_size: height and width of the returned images in pixels; None keeps the stored size.
+      channels: 1 or 3 channels of the returned images; None keeps the stored number.
+      holdout: fraction of the examples held out for `'eval'` if the data has no splits.
+      data_dir: directory of prepared TFDS datasets.
+      max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
+
+    Raises:
+      ValueError: unknown split, or an impossible image size or number of channels.
     """
 
-    name: str
-    split: str
+    source: str
+    split: str = "train"
     image_size: int | None = None
     channels: int | None = None
     holdout: float = 0.1
     data_dir: str | None = None
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES
 
-    @property
-    def sized(self) -> tuple[int, int]:
-        """How many sequences the split has, and the seed of their draws."""
-        return (TRAIN, 0) if self.split == "train" else (EVAL, 1)
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"image_size must be positive, found {self.image_size}")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 or 3, found {self.channels}")
 
-    def grey(self, default: int) -> int:
-        """The side, in pixels, of frames of one channel.
+    @property
+    def size_and_seed(self) -> tuple[int, int]:
+        """Number of sequences in the split, and the seed that generates them."""
+        return (TRAIN_SIZE, 0) if self.split == "train" else (EVAL_SIZE, 1)
+
+    def frame_side(self, default: int) -> int:
+        """Height and width, in pixels, of generated single-channel frames.
 
         Raises:
-          ValueError: more channels are wanted.
+          ValueError: more than one channel is requested.
         """
         if self.channels not in (None, 1):
-            raise ValueError(f"{self.name!r} has one channel, found channels={self.channels}")
+            raise ValueError(f"{self.source!r} has one channel, found channels={self.channels}")
         return self.image_size or default
 
 
+# (the part of the source string after the first colon, options) -> the dataset's split.
+Loader = Callable[[str, LoadOptions], Source]
+
+
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raises ValueError unless low <= value <= high; NaN is refused too."""
+    """Raises ValueError unless low <= value <= high; NaN raises too."""
     if not low <= value <= high:
         limits = f"at least {low}" if high == float("inf") else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {limits}, found {value}")

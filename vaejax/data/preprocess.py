@@ -1,4 +1,4 @@
-"""What is done to a batch between its source and the model, inside the compiled step."""
+"""From stored rows to the model's batch: decoding and augmentation inside the compiled step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,10 +12,12 @@ from vaejax.core.events import event
 from vaejax.core.registry import near_names
 from vaejax.data.source import Batch, Source
 
+__all__ = ["BINARIZATIONS", "Prepare", "dataset_info", "event_shape", "preparation"]
+
 Prepare = Callable[[Batch, jax.Array], Batch]
 
 
-def _grey(image: jax.Array, key: jax.Array) -> jax.Array:
+def _unchanged(image: jax.Array, key: jax.Array) -> jax.Array:
     del key
     return image
 
@@ -30,43 +32,43 @@ def _dynamic(image: jax.Array, key: jax.Array) -> jax.Array:
 
 
 BINARIZATIONS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "none": _grey,
+    "none": _unchanged,
     "threshold": _threshold,
     "dynamic": _dynamic,
 }
 
 
 def _without_conditions(batch: Batch, key: jax.Array, rate: float) -> Batch:
-    """The batch in which a share of the examples has lost its conditions."""
+    """The batch with the conditions of a random fraction of the examples removed."""
     n = len(next(iter(batch.values())))
     dropped = jax.random.bernoulli(key, rate, (n,))
-    gone = {}
+    replaced = {}
     if "label" in batch:
-        gone["label"] = jnp.where(dropped, jnp.int32(-1), batch["label"])
+        replaced["label"] = jnp.where(dropped, jnp.int32(-1), batch["label"])
     if "condition" in batch:
         c = batch["condition"]
-        gone["condition"] = jnp.where(dropped.reshape(n, *(1,) * (c.ndim - 1)), 0.0, c)
-    return {**batch, **gone}
+        replaced["condition"] = jnp.where(dropped.reshape(n, *(1,) * (c.ndim - 1)), 0.0, c)
+    return {**batch, **replaced}
 
 
 def preparation(
     source: Source, binarize: str = "none", *, condition_dropout: float = 0.0
 ) -> Prepare:
-    """`(stored rows, key) -> batch`: decoding, binarisation of images, conditions.
+    """The function `(stored rows, key) -> batch`: decoding, binarisation, conditions.
 
-    A batch with a `mask` and no `condition` gets one: the image with `HIDDEN` in the place of the
-    pixels that are to be explained.
+    A batch with a `mask` and no `condition` gets a `condition`: the image with `HIDDEN` at the
+    pixels where the mask is 1.
 
     Args:
-      source: whose rows.
-      binarize: `'none'`; `'threshold'`, at one half; or `'dynamic'`, a fresh Bernoulli draw with
+      source: of the rows.
+      binarize: `'none'`; `'threshold'`, at one half; or `'dynamic'`, a new Bernoulli sample with
         the grey level as its mean whenever an image is used (IWAE, 1509.00519, section 5.1).
-      condition_dropout: share of the examples that lose `label` (it becomes −1, no class) and
-        `condition` (it becomes zeros), for training alone: a model that has seen it can also
-        generate without a condition. Which examples do is a function of the key.
+      condition_dropout: fraction of the examples whose `label` becomes −1 (no class) and whose
+        `condition` becomes zeros; for training only, so that the model can also generate without a
+        condition. The examples are a function of the key.
 
     Raises:
-      ValueError: an unknown binarisation, or a share outside [0, 1].
+      ValueError: unknown binarisation, or a fraction outside [0, 1].
     """
     if binarize not in BINARIZATIONS:
         raise ValueError(f"unknown data.binarize {near_names(binarize, BINARIZATIONS)}")
@@ -90,14 +92,14 @@ def preparation(
 
 
 def event_shape(source: Source) -> tuple[int, ...]:
-    """The shape of one example's event (see `events.EVENTS`), as the model sees it."""
+    """The shape of one example's event (see `events.EVENTS`) after decoding."""
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(source.decode, rows)
     return event(batch).shape[1:]
 
 
-def facts(source: Source) -> dict[str, Any]:
-    """What families may want to know of their training data: see `families.build`."""
+def dataset_info(source: Source) -> dict[str, Any]:
+    """The properties of the training data that `families.build` uses."""
     return {
         "examples": source.size,
         "classes": source.num_classes or 0,

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+__all__ = ["progress"]
+
 T = TypeVar("T")
 
 
 def progress(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, with a progress bar on stderr if tqdm is at hand."""
+    """The items, with a progress bar on stderr if tqdm is installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:

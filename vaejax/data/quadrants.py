@@ -1,6 +1,6 @@
-"""Inpainting by quadrants: some of an image's quadrants are given, the others are to be explained.
+"""Inpainting of image quadrants: the structured prediction task of Sohn et al. 2015 (section 5.1).
 
-The structured prediction task of Sohn et al. 2015 (section 5.1).
+Some quadrants of an image are observed, the model predicts the others.
 """
 
 import dataclasses
@@ -10,26 +10,28 @@ import numpy as np
 
 from vaejax.data.source import Batch, Source
 
-# In the order in which they are given; the top right one is never alone to be seen.
+__all__ = ["quadrant_mask", "with_quadrants"]
+
+# `observed` quadrants are the first of these.
 _ORDER = ("bottom left", "top left", "top right")
 
 
 def quadrant_mask(height: int, width: int, observed: int) -> np.ndarray:
-    """Which pixels are to be explained: 1.0 there, 0.0 where they are given, `[H, W, 1]`.
+    """The mask `[H, W, 1]`: 1.0 for pixels to predict, 0.0 for observed pixels.
 
-    Given are, one after the other, the quadrants at the bottom left, the top left and the top
-    right. An odd row or column belongs to the bottom or the right.
+    The observed quadrants are the first of bottom left, top left and top right. An odd row or
+    column belongs to the bottom or the right.
 
     Args:
       height: H, pixels.
       width: W, pixels.
-      observed: how many quadrants are given: 1, 2 or 3.
+      observed: number of observed quadrants: 1, 2 or 3.
 
     Raises:
-      ValueError: for another number.
+      ValueError: another number.
     """
     if observed not in (1, 2, 3):
-        raise ValueError(f"data.quadrants are the 1, 2 or 3 that are given, found {observed}")
+        raise ValueError(f"data.observed_quadrants must be 0, 1, 2 or 3, found {observed}")
     mask = np.ones((height, width, 1), np.float32)
     for place in _ORDER[:observed]:
         vertical, horizontal = place.split()
@@ -42,11 +44,11 @@ def quadrant_mask(height: int, width: int, observed: int) -> np.ndarray:
 def with_quadrants(source: Source, observed: int) -> Source:
     """The source with `mask` float32 `[B, H, W, 1]` in its batches.
 
-    `preparation` makes the `condition` of it: the image with the hidden pixels at −1.
+    `preparation` computes the `condition` from it: the image with −1 at the hidden pixels.
 
     Args:
       source: of images.
-      observed: how many quadrants are given; 0 gives the source back as it is.
+      observed: number of observed quadrants; 0 returns the source unchanged.
 
     Raises:
       ValueError: not 0 to 3, or the source has no images.
@@ -57,10 +59,12 @@ def with_quadrants(source: Source, observed: int) -> Source:
     def decode(rows: Batch) -> Batch:
         batch = source.decode(rows)
         if "image" not in batch:
-            raise ValueError(f"data.quadrants needs images, {source.name!r} has {sorted(batch)}")
+            raise ValueError(
+                f"data.observed_quadrants needs images, {source.name!r} has {sorted(batch)}"
+            )
         n, height, width, _ = batch["image"].shape
         mask = jnp.asarray(quadrant_mask(height, width, observed))
         return {**batch, "mask": jnp.broadcast_to(mask[None], (n, height, width, 1))}
 
-    quadrant_mask(2, 2, observed)  # complains here rather than inside a compiled step
+    quadrant_mask(2, 2, observed)  # raises here rather than inside a compiled step
     return dataclasses.replace(source, decode=decode)

@@ -1,4 +1,4 @@
-"""What every dataset becomes: a `Source`, one split with random access by example index."""
+"""`Source`: one split of a dataset with random access by example index."""
 
 import dataclasses
 import functools
@@ -9,36 +9,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.quantizers.token_layout import Layout
+from vaejax.core.token_layout import Layout
+
+__all__ = [
+    "DEFAULT_RESIDENT_BYTES",
+    "Batch",
+    "Rows",
+    "Source",
+    "check_split",
+    "decode_rows",
+    "decoder",
+    "gather",
+    "hold_out",
+    "in_memory",
+]
 
 Rows = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]
 
-SPLITS = ("train", "eval")
+_SPLITS = ("train", "eval")
 DEFAULT_RESIDENT_BYTES = 2**30
-_PCM = 2.0**15  # what 16-bit sound calls 1
+_PCM_SCALE = 2.0**15  # 16-bit audio stores 1.0 as this number
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """One split of one dataset, random access by example index.
+    """One split of a dataset with random access by example index.
 
-    Rows are what is stored (bytes, packed bits, counts); `decode` turns them into a batch, on the
-    accelerator where it is called inside jit.
+    Rows are the stored form of examples (bytes, packed bits, counts); `decode` turns them into a
+    batch, on the accelerator if it is called inside jit.
 
     Attributes:
-      name: the source string it was loaded from, or a name given by the caller.
+      name: the source string it was loaded from, or the caller's name for it.
       split: `'train'` or `'eval'`.
       size: number of examples in this split.
       take: stored rows `[B, ...]` of the example indices `[B]`, gathered on the host.
-      arrays: all stored rows `[size, ...]`, so that `take` is a gather of these; None where they
-        are too large to hold, and `take` reads them.
+      arrays: all stored rows `[size, ...]`, which `take` gathers from; None if they are too large
+        to hold in memory, and `take` reads them.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
         `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
         int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`,
-        `truth` float32 `[B, T, D]`, the states that made a sequence or signal, which models are
-        judged by and never given, and `mask` (1 for what is to be explained).
+        `truth` float32 `[B, T, D]` (the true states of a sequence or signal, for evaluation only)
+        and `mask` float32 `[B, H, W, 1]` (1 for pixels whose likelihood counts).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
@@ -46,7 +59,7 @@ class Source:
       column_names: name of each column of `vector`.
       num_tokens: number of classes of `tokens`.
       token_names: name of each class of `tokens`, a character or a word.
-      layout: of `tokens` that are the codes of a model.
+      layout: of `tokens` that are the codes of a model; else None.
     """
 
     name: str
@@ -66,9 +79,9 @@ class Source:
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
-    """The batch of plainly stored rows: pixels divided by `scale`, classes int32.
+    """The batch of rows of plain arrays: pixels divided by `scale`, classes int32.
 
-    A signal in int16 is divided by 32,768, so that it lies in [−1, 1).
+    An int16 signal is divided by 32,768, so that it lies in [−1, 1).
     """
     batch = {}
     for field, value in rows.items():
@@ -78,7 +91,7 @@ def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
             real = field in ("vector", "signal", "condition", "truth")
             batch[field] = value.astype(jnp.float32 if real else jnp.int32)
             if field == "signal" and value.dtype == jnp.int16:
-                batch[field] = batch[field] / _PCM
+                batch[field] = batch[field] / _PCM_SCALE
     return batch
 
 
@@ -88,13 +101,13 @@ def decoder(scale: float) -> Callable[[Batch], Batch]:
 
 
 def check_split(split: str) -> None:
-    """Raises ValueError unless `split` is one of `SPLITS`."""
-    if split not in SPLITS:
+    """Raises ValueError unless `split` is `'train'` or `'eval'`."""
+    if split not in _SPLITS:
         raise ValueError(f"unknown split {split!r}: expected 'train' or 'eval'")
 
 
 def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
-    """Stored indices of a split of data that has none of its own.
+    """Stored indices of a split of data that has no splits of its own.
 
     Args:
       count: number of stored examples.
@@ -102,11 +115,11 @@ def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
       fraction: share of the examples held out for `'eval'`; at 0 both splits are all examples.
 
     Returns:
-      Sorted int64 indices. They depend on `count` and `fraction` alone, so that every run with
-      every seed evaluates on the same examples.
+      Sorted int64 indices. They depend only on `count` and `fraction`, so runs with different
+      seeds evaluate on the same examples.
 
     Raises:
-      ValueError: for a fraction outside [0, 1), or one that leaves a split empty.
+      ValueError: the fraction is outside [0, 1), or leaves no training examples.
     """
     check_split(split)
     if not 0 <= fraction < 1:
@@ -116,13 +129,13 @@ def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
     held = max(1, round(count * fraction))
     if held >= count:
         raise ValueError(f"holdout={fraction} of {count} examples leaves none to train on")
-    # The legacy generator on purpose: NumPy promises never to change its stream.
+    # The legacy generator, whose stream NumPy guarantees never to change.
     order = np.random.RandomState(0).permutation(count)
     return np.sort(order[:held] if split == "eval" else order[held:])
 
 
 def gather(rows: Mapping[str, np.ndarray], indices: np.ndarray) -> Rows:
-    """The rows of these indices."""
+    """The rows at these indices."""
     return {field: value[indices] for field, value in rows.items()}
 
 
@@ -133,25 +146,25 @@ def in_memory(
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
     **fields: Any,
 ) -> Source:
-    """A source of rows that can be indexed here and now.
+    """A source of arrays.
 
     Args:
-      rows: arrays (memory-mapped ones too) with one row for each stored example.
-      positions: sorted distinct indices of the stored examples that make up the split.
+      rows: arrays, also memory-mapped ones, with one row per stored example.
+      positions: sorted distinct indices of the stored examples in the split.
       max_resident_bytes: a split larger than this gets `arrays=None`.
       **fields: the other fields of `Source`.
     """
     count = len(next(iter(rows.values())))
     row_bytes = sum(value.nbytes for value in rows.values()) // max(count, 1)
-    whole = {field: np.asarray(value) for field, value in rows.items()}
+    stored = {field: np.asarray(value) for field, value in rows.items()}
     if len(positions) * row_bytes > max_resident_bytes:
         return Source(
             size=len(positions),
-            take=lambda indices: gather(whole, positions[indices]),
+            take=lambda indices: gather(stored, positions[indices]),
             arrays=None,
             **fields,
         )
-    arrays = whole if len(positions) == count else gather(whole, positions)
+    arrays = stored if len(positions) == count else gather(stored, positions)
     return Source(
         size=len(positions), take=functools.partial(gather, arrays), arrays=arrays, **fields
     )

@@ -1,38 +1,46 @@
-"""The few densities that VAEs need, as pytrees with `sample`, `log_prob`, `mean`, and `kl`.
+"""The distributions of VAEs, as pytrees with `mean`, `sample` and `log_prob`, and their KL.
 
-Everything is elementwise and in nats: `log_prob(x)` keeps the shape of x, except that a mixture
-over channels or over latents consumes their axis. Summing over the event is the losses' work.
+Log-densities are in nats and elementwise: `log_prob(x)` has the shape of x, except that densities
+over whole pixels or vectors reduce the axes of one value. Losses sum over the event.
 """
 
-from vaejax.distributions.composite import Masked, Mixture, Sampled, draw
-from vaejax.distributions.delta import Point
+from vaejax.distributions.capabilities import Capabilities, capabilities_of
+from vaejax.distributions.composite import (
+    Masked,
+    Mixture,
+    MonteCarloKL,
+    sample_with_temperature,
+)
+from vaejax.distributions.delta import Delta
 from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
 from vaejax.distributions.flatten import as_rows
-from vaejax.distributions.kl import closed_form, has_closed_form, kl
+from vaejax.distributions.kl import has_closed_form, kl, register_kl
 from vaejax.distributions.multivariate import MultivariateNormal
-from vaejax.distributions.one_hot_codes import Codes
+from vaejax.distributions.one_hot_codes import OneHotCodes
 from vaejax.distributions.protocol import STATIC, Distribution
 
 __all__ = [
     "LOG_2PI",
     "STATIC",
     "Bernoulli",
+    "Capabilities",
     "Categorical",
-    "Codes",
+    "Delta",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Distribution",
     "Masked",
     "Mixture",
+    "MonteCarloKL",
     "MultivariateNormal",
     "Normal",
-    "Point",
-    "Sampled",
+    "OneHotCodes",
     "Uniform",
     "as_rows",
-    "closed_form",
-    "draw",
+    "capabilities_of",
     "has_closed_form",
     "kl",
+    "register_kl",
+    "sample_with_temperature",
 ]

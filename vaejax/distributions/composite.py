@@ -1,4 +1,4 @@
-"""Densities made of other densities."""
+"""Distributions built from other distributions: masks, mixtures, tempered samples."""
 
 import dataclasses
 from typing import Any
@@ -6,57 +6,68 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities, capabilities_of
 from vaejax.distributions.protocol import STATIC
+
+__all__ = ["Masked", "Mixture", "MonteCarloKL", "sample_with_temperature"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Masked:
-    """A distribution of an event part of which is given: the rest follows `base`.
+    """The distribution of a partly observed event: unobserved elements follow `base`.
 
-    What is given has probability one, and stands in `mean` and `sample` as it is.
+    Observed elements have log-probability 0, and are copied into `mean` and `sample`.
 
     Attributes:
-      base: of the whole event, `[B, ...]`.
-      mask: 1 where the event is to be explained, 0 where it is given; of the event's shape, or
-        with one channel.
-      known: the event, of which only the given part is read.
+      base: distribution of the complete event, `[B, ...]`.
+      mask: 1 where the event is modelled, 0 where it is observed; of the event's shape, or with
+        one channel.
+      observed: the event, which is read only where the mask is 0.
     """
 
     base: Any
     mask: jax.Array
-    known: jax.Array
+    observed: jax.Array
 
-    def _filled(self, x: jax.Array) -> jax.Array:
-        return jnp.where(jnp.broadcast_to(self.mask, x.shape) > 0, x, self.known)
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities_of(self.base)
+
+    def _fill(self, x: jax.Array) -> jax.Array:
+        return jnp.where(jnp.broadcast_to(self.mask, x.shape) > 0, x, self.observed)
 
     @property
     def mean(self) -> jax.Array:
-        return self._filled(self.base.mean)
+        return self._fill(self.base.mean)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        return self._filled(self.base.sample(key))
+        return self._fill(self.base.sample(key))
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         log_p = self.base.log_prob(x)
-        # A density over whole pixels has consumed the channels.
+        # A density over whole pixels has no axis of channels.
         mask = self.mask if log_p.ndim == x.ndim else self.mask[..., 0]
         return jnp.where(jnp.broadcast_to(mask, log_p.shape) > 0, log_p, 0.0)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Sampled:
-    """A distribution that a KL is to be estimated to by the draw, closed form or not.
+class MonteCarloKL:
+    """A prior to which the KL is estimated from the sample z, even where a closed form exists.
 
-    For a prior that depends, through other nodes, on the very draw of its own posterior: the
-    closed form would take the expectation over z as if the prior stood still.
+    For a prior that depends, through other nodes, on the sample of its own posterior: the closed
+    form would take the expectation over z at a fixed prior.
 
     Attributes:
-      base: the distribution.
+      base: the prior itself.
     """
 
     base: Any
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities_of(self.base)._replace(monte_carlo_kl=True)
 
     @property
     def mean(self) -> jax.Array:
@@ -72,15 +83,15 @@ class Sampled:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """A mixture of K distributions of a whole latent, the same for all of a batch.
+    """A mixture of K distributions of a whole latent, shared by all examples of a batch.
 
-    `log_prob` consumes the event's axes, since which component it was is one choice for all of
-    them; it has no closed-form KL.
+    `log_prob` reduces the axes of the event, since all its elements share one component. The KL to
+    a mixture has no closed form.
 
     Attributes:
       logits: mixture weights `[K]`.
       components: a distribution, elementwise over `[K, ...]`.
-      count: how many draws `sample` gives, B.
+      count: number B of samples that `sample` returns.
     """
 
     logits: jax.Array
@@ -88,30 +99,41 @@ class Mixture:
     count: int = dataclasses.field(default=1, metadata=STATIC)
 
     @property
+    def capabilities(self) -> Capabilities:
+        return capabilities_of(self.components)._replace(elementwise=False)
+
+    @property
     def mean(self) -> jax.Array:
-        """The mean of the whole mixture, once for each draw, `[B, ...]`."""
+        """The mean of the mixture, repeated for each sample, `[B, ...]`."""
         means = self.components.mean
         mean = jnp.tensordot(jax.nn.softmax(self.logits), means, axes=1)
         return jnp.broadcast_to(mean[None], (self.count, *mean.shape))
 
     def sample(self, key: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """One draw for each of the batch, `[B, ...]`.
+        """B samples, `[B, ...]`.
 
-        The temperature shrinks each component toward its own mean; their weights stay.
+        The temperature shrinks each component toward its own mean; the weights are unchanged.
         """
-        which_key, key = jax.random.split(key)
-        which = jax.random.categorical(which_key, self.logits, shape=(self.count,))
-        return draw(jax.tree.map(lambda a: a[which], self.components), key, temperature)
+        index_key, key = jax.random.split(key)
+        index = jax.random.categorical(index_key, self.logits, shape=(self.count,))
+        chosen = jax.tree.map(lambda a: a[index], self.components)
+        return sample_with_temperature(chosen, key, temperature)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        """x `[B, ...] -> [B]`: the event's axes are consumed."""
-        each = jax.tree.map(lambda a: a[None], self.components).log_prob(x[:, None])  # [B, K, ...]
-        each = each.reshape(*each.shape[:2], -1).sum(axis=2)
-        return jax.nn.logsumexp(each + jax.nn.log_softmax(self.logits)[None], axis=1)
+        """x `[B, ...] -> [B]`, nats: the axes of the event are reduced."""
+        components = jax.tree.map(lambda a: a[None], self.components)
+        log_p = components.log_prob(x[:, None])  # [B, K, ...]
+        log_p = log_p.reshape(*log_p.shape[:2], -1).sum(axis=2)
+        return jax.nn.logsumexp(log_p + jax.nn.log_softmax(self.logits)[None], axis=1)
 
 
-def draw(p: Any, key: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-    """A draw from `p` shrunk toward its mean, or each component of a mixture toward its own."""
+def sample_with_temperature(
+    p: Any, key: jax.Array, temperature: float | jax.Array = 1.0
+) -> jax.Array:
+    """A sample from `p`, with its deviation from the mean multiplied by `temperature`.
+
+    In a mixture the deviation is that from the mean of the sampled component.
+    """
     if isinstance(p, Mixture):
         return p.sample(key, temperature)
     return p.mean + temperature * (p.sample(key) - p.mean)

@@ -1,19 +1,26 @@
-"""All mass on one value."""
+"""A point mass."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities
+
+__all__ = ["Delta"]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """What is known for certain, such as the event that a model without latents has drawn.
+class Delta:
+    """All mass on one value, such as an event sampled from a model without latents.
 
     Attributes:
       value: `[...]`, of any dtype.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(continuous=True)
 
     value: jax.Array
 

@@ -1,12 +1,16 @@
-"""Logistic densities integrated over the grey levels of 8-bit data."""
+"""Logistic distributions discretised to the grey levels of 8-bit data."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities
 from vaejax.distributions.protocol import STATIC
+
+__all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
 
 def _log_logistic_bin(
@@ -14,9 +18,8 @@ def _log_logistic_bin(
 ) -> jax.Array:
     """log P(bin of x) under a logistic density; x on a grid of `levels` values from `lowest`.
 
-    The outermost bins reach to infinity. Written with
-    σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a)), in which a − b = width / scale is known exactly, so no
-    two near-equal numbers are ever subtracted.
+    The outermost bins extend to infinity. Computed by σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a)), in
+    which a − b = width / scale is known exactly, so that nearly equal numbers are never subtracted.
     """
     highest = 1.0
     width = (highest - lowest) / (levels - 1)
@@ -43,10 +46,12 @@ def _to_grid(x: jax.Array, levels: int) -> jax.Array:
 class DiscretizedLogistic:
     """A logistic density integrated over the bins of `levels` grey values in [0, 1].
 
-    IAF (1606.04934, appendix C.3). The outermost bins take the tails, so the probabilities of the
-    `levels` values sum to one. `mean` is the location clipped to [0, 1], which is the mean up to
-    rounding and the mass beyond the ends.
+    IAF (1606.04934, appendix C.3). The outermost bins include the tails, so the probabilities of
+    the `levels` values sum to one. `mean` is the location clipped to [0, 1], which is the mean up
+    to rounding and the mass beyond both ends.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(bits_per_dim=True)
 
     loc: jax.Array
     scale: jax.Array
@@ -66,19 +71,22 @@ class DiscretizedLogistic:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DiscretizedLogisticMixture:
-    """A mixture of discretised logistics over whole pixels, channels in sequence.
+    """A mixture of discretised logistics over whole pixels, autoregressive over channels.
 
-    PixelCNN++ (1701.05517, section 2.2): one set of mixture weights a pixel; within a component,
-    the location of channel c is shifted by a linear function of the channels before it. Locations,
-    scales and coefficients refer to values rescaled to [-1, 1], as in the paper; x is in [0, 1].
+    PixelCNN++ (1701.05517, section 2.2): each pixel has one set of mixture weights; within a
+    component, the location of channel c is shifted by a linear function of the channels before it.
+    Locations, scales and coefficients refer to values rescaled to [-1, 1], as in the paper; x is in
+    [0, 1].
 
     Attributes:
       logits: mixture weights `[..., M]`.
       loc: `[..., M, C]`.
       scale: `[..., M, C]`.
       coefficients: `[..., M, C * (C - 1) / 2]`, rows of the strictly lower triangle.
-      levels: number of grey values a channel.
+      levels: number of grey values per channel.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(elementwise=False, bits_per_dim=True)
 
     logits: jax.Array
     loc: jax.Array
@@ -96,7 +104,7 @@ class DiscretizedLogisticMixture:
         return jnp.stack(locs, axis=-1)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        """x `[..., C]` in [0, 1] -> `[...]`: the channel axis is consumed."""
+        """x `[..., C]` in [0, 1] -> `[...]`, nats: the axis of channels is reduced."""
         x = 2.0 * x - 1.0
         bins = _log_logistic_bin(
             x[..., None, :], self._shifted(x), self.scale, self.levels, lowest=-1.0
@@ -104,33 +112,37 @@ class DiscretizedLogisticMixture:
         log_weights = jax.nn.log_softmax(self.logits)
         return jax.nn.logsumexp(log_weights + bins.sum(axis=-1), axis=-1)
 
-    def _roll(self, draw: Callable[[int, jax.Array, jax.Array], jax.Array]) -> jax.Array:
-        """Channels one after the other, each given those before it: `[..., M, C]` in [-1, 1]."""
+    def _scan_channels(self, choose: Callable[[int, jax.Array, jax.Array], jax.Array]) -> jax.Array:
+        """Values chosen channel by channel, each given those before: `[..., M, C]` in [-1, 1].
+
+        Args:
+          choose: (channel, loc, scale) -> value of this channel.
+        """
         channels: list[jax.Array] = []
         row = 0
         for c in range(self.loc.shape[-1]):
             loc = self.loc[..., c]
             for j, before in enumerate(channels):
                 loc = loc + self.coefficients[..., row + j] * before
-            channels.append(draw(c, loc, self.scale[..., c]))
+            channels.append(choose(c, loc, self.scale[..., c]))
             row += c
         return jnp.stack(channels, axis=-1)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        which_key, key = jax.random.split(key)
+        component_key, key = jax.random.split(key)
 
-        def draw(c: int, loc: jax.Array, scale: jax.Array) -> jax.Array:
+        def sample_channel(c: int, loc: jax.Array, scale: jax.Array) -> jax.Array:
             x = _logistic(jax.random.fold_in(key, c), loc, scale)
             return 2.0 * _to_grid((x + 1.0) / 2.0, self.levels) - 1.0
 
-        x = self._roll(draw)  # [..., M, C]
-        which = jax.random.categorical(which_key, self.logits)[..., None, None]
-        x = jnp.take_along_axis(x, which, axis=-2)[..., 0, :]
+        x = self._scan_channels(sample_channel)  # [..., M, C]
+        component = jax.random.categorical(component_key, self.logits)[..., None, None]
+        x = jnp.take_along_axis(x, component, axis=-2)[..., 0, :]
         return (x + 1.0) / 2.0
 
     @property
     def mean(self) -> jax.Array:
-        """Mean over components of their clipped locations, `[..., C]` in [0, 1]."""
-        x = self._roll(lambda c, loc, scale: jnp.clip(loc, -1.0, 1.0))
+        """The clipped locations averaged over components, `[..., C]` in [0, 1]."""
+        x = self._scan_channels(lambda c, loc, scale: jnp.clip(loc, -1.0, 1.0))
         weights = jax.nn.softmax(self.logits)[..., None]
         return (jnp.sum(weights * x, axis=-2) + 1.0) / 2.0

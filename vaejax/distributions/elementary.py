@@ -1,11 +1,15 @@
-"""Densities with a textbook name, elementwise, in nats."""
+"""Standard distributions, elementwise; log-probabilities in nats."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities
 from vaejax.distributions.protocol import STATIC
+
+__all__ = ["LOG_2PI", "Bernoulli", "Categorical", "Normal", "Uniform"]
 
 LOG_2PI = 1.8378770664093453
 
@@ -14,6 +18,10 @@ LOG_2PI = 1.8378770664093453
 @dataclasses.dataclass(frozen=True)
 class Normal:
     """Independent Gaussians with mean `loc` and standard deviation `scale`, of one shape."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        continuous=True, euclidean=True, reparameterized=True
+    )
 
     loc: jax.Array
     scale: jax.Array
@@ -33,7 +41,7 @@ class Normal:
         return jnp.square(self.scale)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """A reparameterised draw."""
+        """A reparameterised sample."""
         noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
         return self.loc + self.scale * noise
 
@@ -45,11 +53,13 @@ class Normal:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bernoulli:
-    """Independent coin tosses given by `logits`.
+    """Independent Bernoulli variables given by `logits`.
 
-    For x strictly between 0 and 1 (grey levels) `log_prob` is the usual cross-entropy, which is
-    not the density of anything; binarise the data where likelihoods are to be compared.
+    For x strictly between 0 and 1 (grey levels) `log_prob` is the negative cross-entropy, which is
+    not a normalised log-density; binarise the data to compare likelihoods.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     logits: jax.Array
 
@@ -58,8 +68,7 @@ class Bernoulli:
         return jax.nn.sigmoid(self.logits)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        draw = jax.random.bernoulli(key, self.mean)
-        return draw.astype(self.logits.dtype)
+        return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         return x * self.logits - jax.nn.softplus(self.logits)
@@ -70,7 +79,19 @@ class Bernoulli:
 class Categorical:
     """One of K classes, given by `logits` `[..., K]`; x is int32 `[...]`."""
 
+    capabilities: ClassVar[Capabilities] = Capabilities(indices=True, bits_per_dim=True)
+
     logits: jax.Array
+
+    @property
+    def indices(self) -> jax.Array:
+        """The most likely class, int32 `[...]`; the first of equally likely ones."""
+        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+
+    @property
+    def size(self) -> int:
+        """The number of classes."""
+        return self.logits.shape[-1]
 
     @property
     def mean(self) -> jax.Array:
@@ -88,7 +109,9 @@ class Categorical:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Every one of `size` codes is equally likely: the prior that a VQ-VAE trains under."""
+    """The uniform distribution over `size` classes: the prior of a VQ-VAE in training."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     size: int = dataclasses.field(metadata=STATIC)
     shape: tuple[int, ...] = dataclasses.field(default=(), metadata=STATIC)

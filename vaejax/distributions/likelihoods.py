@@ -1,4 +1,4 @@
-"""Decoder features -> p(x | z): how many channels a likelihood wants, and what it makes of them."""
+"""Likelihoods: the number of decoder channels they need, and p(x | z) from these features."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,17 +7,32 @@ import jax
 import jax.numpy as jnp
 
 from vaejax import distributions
-from vaejax.core.registry import make, near_names
+from vaejax.core.registry import make, near_names, table
 from vaejax.distributions.negative_binomial import NegativeBinomial
+
+__all__ = [
+    "LIKELIHOODS",
+    "MIN_LOG_SCALE",
+    "Likelihood",
+    "bernoulli",
+    "categorical",
+    "discretized_logistic",
+    "discretized_logistic_mixture",
+    "likelihood",
+    "negative_binomial",
+    "normal",
+    "scale_feature",
+]
 
 
 class Likelihood(NamedTuple):
     """A likelihood of events whose last axis has C channels.
 
     Attributes:
-      width: C -> channels wanted of the decoder.
+      width: C -> number of channels of the decoder's output.
       apply: features `[..., width(C) + constants]` -> a distribution over `[..., C]`.
-      constants: learned numbers that stand behind the decoder's channels, the same everywhere.
+      constants: number of learned scalars appended to the decoder's channels, the same at every
+        position of every event.
     """
 
     width: Callable[[int], int]
@@ -26,36 +41,36 @@ class Likelihood(NamedTuple):
 
 
 def bernoulli() -> Likelihood:
-    """For binary data; on grey levels its log-"density" is only a cross-entropy."""
+    """For binary data; on grey levels it is a cross-entropy, not a normalised density."""
     return Likelihood(lambda channels: channels, distributions.Bernoulli)
 
 
 _SCALES = ("learned", "predicted")
-LOWEST_LOG_SCALE = -6.0  # e⁻⁶ is a little over half of one of 255 grey levels
+MIN_LOG_SCALE = -6.0  # e⁻⁶ is a little over half of one of 255 grey levels
 
 
 def _scale(log_scale: jax.Array) -> jax.Array:
-    """exp, but of a logarithm that levels off at the lowest: σ-VAE's code does the same."""
-    return jnp.exp(LOWEST_LOG_SCALE + jax.nn.softplus(log_scale - LOWEST_LOG_SCALE))
+    """exp of the log-scale softly bounded from below by `MIN_LOG_SCALE`, as in σ-VAE's code."""
+    return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
 
 
 def scale_feature(scale: jax.Array) -> jax.Array:
     """The feature from which `normal('predicted')` makes this standard deviation."""
-    above = jnp.log(scale) - LOWEST_LOG_SCALE
-    return LOWEST_LOG_SCALE + above + jnp.log(-jnp.expm1(-above))
+    above = jnp.log(scale) - MIN_LOG_SCALE
+    return MIN_LOG_SCALE + above + jnp.log(-jnp.expm1(-above))
 
 
 def normal(scale: float | str = 1.0) -> Likelihood:
     """A Gaussian.
 
     Args:
-      scale: its standard deviation σ. A number is fixed: nll is squared error / 2σ² and a constant.
-        `'learned'` is one trained number for all values of all events, a parameter of the
-        decoder's (σ-VAE, 2006.13202); `'predicted'` is one of each value, from the decoder's
+      scale: its standard deviation σ. A number is fixed: nll is squared error / 2σ² plus a
+        constant. `'learned'` is one learned σ for all elements of all events, a parameter of the
+        decoder (σ-VAE, 2006.13202); `'predicted'` is one σ for each element, from the decoder's
         features. Both start near 1.
 
     Raises:
-      ValueError: another word.
+      ValueError: any other string.
     """
     if scale == "learned":
 
@@ -83,7 +98,7 @@ def normal(scale: float | str = 1.0) -> Likelihood:
 
 
 def discretized_logistic(levels: int = 256) -> Likelihood:
-    """One logistic a channel, location and scale of each pixel predicted; for 8-bit data."""
+    """For 8-bit data: a logistic for each element, its location and scale predicted."""
 
     def apply(features: jax.Array) -> distributions.DiscretizedLogistic:
         loc, log_scale = jnp.split(features, 2, axis=-1)
@@ -95,7 +110,7 @@ def discretized_logistic(levels: int = 256) -> Likelihood:
 
 
 def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Likelihood:
-    """A mixture of logistics over whole pixels, channels in sequence (PixelCNN++, 1701.05517)."""
+    """A mixture over whole pixels, autoregressive over channels (PixelCNN++, 1701.05517)."""
 
     def sizes(channels: int) -> tuple[int, int, int, int]:
         per_channel = components * channels
@@ -105,7 +120,7 @@ def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Lik
         channels = next(c for c in range(1, 65) if sum(sizes(c)) >= features.shape[-1])
         if sum(sizes(channels)) != features.shape[-1]:
             raise ValueError(
-                f"a mixture of {components} logistics over C channels wants one of the widths "
+                f"a mixture of {components} logistics over C channels needs one of the widths "
                 f"{[sum(sizes(c)) for c in range(1, 5)]} ..., found {features.shape[-1]}"
             )
         ends = [sum(sizes(channels)[: i + 1]) for i in range(3)]
@@ -124,11 +139,11 @@ def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Lik
 
 
 def negative_binomial() -> Likelihood:
-    """For counts, as float32: the log-mean and the log-concentration of each value predicted."""
+    """For counts, as float32: log-mean and log-concentration of each element predicted."""
 
     def apply(features: jax.Array) -> NegativeBinomial:
         log_mean, log_concentration = jnp.split(features, 2, axis=-1)
-        # Beyond e⁸ it is Poisson's law, and the log-gamma functions would only lose digits.
+        # Beyond e⁸ it is a Poisson distribution, and log-gamma functions only lose precision.
         log_concentration = jnp.clip(log_concentration, -8.0, 8.0)
         return NegativeBinomial(jnp.clip(log_mean, -20.0, 20.0), log_concentration)
 
@@ -136,31 +151,34 @@ def negative_binomial() -> Likelihood:
 
 
 def categorical(classes: int) -> Likelihood:
-    """For tokens, int32 from 0 on: a logit of each class at each place.
+    """For tokens, int32 in 0 … classes − 1: the logits of all classes at each position.
 
     Args:
-      classes: how many.
+      classes: number of classes.
     """
     return Likelihood(lambda channels: classes, distributions.Categorical)
 
 
-LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
-    "bernoulli": bernoulli,
-    "categorical": categorical,
-    "normal": normal,
-    "discretized_logistic": discretized_logistic,
-    "discretized_logistic_mixture": discretized_logistic_mixture,
-    "negative_binomial": negative_binomial,
-}
+LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = table(
+    "likelihood",
+    {
+        "bernoulli": bernoulli,
+        "categorical": categorical,
+        "normal": normal,
+        "discretized_logistic": discretized_logistic,
+        "discretized_logistic_mixture": discretized_logistic_mixture,
+        "negative_binomial": negative_binomial,
+    },
+)
 
 
 def likelihood(setting: str | Mapping[str, Any] | Likelihood, tokens: int = 0) -> Likelihood:
-    """A likelihood from its name, from `{"kind": name, **arguments}`, or given as it is.
+    """A likelihood from its name or from `{"kind": name, **arguments}`.
 
     Args:
-      setting: one of these.
-      tokens: classes of tokens in the data, 0 if unknown; the classes of a categorical likelihood
-        that does not say how many.
+      setting: one of these, or a `Likelihood`, which is returned unchanged.
+      tokens: number of classes of tokens in the data, 0 if unknown; the default number of classes
+        of a categorical likelihood.
 
     Raises:
       ValueError: the kind is unknown, its arguments do not fit, or it has fewer classes than the
@@ -174,7 +192,7 @@ def likelihood(setting: str | Mapping[str, Any] | Likelihood, tokens: int = 0) -
         if settings["classes"] < tokens:
             raise ValueError(
                 f"a categorical likelihood of {settings['classes']} classes cannot explain data of "
-                f"{tokens}; leave 'classes' out and it has as many as the data"
+                f"{tokens}; leave out 'classes' to use the number of the data"
             )
         setting = settings
     return make(LIKELIHOODS, setting, "likelihood")

@@ -1,25 +1,33 @@
 """Gaussians with full covariance."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities
 from vaejax.distributions.elementary import LOG_2PI
+
+__all__ = ["MultivariateNormal"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MultivariateNormal:
-    """A Gaussian of whole vectors, given by its mean and a factor of its precision.
+    """A Gaussian vector, given by its mean and a factor of its precision matrix.
 
-    The event's axis is consumed by `log_prob`, since the elements depend on one another.
+    `log_prob` reduces the axis of the vector, since its elements are dependent.
 
     Attributes:
       loc: the mean, `[..., D]`.
       factor: A, lower triangular with a positive diagonal, such that Σ⁻¹ = AᵀA, `[..., D, D]`;
-        A (x − loc) is white. No system is solved where densities are computed.
+        A (x − loc) is white noise, so that densities need no solve of a linear system.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        continuous=True, euclidean=True, elementwise=False, reparameterized=True
+    )
 
     loc: jax.Array
     factor: jax.Array
@@ -29,7 +37,7 @@ class MultivariateNormal:
         return self.loc
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """A reparameterised draw, `[..., D]`."""
+        """A reparameterised sample, `[..., D]`."""
         noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
         solve = jax.scipy.linalg.solve_triangular
         return self.loc + solve(self.factor, noise[..., None], lower=True)[..., 0]

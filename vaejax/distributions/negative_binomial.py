@@ -1,21 +1,28 @@
-"""The negative binomial: counts that vary more than Poisson's."""
+"""The negative binomial distribution, for overdispersed counts."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
+from vaejax.distributions.capabilities import Capabilities
+
+__all__ = ["NegativeBinomial"]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NegativeBinomial:
-    """Counts of mean μ and variance μ + μ²/r: a Poisson law whose rate is Gamma distributed.
+    """Counts of mean μ and variance μ + μ²/r: Poisson with a Gamma-distributed rate.
 
     Attributes:
       log_mean: log μ.
-      log_concentration: log r; Poisson's law is the limit of a large one.
+      log_concentration: log r; the limit of large r is a Poisson distribution.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     log_mean: jax.Array
     log_concentration: jax.Array
@@ -37,5 +44,5 @@ class NegativeBinomial:
     def log_prob(self, x: jax.Array) -> jax.Array:
         r = jnp.exp(self.log_concentration)
         log_odds = self.log_mean - self.log_concentration  # of a success before a failure
-        ways = gammaln(x + r) - gammaln(r) - gammaln(x + 1.0)
-        return ways - r * jax.nn.softplus(log_odds) - x * jax.nn.softplus(-log_odds)
+        log_coefficient = gammaln(x + r) - gammaln(r) - gammaln(x + 1.0)
+        return log_coefficient - r * jax.nn.softplus(log_odds) - x * jax.nn.softplus(-log_odds)

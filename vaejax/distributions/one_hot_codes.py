@@ -1,24 +1,30 @@
 """The posterior of a quantizer."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.distributions.capabilities import Capabilities
 from vaejax.distributions.protocol import STATIC
+
+__all__ = ["OneHotCodes"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Codes:
+class OneHotCodes:
     """The deterministic posterior of a quantizer: all mass on the chosen code.
 
     Attributes:
-      features: what was quantised, z_e, `[..., D]`.
+      features: the quantised features z_e, `[..., D]`.
       codes: the chosen codebook entries e, `[..., D]`, through which gradients reach the codebook.
-      indices: which entries, int32 `[...]`; −1 where nothing was chosen.
+      indices: of these entries, int32 `[...]`; −1 where no code was chosen.
       size: number of entries K.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(indices=True, quantized=True)
 
     features: jax.Array
     codes: jax.Array

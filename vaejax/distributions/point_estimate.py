@@ -1,15 +1,14 @@
-"""One event that stands for a distribution."""
+"""Point estimates of events."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from vaejax.distributions.elementary import Categorical
+from vaejax.distributions.capabilities import capabilities_of
+
+__all__ = ["point_estimate"]
 
 
-def best_guess(p: Any) -> jax.Array:
-    """What is shown of p(x | z): its mean, or of classes the likeliest."""
-    if isinstance(p, Categorical):
-        return jnp.argmax(p.logits, axis=-1).astype(jnp.int32)
-    return p.mean
+def point_estimate(p: Any) -> jax.Array:
+    """The mean of p(x | z), or the most likely classes `[...]` of a categorical distribution."""
+    return p.indices if capabilities_of(p).indices else p.mean

@@ -1,29 +1,35 @@
-"""The spike-and-slab density of variational sparse coding, and its KL in closed form."""
+"""The spike-and-slab distribution of variational sparse coding, and its KL in closed form."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions import STATIC, Mixture, Normal, closed_form
+from vaejax.distributions import STATIC, Mixture, Normal, register_kl
+from vaejax.distributions.capabilities import Capabilities
 
-_MOST = -1e-6  # of log γ, so that log(1 − γ) and its derivative stay finite
+__all__ = ["SoftAssignment", "SpikeAndSlab"]
+
+_MAX_LOG_ACTIVE = -1e-6  # of log γ, so that log(1 − γ) and its derivative stay finite
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SpikeAndSlab:
-    """γ N(loc, scale²) + (1 − γ) δ₀, each element on its own (Tonolini et al., UAI 2019, eq. 5).
+    """γ N(loc, scale²) + (1 − γ) δ₀, elementwise (Tonolini et al., UAI 2019, eq. 5).
 
-    Its density is with respect to the Lebesgue measure and a point mass at zero together.
+    Its density is with respect to the sum of the Lebesgue measure and a point mass at zero.
 
     Attributes:
       loc: mean of the slab.
       scale: standard deviation of the slab.
       log_active: log γ < 0, the log-probability that the element is not zero.
-      sharpness: c of the relaxed draw, of the same shape.
-      relaxed: whether `sample` gives the relaxed draw or the exact one.
+      sharpness: c of the relaxed sample, of the same shape.
+      relaxed: whether `sample` returns the relaxed sample or the exact one.
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(continuous=True, reparameterized=True)
 
     loc: jax.Array
     scale: jax.Array
@@ -40,16 +46,16 @@ class SpikeAndSlab:
         slab: jax.Array | float = 1.0,
         relaxed: bool = True,
     ) -> "SpikeAndSlab":
-        """Mean, log-variance and v side by side on the last axis; log γ = −relu(−v) (ibid.).
+        """The distribution from mean, log-variance and v, with log γ = −relu(−v) (ibid.).
 
         Args:
-          features: `[..., 3 · D]`.
+          features: `[..., 3 · D]`, the three concatenated on the last axis.
           sharpness: c, a scalar.
-          slab: how far the slab may be from N(0, 1), a scalar: mean and log-variance times this.
+          slab: multiplies mean and log-variance: at 0 the slab is N(0, 1), at 1 it is as predicted.
           relaxed: see the class.
         """
         loc, log_variance, v = jnp.split(features, 3, axis=-1)
-        log_active = jnp.minimum(-jax.nn.relu(-v), _MOST)
+        log_active = jnp.minimum(-jax.nn.relu(-v), _MAX_LOG_ACTIVE)
         slab = jnp.asarray(slab, features.dtype)
         c = jnp.broadcast_to(jnp.asarray(sharpness, features.dtype), loc.shape)
         return cls(slab * loc, jnp.exp(0.5 * slab * log_variance), log_active, c, relaxed)
@@ -76,7 +82,7 @@ class SpikeAndSlab:
     def sample(self, key: jax.Array) -> jax.Array:
         """S(c(η − 1 + γ)) · (μ + σε), with η uniform and S the logistic function (ibid., eq. 11).
 
-        If not `relaxed`, the limit c → ∞, an exact draw, with the gradient of the relaxed one.
+        If not `relaxed`, an exact sample, the limit c → ∞, with the gradient of the relaxed one.
         """
         noise_key, mask_key = jax.random.split(key)
         slab = self.loc + self.scale * jax.random.normal(noise_key, self.loc.shape, self.loc.dtype)
@@ -91,7 +97,7 @@ class SpikeAndSlab:
         return jnp.where(x == 0.0, self.log_inactive, slab)
 
 
-@closed_form(SpikeAndSlab, SpikeAndSlab)
+@register_kl(SpikeAndSlab, SpikeAndSlab)
 def _kl(q: SpikeAndSlab, p: SpikeAndSlab) -> jax.Array:
     """Tonolini et al., UAI 2019, supplement A (which prints σ where σ² is meant)."""
     ratio = q.scale / p.scale
@@ -100,34 +106,36 @@ def _kl(q: SpikeAndSlab, p: SpikeAndSlab) -> jax.Array:
     return q.active * slab + (1.0 - q.active) * (q.log_inactive - p.log_inactive)
 
 
-@closed_form(SpikeAndSlab, Normal)
+@register_kl(SpikeAndSlab, Normal)
 def _no_kl(q: SpikeAndSlab, p: Normal) -> jax.Array:
     raise ValueError(
         "a spike-and-slab posterior has no finite KL to a Gaussian prior, which is never zero: "
-        "take the prior 'standard', 'pseudo_inputs' or 'vamp'"
+        "use the prior 'standard', 'pseudo_inputs' or 'vamp'"
     )
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """A mixture of spike-and-slab densities of a whole latent, its component chosen for each event.
+class SoftAssignment:
+    """A mixture of spike-and-slab distributions, with a soft assignment of events to components.
 
-    As a prior it is the mixture, whatever the choice; the choice is the posterior of which
-    component it was, w(u | x).
+    Its samples and log-probabilities are those of the mixture. The assignment w(u | x), an
+    approximate posterior of the component u, is used by the KL to it.
 
     Attributes:
       mixture: of U components.
-      log_choice: log w, `[B, U]`.
+      log_assignment: log w, `[B, U]`.
     """
 
+    capabilities: ClassVar[Capabilities] = Capabilities(continuous=True, elementwise=False)
+
     mixture: Mixture
-    log_choice: jax.Array
+    log_assignment: jax.Array
 
     @property
     def active(self) -> jax.Array:
-        """The probability that an element is not zero under the choice, `[B, ...]`."""
-        return jnp.tensordot(jnp.exp(self.log_choice), self.mixture.components.active, axes=1)
+        """The probability that an element is not zero under the assignment, `[B, ...]`."""
+        return jnp.tensordot(jnp.exp(self.log_assignment), self.mixture.components.active, axes=1)
 
     @property
     def mean(self) -> jax.Array:
@@ -140,41 +148,42 @@ class Chosen:
         return self.mixture.log_prob(x)
 
 
-def _each(q: SpikeAndSlab, mixture: Mixture) -> jax.Array:
-    """KL(q ‖ each component), elementwise: `[B, U, ...]`."""
+def _component_kl(q: SpikeAndSlab, mixture: Mixture) -> jax.Array:
+    """KL(q ‖ p_u) of each component u, elementwise: `[B, U, ...]`."""
     if not isinstance(mixture.components, SpikeAndSlab):
         raise ValueError(
             "a spike-and-slab posterior has no finite KL to a mixture of "
-            f"{type(mixture.components).__name__}, which is never zero: take the prior 'standard', "
+            f"{type(mixture.components).__name__}, which is never zero: use the prior 'standard', "
             "'pseudo_inputs' or 'vamp'"
         )
     p = jax.tree.map(lambda a: a[None], mixture.components)
     return _kl(jax.tree.map(lambda a: a[:, None], q), p)
 
 
-@closed_form(SpikeAndSlab, Chosen)
-def _kl_chosen(q: SpikeAndSlab, p: Chosen) -> jax.Array:
-    """KL of (z, component) together: Σ_u w_u KL(q ‖ p_u) + KL(w ‖ mixture weights).
+@register_kl(SpikeAndSlab, SoftAssignment)
+def _kl_soft_assignment(q: SpikeAndSlab, p: SoftAssignment) -> jax.Array:
+    """Joint KL of (z, component): Σ_u w_u KL(q ‖ p_u) + KL(w ‖ mixture weights).
 
-    The paper (ibid., eq. 12) leaves out the second term, at most log U nats, without which it is
-    no bound of KL(q ‖ mixture). It is spread evenly over the elements.
+    The paper (ibid., eq. 12) omits the second term, at most log U nats, without which it is not a
+    bound of KL(q ‖ mixture). That term is distributed evenly over the elements.
     """
-    each, w = _each(q, p.mixture), jnp.exp(p.log_choice)
+    component_kl, w = _component_kl(q, p.mixture), jnp.exp(p.log_assignment)
     log_weights = jax.nn.log_softmax(p.mixture.logits)
-    choice = jnp.sum(w * (p.log_choice - log_weights[None]), axis=1)
-    size = each[0, 0].size
-    w = w.reshape(*w.shape, *(1,) * (each.ndim - 2))
-    choice = choice.reshape(-1, *(1,) * (each.ndim - 2))
-    return jnp.sum(w * each, axis=1) + choice / size
+    assignment_kl = jnp.sum(w * (p.log_assignment - log_weights[None]), axis=1)
+    size = component_kl[0, 0].size
+    trailing = (1,) * (component_kl.ndim - 2)
+    w = w.reshape(*w.shape, *trailing)
+    assignment_kl = assignment_kl.reshape(-1, *trailing)
+    return jnp.sum(w * component_kl, axis=1) + assignment_kl / size
 
 
-@closed_form(SpikeAndSlab, Mixture)
+@register_kl(SpikeAndSlab, Mixture)
 def _kl_mixture(q: SpikeAndSlab, p: Mixture) -> jax.Array:
-    """The same for the best of all choices, w_u ∝ weight_u · exp(−KL(q ‖ p_u)).
+    """The joint KL at the optimal assignment, w_u ∝ weight_u · exp(−KL(q ‖ p_u)).
 
-    An upper bound of KL(q ‖ mixture), and the lowest of this kind.
+    The lowest upper bound of KL(q ‖ mixture) of this form.
     """
-    each = _each(q, p)
+    component_kl = _component_kl(q, p)
     log_weights = jax.nn.log_softmax(p.logits)
-    scores = log_weights[None] - each.reshape(*each.shape[:2], -1).sum(axis=2)
-    return _kl_chosen(q, Chosen(p, jax.nn.log_softmax(scores)))
+    logits = log_weights[None] - component_kl.reshape(*component_kl.shape[:2], -1).sum(axis=2)
+    return _kl_soft_assignment(q, SoftAssignment(p, jax.nn.log_softmax(logits)))

@@ -1,1 +1,62 @@
-"""Judging a model: figures of a trace, evaluation of a split, pictures."""
+"""Metrics and other numbers of trained models: likelihoods, disentanglement, sample quality.
+
+Also the arrays that figures show: reconstructions, traversals, interpolations, predictions. Nothing
+is drawn here.
+"""
+
+from vaejax.evaluation import disentanglement, generation
+from vaejax.evaluation.annealed_importance_sampling import (
+    annealed_importance_sampling,
+    bidirectional_monte_carlo,
+)
+from vaejax.evaluation.conditional import conditional_nll, is_conditional, per_class
+from vaejax.evaluation.conditional_samples import (
+    condition_batch,
+    sample_per_condition,
+    vary_condition,
+    vary_latent,
+)
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.ladder_layers import layer_kl, reconstruct_from_top, resample_lower_layers
+from vaejax.evaluation.latent_space import interpolate, principal_plane, vector_node
+from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
+from vaejax.evaluation.metric import EvaluationContext, Metric
+from vaejax.evaluation.mutual_information import mutual_information_of_split
+from vaejax.evaluation.reconstructions import reconstruct
+from vaejax.evaluation.sequence_prediction import horizon_errors, jumpy_predictions, predict
+from vaejax.evaluation.sparse_factors import top_columns
+from vaejax.evaluation.traversals import traverse
+from vaejax.evaluation.two_stage import two_stage_metrics
+
+__all__ = [
+    "EvaluationContext",
+    "Metric",
+    "annealed_importance_sampling",
+    "bidirectional_monte_carlo",
+    "condition_batch",
+    "conditional_nll",
+    "disentanglement",
+    "evaluator",
+    "generation",
+    "horizon_errors",
+    "importance_sampled",
+    "interpolate",
+    "is_conditional",
+    "jumpy_predictions",
+    "layer_kl",
+    "log_likelihood",
+    "mutual_information_of_split",
+    "per_class",
+    "predict",
+    "principal_plane",
+    "reconstruct",
+    "reconstruct_from_top",
+    "resample_lower_layers",
+    "sample_per_condition",
+    "top_columns",
+    "traverse",
+    "two_stage_metrics",
+    "vary_condition",
+    "vary_latent",
+    "vector_node",
+]

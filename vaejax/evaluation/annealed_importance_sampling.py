@@ -1,7 +1,7 @@
 """Annealed importance sampling: log p(x) where the posterior is far from q, and rate–distortion.
 
-From the prior to the posterior through π_β ∝ p(z) p(x | z)^β, a Hamiltonian transition at each β
-(Neal 2001; Wu et al., 1611.04273, section 3). q is not asked.
+From the prior to the posterior through π_β ∝ p(z) p(x | z)^β, with one Hamiltonian transition at
+each β (Neal 2001; Wu et al., 1611.04273, section 3). The encoder is not used.
 """
 
 from typing import Any, NamedTuple
@@ -13,20 +13,28 @@ from vaejax.core.events import event
 from vaejax.core.game import Batch, Model, Params
 from vaejax.losses import event_log_prob, sum_event
 
-_GROW, _WANTED = 1.02, 0.65  # of step sizes, and how often transitions should be accepted
+__all__ = [
+    "AnnealedEstimate",
+    "annealed_importance_sampling",
+    "beta_schedule",
+    "bidirectional_monte_carlo",
+]
+
+_STEP_GROWTH = 1.02  # factor of a step size after an accepted transition
+_TARGET_ACCEPTANCE = 0.65
 
 
-class Annealed(NamedTuple):
-    """What the chains found, nats, for each example and along the T temperatures.
+class AnnealedEstimate(NamedTuple):
+    """Estimates of annealed importance sampling for each example, in nats.
 
     Attributes:
       log_p: the estimate of log p(x) `[B]`; on average a lower bound when chains start from the
         prior, an upper one when they start from the posterior.
-      beta: the T temperatures that were reached, from the first above 0 to 1 (the other way round
-        in reverse).
+      beta: the T temperatures in the order of the chain, from the first above 0 to 1 (from below 1
+        to 0 in reverse).
       distortion: E −log p(x | z) under π_β, by the weights of the chains, `[T, B]`.
-      rate: KL(π_β ‖ p(z)) as far as the chains know it, `[T, B]` (Huang et al., 2008.06653, eq. 9).
-      accepted: share of the transitions that were accepted, `[T]`.
+      rate: estimate of KL(π_β ‖ p(z)), `[T, B]` (Huang et al., 2008.06653, eq. 9).
+      accepted: fraction of accepted transitions, `[T]`.
     """
 
     log_p: jax.Array
@@ -36,13 +44,13 @@ class Annealed(NamedTuple):
     accepted: jax.Array
 
 
-def schedule(temperatures: int) -> jax.Array:
+def beta_schedule(temperatures: int) -> jax.Array:
     """β from 0 to 1, `[temperatures + 1]`, dense at both ends: a sigmoid from −4 to 4, rescaled."""
     s = jax.nn.sigmoid(jnp.linspace(-4.0, 4.0, temperatures + 1))
     return (s - s[0]) / (s[-1] - s[0])
 
 
-def annealed(
+def annealed_importance_sampling(
     model: Model,
     params: Params,
     batch: Batch,
@@ -53,33 +61,34 @@ def annealed(
     leapfrog: int = 10,
     step_size: float = 0.1,
     posterior: jax.Array | None = None,
-) -> Annealed:
-    """Runs `chains` chains for each example, all at once.
+) -> AnnealedEstimate:
+    """Estimates log p(x) with `chains` annealed chains for each example, all in parallel.
 
-    Step sizes are adapted to each chain on the way, which leaves the bounds ones on average only
-    in the limit of many temperatures (as in 1611.04273).
+    Step sizes are adapted along each chain; the estimates are therefore bounds on average only in
+    the limit of many temperatures (as in 1611.04273).
 
     Args:
-      model: with one node, a Gaussian or any other density, whose prior can be sampled.
+      model: with one continuous node whose prior can be sampled.
       params: of the model.
-      batch: what is to be explained, B examples.
-      key: of everything.
+      batch: B examples.
+      key: of all random numbers.
       temperatures: T.
       chains: C of each example.
       leapfrog: steps of a transition.
       step_size: of the first transition.
-      posterior: exact draws of the posterior `[C, B, ...]` to start from, for chains that run
-        backwards from β = 1 to 0; known for data that the model itself has made, see `simulated`.
+      posterior: exact samples of the posterior `[C, B, ...]` as starting points of chains that run
+        backwards from β = 1 to 0; available for data that the model itself generated, see
+        `bidirectional_monte_carlo`. None starts from the prior.
 
     Raises:
-      ValueError: the model has not one continuous node.
+      ValueError: the model does not have exactly one continuous node.
     """
     x, first_key, key = event(batch), *jax.random.split(key)
     latents = model.encode(params, batch, first_key)
     if len(latents) != 1 or not jnp.issubdtype(latents[0].z.dtype, jnp.floating):
         raise ValueError(
-            f"annealing wants a model with one continuous node, this one has {len(latents)}; "
-            "importance sampling (evaluate.samples) takes any number"
+            "annealed importance sampling needs a model with one continuous node, this one has "
+            f"{len(latents)}; importance sampling (evaluate.importance_samples) takes any number"
         )
     prior = latents[0].prior
 
@@ -91,33 +100,37 @@ def annealed(
 
     def transition(z: jax.Array, size: jax.Array, beta: jax.Array, key: jax.Array) -> Any:
         momentum_key, accept_key, jitter_key = jax.random.split(key, 3)
-        # Lengths that vary: in a Gaussian one that is a period long would lead back to its start.
+        # Random trajectory lengths: one of exactly a period of a Gaussian ends where it started.
         jittered = size * jax.random.uniform(jitter_key, size.shape, minval=0.6, maxval=1.0)
-        wide = jittered.reshape(-1, *(1,) * (z.ndim - 1))
+        step = jittered.reshape(-1, *(1,) * (z.ndim - 1))
 
         def energy(z: jax.Array) -> jax.Array:
             return -log_prior(z) - beta * log_likelihood(z)
 
-        slope = jax.grad(lambda z: energy(z).sum())
+        gradient = jax.grad(lambda z: energy(z).sum())
         momentum = jax.random.normal(momentum_key, z.shape)
 
-        def leap(_: Any, state: Any) -> Any:
-            moved, p, g = state
-            p = p - 0.5 * wide * g
-            moved = moved + wide * p
-            g = slope(moved)
-            return moved, p - 0.5 * wide * g, g
+        def leapfrog_step(_: Any, state: Any) -> Any:
+            proposal, p, g = state
+            p = p - 0.5 * step * g
+            proposal = proposal + step * p
+            g = gradient(proposal)
+            return proposal, p - 0.5 * step * g, g
 
-        moved, p, _ = jax.lax.fori_loop(0, leapfrog, leap, (z, momentum, slope(z)))
-        gain = energy(z) - energy(moved)
-        gain = gain + 0.5 * (sum_event(jnp.square(momentum)) - sum_event(jnp.square(p)))
-        accepts = jnp.log(jax.random.uniform(accept_key, gain.shape)) < gain  # never where nan
-        z = jnp.where(accepts.reshape(wide.shape), moved, z)
-        # In balance at the wanted rate: log growth · rate + log shrinking · (1 − rate) = 0.
-        factor = jnp.where(accepts, _GROW ** (1 - _WANTED), _GROW**-_WANTED)
+        start = z, momentum, gradient(z)
+        proposal, p, _ = jax.lax.fori_loop(0, leapfrog, leapfrog_step, start)
+        log_ratio = energy(z) - energy(proposal)
+        log_ratio = log_ratio + 0.5 * (sum_event(jnp.square(momentum)) - sum_event(jnp.square(p)))
+        # A comparison with NaN is false, which rejects the proposal.
+        accepts = jnp.log(jax.random.uniform(accept_key, log_ratio.shape)) < log_ratio
+        z = jnp.where(accepts.reshape(step.shape), proposal, z)
+        # Stationary at the target acceptance a: a · log growth + (1 − a) · log shrinkage = 0.
+        factor = jnp.where(
+            accepts, _STEP_GROWTH ** (1 - _TARGET_ACCEPTANCE), _STEP_GROWTH**-_TARGET_ACCEPTANCE
+        )
         return z, jnp.clip(size * factor, 1e-4, 2.0), accepts
 
-    betas = schedule(temperatures)
+    betas = beta_schedule(temperatures)
     if posterior is not None:
         betas = betas[::-1]
 
@@ -128,8 +141,8 @@ def annealed(
 
         def anneal(state: Any, inputs: Any) -> tuple[Any, Any]:
             z, size, weight = state
-            before, beta, number = inputs
-            weight = weight + (beta - before) * log_likelihood(z)
+            previous, beta, number = inputs
+            weight = weight + (beta - previous) * log_likelihood(z)
             z, size, accepts = transition(z, size, beta, jax.random.fold_in(key, number))
             return (z, size, weight), (weight, -log_likelihood(z), accepts)
 
@@ -142,40 +155,44 @@ def annealed(
     weights, distortion, accepts = jax.vmap(chain, in_axes)(keys, posterior)  # [C, T, B]
     sign = 1.0 if posterior is None else -1.0
     log_z = sign * (jax.nn.logsumexp(weights, axis=0) - jnp.log(float(chains)))  # [T, B]
-    # Chains lag behind π_β; their weights say by how much.
+    # The states of the chains lag behind π_β; their weights correct for it.
     distortion = (jax.nn.softmax(weights, axis=0) * distortion).sum(axis=0)
-    here = log_z if posterior is None else log_z[-1][None] - log_z  # of π_β against the prior
-    rate = -betas[1:, None] * distortion - here
-    return Annealed(
+    # The log normaliser of π_β relative to the prior.
+    log_normalizer = log_z if posterior is None else log_z[-1][None] - log_z
+    rate = -betas[1:, None] * distortion - log_normalizer
+    return AnnealedEstimate(
         log_z[-1], betas[1:], distortion, rate, accepts.astype(jnp.float32).mean(axis=(0, 2))
     )
 
 
-def simulated(
+def bidirectional_monte_carlo(
     model: Model, params: Params, batch: Batch, key: jax.Array, *, chains: int = 16, **options: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """A lower and an upper bound of log p of data that the model itself makes, nats `[B]` each.
+    """A lower and an upper bound of log p(x) of data sampled from the model, nats `[B]` each.
 
-    Bidirectional Monte Carlo (1511.02543): z that made x is an exact draw of its posterior, from
-    which chains may run backwards. Where the two meet, annealing can be trusted on real data too.
+    Bidirectional Monte Carlo (1511.02543): the z that generated x is an exact sample of its
+    posterior, from which chains can run backwards. A small gap between the bounds is evidence that
+    annealing is also accurate on real data.
 
     Args:
-      model: as for `annealed`.
+      model: as for `annealed_importance_sampling`.
       params: of the model.
-      batch: of the size and form of the data to be made; its values play no part.
-      key: of everything.
+      batch: gives the number and the shape of the examples to generate; its events are not used.
+      key: of all random numbers.
       chains: that run forwards, and as many backwards.
-      **options: of `annealed`.
+      **options: of `annealed_importance_sampling`.
     """
     z_key, x_key, forward_key, backward_key = jax.random.split(key, 4)
     (node,) = model.encode(params, batch, z_key)
     z = jnp.broadcast_to(node.prior.sample(z_key), node.z.shape)
     x = model.decode(params, (z,), batch).sample(x_key)
     name = next(k for k, v in batch.items() if v is event(batch))
-    made = {**batch, name: x}
-    lower = annealed(model, params, made, forward_key, chains=chains, **options).log_p
+    generated = {**batch, name: x}
+
+    def log_p(key: jax.Array, posterior: jax.Array | None = None) -> jax.Array:
+        return annealed_importance_sampling(
+            model, params, generated, key, chains=chains, posterior=posterior, **options
+        ).log_p
+
     start = jnp.broadcast_to(z[None], (chains, *z.shape))
-    upper = annealed(
-        model, params, made, backward_key, chains=chains, posterior=start, **options
-    ).log_p
-    return lower, upper
+    return log_p(forward_key), log_p(backward_key, start)

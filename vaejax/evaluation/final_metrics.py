@@ -1,4 +1,4 @@
-"""What an evaluation at the end of a run finds beside the figures of every checkpoint."""
+"""Metrics computed once, after training, in addition to those of every checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,71 +12,66 @@ from vaejax.core.rng import key_of
 from vaejax.core.sharding import on_one_device
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import Categorical, Codes, Sampled
 from vaejax.evaluation.conditional import is_conditional, per_class
-from vaejax.evaluation.disentanglement import all_metrics
-from vaejax.evaluation.generation.features import Features
-from vaejax.evaluation.generation.sample_quality import check_generation, generation_figures
-from vaejax.evaluation.likelihood import importance_sampled
-from vaejax.evaluation.mutual_information import check_information, information_of_split
-from vaejax.evaluation.rate_distortion import (
-    annealed_figures,
-    check_annealing,
-    is_of_curve,
+from vaejax.evaluation.disentanglement.all_metrics import (
+    DISENTANGLEMENT,
+    check_disentanglement,
+    disentanglement_metrics,
 )
-from vaejax.evaluation.sequence_prediction import FUTURES, horizon_errors
+from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.evaluation.generation.sample_quality import check_sample_quality, sample_quality
+from vaejax.evaluation.likelihood import check_importance_sampling, importance_sampled
+from vaejax.evaluation.metric import EvaluationContext, compute_metrics, metrics_named
+from vaejax.evaluation.mutual_information import (
+    check_mutual_information,
+    mutual_information_of_split,
+)
+from vaejax.evaluation.rate_distortion import annealed_metrics, check_annealing, is_curve_point
+from vaejax.evaluation.sequence_prediction import PREDICTION, horizon_errors
+
+__all__ = ["check_final_metrics", "final_metrics", "in_summary"]
 
 
-def check_further(
+def check_final_metrics(
     family: Family, params: Params, source: Source, evaluate: Mapping[str, Any]
 ) -> None:
-    """Sees, without computing anything, whether `further_figures` can be asked of a model.
+    """Validates the requested metrics for a model and its data, without computing them.
 
     Args:
       family: whose model.
       params: of it, or their shapes.
       source: the split.
-      evaluate: the config's fields of this name.
+      evaluate: the fields of the config's section `evaluate`.
 
     Raises:
-      ValueError: something was asked that such a model or such data do not have.
+      ValueError: a requested metric does not apply to the model or the data.
       ImportError: a package is missing.
     """
+    metrics_named(evaluate["metrics"], family, source)
     if evaluate["disentanglement"]:
-        all_metrics.check_disentanglement(family, params, source)
-    if evaluate["generated"]:
-        check_generation(family, source, evaluate["generated"])
-    elif evaluate["features"]:
+        check_disentanglement(family, params, source)
+    if evaluate["num_generated"]:
+        check_sample_quality(family, source, evaluate["num_generated"])
+    elif evaluate["feature_extractor"]:
         raise ValueError(
-            "evaluate.features says by what to judge samples, but not how many: set "
-            "evaluate.generated, to 5000 say"
+            "evaluate.feature_extractor is set, but the number of samples is not: set "
+            "evaluate.num_generated, for example to 5000"
         )
     anneals = evaluate["annealing"]["temperatures"]
-    if not (evaluate["samples"] or evaluate["information"] or anneals):
+    if not (evaluate["importance_samples"] or evaluate["mutual_information_samples"] or anneals):
         return
     prepare, key = preparation(source), jax.random.key(0)
     batch = jax.eval_shape(prepare, source.take(np.zeros(1, np.int32)), key)
     nodes = jax.eval_shape(family.model.encode, params, batch, key)
-    kinds = [type(node.posterior).__name__ for node in nodes]
-    if evaluate["samples"] and (
-        not nodes or any(isinstance(node.posterior, Codes | Categorical) for node in nodes)
-    ):
-        raise ValueError(
-            "evaluate.samples wants a model whose posteriors have densities, Gaussian ones say; "
-            f"those of this one are: {', '.join(kinds) or 'none'}"
-        )
-    if evaluate["samples"] and any(isinstance(node.prior, Sampled) for node in nodes):
-        raise ValueError(
-            "evaluate.samples is of models that explain all of x; this one explains pairs of times "
-            "of a sequence (its errors ahead are mse_ahead/h)"
-        )
-    if evaluate["information"]:
-        check_information(nodes, is_conditional(family, params, source))
+    if evaluate["importance_samples"]:
+        check_importance_sampling("evaluate.importance_samples", nodes)
+    if evaluate["mutual_information_samples"]:
+        check_mutual_information(nodes, is_conditional(family, params, source))
     if anneals:
         check_annealing(nodes, batch)
 
 
-def further_figures(
+def final_metrics(
     family: Family,
     params: Params,
     source: Source,
@@ -87,27 +82,28 @@ def further_figures(
     batch_size: int,
     seed: int,
     binarize: str,
-    features: Features | None = None,
+    features: FeatureExtractor | None = None,
 ) -> dict[str, float]:
-    """Figures of each class, errors ahead, and what the config asks for: what can be asked.
+    """The ELBO of each class, prediction errors of sequences, and the metrics of the config.
 
     Args:
       family: whose model.
       params: of it, on the devices of the mesh.
       source: the split.
       mesh: the devices.
-      evaluate: the config's fields of this name.
+      evaluate: the fields of the config's section `evaluate`.
       step: of the parameters.
       batch_size: examples at once.
-      seed: of the draws.
+      seed: of all random keys.
       binarize: as in training.
-      features: by which samples are judged, if any, see `load_features`.
+      features: the feature extractor that samples are evaluated with, see
+        `load_feature_extractor`; None for none.
     """
     result: dict[str, float] = {}
     options: Any = {"batch_size": batch_size, "seed": seed, "binarize": binarize}
     if source.num_classes and is_conditional(family, params, source):
         result |= per_class(family, params, source, mesh, step=step, **options)
-    if samples := evaluate["samples"]:
+    if samples := evaluate["importance_samples"]:
         result["log_likelihood"] = importance_sampled(
             family,
             source,
@@ -117,22 +113,25 @@ def further_figures(
             mesh=mesh,
             **options,
         )
-    whole = on_one_device(mesh, params)
-    if examples := evaluate["information"]:
-        result |= information_of_split(family, whole, source, examples=examples, **options)
+    local = on_one_device(mesh, params)
+    if examples := evaluate["mutual_information_samples"]:
+        result |= mutual_information_of_split(family, local, source, examples=examples, **options)
     if evaluate["annealing"]["temperatures"]:
-        result |= annealed_figures(family, whole, source, **evaluate["annealing"], **options)
-    if count := evaluate["generated"]:
-        result |= generation_figures(family, whole, source, features, count=count, **options)
+        result |= annealed_metrics(family, local, source, **evaluate["annealing"], **options)
+    if count := evaluate["num_generated"]:
+        result |= sample_quality(family, local, source, features, count=count, **options)
     if family.model.sequences:
-        key = key_of(seed, FUTURES)
-        result |= horizon_errors(family.model, whole, source, key, binarize=binarize)
+        key = key_of(seed, PREDICTION)
+        result |= horizon_errors(family.model, local, source, key, binarize=binarize)
     if evaluate["disentanglement"]:
-        key = key_of(seed, all_metrics.DISENTANGLEMENT)
-        result |= all_metrics.disentanglement(family, whole, source, key, binarize=binarize)
+        key = key_of(seed, DISENTANGLEMENT)
+        result |= disentanglement_metrics(family, local, source, key, binarize=binarize)
+    if evaluate["metrics"]:
+        context = EvaluationContext(family, params, source, mesh, step, batch_size, seed, binarize)
+        result |= compute_metrics(evaluate["metrics"], context)
     return result
 
 
-def shown(name: str) -> bool:
-    """Whether a figure is worth a line in the table at the end of a run."""
-    return name != "kl/0" and not is_of_curve(name)
+def in_summary(name: str) -> bool:
+    """Whether a metric is printed in the table at the end of a run."""
+    return name != "kl/0" and not is_curve_point(name)

@@ -1,4 +1,4 @@
-"""What of the KL tells examples apart: mutual information and the KL of the aggregate posterior."""
+"""Splits the average KL into I(x; z) and KL(q(z) ‖ p(z)) of the aggregate posterior q(z)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,13 +12,22 @@ from vaejax.core.rng import key_of
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import LOG_2PI, Normal
+from vaejax.distributions import LOG_2PI, Normal, capabilities_of
 from vaejax.losses import event_log_prob
 
-INFORMATION = 8  # a stream of random keys of its own
+__all__ = [
+    "INFORMATION",
+    "KLDecomposition",
+    "check_mutual_information",
+    "gaussian_kl_decomposition",
+    "log_aggregate_posterior",
+    "mutual_information_of_split",
+]
+
+INFORMATION = 8  # a separate stream of random keys
 
 
-class Information(NamedTuple):
+class KLDecomposition(NamedTuple):
     """The two parts of the average KL (Hoffman and Johnson 2016), nats `[]` each.
 
     Attributes:
@@ -30,24 +39,19 @@ class Information(NamedTuple):
     marginal_kl: jax.Array
 
 
-def log_aggregate(z: jax.Array, loc: jax.Array, scale: jax.Array, chunk: int = 256) -> jax.Array:
-    """log q(z) `[n]` of z `[n, D]` under q(z) = 1/N Σ q(z | x_n), in blocks of `chunk` draws.
-
-    Args:
-      z: the draws.
-      loc: means of q(z | x_n), `[N, D]`.
-      scale: their standard deviations.
-      chunk: draws that are compared with all posteriors at once.
-    """
+def _gaussian_log_aggregate_posterior(
+    z: jax.Array, loc: jax.Array, scale: jax.Array, chunk: int = 256
+) -> jax.Array:
+    """`log_aggregate_posterior` of the posteriors N(loc, scale²), `[N, D]` each."""
     n, dim = loc.shape
     constant = -jnp.log(scale).sum(axis=1) - 0.5 * dim * LOG_2PI  # [N]
 
     def aggregate(z: jax.Array) -> jax.Array:  # [c, D] -> [c]
-        # One dimension after the other: the squares multiplied out would lose all digits where a
-        # posterior is narrow and far from 0.
+        # One dimension at a time: expanding the squares into matrix products would cancel
+        # catastrophically where a posterior is narrow and far from 0.
         def add(d: jax.Array, logs: jax.Array) -> jax.Array:
-            gap = (z[:, d, None] - loc[None, :, d]) / scale[None, :, d]
-            return logs - 0.5 * jnp.square(gap)
+            deviation = (z[:, d, None] - loc[None, :, d]) / scale[None, :, d]
+            return logs - 0.5 * jnp.square(deviation)
 
         start = jnp.broadcast_to(constant[None], (len(z), n))
         return jax.nn.logsumexp(jax.lax.fori_loop(0, dim, add, start), axis=1) - jnp.log(float(n))
@@ -56,64 +60,91 @@ def log_aggregate(z: jax.Array, loc: jax.Array, scale: jax.Array, chunk: int = 2
     return jax.lax.map(aggregate, padded).reshape(-1)[: len(z)]
 
 
-def information(
+def log_aggregate_posterior(z: jax.Array, q: Any, chunk: int = 16) -> jax.Array:
+    """log q(z) `[n]` of z `[n, D]` under q(z) = 1/N Σ q(z | x_n), for any posteriors.
+
+    Args:
+      z: samples.
+      q: the N posteriors, a distribution whose arrays have a leading axis of N.
+      chunk: samples that are compared with all posteriors at once.
+    """
+    if isinstance(q, Normal):  # the same, several times as fast
+        return _gaussian_log_aggregate_posterior(z, q.loc, q.scale)
+    count = jax.tree.leaves(q)[0].shape[0]
+
+    def aggregate(z: jax.Array) -> jax.Array:  # [c, D] -> [c]
+        def log_probs(z: jax.Array) -> jax.Array:  # [D] -> [N]
+            return event_log_prob(q, jnp.broadcast_to(z[None], (count, z.shape[0])))
+
+        return jax.nn.logsumexp(jax.vmap(log_probs)(z), axis=1) - jnp.log(float(count))
+
+    padded = jnp.pad(z, ((0, -len(z) % chunk), (0, 0)), mode="edge")
+    return jax.lax.map(aggregate, padded.reshape(-1, chunk, z.shape[1])).reshape(-1)[: len(z)]
+
+
+def gaussian_kl_decomposition(
     loc: jax.Array,
     scale: jax.Array,
     prior: Any,
     key: jax.Array,
     *,
-    draws: int = 1,
+    samples: int = 1,
     chunk: int = 256,
-) -> Information:
-    """Mutual information and marginal KL of Gaussian posteriors, with a draw of z for each example.
+) -> KLDecomposition:
+    """Mutual information and marginal KL of Gaussian posteriors, from samples of z.
 
-    log q(z) sums over all N posteriors, in blocks, so memory grows with N alone.
+    log q(z) sums over all N posteriors, in blocks, so memory grows linearly with N.
 
     Args:
       loc: means of q(z | x_n), `[N, D]`.
       scale: their standard deviations.
       prior: p(z), whose `log_prob` takes `[n, D]` and is elementwise.
-      key: of the draws.
-      draws: of z for each example.
-      chunk: draws that are compared with all posteriors at once.
+      key: of the samples.
+      samples: of z for each example.
+      chunk: samples that are compared with all posteriors at once.
     """
 
-    def one(key: jax.Array) -> Information:
+    def per_sample(key: jax.Array) -> KLDecomposition:
         z = loc + scale * jax.random.normal(key, loc.shape)
-        own = -0.5 * (jnp.square((z - loc) / scale) + LOG_2PI) - jnp.log(scale)
-        whole = log_aggregate(z, loc, scale, chunk)
-        return Information(
-            (own.sum(axis=1) - whole).mean(), (whole - prior.log_prob(z).sum(axis=1)).mean()
+        log_q = -0.5 * (jnp.square((z - loc) / scale) + LOG_2PI) - jnp.log(scale)
+        log_aggregate = _gaussian_log_aggregate_posterior(z, loc, scale, chunk)
+        return KLDecomposition(
+            (log_q.sum(axis=1) - log_aggregate).mean(),
+            (log_aggregate - prior.log_prob(z).sum(axis=1)).mean(),
         )
 
-    found = jax.lax.map(one, jax.random.split(key, draws))
-    return jax.tree.map(lambda a: a.mean(), found)
+    estimates = jax.lax.map(per_sample, jax.random.split(key, samples))
+    return jax.tree.map(lambda a: a.mean(), estimates)
 
 
-def check_information(nodes: Sequence[Latent], conditional: bool) -> None:
-    """Sees whether `information_of_split` can be asked of a model.
+def check_mutual_information(nodes: Sequence[Latent], conditional: bool) -> None:
+    """Checks that `mutual_information_of_split` applies to a model.
 
     Args:
       nodes: of the model, of arrays or of shapes.
-      conditional: whether it is given a condition.
+      conditional: whether the model has a condition.
 
     Raises:
-      ValueError: it has not one Gaussian vector, or its prior depends on a condition.
+      ValueError: its latents are not one continuous vector, or its prior depends on a condition.
     """
     if conditional:
         raise ValueError(
-            "evaluate.information is of one prior p(z) of all examples; this model's depends on a "
-            "condition"
+            "evaluate.mutual_information_samples needs one prior p(z) for all examples; the prior "
+            "of this model depends on a condition"
         )
-    if len(nodes) != 1 or not isinstance(nodes[0].posterior, Normal) or nodes[0].z.ndim != 2:
+    if (
+        len(nodes) != 1
+        or not capabilities_of(nodes[0].posterior).continuous
+        or nodes[0].z.ndim != 2
+    ):
         kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
         raise ValueError(
-            "evaluate.information is of one node, a Gaussian vector; this model has "
-            f"{', '.join(kinds) or 'none'}"
+            "evaluate.mutual_information_samples needs a model with one node, a continuous vector; "
+            f"this model has {', '.join(kinds) or 'none'}"
         )
 
 
-def information_of_split(
+def mutual_information_of_split(
     family: Family,
     params: Params,
     source: Source,
@@ -125,34 +156,34 @@ def information_of_split(
 ) -> dict[str, float]:
     """`mutual_information` and `marginal_kl` of a split, nats: their sum is its average KL.
 
-    By one draw of z for each example, and the sum over all posteriors of the examples. The
-    mutual information of N examples is at most log N, so that it is to be compared at one N alone.
+    From one sample of z for each example, and the sum over the posteriors of all examples. The
+    mutual information of N examples is at most log N: compare values of the same N only.
 
     Args:
-      family: whose model, with one Gaussian vector.
+      family: whose model, with one continuous vector.
       params: of it, on one device.
       source: the split.
-      examples: N, the first of `eval_order`; more than there are stands for all.
+      examples: N, the first of `eval_order`; all if there are fewer.
       batch_size: examples encoded at once.
-      seed: of the draws.
+      seed: of the samples.
       binarize: as in training.
     """
     prepare = preparation(source, binarize)
 
     @jax.jit
-    def encode(params: Params, rows: Any, number: Any) -> tuple[jax.Array, ...]:
+    def encode(params: Params, rows: Any, number: Any) -> tuple[Any, ...]:
         key, data_key = jax.random.split(key_of(seed, INFORMATION, number))
         (node,) = family.model.encode(params, prepare(rows, data_key), key)
         q, p, z = node
-        return q.loc, q.scale, z, event_log_prob(q, z), event_log_prob(p, z)
+        return q, z, event_log_prob(q, z), event_log_prob(p, z)
 
     parts = []
     for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, examples)):
-        found = encode(params, source.take(indices), jnp.uint32(number))
-        parts.append([np.asarray(a)[mask] for a in found])
-    loc, scale, z, own, prior = (np.concatenate(each) for each in zip(*parts, strict=True))
-    whole = np.asarray(jax.jit(log_aggregate)(z, loc, scale), np.float64)
+        encoded = encode(params, source.take(indices), jnp.uint32(number))
+        parts.append(jax.tree.map(lambda a, mask=mask: np.asarray(a)[mask], encoded))
+    q, z, log_q, log_prior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    log_aggregate = np.asarray(jax.jit(log_aggregate_posterior)(z, q), np.float64)
     return {
-        "mutual_information": float((own - whole).mean()),
-        "marginal_kl": float((whole - prior).mean()),
+        "mutual_information": float((log_q - log_aggregate).mean()),
+        "marginal_kl": float((log_aggregate - log_prior).mean()),
     }

@@ -1,4 +1,4 @@
-"""What a model of sequences expects of the frames to come, step by step and in one jump."""
+"""Predictions of a sequence model from an observed context: step by step and in one jump."""
 
 from typing import Any, NamedTuple
 
@@ -12,96 +12,114 @@ from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preprocess import event_shape, preparation
 
-FUTURES = 6  # a stream of random keys of its own
+__all__ = [
+    "PREDICTION",
+    "Predictions",
+    "context_length",
+    "horizon_errors",
+    "jumpy_predictions",
+    "predict",
+]
+
+PREDICTION = 6  # a separate stream of random keys
 _HORIZONS = (1, 2, 3, 4, 5, 10, 20, 50, 100)
 
 
-class Futures(NamedTuple):
-    """Means of p(x_t | z_t), for R draws of everything.
+class Predictions(NamedTuple):
+    """Means of p(x_t | z_t) at samples of z, R samples of each sequence.
 
     Attributes:
-      past: z_t as it is believed at each of the K times given, `[R, B, K, ...]`.
-      ahead: z_t rolled out step by step from the last of them, `[R, B, T − K, ...]`.
+      filtered: at z_t given the observations up to t, for the K times of the context,
+        `[R, B, K, ...]`.
+      rollout: at z_t rolled out step by step from the end of the context, `[R, B, S, ...]`.
     """
 
-    past: jax.Array
-    ahead: jax.Array
+    filtered: jax.Array
+    rollout: jax.Array
 
 
-def given_of(length: int) -> int:
-    """How many of a sequence's frames predictions start from: three quarters."""
+def context_length(length: int) -> int:
+    """The number of observed frames that predictions start from: three quarters of a sequence."""
     return max(1, 3 * length // 4)
 
 
-def decoded(model: Model, params: Params, zs: tuple[jax.Array, ...]) -> jax.Array:
-    """Means of p(x | z) for z of any leading axes, `[..., D]` each."""
-    lead = zs[0].shape[:-1]
+def _decode_means(model: Model, params: Params, zs: tuple[jax.Array, ...]) -> jax.Array:
+    """Means of p(x | z) for z with any leading axes, `[..., D]` each."""
+    leading = zs[0].shape[:-1]
     mean = model.decode(params, tuple(z.reshape(-1, z.shape[-1]) for z in zs)).mean
-    return mean.reshape(*lead, *mean.shape[1:])
+    return mean.reshape(*leading, *mean.shape[1:])
 
 
-def futures(
+def predict(
     model: Model,
     params: Params,
-    x: jax.Array,
-    ahead: int,
-    draws: int,
+    context: jax.Array,
+    steps: int,
+    samples: int,
     key: jax.Array,
     temperature: float | jax.Array = 1.0,
-) -> Futures:
-    """Beliefs about the given frames, and rollouts of those to come.
+) -> Predictions:
+    """Filtered estimates of the observed frames, and rollouts of the following ones.
 
     Args:
       model: of sequences.
       params: of the model.
-      x: given frames, `[B, K, ...]`.
-      ahead: steps to go on.
-      draws: R.
-      key: of the draws.
-      temperature: of the draws.
+      context: observed frames, `[B, K, ...]`.
+      steps: S, the length of a rollout.
+      samples: R.
+      key: of the samples.
+      temperature: of the samples.
     """
-    ask = model.sequences
-    b = ask.beliefs(params, x)  # [B, K, D]
-    ones = jnp.ones(ahead, jnp.int32)
+    sequences = model.sequences
+    beliefs = sequences.belief_states(params, context)  # [B, K, D]
+    deltas = jnp.ones(steps, jnp.int32)
 
-    def one(key: jax.Array) -> Futures:
-        now_key, key = jax.random.split(key)
-        zs = ask.believe(params, b.reshape(-1, b.shape[-1]), now_key, temperature).zs
-        zs = tuple(z.reshape(*b.shape[:2], -1) for z in zs)
-        run = ask.rollout(params, tuple(z[:, -1] for z in zs), ones, key, temperature)
-        run = tuple(jnp.swapaxes(z, 0, 1) for z in run)
-        return Futures(decoded(model, params, zs), decoded(model, params, run))
+    def per_sample(key: jax.Array) -> Predictions:
+        belief_key, key = jax.random.split(key)
+        flat = beliefs.reshape(-1, beliefs.shape[-1])
+        zs = sequences.sample_belief(params, flat, belief_key, temperature).zs
+        zs = tuple(z.reshape(*beliefs.shape[:2], -1) for z in zs)
+        last = tuple(z[:, -1] for z in zs)
+        rollout = sequences.rollout(params, last, deltas, key, temperature)
+        rollout = tuple(jnp.swapaxes(z, 0, 1) for z in rollout)
+        return Predictions(_decode_means(model, params, zs), _decode_means(model, params, rollout))
 
-    return jax.lax.map(one, jax.random.split(key, draws))
+    return jax.lax.map(per_sample, jax.random.split(key, samples))
 
 
-def jumps(
-    model: Model, params: Params, x: jax.Array, deltas: jax.Array, draws: int, key: jax.Array
+def jumpy_predictions(
+    model: Model,
+    params: Params,
+    context: jax.Array,
+    deltas: jax.Array,
+    samples: int,
+    key: jax.Array,
 ) -> jax.Array:
-    """Means of p(x_(K+δ)) `[R, B, S, ...]`, each reached in one jump from the last given frame.
+    """Means of p(x_(K+δ)) `[R, B, S, ...]`, each after one jump from the last observed frame.
 
     Args:
       model: of sequences.
       params: of the model.
-      x: given frames, `[B, K, ...]`.
-      deltas: int32 `[S]`.
-      draws: R.
-      key: of the draws.
+      context: observed frames, `[B, K, ...]`.
+      deltas: δ, int32 `[S]`.
+      samples: R.
+      key: of the samples.
     """
-    ask = model.sequences
-    b = ask.beliefs(params, x)[:, -1]
+    sequences = model.sequences
+    belief = sequences.belief_states(params, context)[:, -1]
 
-    def one(key: jax.Array) -> jax.Array:
-        now_key, key = jax.random.split(key)
-        zs = ask.believe(params, b, now_key).zs
+    def per_sample(key: jax.Array) -> jax.Array:
+        belief_key, key = jax.random.split(key)
+        zs = sequences.sample_belief(params, belief, belief_key).zs
 
-        def land(delta: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
-            return ask.jump(params, zs, jnp.broadcast_to(delta, b.shape[:1]), key).zs
+        def jump(delta: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
+            delta = jnp.broadcast_to(delta, belief.shape[:1])
+            return sequences.sample_transition(params, zs, delta, key).zs
 
-        run = jax.vmap(land, out_axes=1)(deltas, jax.random.split(key, len(deltas)))
-        return decoded(model, params, run)
+        targets = jax.vmap(jump, out_axes=1)(deltas, jax.random.split(key, len(deltas)))
+        return _decode_means(model, params, targets)
 
-    return jax.lax.map(one, jax.random.split(key, draws))
+    return jax.lax.map(per_sample, jax.random.split(key, samples))
 
 
 def horizon_errors(
@@ -111,66 +129,72 @@ def horizon_errors(
     key: jax.Array,
     *,
     binarize: str = "none",
-    draws: int = 16,
+    samples: int = 16,
     batch_size: int = 100,
     limit: int = 1000,
 ) -> dict[str, float]:
-    """Squared errors of the expected frames, given three quarters of a sequence.
+    """Squared errors of the expected frames, given the first three quarters of a sequence.
 
-    What is expected is the mean over draws; errors are averaged over a frame's values.
+    The expected frame is the mean over samples; errors are averaged over the values of a frame.
 
     Args:
       model: of sequences.
       params: of the model.
       source: the evaluation split.
-      key: of the draws.
+      key: of the samples.
       binarize: as in training.
-      draws: that the expectation is the mean of.
+      samples: that the expected frame is the mean of.
       batch_size: sequences at once.
       limit: sequences at most.
 
     Returns:
-      `mse_ahead/h`, h steps ahead step by step; `mse_jump/h` in one jump, up to the longest that
-      the model was trained on; `mse_still/h`, if the last given frame is expected to stay.
+      `mse_rollout/h`, h steps ahead step by step; `mse_direct/h` in one jump, up to the longest
+      that the model was trained on; `mse_copy_last/h`, of a copy of the last observed frame.
     """
     length = event_shape(source)[0]
-    given = given_of(length)
-    horizons = [h for h in _HORIZONS if h <= length - given]
-    jumped = [h for h in horizons if h <= model.sequences.longest and model.sequences.longest > 1]
+    observed = context_length(length)
+    horizons = [h for h in _HORIZONS if h <= length - observed]
+    max_delta = model.sequences.max_delta
+    direct = [h for h in horizons if h <= max_delta] if max_delta > 1 else []
     prepare = preparation(source, binarize)
 
     @jax.jit
-    def judge(params: Params, rows: Any, mask: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        data_key, ahead_key, jump_key = jax.random.split(key, 3)
+    def batch_sums(
+        params: Params, rows: Any, mask: jax.Array, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        data_key, rollout_key, jump_key = jax.random.split(key, 3)
         x = event(prepare(rows, data_key))
-        past, truth = x[:, :given], x[:, given:]
+        context, future = x[:, :observed], x[:, observed:]
 
         def error(expected: jax.Array, hs: list[int]) -> jax.Array:  # [B, S, ...] -> [S]
-            wanted = truth[:, np.array(hs) - 1]
-            gap = jnp.square(expected - wanted).reshape(*wanted.shape[:2], -1).mean(axis=2)
-            return (gap * mask[:, None]).sum(axis=0)
+            actual = future[:, np.array(hs) - 1]
+            squares = jnp.square(expected - actual).reshape(*actual.shape[:2], -1).mean(axis=2)
+            return (squares * mask[:, None]).sum(axis=0)
 
-        found = {}
-        far = futures(model, params, past, horizons[-1], draws, ahead_key).ahead.mean(axis=0)
-        found["mse_ahead"] = error(far[:, np.array(horizons) - 1], horizons)
-        found["mse_still"] = error(jnp.repeat(past[:, -1:], len(horizons), axis=1), horizons)
-        if jumped:
-            at = jnp.asarray(jumped, jnp.int32)
-            there = jumps(model, params, past, at, draws, jump_key).mean(axis=0)
-            found["mse_jump"] = error(there, jumped)
-        return found
+        predictions = predict(model, params, context, horizons[-1], samples, rollout_key)
+        rollout = predictions.rollout.mean(axis=0)
+        last = jnp.repeat(context[:, -1:], len(horizons), axis=1)
+        sums = {
+            "mse_rollout": error(rollout[:, np.array(horizons) - 1], horizons),
+            "mse_copy_last": error(last, horizons),
+        }
+        if direct:
+            deltas = jnp.asarray(direct, jnp.int32)
+            jumps = jumpy_predictions(model, params, context, deltas, samples, jump_key)
+            sums["mse_direct"] = error(jumps.mean(axis=0), direct)
+        return sums
 
     if not horizons:
         return {}
     total: Any = None
     for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, limit)):
-        part = judge(
+        part = batch_sums(
             params, source.take(indices), mask.astype(np.float32), jax.random.fold_in(key, number)
         )
         part = jax.tree.map(lambda a: np.asarray(a, np.float64), part)
         total = part if total is None else jax.tree.map(np.add, total, part)
     size = min(limit, source.size)
-    names = {"mse_ahead": horizons, "mse_still": horizons, "mse_jump": jumped}
+    names = {"mse_rollout": horizons, "mse_copy_last": horizons, "mse_direct": direct}
     return {
         f"{name}/{h}": float(value) / size
         for name, values in total.items()

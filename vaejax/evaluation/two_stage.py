@@ -1,4 +1,4 @@
-"""Metrics of a first stage and its learned prior together."""
+"""Metrics of a first-stage model together with the prior learned over its latents."""
 
 from typing import Any
 
@@ -9,15 +9,17 @@ from vaejax.data import Source
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.training.two_stage import FirstStage
 
+__all__ = ["two_stage_metrics"]
+
 
 def two_stage_metrics(
     first: FirstStage, prior: Family, params: Params, source: Source, seed: int = 0
 ) -> dict[str, float]:
-    """What the prior and this model are together, over a split of the data.
+    """Metrics of the first-stage model under the learned prior, over a split of the data.
 
-    Those of `evaluator`, of the whole: `nll` of the decoder, `kl` to the learned prior, `elbo`
-    and where it makes sense `bits_per_dim`; `elbo_gain`, in nats, on the ELBO under the prior
-    that the model was trained with. Of codes also `nll_codes`, −log p(codes), and
+    Those of `evaluator` for the two-stage model: `nll` of the decoder, `kl` to the learned prior,
+    `elbo` and for suitable likelihoods `bits_per_dim`; `elbo_gain`, in nats, over the ELBO under
+    the prior that the first stage was trained with. For codes also `nll_codes`, −log p(codes), and
     `bits_per_code`.
 
     Args:
@@ -25,13 +27,13 @@ def two_stage_metrics(
       prior: the family of the learned prior.
       params: of it.
       source: the data, not the latents.
-      seed: of the draws.
+      seed: of the samples of z.
     """
     options: Any = {"batch_size": first.batch_size, "seed": seed, "binarize": first.binarize}
-    both = first.and_prior(params)
-    result = evaluator(first.whole(prior), source, first.mesh, **options)(both, 0)
-    before = evaluator(first.family, source, first.mesh, **options)(first.params, 0)
-    result["elbo_gain"] = result["elbo"] - before["elbo"]
+    both = first.joint_params(params)
+    result = evaluator(first.joint_family(prior), source, first.mesh, **options)(both, 0)
+    first_alone = evaluator(first.family, source, first.mesh, **options)(first.params, 0)
+    result["elbo_gain"] = result["elbo"] - first_alone["elbo"]
     if first.layout is not None:
         result["nll_codes"] = result["kl"]
         result["bits_per_code"] = result["kl"] / (first.layout.length * np.log(2.0))

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from vaejax.core.registry import near_names
 from vaejax.training import Settings
+
+__all__ = ["Setting", "choose", "config_function", "defaults"]
+
+Setting = Callable[[ConfigDict], None]
 
 
 def defaults(family: str) -> ConfigDict:
@@ -15,46 +18,81 @@ def defaults(family: str) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.family = family
-    config.data = ConfigDict()
-    config.data.source = "sprites:small"  # sprites, tfds:NAME, folder:PATH, npz:PATH
-    config.data.image_size = 0  # resize and crop to this many pixels; 0 leaves images as they are
-    config.data.channels = 0  # convert to 1 or 3; 0 leaves them
-    config.data.holdout = 0.1  # fraction to evaluate on, where the data has no split of its own
-    config.data.binarize = "none"  # none, threshold, dynamic
-    config.data.quadrants = 0  # of an image that are given, the others to be explained; 0 for off
-    config.data.condition_dropout = 0.0  # share of training examples without their condition
+    config.imports = ()  # modules and .py files that register families, networks, data, ...
+    data = config.data = ConfigDict()
+    data.source = "sprites:small"  # sprites, tfds:NAME, folder:PATH, npz:PATH, see docs
+    data.image_size = 0  # resize and crop images to this many pixels; 0: as stored
+    data.channels = 0  # convert images to 1 or 3 channels; 0: as stored
+    data.holdout = 0.1  # fraction to evaluate on, if the data has no splits of its own
+    data.binarize = "none"  # none, threshold, dynamic
+    data.observed_quadrants = 0  # quadrants of an image that condition the model; 0: off
+    data.condition_dropout = 0.0  # fraction of training examples that lose their condition
     config.model = ConfigDict()
     config.players = ConfigDict()
     config.train = ConfigDict(dataclasses.asdict(Settings()))
-    config.train.eval_examples = 2000  # at checkpoints; the evaluation at the end sees them all
-    config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all that are left
-    # Draws of z for `log_likelihood` at the end, 0 for none, and of how many examples, 0 for all.
-    config.evaluate = ConfigDict({"samples": 0, "examples": 0})
-    config.evaluate.disentanglement = False  # at the end, of data with factors; minutes long
-    config.evaluate.information = 0  # examples for mutual information and marginal KL; 0 for none
-    # Of how many samples to tell sharpness, 0 for none; and with features (the --workdir of a run
-    # of configs/classifier.py, or a file, see docs/metrics.md) Fréchet distance and more.
-    config.evaluate.update({"generated": 0, "features": ""})
-    # Annealed importance sampling at the end, if there are temperatures; minutes long.
-    config.evaluate.annealing = ConfigDict({"temperatures": 0, "chains": 16, "leapfrog": 10})
-    config.evaluate.annealing.update({"step_size": 0.1, "examples": 100})
+    config.train.eval_examples = 2000  # at checkpoints; the final evaluation takes all
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all remaining
+    evaluate = config.evaluate = ConfigDict()
+    evaluate.metrics = ""  # names of registered metrics, computed after training
+    evaluate.importance_samples = 0  # of z, for `log_likelihood`; 0: off
+    evaluate.examples = 0  # for `log_likelihood`; 0: all
+    evaluate.disentanglement = False  # all metrics, for data with factors; takes minutes
+    evaluate.mutual_information_samples = 0  # examples, for I(x; z) and KL(q(z) || p(z)); 0: off
+    evaluate.num_generated = 0  # samples, for sharpness and sample quality; 0: off
+    # For Fréchet distance, precision and recall: the workdir of a run of configs/classifier.py, or
+    # a file, see docs/metrics.md.
+    evaluate.feature_extractor = ""
+    # Annealed importance sampling, if `temperatures` is not 0; takes minutes.
+    annealing = evaluate.annealing = ConfigDict({"temperatures": 0, "chains": 16, "leapfrog": 10})
+    annealing.update({"step_size": 0.1, "examples": 100})
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
-    # Many models in one program, see the README: every choice of values for fields of `model` and
-    # `players`, "players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1", with each of so many
-    # seeds from `seed` on.
-    config.sweep = ConfigDict({"over": "", "seeds": 1})
-    config.sweep.chunk = 0  # models at once on a device; 0: all, on CPU one if it is large
-    config.sweep.model = -1  # one of them, to look at, or to go on with alone
-    config.sweep.figures = ""  # in the table and the plot, such as "elbo,mse"; the usual ones
+    sweep = config.sweep = ConfigDict()
+    # Every combination of values of fields of `model` and `players` becomes a model, as in
+    # "players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1".
+    sweep.grid = ""
+    sweep.seeds = 1  # models per combination, with seeds from `seed` on
+    sweep.chunk = 0  # models at once on a device; 0: all, or one if it is large and on a CPU
+    sweep.index = -1  # a model of a trained sweep to make a run of its own
+    sweep.metrics = ""  # of the table and the figure, as in "elbo,mse"; empty: the usual ones
     return config
 
 
-def choose(settings: Mapping[str, Callable[[ConfigDict], None]], name: str, of: str) -> Any:
-    """The setting of a config file that was asked for as `file.py:name`.
+def choose(settings: Mapping[str, Setting], name: str, file: str) -> Setting:
+    """The setting of a config file with a name.
+
+    Args:
+      settings: of the file, by name.
+      name: the part of `--config=FILE.py:NAME` behind the colon.
+      file: for the error.
 
     Raises:
       ValueError: there is no such setting.
     """
     if name not in settings:
-        raise ValueError(f"{of} has no setting {near_names(name, settings)}")
+        raise ValueError(f"{file} has no setting {near_names(name, settings)}")
     return settings[name]
+
+
+def config_function(
+    file: str, settings: Mapping[str, Setting], family: str = ""
+) -> Callable[..., ConfigDict]:
+    """The function `get_config` of a config file.
+
+    Args:
+      file: its name without `.py`.
+      settings: name -> a function that changes the default config in place; the first is the
+        default setting.
+      family: of the default config; by default the name of the file.
+
+    Returns:
+      `setting -> config`. It raises ValueError for an unknown setting.
+    """
+    default = next(iter(settings))
+
+    def get_config(setting: str = default) -> ConfigDict:
+        """The config of a setting."""
+        config = defaults(family or file)
+        choose(settings, setting, f"configs/{file}.py")(config)
+        return config
+
+    return get_config

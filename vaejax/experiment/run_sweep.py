@@ -1,10 +1,11 @@
-"""One sweep in its working directory, from a config to its table and plot: what the command does.
+"""One sweep in its working directory: many models, trained in one program and compared.
 
-The directory holds what that of a run does, of all models together: `config.json`, `metrics.jsonl`
-(a line a model, which it names), `checkpoints/` of the stacked state; and `sweep.json`, the final
-figures, `figures/sweep.png`, and in `models/N/` those models that were looked at alone.
+The directory has the files of a run, for all models together: `config.json`, `metrics.jsonl` (one
+line per model and record), `checkpoints/` of the stacked state; and `sweep.json` with the final
+metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run of their own.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,36 @@ import jax
 import numpy as np
 
 from vaejax.core.game import Family, Params
+from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh, replicated
 from vaejax.data import Source
-from vaejax.data.preprocess import event_shape, facts
-from vaejax.evaluation.final_metrics import check_further, further_figures
-from vaejax.evaluation.generation.features import Features
-from vaejax.experiment.run import build, features_of, load_split, run, sources, training
-from vaejax.experiment.workdir import Config, claim
+from vaejax.data.preprocess import dataset_info, event_shape
+from vaejax.data.spec import spec_of
+from vaejax.evaluation.final_metrics import check_final_metrics, final_metrics
+from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.experiment.build import (
+    build,
+    feature_extractor_of,
+    load_split,
+    sources,
+    training_settings,
+)
+from vaejax.experiment.renamed_fields import check_names
+from vaejax.experiment.run import run
+from vaejax.experiment.workdir import Config, acquire_workdir, flatten
 from vaejax.sweeps import Sweep, select
-from vaejax.sweeps.evaluate import chosen, grid_table, results, sweep_evaluator
-from vaejax.sweeps.grid import Grid, alone, grid_of, replaced
+from vaejax.sweeps.evaluate import grid_table, results, select_metrics, sweep_evaluator
+from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import fit
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logging import table, write_json
+from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import restore
-from vaejax.visualization.plots import rate_distortion, sweeps
+from vaejax.visualization import plots
+
+__all__ = ["run_sweep"]
 
 
 def _newest(workdir: Path, sweep: Sweep) -> TrainState:
@@ -38,19 +52,11 @@ def _newest(workdir: Path, sweep: Sweep) -> TrainState:
     Raises:
       FileNotFoundError: there is none.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        if checkpoints.latest() is None:
-            raise FileNotFoundError(
-                f"{workdir} holds no checkpoint: train first, with --mode=train"
-            )
-        return checkpoints.restore(sweep.state_shape)
-    finally:
-        checkpoints.close()
+    return restore_state(workdir / "checkpoints", sweep.state_shape)
 
 
 def _take_out(workdir: Path, sweep: Sweep, model: int) -> Path:
-    """Makes of one model's state a run of its own, unless that is as far already; its directory."""
+    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
     folder, state = workdir / "models" / str(model), select(_newest(workdir, sweep), model)
     checkpoints = Checkpoints(folder / "checkpoints")
     try:
@@ -62,43 +68,45 @@ def _take_out(workdir: Path, sweep: Sweep, model: int) -> Path:
 
 
 def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, Any]:
-    """Trains (or goes on) and evaluates a sweep; or looks at one of its models.
+    """Trains (or resumes) and evaluates a sweep; or one of its models.
 
-    With `sweep.model` that model becomes a run of its own, in `models/N/`, from the sweep's newest
-    checkpoint, and `mode` is about it.
+    With `sweep.index=N` that model becomes a run of its own in `models/N/`, from the sweep's newest
+    checkpoint, and `mode` applies to it.
 
     Args:
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
-      mode: `'train'`, which ends with an evaluation; `'evaluate'`; or, of one model, `'sample'`.
+      mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model also `'sample'`.
 
     Returns:
-      What `sweep.json` holds; `{}` if a signal ended the training; of one model, what `run` does.
+      The content of `sweep.json`; `{}` if a signal ended the training; for one model as `run`.
 
     Raises:
-      ValueError, FileNotFoundError: something in the config cannot be.
+      ValueError, FileNotFoundError: an impossible setting, or missing data.
       ConfigChangedError: the directory belongs to another configuration.
     """
-    grid, model = grid_of(config), config["sweep"]["model"]
-    whole = {**config, "sweep": {k: v for k, v in config["sweep"].items() if k != "model"}}
+    check_names(flatten(config))
+    import_plugins(config.get("imports", ()))
+    grid, model = grid_of(config), config["sweep"]["index"]
+    whole = {**config, "sweep": {k: v for k, v in config["sweep"].items() if k != "index"}}
     if mode == "sample" and model < 0:
         raise ValueError(
-            "to sample, say from which model of the sweep: --config.sweep.model=N, N from 0 to "
+            "choose the model of the sweep to sample from: --config.sweep.index=N, N from 0 to "
             f"{grid.size - 1}"
         )
-    own = alone(config, grid, model) if model >= 0 else None
+    single = config_of_model(config, grid, model) if model >= 0 else None
     mesh, first = make_mesh(**config["mesh"]), None
-    if config.get("prior_of"):
+    if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
         whole = {**config, "sweep": whole["sweep"]}
-    _, source, train_source = sources(config, first, "evaluate" if own else mode)
-    shape, known = event_shape(source), facts(train_source)
+    _, source, train_source = sources(config, first, "evaluate" if single else mode)
+    shape, known = event_shape(source), dataset_info(train_source)
 
     def make(values: Mapping[str, Any]) -> Family:
-        return build(replaced(config, values), shape, known)
+        return build(substitute(config, values), shape, known)
 
-    families = [make(values) for values, _ in grid.points()]  # their errors, before any work
-    settings, eval_examples = training(config)
+    families = [make(values) for values, _ in grid.points()]  # errors come before any training
+    settings, eval_examples = training_settings(config)
     binarize, chunk = config["data"]["binarize"], config["sweep"]["chunk"]
     sweep = Sweep(
         make,
@@ -110,15 +118,17 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         mesh=mesh,
         chunk=chunk,
     )
-    if own:
-        claim(workdir, whole, create=False)
+    if single:
+        acquire_workdir(workdir, whole, create=False)
         folder = _take_out(workdir, sweep, model)
-        claim(folder, alone(config, grid, model), create=True)
-        return dict(run(own, folder, mode))
+        acquire_workdir(folder, config_of_model(config, grid, model), create=True)
+        if (workdir / "data.json").exists():
+            shutil.copy(workdir / "data.json", folder / "data.json")
+        return dict(run(single, folder, mode))
     one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
-    check_further(families[0], one, source, config["evaluate"])
-    features = features_of(config, source)
-    judge = sweep_evaluator(
+    check_final_metrics(families[0], one, source, config["evaluate"])
+    features = feature_extractor_of(config, source)
+    evaluation = sweep_evaluator(
         make,
         grid,
         sweep.state_shape.params,
@@ -128,8 +138,10 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         chunk=sweep.chunk,
         binarize=binarize,
     )
-    shown = chosen(config["sweep"]["figures"], judge.names)
-    claim(workdir, whole, create=mode == "train")
+    shown = select_metrics(config["sweep"]["metrics"], evaluation.names)
+    acquire_workdir(workdir, whole, create=mode == "train")
+    if mode == "train" and jax.process_index() == 0:
+        write_json(workdir / "data.json", spec_of(train_source, binarize).to_json())
 
     if mode == "train":
         print(_heading(config, workdir, sweep, mesh.size), flush=True)
@@ -137,45 +149,45 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
             sweep,
             settings,
             workdir=workdir,
-            evaluate=lambda params, step: judge.evaluate(params, step, eval_examples),
+            evaluate=lambda params, step: evaluation.evaluate(params, step, eval_examples),
         )
         state = outcome.state
         if outcome.interrupted:
             at = int(np.max(state.step))
-            print(f"Stopped at step {at}, saved; the same command goes on from there.")
+            print(f"Stopped at step {at} and saved; the same command resumes from there.")
             return {}
     else:
         state = _newest(workdir, sweep)
 
     params, step = eval_params(state), int(np.max(state.step))
-    figures = judge.evaluate(params, step)
-    more = _further(config, make, grid, params, source, step, features)
-    figures, shown = figures | more, shown + [name for name in more if "/" not in name]
-    found = results(grid, figures, sweep.failed(state), step)
+    metrics = evaluation.evaluate(params, step)
+    more = _final_metrics(config, make, grid, params, source, step, features)
+    metrics, shown = metrics | more, shown + [name for name in more if "/" not in name]
+    found = results(grid, metrics, sweep.failed(state), step)
     title = f"{config['family']} on {config['data']['source']}, {grid.size} models, step {step}"
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:
         write_json(workdir / "sweep.json", found)
         (workdir / "figures").mkdir(exist_ok=True)
-        sweeps.sweep(workdir / "figures" / "sweep.png", found, shown)
-        rate_distortion.sweep_rates(workdir / "figures" / "rate_distortion.png", found)
+        plots.sweep(workdir / "figures" / "sweep.png", found, shown)
+        plots.rate_distortion_of_sweep(workdir / "figures" / "rate_distortion.png", found)
         print(f"Figures: {workdir / 'figures'}")
     return found
 
 
-def _further(
+def _final_metrics(
     config: Config,
     make: Make,
     grid: Grid,
     params: Params,
     source: Source,
     step: int,
-    features: Features | None,
+    features: FeatureExtractor | None,
 ) -> dict[str, np.ndarray]:
-    """The further figures of each model, `[N]`; these of one model after another."""
+    """The final metrics of each model, `[N]`; computed for one model after another."""
     mesh = make_mesh(1)
     each = [
-        further_figures(
+        final_metrics(
             make(grid.of(i)),
             jax.device_put(select(params, i), replicated(mesh)),
             source,

@@ -1,4 +1,4 @@
-"""To which run a working directory belongs."""
+"""Checks that a working directory belongs to a config."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,18 @@ import jax
 
 from vaejax.training.logging import write_json
 
-# What a longer run may change and still be the same run, as far as the shorter one went.
+__all__ = ["Config", "ConfigChangedError", "acquire_workdir", "flatten"]
+
+# Fields that may differ when a run is resumed or evaluated.
 _FREE = (
+    "imports",
     "train.steps",
     "train.eval_examples",
     "mesh.",
     "sample.",
     "evaluate.",
     "sweep.chunk",
-    "sweep.figures",
+    "sweep.metrics",
 )
 
 Config = Mapping[str, Any]
@@ -38,23 +41,28 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def claim(workdir: Path, config: Config, *, create: bool) -> None:
-    """Makes the working directory this run's own, or sees that it is.
+def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
+    """Creates a run's working directory, or checks that an existing one belongs to its config.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      create: whether a directory without a run becomes this run's.
 
     Raises:
-      ConfigChangedError: it is another run's.
-      FileNotFoundError: there is no run to look at.
+      ConfigChangedError: it belongs to a run with another configuration.
+      FileNotFoundError: it holds no run, and none may be created.
     """
     path = workdir / "config.json"
-    wanted = json.loads(json.dumps(config))
+    new_config = json.loads(json.dumps(config))
     if not path.exists():
         if not create:
-            raise FileNotFoundError(f"{workdir} holds no run: train first, with --mode=train")
+            raise FileNotFoundError(f"{workdir} has no run; train first, with --mode=train")
         if jax.process_index() == 0:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, wanted)
+            write_json(path, new_config)
         return
-    old, new = flatten(json.loads(path.read_text())), flatten(wanted)
+    old, new = flatten(json.loads(path.read_text())), flatten(new_config)
     changed = [
         f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
@@ -65,7 +73,7 @@ def claim(workdir: Path, config: Config, *, create: bool) -> None:
         raise ConfigChangedError(
             f"{workdir} belongs to a run with another configuration:\n"
             + "\n".join(changed)
-            + "\nChoose another --workdir, or give the same configuration to go on"
+            + "\nChoose another --workdir, or give the same configuration to resume"
         )
     if create and jax.process_index() == 0:
-        write_json(path, wanted)
+        write_json(path, new_config)

@@ -1,1 +1,4 @@
-"""Files that need no vaejax: safetensors, and encoder and decoder as `jax.export` programs."""
+"""Export of trained models to files that can be read without vaejax.
+
+Parameters are stored as safetensors, encoder and decoder as `jax.export` programs.
+"""

@@ -1,7 +1,7 @@
-"""A trained model as files that need no vaejax: parameters, encoder and decoder.
+"""A trained model as files that can be used without vaejax: parameters, encoder and decoder.
 
 `params.safetensors` holds the parameters, `encoder.jaxexport` and `decoder.jaxexport` are programs
-that run with JAX alone, and `export.json` says what goes in and what comes out.
+that need only JAX, and `export.json` lists their inputs and outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,38 +14,41 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
+from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Family, Latent, Params
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import Categorical, Codes
-from vaejax.distributions.point_estimate import best_guess
+from vaejax.distributions import capabilities_of
+from vaejax.distributions.point_estimate import point_estimate
 from vaejax.export.safetensors import need, save_params
 from vaejax.training.logging import write_json
 
-PLATFORMS = ("cpu", "cuda", "tpu")
-_INFLEXIBLE = (
+__all__ = ["Program", "check_run", "export", "programs"]
+
+_PLATFORMS = ("cpu", "cuda", "tpu")
+_SHAPE_ERRORS = (
     ValueError,
     TypeError,
     NotImplementedError,
     jax.errors.InconclusiveDimensionOperation,
 )
-LOAD = """\
+_LOAD = """\
 import jax.export
 read = lambda name: jax.export.deserialize(bytearray(open(name, "rb").read()))
 encode, decode = (jax.jit(read(f"{n}.jaxexport").call) for n in ("encoder", "decoder"))
-z = encode(*inputs)  # a tuple; any batch size; inputs as listed under "encoder"
-x = decode(*z)  # followed by what else is listed under "decoder"
+z = encode(*inputs)  # a tuple; any batch size; the inputs listed under "encoder"
+x = decode(*z)  # and the further inputs listed under "decoder"
 """
 
 
 class Program(NamedTuple):
-    """A function `(*inputs) -> outputs` with its parameters in it.
+    """A function `(*inputs) -> outputs` that contains its parameters.
 
     Attributes:
-      exported: with the batch size as the variable b.
+      exported: with the symbolic batch size b.
       inputs: name, shape and dtype of each; the batch size is `'b'`.
-      outputs: the same, and what each is.
+      outputs: name, shape, dtype and meaning of each.
     """
 
     exported: jax_export.Exported
@@ -53,132 +56,158 @@ class Program(NamedTuple):
     outputs: list[dict[str, Any]]
 
 
-def _told(node: Latent, codes: bool) -> jax.Array:
-    """What is exported of a node: the mean, or the indices of codes."""
-    if codes and isinstance(node.posterior, Codes):
+def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Program]:
+    """Encoder and decoder of a model, for CPU, CUDA and TPU, with a symbolic batch size.
+
+    The encoder maps an event `[b, *shape]`, prepared as in training, to the posterior mean of each
+    node, or to indices for nodes of codes. The decoder maps these to the mean of p(x | z), or for
+    tokens to the likeliest x. Both have the further fields of the batch that they depend on, such
+    as `label`, as additional inputs. Neither is stochastic. Of a masked event all pixels are
+    decoded.
+
+    The parameters are embedded in the programs.
+
+    Args:
+      family: of the model.
+      params: of the model.
+      batch: a prepared batch, of arrays or of shapes.
+
+    Raises:
+      ValueError: the model has no encoder and decoder of single events, or cannot be exported.
+    """
+    model = family.model
+    if model.sequences:
+        raise ValueError(
+            "a model of sequences has no encoder and decoder of single events; its parameters can "
+            "be written with vaejax.export.safetensors.save_params"
+        )
+    event = next(name for name in EVENTS if name in batch)
+    (size,) = jax_export.symbolic_shape("b")
+    symbolic = {k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype) for k, v in batch.items()}
+    single = {k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
+    single.pop("mask", None)  # so that observed pixels are decoded too
+    params = jax.tree.map(np.asarray, params)  # on no device
+    nodes = jax.eval_shape(lambda p, b: model.encode(p, b, None), params, single)
+    if not nodes:
+        raise ValueError(
+            "a model without latents has nothing to encode or decode; its parameters can be "
+            "written with vaejax.export.safetensors.save_params"
+        )
+    codes = model.embed is not None and all(
+        capabilities_of(node.posterior).indices for node in nodes
+    )
+
+    def encode(batch: Batch) -> tuple[jax.Array, ...]:
+        nodes = model.encode(jax.tree.map(jnp.asarray, params), batch, None)
+        return tuple(_export_latent(node, codes) for node in nodes)
+
+    def decode(zs: tuple[jax.Array, ...], batch: Batch) -> jax.Array:
+        constants = jax.tree.map(jnp.asarray, params)
+        if codes:
+            assert model.embed is not None
+            zs = model.embed(constants, zs)
+        return point_estimate(model.decode(constants, zs, batch))
+
+    meanings = [_meaning(node, codes) for node in nodes]
+    encoder = _encoder_program(encode, event, symbolic, single, meanings)
+    return encoder, _decoder_program(decode, event, symbolic, single, encoder)
+
+
+def _export_latent(node: Latent, codes: bool) -> jax.Array:
+    """The exported value of a node: the posterior mean, or the indices of codes."""
+    if codes and capabilities_of(node.posterior).quantized:
         return node.posterior.indices
-    return best_guess(node.posterior) if codes else node.posterior.mean
+    return point_estimate(node.posterior) if codes else node.posterior.mean
 
 
-def _kind(node: Latent, codes: bool) -> str:
-    """The same in words, of a node of shapes."""
-    if codes and isinstance(node.posterior, Codes):
+def _meaning(node: Latent, codes: bool) -> str:
+    """Describes `_export_latent`."""
+    if codes and capabilities_of(node.posterior).quantized:
         return f"indices of the nearest codes, of {node.posterior.size}"
     if codes:
         return f"indices of the likeliest codes, of {node.posterior.logits.shape[-1]}"
     return "mean of the posterior"
 
 
-def _reads(function: Callable[..., Any], batch: Mapping[str, Any]) -> list[str]:
-    """The fields of a batch that the outputs depend on, by way of what is computed."""
-    closed = jax.make_jaxpr(function)(batch)
-    needed = {id(v) for v in closed.jaxpr.outvars}
-    for equation in reversed(closed.jaxpr.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed |= {id(v) for v in equation.invars}
-    names = sorted(batch)  # the order in which JAX takes dicts apart
-    return [n for n, v in zip(names, closed.jaxpr.invars, strict=True) if id(v) in needed]
-
-
-def _facts(name: str, of: Any) -> dict[str, Any]:
-    return {"name": name, "shape": ["b", *of.shape[1:]], "dtype": str(of.dtype)}
-
-
-def _exported(what: str, function: Callable[..., Any], specs: list[Any]) -> jax_export.Exported:
-    try:
-        return jax_export.export(jax.jit(function), platforms=PLATFORMS)(*specs)
-    except _INFLEXIBLE as error:
-        raise ValueError(f"the {what} does not export with a free batch size: {error}") from error
-
-
-def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Program]:
-    """Encoder and decoder of a model, for CPU, CUDA and TPU, with the batch size left open.
-
-    The encoder takes an event `[b, *shape]`, prepared as in training, and gives of each node the
-    posterior mean, or the indices where nodes hold codes. The decoder takes these, in this order,
-    and gives the mean of p(x | z), or where x are tokens the likeliest. Either takes beside what
-    else of the batch it depends on, such as `label`. Nothing is drawn. Of a masked event the
-    whole is decoded.
-
-    The parameters are part of the programs: a file is complete by itself, and cannot be run with
-    the parameters of another model.
+def _encoder_program(
+    encode: Callable[[Batch], Any], event: str, symbolic: Any, single: Any, meanings: list[str]
+) -> Program:
+    """The exported encoder.
 
     Args:
-      family: whose model.
-      params: of it.
-      batch: one as the model is given them, of arrays or of shapes.
-
-    Raises:
-      ValueError: the model has no encoder and decoder in this sense, or cannot be exported.
+      encode: from a batch to the exported values of the nodes.
+      event: name of the event in the batch; the first input.
+      symbolic: shapes of a batch of b examples.
+      single: shapes of a batch of one example.
+      meanings: of the outputs.
     """
-    model = family.model
-    if model.sequences:
-        raise ValueError(
-            "a model of sequences has no encoder and decoder of single events: what it does is "
-            "`model.sequences`; its parameters can be written with vaejax.params_file.save_params"
-        )
-    (size,) = jax_export.symbolic_shape("b")
-    free = {k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-    one = {k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-    one.pop("mask", None)  # what is given is decoded like the rest
-    event = next(name for name in EVENTS if name in batch)
-    params = jax.tree.map(np.asarray, params)  # on no device
-    nodes = jax.eval_shape(lambda p, b: model.encode(p, b, None), params, one)
-    if not nodes:
-        raise ValueError(
-            "a model without latents has nothing to encode or decode; its parameters can be "
-            "written with vaejax.params_file.save_params"
-        )
-    kinds = (Codes, Categorical)
-    codes = model.embed is not None and all(isinstance(node.posterior, kinds) for node in nodes)
-
-    def encode(batch: Batch) -> tuple[jax.Array, ...]:
-        nodes = model.encode(jax.tree.map(jnp.asarray, params), batch, None)
-        return tuple(_told(node, codes) for node in nodes)
-
-    def decode(zs: tuple[jax.Array, ...], batch: Batch) -> jax.Array:
-        own = jax.tree.map(jnp.asarray, params)
-        if codes:
-            assert model.embed is not None
-            zs = model.embed(own, zs)
-        return best_guess(model.decode(own, zs, batch))
-
-    def filled(names: list[str], values: tuple[jax.Array, ...], n: Any) -> Batch:
-        """A batch of these fields, with zeros for those that have no say."""
-        told = dict(zip(names, values, strict=True))
-        rest = [k for k in one if k not in told]
-        return told | {k: jnp.zeros((n, *one[k].shape[1:]), one[k].dtype) for k in rest}
-
-    seen = sorted({event, *_reads(encode, one)}, key=lambda name: (name != event, name))
-    encoder = _exported(
-        "encoder",
-        lambda *values: encode(filled(seen, values, values[0].shape[0])),
-        [free[k] for k in seen],
-    )
-    names = [f"z{i}" for i in range(len(nodes))]
-    zs = encoder.out_avals
-    first = tuple(jnp.zeros((1, *z.shape[1:]), z.dtype) for z in zs)
-    given = _reads(lambda batch: decode(first, batch), one)
-    decoder = _exported(
-        "decoder",
-        lambda *values: decode(
-            values[: len(zs)], filled(given, values[len(zs) :], values[0].shape[0])
-        ),
-        [*zs, *(free[k] for k in given)],
-    )
-    (x,) = decoder.out_avals
-    guess = "likeliest x" if jnp.issubdtype(x.dtype, jnp.integer) else "mean"
-    told = [
-        _facts(k, z) | {"is": _kind(n, codes)} for k, z, n in zip(names, zs, nodes, strict=True)
+    names = sorted({event, *fields_read(encode, single)}, key=lambda name: (name != event, name))
+    specs = [symbolic[name] for name in names]
+    exported = _export("encoder", lambda *values: encode(_fill(single, names, values)), specs)
+    outputs = [
+        _describe(f"z{i}", z) | {"is": meaning}
+        for i, (z, meaning) in enumerate(zip(exported.out_avals, meanings, strict=True))
     ]
-    return (
-        Program(encoder, [_facts(k, free[k]) for k in seen], told),
-        Program(
-            decoder,
-            [*map(_facts, names, zs), *(_facts(k, free[k]) for k in given)],
-            [_facts(event, x) | {"is": f"{guess} of p(x | z)"}],
-        ),
+    return Program(exported, list(map(_describe, names, specs)), outputs)
+
+
+def _decoder_program(
+    decode: Callable[[Any, Batch], jax.Array],
+    event: str,
+    symbolic: Any,
+    single: Any,
+    encoder: Program,
+) -> Program:
+    """The exported decoder; its first inputs are the outputs of the encoder.
+
+    Args:
+      decode: from the exported values of the nodes and a batch to an event.
+      event: name of the event.
+      symbolic: shapes of a batch of b examples.
+      single: shapes of a batch of one example.
+      encoder: the exported encoder.
+    """
+    zs = encoder.exported.out_avals
+    zeros = tuple(jnp.zeros((1, *z.shape[1:]), z.dtype) for z in zs)
+    names = fields_read(lambda batch: decode(zeros, batch), single)
+    specs = [*zs, *(symbolic[name] for name in names)]
+
+    def decode_values(*values: jax.Array) -> jax.Array:
+        fields = _fill(single, names, values[len(zs) :], values[0].shape[0])
+        return decode(values[: len(zs)], fields)
+
+    exported = _export("decoder", decode_values, specs)
+    (x,) = exported.out_avals
+    estimate = "likeliest x" if jnp.issubdtype(x.dtype, jnp.integer) else "mean"
+    inputs = [*(z["name"] for z in encoder.outputs), *names]
+    return Program(
+        exported,
+        list(map(_describe, inputs, specs)),
+        [_describe(event, x) | {"is": f"{estimate} of p(x | z)"}],
     )
+
+
+def _fill(single: Any, names: list[str], values: tuple[jax.Array, ...], n: Any = None) -> Batch:
+    """A batch of n examples with these fields, and zeros in the fields that are never read."""
+    n = values[0].shape[0] if n is None else n
+    batch = dict(zip(names, values, strict=True))
+    for k, spec in single.items():
+        if k not in batch:
+            batch[k] = jnp.zeros((n, *spec.shape[1:]), spec.dtype)
+    return batch
+
+
+def _describe(name: str, spec: Any) -> dict[str, Any]:
+    return {"name": name, "shape": ["b", *spec.shape[1:]], "dtype": str(spec.dtype)}
+
+
+def _export(what: str, function: Callable[..., Any], specs: list[Any]) -> jax_export.Exported:
+    try:
+        return jax_export.export(jax.jit(function), platforms=_PLATFORMS)(*specs)
+    except _SHAPE_ERRORS as error:
+        raise ValueError(
+            f"the {what} cannot be exported with a symbolic batch size: {error}"
+        ) from error
 
 
 def _version() -> str:
@@ -189,15 +218,15 @@ def _version() -> str:
 
 
 def check_run(config: Mapping[str, Any]) -> None:
-    """Sees, before anything is loaded, that the run of a config can be exported.
+    """Checks that the run of a config can be exported, before anything is loaded.
 
     Raises:
       ImportError: safetensors or flatbuffers is not installed.
-      ValueError: it is a prior learned for another run.
+      ValueError: the run is a prior learned for another run.
     """
     need("safetensors.numpy")
     need("flatbuffers")
-    if first := config.get("prior_of"):
+    if first := config.get("first_stage"):
         raise ValueError(
             f"a prior learned for the run {first} has no encoder and decoder of its own: export "
             "that run, with its config and --workdir"
@@ -217,16 +246,16 @@ def export(
     """Writes `params.safetensors`, `encoder.jaxexport`, `decoder.jaxexport` and `export.json`.
 
     Args:
-      family: whose model.
-      params: of it.
-      source: of the data it was trained on.
+      family: of the model.
+      params: of the model.
+      source: its training data.
       folder: for the files.
-      binarize: as in training; it is no part of the programs.
-      **about: what else the files shall say of themselves: the family's name, the step.
+      binarize: as in training; it is not part of the programs.
+      **about: further metadata of the files, such as the family's name and the step.
 
     Raises:
       ImportError: safetensors or flatbuffers is not installed.
-      ValueError: as `programs` does.
+      ValueError: see `programs`.
     """
     check_run({})
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
@@ -235,9 +264,9 @@ def export(
     about = {**about, "version": _version()}
     folder.mkdir(parents=True, exist_ok=True)
     save_params(folder / "params.safetensors", params, **about)
-    facts: dict[str, Any] = {**about, "jax": jax.__version__, "platforms": list(PLATFORMS)}
+    info: dict[str, Any] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
     for name, (exported, inputs, outputs) in both.items():
         file = f"{name}.jaxexport"
         (folder / file).write_bytes(exported.serialize())
-        facts[name] = {"file": file, "inputs": inputs, "outputs": outputs}
-    write_json(folder / "export.json", {**facts, "load": LOAD.splitlines()})
+        info[name] = {"file": file, "inputs": inputs, "outputs": outputs}
+    write_json(folder / "export.json", {**info, "load": _LOAD.splitlines()})

@@ -1,4 +1,4 @@
-"""Parameters as a safetensors file, which much else can read, and back."""
+"""Writing and reading parameters as safetensors files."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,13 @@ import numpy as np
 
 from vaejax.core.game import Params
 
+__all__ = ["load_params", "need", "save_params"]
+
 _EMPTY = "empty"  # metadata: paths of subtrees without parameters
 
 
 def need(module: str) -> ModuleType:
-    """A module that only exports need.
+    """Imports a module that only exports need.
 
     Raises:
       ImportError: it is not installed.
@@ -29,7 +31,7 @@ def need(module: str) -> ModuleType:
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths and arrays of nested dicts; of an empty dict its path and None."""
+    """Paths and arrays of nested dicts; the path of an empty dict, and None."""
     if not isinstance(tree, Mapping):
         yield path, np.asarray(tree, order="C")
         return
@@ -46,27 +48,27 @@ def save_params(path: Path, params: Params, **about: Any) -> None:
 
     Args:
       path: of the file.
-      params: to any depth.
-      **about: further metadata, kept as strings.
+      params: nested dicts of any depth.
+      **about: further metadata, stored as strings.
 
     Raises:
       ImportError: safetensors is not installed.
-      ValueError: a name has a slash in it, or the parameters are no dicts of arrays.
+      ValueError: a name contains a slash, or the parameters are not nested dicts of arrays.
     """
     numpy = need("safetensors.numpy")
     flat = dict(_leaves(params))
     arrays = {name: a for name, a in flat.items() if a is not None}
     for name, array in arrays.items():
         if array.dtype == object:
-            raise ValueError(f"parameters {name!r} should be nested dicts of arrays")
+            raise ValueError(f"parameters {name!r} must be nested dicts of arrays")
     empty = [name for name, a in flat.items() if a is None]
     notes = {name: str(value) for name, value in about.items()} | {_EMPTY: json.dumps(empty)}
-    # Not by save_file, whose files only their owner may read.
+    # Not with save_file, whose files are readable only by their owner.
     path.write_bytes(numpy.save(arrays, metadata=notes))
 
 
 def load_params(path: Path) -> Params:
-    """The nested dicts of NumPy arrays that `save_params` wrote, to the bit.
+    """The nested dicts of NumPy arrays that `save_params` wrote, bit-for-bit.
 
     Raises:
       ImportError: safetensors is not installed.
@@ -77,8 +79,8 @@ def load_params(path: Path) -> Params:
         notes = file.metadata() or {}
     for name, leaf in [*leaves.items(), *((n, {}) for n in json.loads(notes.get(_EMPTY, "[]")))]:
         *groups, last = name.split("/")
-        here = params
+        parent = params
         for group in groups:
-            here = here.setdefault(group, {})
-        here[last] = leaf
+            parent = parent.setdefault(group, {})
+        parent[last] = leaf
     return params

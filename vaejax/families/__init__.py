@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaejax.core.game import Family
-from vaejax.core.registry import call, near_names
+from vaejax.core.registry import call, near_names, table
 from vaejax.families.classifier import classifier
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
@@ -29,28 +29,31 @@ from vaejax.families.sequential import state_space, td_vae
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
 
-FAMILIES: dict[str, Callable[..., Family]] = {
-    "beta_tcvae": beta_tcvae,
-    "beta_vae": beta_vae,
-    "classifier": classifier,
-    "code_prior": code_prior,
-    "cvae": cvae,
-    "dip_vae": dip_vae,
-    "factor_vae": factor_vae,
-    "gaussian_mixture": gaussian_mixture,
-    "geco_vae": geco_vae,
-    "hierarchical": hierarchical,
-    "info_vae": info_vae,
-    "iwae": iwae,
-    "sigma_vae": sigma_vae,
-    "sparse_decoder": sparse_decoder,
-    "sparse_vae": sparse_vae,
-    "state_space": state_space,
-    "td_vae": td_vae,
-    "vae_gan": vae_gan,
-    "vqvae": vqvae,
-    "vqvae2": vqvae2,
-}
+FAMILIES: Mapping[str, Callable[..., Family]] = table(
+    "family",
+    {
+        "beta_tcvae": beta_tcvae,
+        "beta_vae": beta_vae,
+        "classifier": classifier,
+        "code_prior": code_prior,
+        "cvae": cvae,
+        "dip_vae": dip_vae,
+        "factor_vae": factor_vae,
+        "gaussian_mixture": gaussian_mixture,
+        "geco_vae": geco_vae,
+        "hierarchical": hierarchical,
+        "info_vae": info_vae,
+        "iwae": iwae,
+        "sigma_vae": sigma_vae,
+        "sparse_decoder": sparse_decoder,
+        "sparse_vae": sparse_vae,
+        "state_space": state_space,
+        "td_vae": td_vae,
+        "vae_gan": vae_gan,
+        "vqvae": vqvae,
+        "vqvae2": vqvae2,
+    },
+)
 
 
 def build(
@@ -58,26 +61,26 @@ def build(
     shape: Sequence[int],
     players: Players,
     options: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    dataset_info: Mapping[str, Any],
 ) -> Family:
-    """A family by its name.
+    """Builds a family by its registered name.
 
     Args:
       name: of the family.
       shape: of one event.
-      players: what each player minimises, and by which optimizer.
+      players: for each player the weights of the losses it minimises, and its optimizer.
       options: the family's keyword arguments.
-      facts: what is known of the data (`examples`, `classes`, ...); a family that has an argument
-        of this name gets it, unless `options` say otherwise.
+      dataset_info: properties of the data (`examples`, `classes`, ...), passed to families with an
+        argument of the same name unless `options` sets it.
 
     Raises:
       ValueError: an unknown family, option or player.
     """
     if name not in FAMILIES:
         raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
-    wanted = inspect.signature(FAMILIES[name]).parameters
-    known = {k: v for k, v in facts.items() if k in wanted}
-    return call(FAMILIES[name], f"family {name!r}", shape, players, **{**known, **options})
+    parameters = inspect.signature(FAMILIES[name]).parameters
+    from_data = {k: v for k, v in dataset_info.items() if k in parameters}
+    return call(FAMILIES[name], f"family {name!r}", shape, players, **{**from_data, **options})
 
 
 __all__ = [

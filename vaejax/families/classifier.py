@@ -1,4 +1,4 @@
-"""A classifier, trained as everything else is: for the features by which others are judged."""
+"""A classifier, whose features evaluate the samples of other models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.families.shared import Players
+
+__all__ = ["classifier"]
 
 
 def classifier(
@@ -21,17 +23,17 @@ def classifier(
     Args:
       shape: of one event.
       players: `classifier`.
-      network: an architecture, of which the encoder is taken.
-      features: how many the last layer sees.
-      classes: of the data.
+      network: an architecture, whose encoder is used.
+      features: number of inputs of the last layer.
+      classes: number of classes, from the data.
 
     Raises:
-      ValueError: the data have no classes.
+      ValueError: there are fewer than two classes.
     """
     if classes < 2:
-        raise ValueError(f"a classifier wants data of at least two classes, found {classes}")
+        raise ValueError(f"a classifier needs data of at least two classes, found {classes}")
     encoder, _ = networks.build(network, shape, features, shape[-1])
-    head = networks.latent_critic((), out=classes)  # one dense layer
+    head = networks.latent_discriminator((), num_logits=classes)  # one dense layer
     return Family(
         models.classifier(encoder, head, shape),
         chain(losses.nll(), losses.kl()),

@@ -12,6 +12,8 @@ from vaejax.families.shared import Players
 from vaejax.latents import bottlenecks, priors
 from vaejax.models import autoencoder
 
+__all__ = ["cvae"]
+
 
 def cvae(
     shape: Sequence[int],
@@ -26,7 +28,7 @@ def cvae(
     conditioned: Sequence[str] = ("encoder", "decoder"),
     learned_prior: bool = True,
     prior_network: Any = "mlp",
-    guess: Any = None,
+    baseline: Any = None,
     hybrid: bool = False,
 ) -> Family:
     """Conditional VAE (Sohn et al. 2015, eq. 4): player `vae` minimises nll + kl.
@@ -36,58 +38,60 @@ def cvae(
 
     Args:
       shape: of one event.
-      players: `vae`, and with a guess `guess`.
-      latent_dim: of z.
+      players: `vae`, and with a baseline `baseline`.
+      latent_dim: dimensions of z.
       network: encoder and decoder.
       likelihood: p(x | z, c).
       condition: `'label'`, or the name of another array in the batch (`'condition'`).
-      classes: of the label.
-      condition_shape: of one condition that is no label; None for the event's.
-      conditioned: which of `'encoder'` and `'decoder'` see the condition.
-      learned_prior: p(z | c) by a network, or else N(0, I).
-      prior_network: its architecture.
-      guess: architecture of a network that first predicts the hidden part of the condition for the
-        prior (section 4.2), learned by the player `guess` from the loss `guess`; None for none.
+      classes: number of classes of the label, from the data.
+      condition_shape: of one condition that is not a label; None for the event's.
+      conditioned: which of `'encoder'` and `'decoder'` receive the condition.
+      learned_prior: whether p(z | c) is given by a network; otherwise it is N(0, I).
+      prior_network: architecture of p(z | c).
+      baseline: architecture of a network without latents that predicts the hidden part of the
+        condition for the prior (section 4.2); its player `baseline` minimises `baseline_nll`. None
+        for none.
       hybrid: whether to make `gsnn`.
 
     Raises:
-      ValueError: a guess without a learned prior or without a condition of the event's shape.
+      ValueError: a baseline without a learned prior or without a condition of the event's shape.
     """
     p = make_likelihood(likelihood)
     c_shape = (classes,) if condition == "label" else tuple(condition_shape or shape)
-    given = conditions.condition(condition, classes=classes, shape=c_shape)
-    bottleneck, width = bottlenecks.gaussian(latent_dim), p.width(shape[-1])
+    condition_ = conditions.condition(condition, classes=classes, shape=c_shape)
+    bottleneck, out_channels = bottlenecks.gaussian(latent_dim), p.width(shape[-1])
     encoder, decoder = (
-        net if name in conditioned else networks.blind(net)
+        net if name in conditioned else networks.unconditional(net)
         for name, net in zip(
             ("encoder", "decoder"),
-            networks.build(network, shape, bottleneck.width, width),
+            networks.build(network, shape, bottleneck.width, out_channels),
             strict=True,
         )
     )
-    owners, terms = ["encoder", "decoder"], [losses.nll(), losses.kl()]
-    rows: dict[str, tuple[str, ...]] = {}
+    groups, terms = ["encoder", "decoder"], [losses.nll(), losses.kl()]
+    further_owners: dict[str, tuple[str, ...]] = {}
     prior = None
     if learned_prior:
-        owners.append("prior")
-        inner, _ = networks.build(prior_network, c_shape, bottleneck.width, 1)
-        prior = priors.conditional(inner)
-    if guess is not None:
+        groups.append("prior")
+        encoder_of_c, _ = networks.build(prior_network, c_shape, bottleneck.width, 1)
+        prior = priors.conditional(encoder_of_c)
+    if baseline is not None:
         if prior is None or c_shape != tuple(shape):
             raise ValueError(
-                "model.guess completes a condition of the event's shape for a learned prior; "
+                "model.baseline completes a condition of the event's shape for a learned prior; "
                 f"found learned_prior={learned_prior} and conditions of shape {c_shape}"
             )
-        flat, _ = networks.build(guess, c_shape, math.prod(shape[:-1]) * width, 1)
-        guesser = networks.reshaped(flat, (*shape[:-1], width))
-        prior = priors.with_guess(
-            prior, guesser, lambda c, features: conditions.completed(c, p.apply(features).mean)
+        flat, _ = networks.build(baseline, c_shape, math.prod(shape[:-1]) * out_channels, 1)
+        predictor = networks.reshaped(flat, (*shape[:-1], out_channels))
+        prior = priors.with_baseline(
+            prior, predictor, lambda c, features: conditions.fill_hidden(c, p.apply(features).mean)
         )
-        terms.append(losses.guess(guesser, p))
-        rows["guess"] = ("guess",)
+        terms.append(losses.baseline_nll(predictor, p))
+        further_owners["baseline"] = ("baseline",)
     if hybrid:
         terms.append(losses.gsnn())
     model = autoencoder(
-        encoder, bottleneck, decoder, p, shape, prior=prior, condition=given, generated=hybrid
+        encoder, bottleneck, decoder, p, shape, prior=prior, condition=condition_, generated=hybrid
     )
-    return Family(model, chain(*terms), assign({"vae": tuple(owners), **rows}, players))
+    owners = {"vae": tuple(groups), **further_owners}
+    return Family(model, chain(*terms), assign(owners, players))

@@ -1,4 +1,4 @@
-"""Families of discrete latents."""
+"""Families with discrete latents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,12 @@ from vaejax.families.shared import Players
 from vaejax.models import autoencoder, multiscale_codes
 from vaejax.quantizers import Quantizer
 
+__all__ = ["vqvae", "vqvae2"]
+
 
 def _losses(quantizer: Quantizer, entropies: Mapping[str, Any] | None) -> LossTransform:
     terms = [losses.nll(), losses.kl()]
-    if not quantizer.random:
+    if not quantizer.stochastic:
         terms.append(losses.vq())
     if entropies is not None:
         terms.append(call(losses.code_entropies, "entropies", **entropies))
@@ -36,24 +38,23 @@ def vqvae(
 
     Args:
       shape: of one event.
-      players: `vae`; and `codebook`, if the quantizer learns.
-      quantizer: one of `quantizers.QUANTIZERS`. Lattices have no codebook, and for them `vq` is
-        optional; a Gumbel-softmax has no `vq`: both of its players minimise nll + kl.
+      players: `vae`; and `codebook`, if the quantizer has parameters.
+      quantizer: one of `quantizers.QUANTIZERS`. Lattices have no codebook, and `vq` is optional for
+        them; Gumbel-softmax has no loss `vq`: both of its players minimise nll + kl.
       width: features of the encoder and the decoder, projected to the quantizer's dimensions and
         back; 0 for the quantizer's own.
       network: encoder and decoder.
       likelihood: p(x | z).
-      entropies: arguments of `losses.code_entropies`, for a lookup-free quantizer; None for none.
-      tokens: classes of the data's tokens, for a categorical likelihood.
+      entropies: settings of `losses.code_entropies`, for a lookup-free quantizer; None for none.
+      tokens: number of classes of the data's tokens, for a categorical likelihood.
     """
     p, q = make_likelihood(likelihood, tokens), quantizers.build(quantizer)
     bottleneck = quantizers.bottleneck(q, width=width or None)
-    out = p.width(shape[-1])
-    encoder, decoder = networks.build(network, shape, bottleneck.width, out)
+    encoder, decoder = networks.build(network, shape, bottleneck.width, p.width(shape[-1]))
     model = autoencoder(encoder, bottleneck, decoder, p, shape)
-    projects = width not in (0, q.dim)
-    owners = {"vae": ("encoder", "decoder", *(("projection",) if projects else ()))}
-    if q.learns:
+    projection = ("projection",) if width not in (0, q.dim) else ()
+    owners = {"vae": ("encoder", "decoder", *projection)}
+    if q.has_params:
         owners["codebook"] = ("codebook",)
     return Family(model, _losses(q, entropies), assign(owners, players))
 
@@ -68,28 +69,30 @@ def vqvae2(
     likelihood: Any = "normal",
     entropies: Mapping[str, Any] | None = None,
 ) -> Family:
-    """VQ-VAE-2 (1906.00446, section 3.1): codes on several levels, each given those above.
+    """VQ-VAE-2 (1906.00446, section 3.1): codes at several levels, each given those above.
 
-    Player `vae` minimises nll + ¼ · vq, player `codebook_i` of each level i, 0 the top, minimises
-    vq; a moving average is told which: `ema_codebook(level=i)`.
+    Player `vae` minimises nll + ¼ · vq, and the player `codebook_i` of each level i, 0 the top,
+    minimises vq; an EMA codebook needs the level as an option, `ema_codebook(node=i)`.
 
     Args:
       shape: of one image, (H, W, C).
-      players: `vae`, `codebook_0`, `codebook_1`, ...; codebooks only if the quantizer learns.
+      players: `vae`, `codebook_0`, `codebook_1`, ...; codebooks only if the quantizer has
+        parameters.
       quantizer: of every level, see `vqvae`.
-      network: arguments of `networks.residual`.
-      downsamplings: strides of 2 before the bottom level, and from each to the next above.
+      network: settings of `networks.residual`.
+      downsamplings: number of strides of 2 from the image to the bottom level, and from each level
+        to the one above.
       likelihood: p(x | z).
       entropies: see `vqvae`.
     """
     p, q = make_likelihood(likelihood), quantizers.build(quantizer)
-    count = len(downsamplings)
-    bottlenecks = [quantizers.bottleneck(q, group=f"codebook_{i}") for i in range(count)]
-    rungs = networks.ladder_of_maps(
+    codebooks = [f"codebook_{i}" for i in range(len(downsamplings))]
+    bottlenecks = [quantizers.bottleneck(q, group=name) for name in codebooks]
+    levels = networks.multiscale_networks(
         shape, bottlenecks[0].width, p.width(shape[-1]), downsamplings, **(network or {})
     )
-    model = multiscale_codes(rungs, bottlenecks, p, shape)
+    model = multiscale_codes(levels, bottlenecks, p, shape)
     owners: dict[str, tuple[str, ...]] = {"vae": ("encoder", "decoder")}
-    if q.learns:
-        owners |= {f"codebook_{i}": (f"codebook_{i}",) for i in range(count)}
+    if q.has_params:
+        owners |= {name: (name,) for name in codebooks}
     return Family(model, _losses(q, entropies), assign(owners, players))

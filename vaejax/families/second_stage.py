@@ -1,13 +1,19 @@
-"""Families without latents: priors over those of another model, trained after it."""
+"""Families without latents: priors over the latents of another model, trained after it."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from vaejax import losses, networks, second_stage
 from vaejax.core import conditions
-from vaejax.core.game import Family, assign, chain
+from vaejax.core.game import Family, Model, assign, chain
+from vaejax.core.token_layout import Layout
 from vaejax.families.shared import Players
-from vaejax.quantizers.token_layout import Layout
+
+__all__ = ["code_prior", "gaussian_mixture"]
+
+
+def _prior_family(model: Model, players: Players) -> Family:
+    return Family(model, chain(losses.nll(), losses.kl()), assign({"prior": ("prior",)}, players))
 
 
 def code_prior(
@@ -19,7 +25,7 @@ def code_prior(
     conditional: bool = True,
     classes: int = 0,
 ) -> Family:
-    """p(codes | class), one code after the other: player `prior` minimises nll.
+    """An autoregressive prior p(codes | class): player `prior` minimises nll.
 
     As trained over the codes of a VQ-VAE (1711.00937, section 3.3). There is no latent: the ELBO
     is the log-likelihood of the codes.
@@ -27,25 +33,25 @@ def code_prior(
     Args:
       shape: of one event of tokens, (T,).
       players: `prior`.
-      layout: what the tokens are.
+      layout: of the tokens, from the data.
       network: one of `networks.AUTOREGRESSIVE`.
-      conditional: whether the class is given, where the data have classes. With
-        `data.condition_dropout` it also learns codes without a class, label −1.
-      classes: of the data.
+      conditional: whether the class is a condition, where the data have classes. With
+        `data.condition_dropout` the unconditional prior is learned too, as that of the label −1.
+      classes: number of classes, from the data.
 
     Raises:
-      ValueError: the data are no codes, or not those of the layout.
+      ValueError: the data are not codes, or not those of the layout.
     """
     if layout is None or tuple(shape) != (layout.length,):
         raise ValueError(
-            "a prior over codes is learned from codes: name a trained run by "
-            f"--config.prior_of=WORKDIR, or take synthetic:codes; found events of shape "
+            "a prior over codes needs codes as data: name a trained run by "
+            f"--config.first_stage=WORKDIR, or use synthetic:codes; found events of shape "
             f"{tuple(shape)}"
         )
-    net = networks.build_autoregressive(network, layout)
-    given = conditions.label(classes) if conditional and classes else None
-    model = second_stage.codes(net, layout.length, condition=given)
-    return Family(model, chain(losses.nll(), losses.kl()), assign({"prior": ("prior",)}, players))
+    autoregressive = networks.build_autoregressive(network, layout)
+    condition = conditions.label(classes) if conditional and classes else None
+    model = second_stage.code_prior(autoregressive, layout.length, condition=condition)
+    return _prior_family(model, players)
 
 
 def gaussian_mixture(
@@ -55,20 +61,20 @@ def gaussian_mixture(
     components: int = 32,
     kmeans_iterations: int = 20,
 ) -> Family:
-    """A mixture of Gaussians of full covariance: player `prior` minimises nll, −log p(z).
+    """A mixture of Gaussians with full covariances: player `prior` minimises nll, −log p(z).
 
     Over the aggregate posterior of a VAE it is the ex-post density of 1903.12436 (section 4).
 
     Args:
       shape: of one event, (D,).
       players: `prior`.
-      components: K.
-      kmeans_iterations: of the start.
+      components: number of Gaussians, K.
+      kmeans_iterations: of the initialisation.
 
     Raises:
-      ValueError: the data are no vectors.
+      ValueError: the data are not vectors.
     """
     if len(shape) != 1:
         raise ValueError(f"a Gaussian mixture takes vectors, found events of shape {tuple(shape)}")
-    model = second_stage.full_mixture(shape[0], components, kmeans_iterations=kmeans_iterations)
-    return Family(model, chain(losses.nll(), losses.kl()), assign({"prior": ("prior",)}, players))
+    model = second_stage.gaussian_mixture(shape[0], components, kmeans_iterations=kmeans_iterations)
+    return _prior_family(model, players)

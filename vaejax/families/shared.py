@@ -1,30 +1,115 @@
-"""What the families share."""
+"""What several families share: their options, models, and the type of their players."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optax
 
 from vaejax import networks
-from vaejax.core.game import Model, Weight
+from vaejax.core.game import Family, Model, Weight
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.latents import bottlenecks, priors
-from vaejax.models import autoencoder
+from vaejax.models.autoencoder import autoencoder
 
+__all__ = ["Players", "gaussian_vae", "with_options_of"]
+
+# player name -> (loss name -> weight, optimizer)
 Players = Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]]
+
+_MakeFamily = Callable[..., Family]
+
+
+def with_options_of(shared: Callable[..., Any], **defaults: Any) -> Callable[..., _MakeFamily]:
+    """Decorator of a family with `**options`: declares them as the options of another function.
+
+    The keyword-only options of `shared` replace `**options` in the family's signature, where
+    configs and error messages find their names, types and defaults; their descriptions replace
+    that of `**options` in its docstring. The family receives a value for each of them.
+
+    Args:
+      shared: has keyword-only options, described in its docstring.
+      **defaults: of some of these options, where they differ for the family.
+    """
+    options = {
+        name: option.replace(default=defaults.get(name, option.default))
+        for name, option in inspect.signature(shared).parameters.items()
+        if option.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    if unknown := defaults.keys() - options.keys():
+        raise TypeError(f"{shared.__name__} has no options {sorted(unknown)}")
+
+    def decorate(function: Callable[..., Family]) -> _MakeFamily:
+        own = inspect.signature(function)
+        by_kind: dict[Any, list[inspect.Parameter]] = {}
+        for parameter in own.parameters.values():
+            by_kind.setdefault(parameter.kind, []).append(parameter)
+        signature = own.replace(
+            parameters=[
+                *by_kind[inspect.Parameter.POSITIONAL_OR_KEYWORD],
+                *options.values(),
+                *by_kind.get(inspect.Parameter.KEYWORD_ONLY, []),
+            ]
+        )
+
+        @functools.wraps(function)
+        def make_family(*args: Any, **arguments: Any) -> Family:
+            try:
+                bound = signature.bind(*args, **arguments)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            bound.apply_defaults()
+            return function(*bound.args, **bound.kwargs)
+
+        annotations = {name: option.annotation for name, option in signature.parameters.items()}
+        make_family.__annotations__ = {**annotations, "return": own.return_annotation}
+        make_family.__signature__ = signature  # type: ignore[attr-defined]
+        make_family.__doc__ = _merged_docstring(function, shared, options)
+        return make_family
+
+    return decorate
+
+
+def _arguments(function: Callable[..., Any]) -> dict[str, str]:
+    """Name -> entry of each argument in the `Args` section of a docstring."""
+    section = re.search(r"(?ms)^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "")
+    entries = re.split(r"(?m)^(?=  \S)", section[1]) if section else []
+    return {entry.strip().partition(":")[0]: entry.rstrip() for entry in entries if entry.strip()}
+
+
+def _merged_docstring(
+    function: Callable[..., Any], shared: Callable[..., Any], options: Mapping[str, Any]
+) -> str:
+    """The docstring of `function` with the entries of `options` in place of `**options`."""
+    entries = [entry for name, entry in _arguments(shared).items() if name in options]
+    placeholder = _arguments(function)["**options"]
+    return (inspect.getdoc(function) or "").replace(placeholder, "\n".join(entries))
 
 
 def gaussian_vae(
     shape: Sequence[int],
-    latent_dim: int,
-    network: Any,
-    likelihood: Any,
-    prior: Any,
-    **options: Any,
+    *,
+    latent_dim: int = 10,
+    network: Any = "conv",
+    likelihood: Any = "bernoulli",
+    prior: Any = "standard",
+    **model_options: Any,
 ) -> tuple[Model, tuple[str, ...]]:
-    """An autoencoder with one Gaussian latent, and its parameter groups, the encoder's first."""
+    """An autoencoder with one Gaussian latent, and its parameter groups, the encoder's first.
+
+    Args:
+      shape: of one event.
+      latent_dim: dimensions of z.
+      network: encoder and decoder, see `networks.build`.
+      likelihood: p(x | z), see `likelihoods.likelihood`.
+      prior: p(z), one of `priors.PRIORS`: N(0, I), a learned mixture, or a VampPrior. The owner of
+        the decoder owns its parameters.
+      **model_options: of `models.autoencoder`.
+    """
     p, p_z = make_likelihood(likelihood), priors.latent_prior(prior, shape)
     bottleneck = bottlenecks.gaussian(latent_dim)
     encoder, decoder = networks.build(network, shape, bottleneck.width, p.width(shape[-1]))
-    model = autoencoder(encoder, bottleneck, decoder, p, shape, prior=p_z, **options)
+    model = autoencoder(encoder, bottleneck, decoder, p, shape, prior=p_z, **model_options)
     return model, ("encoder", "decoder", *(("prior",) if p_z else ()))

@@ -1,4 +1,4 @@
-"""Encoder features -> a stochastic node. Quantizers, which give codes, are in `quantizers`."""
+"""Bottlenecks of continuous latents: encoder features -> a stochastic node."""
 
 from typing import Any
 
@@ -10,46 +10,48 @@ from vaejax.core.game import Latent, Params, Weight
 from vaejax.distributions import Normal
 from vaejax.distributions.spike_and_slab import SpikeAndSlab
 
-_LAST = 2**31 - 1  # a step at which every schedule is at its end
+__all__ = ["MIN_SCALE", "gaussian", "sample_or_mean", "soft_normal", "spike_and_slab"]
+
+_LAST_STEP = 2**31 - 1  # every schedule has reached its final value
 _LN2 = 0.6931471805599453
-LOWEST_SCALE = 1e-3
+MIN_SCALE = 1e-3
 
 
-def soft_normal(features: jax.Array, lowest: float = LOWEST_SCALE) -> Normal:
-    """Features `[..., 2 D]`, mean and a standard deviation side by side, as a density over D.
+def soft_normal(features: jax.Array, min_scale: float = MIN_SCALE) -> Normal:
+    """A Gaussian of D dimensions from features `[..., 2 D]`: means, then unbounded deviations.
 
-    The deviation is 1 at 0 and grows linearly: softplus with β = ln 2 (Efficient-VDVAE, 2203.13751,
-    section 3.2), which keeps the gradients of large deviations bounded where exp does not. It is
-    never below `lowest`.
+    A softplus with β = ln 2 maps the latter to standard deviations, 0 to 1 (Efficient-VDVAE,
+    2203.13751, section 3.2); it grows linearly, which keeps the gradients of large deviations
+    bounded where exp does not. Deviations are at least `min_scale`.
     """
     loc, raw = jnp.split(features, 2, axis=-1)
-    return Normal(loc, lowest + (1 - lowest) * jax.nn.softplus(_LN2 * raw) / _LN2)
+    return Normal(loc, min_scale + (1 - min_scale) * jax.nn.softplus(_LN2 * raw) / _LN2)
 
 
-def drawn(q: Any, key: jax.Array | None) -> jax.Array:
-    """A draw from q, or its mean if there is no key."""
+def sample_or_mean(q: Any, key: jax.Array | None) -> jax.Array:
+    """A sample from q, or its mean if the key is None."""
     return q.mean if key is None else q.sample(key)
 
 
 def gaussian(latent_dim: int) -> Bottleneck:
-    """A diagonal Gaussian against N(0, I); features `[B, ..., 2 · latent_dim]`.
+    """A diagonal Gaussian posterior with the prior N(0, I) (VAE, 1312.6114).
 
-    The features are its mean and its log-variance.
+    Features `[B, ..., 2 · latent_dim]`: its mean and its log-variance.
     """
 
     def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
         del params
         posterior = Normal.from_features(features)
         prior = Normal(jnp.zeros_like(posterior.loc), jnp.ones_like(posterior.loc))
-        return Latent(posterior, prior, drawn(posterior, key))
+        return Latent(posterior, prior, sample_or_mean(posterior, key))
 
-    def draw(
+    def sample_prior(
         params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
     ) -> jax.Array:
         del params
         return temperature * jax.random.normal(key, (*shape[:-1], latent_dim))
 
-    return Bottleneck(2 * latent_dim, lambda key, features: {}, apply, draw)
+    return Bottleneck(2 * latent_dim, lambda key, features: {}, apply, sample_prior)
 
 
 def spike_and_slab(
@@ -60,39 +62,39 @@ def spike_and_slab(
     slab: Weight = 1.0,
     relaxed: bool = True,
 ) -> Bottleneck:
-    """γ N(μ, σ²) + (1 − γ) δ₀ against the same with α and N(0, 1) (Tonolini et al., UAI 2019).
+    """The posterior γ N(μ, σ²) + (1 − γ) δ₀ with the prior α N(0, 1) + (1 − α) δ₀, elementwise.
 
-    Features `[B, ..., 3 · latent_dim]`.
+    Variational sparse coding (Tonolini et al., UAI 2019). Features `[B, ..., 3 · latent_dim]`.
 
     Args:
       latent_dim: elements of z.
       alpha: the prior probability α that an element is not zero.
-      sharpness: c of the relaxed draw (see `SpikeAndSlab.sample`), a number or a schedule; the
+      sharpness: c of the relaxed sample (see `SpikeAndSlab.sample`), a number or a schedule; the
         paper raises it from 50 to 200.
-      slab: how far slabs may be from N(0, 1), a number or a schedule: 0 where only which elements
-        are zero may tell examples apart. Raised from 0 to 1 it is the paper's spike warm-up.
-      relaxed: whether training sees the relaxed draw, as in the paper, under which a small part
-        of the elements is neither zero nor of the slab; or the exact one, with the relaxed one's
-        gradient. Without a step of training draws are exact, so that log q(z) is their density.
+      slab: factor of the slabs' mean and log-variance, a number or a schedule: at 0 all slabs are
+        N(0, 1), and only γ depends on x. Raised from 0 to 1 it is the paper's spike warm-up.
+      relaxed: whether training uses the relaxed sample, as in the paper, in which a small part of
+        the elements is neither zero nor from the slab; or the exact sample with the gradient of
+        the relaxed one. Outside of training samples are exact, so that log q(z) is their density.
     """
 
-    def at(step: jax.Array, relaxed: bool = relaxed) -> Bottleneck:
-        def now(value: Weight) -> jax.Array:
+    def variant(step: jax.Array, relaxed: bool = relaxed) -> Bottleneck:
+        def current(value: Weight) -> jax.Array:
             return jnp.asarray(value(step) if callable(value) else value, jnp.float32)
 
         def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
             del params
             q = SpikeAndSlab.from_features(
-                features, sharpness=now(sharpness), slab=now(slab), relaxed=relaxed
+                features, sharpness=current(sharpness), slab=current(slab), relaxed=relaxed
             )
             log_alpha = jnp.full_like(q.loc, jnp.log(alpha))
-            one = jnp.ones_like(q.loc)
-            prior = SpikeAndSlab(jnp.zeros_like(one), one, log_alpha, q.sharpness, relaxed)
-            return Latent(q, prior, drawn(q, key))
+            ones = jnp.ones_like(q.loc)
+            prior = SpikeAndSlab(jnp.zeros_like(ones), ones, log_alpha, q.sharpness, relaxed)
+            return Latent(q, prior, sample_or_mean(q, key))
 
-        return Bottleneck(3 * latent_dim, lambda key, features: {}, apply, draw, at)
+        return Bottleneck(3 * latent_dim, lambda key, features: {}, apply, sample_prior, variant)
 
-    def draw(
+    def sample_prior(
         params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
     ) -> jax.Array:
         del params
@@ -101,4 +103,4 @@ def spike_and_slab(
         mask = jax.random.bernoulli(mask_key, alpha, shape)
         return jnp.where(mask, temperature * jax.random.normal(slab_key, shape), 0.0)
 
-    return at(jnp.int32(_LAST), relaxed=False)
+    return variant(jnp.int32(_LAST_STEP), relaxed=False)

@@ -1,4 +1,4 @@
-"""Priors p(z) of a continuous latent that are more than N(0, I): conditional, mixtures."""
+"""Learned priors p(z) of continuous latents: conditional Gaussians and mixtures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,31 +7,42 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
-from vaejax.core.registry import make
+from vaejax.core.registry import make, table
 from vaejax.distributions import Mixture, Normal
 from vaejax.networks import Network
+
+__all__ = [
+    "PRIORS",
+    "Encode",
+    "LatentPrior",
+    "conditional",
+    "latent_prior",
+    "mixture",
+    "vamp",
+    "with_baseline",
+]
 
 Encode = Callable[[Params, jax.Array], Any]  # (params, events) -> posterior
 
 
 class LatentPrior(NamedTuple):
-    """A prior with parameters.
+    """A prior with parameters, as pure functions.
 
     Attributes:
-      init: `(key, z, condition) -> {group: params}`; z `[B, ...]` and the condition for shapes.
-      apply: `(params, shape, condition, encode) -> p(z)` for z of this shape `(B, ...)`, where
-        `encode` gives the posterior of events, for priors that are made of posteriors.
-      given: `(params, p(z), events) -> p(z)` with what the events' KL to it needs to know, such as
-        a choice of a mixture's component for each; None for nothing.
+      init: `(key, z, condition) -> {group: params}`; z `[B, ...]` and the condition give shapes.
+      apply: `(params, shape, condition, encode) -> p(z)` for z of this shape `(B, ...)`; `encode`
+        returns the posterior of events, for priors that are mixtures of posteriors.
+      for_events: `(params, p(z), events) -> p(z)`, the prior extended by quantities that the KL of
+        these events needs, such as an assignment of each to a component; None for priors without.
     """
 
     init: Callable[[jax.Array, jax.Array, jax.Array | None], Params]
     apply: Callable[[Params, tuple[int, ...], jax.Array | None, Encode], Any]
-    given: Callable[[Params, Any, jax.Array], Any] | None = None
+    for_events: Callable[[Params, Any, jax.Array], Any] | None = None
 
 
 def conditional(network: Network, group: str = "prior") -> LatentPrior:
-    """p(z | c), a Gaussian given by a network of the condition (Sohn et al. 2015, section 3).
+    """p(z | c), a Gaussian predicted by a network from c (CVAE, Sohn et al. 2015, section 3).
 
     Args:
       network: condition `[B, ...]` -> mean and log-variance `[B, ..., 2 · latent_dim]`.
@@ -59,34 +70,34 @@ def conditional(network: Network, group: str = "prior") -> LatentPrior:
     return LatentPrior(init, apply)
 
 
-def with_guess(
-    prior: LatentPrior, guess: Network, complete: Callable[[jax.Array, jax.Array], jax.Array]
+def with_baseline(
+    prior: LatentPrior, baseline: Network, complete: Callable[[jax.Array, jax.Array], jax.Array]
 ) -> LatentPrior:
-    """A prior of a condition completed by a guess of the event: a recurrent connection.
+    """A prior whose condition is completed by a baseline's prediction: the recurrent connection.
 
-    Sohn et al. 2015, section 4.2: a deterministic network ŷ(c) guesses first, and the prior
-    network sees c and ŷ. Its parameters are the group `guess`; let a player of their own minimise
-    the loss `guess` (`losses.guess`), as no other loss should move them.
+    Sohn et al. 2015, section 4.2: a deterministic baseline network predicts ŷ(c), and the prior
+    network receives c and ŷ. The baseline's parameters are the group `baseline`; give it a player
+    of its own that minimises `baseline_nll` (`losses.baseline_nll`) alone.
 
     Args:
-      prior: of the completed condition.
-      guess: condition -> features of the likelihood.
-      complete: (condition, features of the guess) -> completed condition.
+      prior: receives the completed condition.
+      baseline: condition -> features of the likelihood.
+      complete: (condition, features of the baseline) -> completed condition.
     """
 
     def init(key: jax.Array, z: jax.Array, condition: jax.Array | None) -> Params:
         if condition is None:
-            raise ValueError("a guess needs a model with a condition")
-        guess_key, prior_key = jax.random.split(key)
-        params = {"guess": guess.init(guess_key, condition)}
-        completed = complete(condition, guess.apply(params["guess"], condition))
+            raise ValueError("a baseline needs a model with a condition")
+        baseline_key, prior_key = jax.random.split(key)
+        params = {"baseline": baseline.init(baseline_key, condition)}
+        completed = complete(condition, baseline.apply(params["baseline"], condition))
         return params | prior.init(prior_key, z, completed)
 
     def apply(
         params: Params, shape: tuple[int, ...], condition: jax.Array | None, encode: Encode
     ) -> Any:
         assert condition is not None
-        completed = complete(condition, guess.apply(params["guess"], condition))
+        completed = complete(condition, baseline.apply(params["baseline"], condition))
         return prior.apply(params, shape, completed, encode)
 
     return LatentPrior(init, apply)
@@ -95,10 +106,10 @@ def with_guess(
 def mixture(components: int, group: str = "prior") -> LatentPrior:
     """A mixture of Gaussians with learned weights, means and standard deviations.
 
-    It starts as Gaussians of unit variance about draws from N(0, I).
+    Initially the Gaussians have unit variance, and means sampled from N(0, I).
 
     Args:
-      components: how many, K.
+      components: number of Gaussians, K.
       group: name of its parameter group.
     """
     if components < 1:
@@ -123,10 +134,10 @@ def mixture(components: int, group: str = "prior") -> LatentPrior:
 def vamp(
     pseudo_inputs: int, shape: Sequence[int], *, squash: bool = True, group: str = "prior"
 ) -> LatentPrior:
-    """VampPrior (1705.07120, section 3): the mean of the posteriors of learned pseudo-inputs.
+    """VampPrior (1705.07120, section 3): the mixture of the posteriors of learned pseudo-inputs.
 
     Args:
-      pseudo_inputs: how many, K.
+      pseudo_inputs: number of pseudo-inputs, K.
       shape: of one event.
       squash: whether pseudo-inputs are kept in [0, 1], as images are, by a sigmoid.
       group: name of their parameter group, `[K, *shape]`.
@@ -148,23 +159,31 @@ def vamp(
     return LatentPrior(init, apply)
 
 
-PRIORS: dict[str, Callable[..., LatentPrior | None]] = {
-    "standard": lambda shape: None,
-    "mixture": lambda shape, components=50: mixture(components),
-    "vamp": lambda shape, pseudo_inputs=500, squash=True: vamp(pseudo_inputs, shape, squash=squash),
-}
+PRIORS: Mapping[str, Callable[..., LatentPrior | None]] = table(
+    "prior",
+    {
+        "standard": lambda shape: None,
+        "mixture": lambda shape, components=50: mixture(components),
+        "vamp": lambda shape, pseudo_inputs=500, squash=True: vamp(
+            pseudo_inputs, shape, squash=squash
+        ),
+    },
+)
 
 
 def latent_prior(
     setting: str | Mapping[str, Any] | LatentPrior, shape: Sequence[int]
 ) -> LatentPrior | None:
-    """A prior without conditions, from its name, `{"kind": name, **arguments}`, or as it is.
+    """An unconditional prior from its name or from `{"kind": name, **arguments}`.
 
-    Its parameters are the group `prior`. None stands for the bottleneck's own, N(0, I).
+    Its parameters are the group `prior`.
 
     Args:
-      setting: which prior.
+      setting: one of these, or a `LatentPrior`, which is returned unchanged.
       shape: of one event.
+
+    Returns:
+      The prior; None for `'standard'`, the bottleneck's own prior, such as N(0, I).
 
     Raises:
       ValueError: the kind is unknown or its arguments do not fit.

@@ -1,4 +1,4 @@
-"""The prior of variational sparse coding: posteriors of pseudo-inputs, one chosen for each x."""
+"""The prior of variational sparse coding: a mixture of the posteriors of pseudo-inputs."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
+from vaejax.core.registry import table
 from vaejax.distributions import Mixture
-from vaejax.distributions.spike_and_slab import Chosen
-from vaejax.latents.priors import PRIORS, Encode, LatentPrior
+from vaejax.distributions.spike_and_slab import SoftAssignment
+from vaejax.latents.priors import Encode, LatentPrior
 from vaejax.networks import Network
+
+__all__ = ["linear_classifier", "pseudo_inputs"]
 
 
 def linear_classifier(classes: int) -> Network:
@@ -37,15 +40,15 @@ def pseudo_inputs(
 ) -> LatentPrior:
     """A mixture of the posteriors of learned pseudo-inputs (Tonolini et al., UAI 2019, eq. 8–9).
 
-    Samples come from the mixture, with equal weights. The KL of an x is taken to the component
-    that a classifier of x chooses, softly, plus that of the choice (see `Chosen`). The sparsity α
-    comes in by the loss `spike` (`losses.spike`).
+    Samples come from the mixture, with equal weights. A classifier of x assigns each example
+    softly to the components; its KL is the joint one of z and component (see `SoftAssignment`). The
+    sparsity α enters through the loss `sparsity_kl` (`losses.sparsity_kl`).
 
     Args:
       shape: of one event.
-      count: pseudo-inputs, U.
-      classifier: events -> logits `[B, U]`; `'linear'` for one dense layer; None for the choice
-        with the least KL, which has a closed form.
+      count: number of pseudo-inputs, U.
+      classifier: events -> logits `[B, U]`; `'linear'` for one dense layer; None for the
+        assignment with the lowest KL, which has a closed form.
       squash: whether pseudo-inputs are kept in [0, 1], as images are, by a sigmoid.
       group: name of the parameter group of pseudo-inputs and classifier.
     """
@@ -58,10 +61,10 @@ def pseudo_inputs(
     def init(key: jax.Array, z: jax.Array, condition: jax.Array | None) -> Params:
         del z, condition
         input_key, classifier_key = jax.random.split(key)
-        made = {"inputs": jax.random.normal(input_key, (count, *shape))}
+        init_params = {"inputs": jax.random.normal(input_key, (count, *shape))}
         if network:
-            made["classifier"] = network.init(classifier_key, jnp.zeros((1, *shape)))
-        return {group: made}
+            init_params["classifier"] = network.init(classifier_key, jnp.zeros((1, *shape)))
+        return {group: init_params}
 
     def apply(
         params: Params, shape: tuple[int, ...], condition: jax.Array | None, encode: Encode
@@ -71,12 +74,12 @@ def pseudo_inputs(
         u = jax.nn.sigmoid(u) if squash else u
         return Mixture(jnp.zeros(count), encode(params, u), shape[0])
 
-    def given(params: Params, prior: Mixture, x: jax.Array) -> Chosen:
+    def for_events(params: Params, prior: Mixture, x: jax.Array) -> SoftAssignment:
         assert network is not None
         logits = network.apply(params[group]["classifier"], x)
-        return Chosen(prior, jax.nn.log_softmax(logits))
+        return SoftAssignment(prior, jax.nn.log_softmax(logits))
 
-    return LatentPrior(init, apply, given if network else None)
+    return LatentPrior(init, apply, for_events if network else None)
 
 
-PRIORS["pseudo_inputs"] = pseudo_inputs
+table("prior", {"pseudo_inputs": pseudo_inputs})

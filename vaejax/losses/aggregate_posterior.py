@@ -1,4 +1,4 @@
-"""Losses of the aggregate posterior q(z) = E q(z | x), seen through one batch."""
+"""Losses of the aggregate posterior q(z) = E q(z | x), estimated from one batch."""
 
 import math
 from typing import Any
@@ -11,11 +11,13 @@ from vaejax.core.registry import near_names
 from vaejax.losses.base import stateless
 from vaejax.losses.elbo import sampled_kl
 
+__all__ = ["decomposition", "dip", "log_aggregate"]
+
 _SAMPLINGS = ("weighted", "stratified")
 
 
 def _max_elements() -> int:
-    """Of the tensor [rows, B, D] held at once: 4 MiB, which a CPU's cache holds, or 32."""
+    """Elements of a chunk `[rows, B, D]`: 4 MiB on CPU, which fits its cache; otherwise 32 MiB."""
     return 2**20 if jax.default_backend() == "cpu" else 2**23
 
 
@@ -23,47 +25,47 @@ def _log_weights(rows: int, examples: int, sampling: str) -> jax.Array:
     """Log of the weight of q(z_i | x_j) in the estimate of q(z_i), `[B, B]` or `[B, 1]`."""
     if sampling == "weighted":  # 1802.04942, section 3.1 and appendix C.1
         return jnp.full((rows, 1), -math.log(examples) - math.log(rows))
-    # Appendix C.2: the example itself stands for 1 of N; of the M others, all but one stand for
-    # 1 / M each, and the last for what is left, so that the estimate of q(z_i) has no bias.
+    # Appendix C.2: the example itself has weight 1 / N; of the M others, all but one have weight
+    # 1 / M, and the last one the remainder, so that the estimate of q(z_i) is unbiased.
     others = rows - 1
-    own, one = 1.0 / examples, (examples - others) / (examples * others)
+    itself, remainder = 1.0 / examples, (examples - others) / (examples * others)
     gap = (jnp.arange(rows)[None, :] - jnp.arange(rows)[:, None]) % rows
-    weights = jnp.where(gap == 0, own, jnp.where(gap == 1, one, 1.0 / others))
+    weights = jnp.where(gap == 0, itself, jnp.where(gap == 1, remainder, 1.0 / others))
     return jnp.log(weights)
 
 
 def log_aggregate(
     posterior: Any, z: jax.Array, log_weights: jax.Array, max_elements: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """log Σ_j w_ij q(z_i | x_j) of whole latents, `[B]`, and of each dimension alone, `[B, D]`.
+    """log Σ_j w_ij q(z_i | x_j): the joint one `[B]`, and that of each dimension `[B, D]`.
 
-    The `[B, B, D]` densities are made in chunks of rows i, and made again in the backward pass, so
-    that memory is bounded. The rows of a chunk are spread over the batch, and so over the devices.
+    The `[B, B, D]` densities are computed in chunks of rows i, and again in the backward pass, so
+    that memory is bounded. The rows of a chunk are strided over the batch, and so over devices.
 
     Args:
       posterior: with parameters `[B, D]` (or scalars) and an elementwise density.
-      z: draws `[B, D]`.
-      log_weights: `[B, B]`, or `[B, 1]` if it is the same for all j.
-      max_elements: of the densities held at once; None for as many as suit the backend.
+      z: samples `[B, D]`.
+      log_weights: log w, `[B, B]`, or `[B, 1]` if it is the same for all j.
+      max_elements: bound of the densities held at once; None for the backend's default.
     """
     size, dims = z.shape
-    most = _max_elements() if max_elements is None else max_elements
+    bound = _max_elements() if max_elements is None else max_elements
     divisors = [n for n in range(1, size + 1) if size % n == 0]
-    chunks = next((n for n in divisors if size // n * size * dims <= most), size)
-    everyone = jax.tree.map(lambda a: a[None] if a.ndim else a, posterior)  # [1, B, D]
+    chunks = next((n for n in divisors if size // n * size * dims <= bound), size)
+    posteriors = jax.tree.map(lambda a: a[None] if a.ndim else a, posterior)  # [1, B, D]
 
     @jax.checkpoint
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         z, log_weights = inputs  # [C, D], [C, B or 1]
-        log_q = everyone.log_prob(z[:, None])  # [C, B, D]
+        log_q = posteriors.log_prob(z[:, None])  # [C, B, D]
         joint = jax.nn.logsumexp(log_q.sum(axis=2) + log_weights, axis=1)
         return joint, jax.nn.logsumexp(log_q + log_weights[:, :, None], axis=1)
 
-    def split(a: jax.Array) -> jax.Array:  # every chunk has a share of each device's rows
+    def split(a: jax.Array) -> jax.Array:  # every chunk has rows of each device
         return jnp.swapaxes(a.reshape(size // chunks, chunks, a.shape[1]), 0, 1)
 
-    joint, each = jax.lax.map(chunk, (split(z), split(log_weights)))
-    return joint.T.reshape(size), jnp.swapaxes(each, 0, 1).reshape(size, dims)
+    joint, marginal = jax.lax.map(chunk, (split(z), split(log_weights)))
+    return joint.T.reshape(size), jnp.swapaxes(marginal, 0, 1).reshape(size, dims)
 
 
 def _check(loss: str, node: Latent) -> None:
@@ -75,33 +77,33 @@ def _check(loss: str, node: Latent) -> None:
         raise ValueError(
             f"the loss {loss!r} needs nodes with an elementwise density over a vector [B, D], "
             f"found a posterior of type {type(q).__name__} and z of shape {z.shape}; use "
-            "bottlenecks.gaussian behind an encoder that gives vectors, say"
+            "bottlenecks.gaussian after an encoder of vectors"
         )
 
 
 def decomposition(
     examples: int, sampling: str = "weighted", *, max_elements: int | None = None
 ) -> LossTransform:
-    """The KL in three parts, `[B, L]` each, estimated with one draw of z.
+    """The KL in three parts, `[B, L]` each, estimated from one sample of z.
 
     β-TCVAE (1802.04942, eq. 2):
       `mi`: log q(z | x) − log q(z), the index-code mutual information.
       `tc`: log q(z) − Σ_d log q(z_d), the total correlation.
       `dimwise_kl`: Σ_d log q(z_d) − log p(z), the dimension-wise KL where p factorises.
 
-    They sum to log q(z | x) − log p(z), the sampled KL. The method's player minimises nll 1, mi 1,
-    tc β, dimwise_kl 1. The aggregate posterior q(z) is that of the training set, estimated from the
-    batch of M:
+    They sum to log q(z | x) − log p(z), the sampled KL. β-TCVAE minimises nll 1, mi 1, tc β,
+    dimwise_kl 1. The aggregate posterior q(z) is that of the training set, estimated from the batch
+    of M:
 
-    - `'weighted'` (section 3.1): Σ_j q(z | x_j) / (N·M), which is too small: for M = N,
-      log q(z) is the exact value less log N.
-    - `'stratified'` (appendix C.2): without bias for q(z), if the batch is drawn without
+    - `'weighted'` (section 3.1): Σ_j q(z | x_j) / (N·M), which is biased low: for M = N, log q(z)
+      is the exact value minus log N.
+    - `'stratified'` (appendix C.2): an unbiased estimate of q(z), if the batch is sampled without
       replacement.
 
     Args:
       examples: size N of the training set.
-      sampling: which estimate.
-      max_elements: of the `[B, B, D]` densities held at once; None for what suits the backend.
+      sampling: the estimate of q(z).
+      max_elements: bound of the `[B, B, D]` densities held at once; None for the backend's default.
 
     Raises:
       ValueError: an unknown estimate; a node without an elementwise density over a vector; a
@@ -120,11 +122,12 @@ def decomposition(
         size = z.shape[0]
         if sampling == "stratified" and not 2 <= size <= examples + 1:
             raise ValueError(
-                f"stratified sampling wants batches of 2 to N + 1 = {examples + 1} examples, found "
+                f"stratified sampling needs batches of 2 to N + 1 = {examples + 1} examples, found "
                 f"{size}; 'weighted' takes any"
             )
-        joint, each = log_aggregate(q, z, _log_weights(size, examples, sampling), max_elements)
-        log_q, dimwise = q.log_prob(z).sum(axis=1), each.sum(axis=1)
+        weights = _log_weights(size, examples, sampling)
+        joint, marginal = log_aggregate(q, z, weights, max_elements)
+        log_q, dimwise = q.log_prob(z).sum(axis=1), marginal.sum(axis=1)
         log_p = log_q - sampled_kl(node)
         return log_q - joint, joint - dimwise, dimwise - log_p
 
@@ -140,13 +143,13 @@ def decomposition(
 
 
 def dip(kind: str = "i") -> LossTransform:
-    """How far the covariance C of the aggregate posterior is from I, `[]` each.
+    """Squared distances between the covariance C of the aggregate posterior and I, `[]` each.
 
     DIP-VAE (1711.00848):
-      `dip_off_diagonal`: Σ_{i≠j} C_ij², to be minimised with weight λ_od.
-      `dip_diagonal`: Σ_i (C_ii − 1)², with weight λ_d.
+      `dip_off_diagonal`: Σ_{i≠j} C_ij², minimised with weight λ_od.
+      `dip_diagonal`: Σ_i (C_ii − 1)², minimised with weight λ_d.
 
-    They are statistics of the batch, summed over the nodes.
+    Both are statistics of the batch, summed over the nodes.
 
     Args:
       kind: `'i'`: C is the covariance of the posterior means (eq. 6); `'ii'`: of z itself, which
@@ -157,13 +160,13 @@ def dip(kind: str = "i") -> LossTransform:
     """
     if kind not in ("i", "ii"):
         raise ValueError(f"unknown kind of DIP-VAE {near_names(kind, ('i', 'ii'))}")
-    needed = ("mean",) if kind == "i" else ("mean", "variance")
+    required = ("mean",) if kind == "i" else ("mean", "variance")
 
     def penalties(node: Latent) -> tuple[jax.Array, jax.Array]:
         q, z = node.posterior, node.z
-        if z.ndim != 2 or any(getattr(q, name, z[0]).shape != z.shape for name in needed):
+        if z.ndim != 2 or any(getattr(q, name, z[0]).shape != z.shape for name in required):
             raise ValueError(
-                f"DIP-VAE-{kind.upper()} needs posteriors with a {' and a '.join(needed)} of a "
+                f"DIP-VAE-{kind.upper()} needs posteriors with a {' and a '.join(required)} of a "
                 f"vector [B, D], found type {type(q).__name__} and z of shape {z.shape}"
             )
         centred = q.mean - q.mean.mean(axis=0, keepdims=True)

@@ -11,19 +11,21 @@ from vaejax.distributions.likelihoods import Likelihood
 from vaejax.losses.base import event_log_prob, stateless
 from vaejax.networks import Network
 
+__all__ = ["baseline_nll", "gsnn"]
+
 
 def gsnn() -> LossTransform:
     """`gsnn` `[B]`: −log p(x | z, c) at z ~ p(z | c), a Gaussian stochastic neural network.
 
-    Sohn et al. 2015, eq. 6, with one draw: what is asked of the model when it is used. The hybrid
-    objective α · CVAE + (1 − α) · GSNN (eq. 7) is `nll` α, `kl` α, `gsnn` 1 − α.
+    Sohn et al. 2015, eq. 6, with one sample: the prediction task of the model at test time. The
+    hybrid objective α · CVAE + (1 − α) · GSNN (eq. 7) is `nll` α, `kl` α, `gsnn` 1 − α.
     """
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
         if trace.generated is None:
             raise ValueError(
-                "the loss 'gsnn' needs a draw from the prior for each example: build the model "
+                "the loss 'gsnn' needs a sample from the prior for each example: build the model "
                 "with generated=True (model.hybrid=True for the family 'cvae')"
             )
         return {"gsnn": -event_log_prob(trace.generated, trace.x)}
@@ -31,20 +33,20 @@ def gsnn() -> LossTransform:
     return stateless(apply)
 
 
-def guess(network: Network, likelihood: Likelihood) -> LossTransform:
-    """`guess` `[B]`: −log p(x | c) of a network without latents, of the parameter group `guess`.
+def baseline_nll(network: Network, likelihood: Likelihood) -> LossTransform:
+    """`baseline_nll` `[B]`: −log p(x | c) of a network without latents, parameter group `baseline`.
 
-    The model has this group where its prior is one `latent_priors.with_guess`. The loss is the
-    baseline that a conditional model has to beat, scored on the same part of the event.
+    The group exists in models whose prior is `priors.with_baseline`. The loss is the baseline of a
+    conditional model (Sohn et al. 2015), evaluated on the same part of the event.
     """
 
     def apply(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
         del key
         if trace.condition is None:
-            raise ValueError("the loss 'guess' needs a model with a condition")
-        p: Any = likelihood.apply(network.apply(params["guess"], trace.condition))
+            raise ValueError("the loss 'baseline_nll' needs a model with a condition")
+        p: Any = likelihood.apply(network.apply(params["baseline"], trace.condition))
         if isinstance(trace.likelihood, Masked):
             p = dataclasses.replace(trace.likelihood, base=p)
-        return {**losses, "guess": -event_log_prob(p, trace.x)}
+        return {**losses, "baseline_nll": -event_log_prob(p, trace.x)}
 
     return LossTransform(lambda key, trace: {}, apply)

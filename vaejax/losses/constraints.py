@@ -1,4 +1,4 @@
-"""Losses that hold another one at a level: free bits from below, a Lagrange multiplier at it."""
+"""Losses that control the value of another loss: free bits, KL balancing, GECO."""
 
 import math
 
@@ -10,11 +10,13 @@ from vaejax.core.game import Latent, Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.base import stateless
 
+__all__ = ["free_bits", "geco", "kl_balancing"]
+
 _GROUPS = ("node", "dimension")
 
 
-def _kl_of_dimensions(node: Latent) -> jax.Array:
-    """KL of each dimension (a map's channel), averaged over the batch, `[D]`."""
+def _dimension_kl(node: Latent) -> jax.Array:
+    """KL of each dimension (of each channel of a map), averaged over the batch, `[D]`."""
     q, p, z = node
     if distributions.has_closed_form(q, p):
         nats = distributions.kl(q, p, z)
@@ -33,13 +35,13 @@ def _kl_of_dimensions(node: Latent) -> jax.Array:
 def free_bits(nats: float | jax.Array, per: str = "node") -> LossTransform:
     """`kl_free` `[B, L]`: Σ_j max(λ, KL of group j averaged over the batch), 1606.04934, eq. 15.
 
-    To be minimised in place of `kl`: below λ nats a group's KL costs nothing more. A statistic of
-    the batch, written into each of its rows.
+    Minimised in place of `kl`: below λ nats the KL of a group has no gradient. A statistic of the
+    batch, repeated in each row.
 
     Args:
-      nats: λ, of each group.
-      per: `'node'`: each stochastic node is a group; `'dimension'`: each latent dimension of each
-        node is, or of a map each channel.
+      nats: λ, for each group.
+      per: `'node'` for groups that are stochastic nodes; `'dimension'` for groups that are
+        dimensions of a node, or channels of a node with a feature map.
 
     Raises:
       ValueError: an unknown grouping, or a KL that is not a sum over dimensions.
@@ -52,19 +54,19 @@ def free_bits(nats: float | jax.Array, per: str = "node") -> LossTransform:
         if per == "node":
             free = jnp.maximum(kl.mean(axis=0), nats)
         else:
-            of_nodes = [_kl_of_dimensions(node) for node in trace.latents]
-            free = jnp.stack([jnp.maximum(group, nats).sum() for group in of_nodes])
+            dimension_kls = [_dimension_kl(node) for node in trace.latents]
+            free = jnp.stack([jnp.maximum(kls, nats).sum() for kls in dimension_kls])
         return {"kl_free": jnp.broadcast_to(free[None], kl.shape)}
 
     return stateless(apply)
 
 
 def kl_balancing() -> LossTransform:
-    """`kl_balanced` `[B, L]`: γ_l KL_l, with more weight where a node holds more already.
+    """`kl_balanced` `[B, L]`: γ_l KL_l, with larger weights for nodes with a larger KL.
 
     NVAE (2007.03898, supplement, section A): γ_l is proportional to the size of the node's latent
     times its mean KL, and the γ are 1 on average over the nodes; no gradient passes through them.
-    It is for the warm-up alone, which lets all levels come to life: minimise it at first and `kl`
+    It is meant for the warm-up, in which it keeps all nodes active: minimise it first and `kl`
     later, by schedules of their weights.
     """
 
@@ -81,18 +83,18 @@ def kl_balancing() -> LossTransform:
 def geco(target: float | jax.Array, of: str = "nll") -> LossTransform:
     """GECO (Rezende & Viola, 1810.00597, algorithm 1): a constraint on a loss.
 
-    Adds `geco`, λ·(loss − target), of the loss's shape, and `geco_multiplier` `[]`, λ for the log.
-    The group `geco` is log λ, which starts at 0, so that λ stays positive. A Lagrange
-    multiplier is a player: vae minimises kl 1, geco 1; the owner of `geco` minimises geco −1, and
-    so raises λ while the loss is above its target. The momentum of its optimizer takes the place of
-    the paper's moving average of the constraint.
+    Adds `geco`, λ·(loss − target), of the loss's shape, and the metric `geco_multiplier` `[]`, λ.
+    The parameter group `geco` is log λ, initially 0, so that λ is positive. The Lagrange multiplier
+    is a player: `vae` minimises kl 1, geco 1; the owner of `geco` minimises geco −1, which raises λ
+    while the loss is above its target. The momentum of its optimizer replaces the paper's moving
+    average of the constraint.
 
     Args:
-      target: what the loss shall be on average, in nats.
-      of: the loss.
+      target: mean value of the loss to be reached, in nats.
+      of: name of the loss.
 
     Raises:
-      ValueError: the chain has no such loss before.
+      ValueError: no earlier transform of the chain makes this loss.
     """
 
     def init(key: jax.Array, trace: Trace) -> Params:

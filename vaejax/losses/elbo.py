@@ -1,4 +1,4 @@
-"""The two terms of the ELBO, and what is made of the second."""
+"""The two terms of the ELBO, and variants of them."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from vaejax import distributions
 from vaejax.core.game import Latent, Losses, LossTransform, Trace
 from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 
+__all__ = ["capacity", "kl", "nll", "nll_optimal", "node_kl", "sampled_kl"]
+
 
 def node_kl(node: Latent) -> jax.Array:
     """KL(q ‖ p) of a node, nats `[B]`: closed form where one exists, else one sample."""
@@ -21,16 +23,16 @@ def node_kl(node: Latent) -> jax.Array:
 
 
 def sampled_kl(node: Latent) -> jax.Array:
-    """log q(z) − log p(z) of a node's draw, nats `[B]`: the estimate of its KL by one sample.
+    """log q(z) − log p(z) at a node's sample, nats `[B]`: the one-sample estimate of its KL.
 
     Raises:
-      ValueError: z is not a draw from a density: the node holds codes.
+      ValueError: the posterior has no density, since the node holds codes.
     """
     q, p, z = node
-    if isinstance(q, distributions.Codes | distributions.Categorical):
+    if distributions.capabilities_of(q).indices:
         raise ValueError(
-            "log q(z) − log p(z) needs a posterior with a density, but a quantizer's chooses among "
-            "codes; take a model whose nodes are Gaussian, say"
+            "log q(z) − log p(z) needs a posterior with a density, but that of a quantizer is over "
+            "codes; use a model with continuous latents"
         )
     return event_log_prob(q, z) - event_log_prob(p, z)
 
@@ -40,8 +42,8 @@ def nll() -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
-        if isinstance(trace.likelihood, distributions.Categorical):
-            chex.assert_shape(trace.likelihood.logits, (*trace.x.shape, None))
+        if distributions.capabilities_of(trace.likelihood).indices:
+            chex.assert_equal_shape([trace.x, trace.likelihood.indices])
         else:
             chex.assert_equal_shape([trace.x, trace.likelihood.mean])
         return {"nll": -event_log_prob(trace.likelihood, trace.x)}
@@ -50,11 +52,11 @@ def nll() -> LossTransform:
 
 
 def nll_optimal() -> LossTransform:
-    """`nll_optimal` `[]`: the nll of a Gaussian with the mean of p(x | z) and the best σ.
+    """`nll_optimal` `[]`: the nll of a Gaussian with the mean of p(x | z) and the optimal σ.
 
-    Optimal σ-VAE (2006.13202, section 4): of all σ shared by the values of all events, the best
-    has σ² = the mean squared error over the batch; then −log p is D/2 · (log(2π σ²) + 1) nats an
-    example. A statistic of the batch. The raw `nll` keeps the σ of the model's likelihood.
+    Optimal σ-VAE (2006.13202, section 4): the optimal σ² shared by all elements of all events is
+    the mean squared error over the batch, for which −log p is D/2 · (log(2π σ²) + 1) nats per
+    example. A statistic of the batch. `nll` itself uses the σ of the model's likelihood.
     """
 
     def apply(losses: Losses, trace: Trace) -> Losses:
@@ -72,7 +74,7 @@ def kl() -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
-        if not trace.latents:  # a model that gives p(x) itself
+        if not trace.latents:  # a model of p(x) without latents
             return {"kl": jnp.zeros((trace.x.shape[0], 0))}
         return {"kl": jnp.stack([node_kl(node) for node in trace.latents], axis=-1)}
 
@@ -82,7 +84,7 @@ def kl() -> LossTransform:
 def capacity(target: Callable[[jax.Array], jax.Array]) -> LossTransform:
     """`kl_capacity` `[]`: |KL − C(t)|, KL averaged over the batch and summed over the nodes.
 
-    Burgess et al. (1804.03599, eq. 8), whose γ is the weight that a player gives it.
+    Burgess et al. (1804.03599, eq. 8), whose γ is the weight of this loss.
 
     Args:
       target: schedule of the capacity C, step -> nats.
@@ -90,7 +92,7 @@ def capacity(target: Callable[[jax.Array], jax.Array]) -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         total = losses["kl"].sum(axis=-1).mean()
-        wanted = jnp.asarray(target(trace.step), total.dtype)
-        return {"kl_capacity": jnp.abs(total - wanted)}
+        current = jnp.asarray(target(trace.step), total.dtype)
+        return {"kl_capacity": jnp.abs(total - current)}
 
     return stateless(apply)

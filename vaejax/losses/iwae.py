@@ -1,4 +1,4 @@
-"""Bounds that weigh several draws of z for each example against each other."""
+"""Importance-weighted bounds from several samples of z per example."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,14 @@ from vaejax.core.game import Latent, Losses, LossTransform, Trace
 from vaejax.losses.base import event_log_prob, stateless
 from vaejax.losses.elbo import sampled_kl
 
+__all__ = ["dreg", "iwae"]
+
 
 def _log_weights(loss: str, trace: Trace, samples: int, nll: jax.Array) -> jax.Array:
-    """log w = log p(x, z) − log q(z | x) of each draw, `[B, K]`."""
+    """log w = log p(x, z) − log q(z | x) of each sample, `[B, K]`."""
     if samples < 1 or trace.x.shape[0] % samples:
         raise ValueError(
-            f"the loss {loss!r} weighs {samples} draws for each example, but the trace has "
+            f"the loss {loss!r} needs {samples} samples for each example, but the trace has "
             f"{trace.x.shape[0]} rows; build the model with samples={samples} too"
         )
     kl = jnp.stack([sampled_kl(node) for node in trace.latents]).sum(axis=0)
@@ -20,7 +22,7 @@ def _log_weights(loss: str, trace: Trace, samples: int, nll: jax.Array) -> jax.A
 
 
 def _rows(values: jax.Array, samples: int) -> jax.Array:
-    """`[B] -> [B · K]`: one row for each of the trace's, so that averages are those over B."""
+    """`[B] -> [B · K]`: values repeated for the samples of each example."""
     return jnp.repeat(values, samples)
 
 
@@ -30,16 +32,16 @@ def _bound(log_w: jax.Array) -> jax.Array:
 
 
 def iwae(samples: int) -> LossTransform:
-    """`iwae` `[B · K]`: −log (1/K) Σ_k w_k (IWAE, 1509.00519, eq. 8), in each of an example's rows.
+    """`iwae` `[B · K]`: −log (1/K) Σ_k w_k (IWAE, 1509.00519, eq. 8), repeated for each sample.
 
-    w = p(x, z) / q(z | x) for K reparameterised draws from q, side by side in a trace of
-    `autoencoder(samples=K)`; every node is sampled.
+    w = p(x, z) / q(z | x) for K reparameterised samples from q, which are consecutive rows of a
+    trace of `autoencoder(samples=K)`; the KL of every node is that of its sample.
 
     Args:
       samples: K.
 
     Raises:
-      ValueError: the trace's rows are no multiple of K, or a node holds codes.
+      ValueError: the number of rows is not a multiple of K, or a node holds codes.
     """
 
     def apply(losses: Losses, trace: Trace) -> Losses:
@@ -50,12 +52,11 @@ def iwae(samples: int) -> LossTransform:
 
 
 def dreg(samples: int) -> LossTransform:
-    """`dreg` `[B · K]`: of the same value as `iwae`, with another estimate of its gradient.
+    """`dreg` `[B · K]`: the value of `iwae` with the doubly reparameterised gradient.
 
-    The doubly reparameterised gradient (1810.04152, section 4) of the encoder:
-    Σ_k sg(w̃_k²) ∂log w_k/∂z_k ∂z_k/∂φ, w̃ the weights normalised over k. It is unbiased for the
-    encoder alone: let the decoder's owner minimise `iwae`. A prior's own parameters get the
-    gradient of `iwae` from either.
+    DReG (1810.04152, section 4): Σ_k sg(w̃_k²) ∂log w_k/∂z_k ∂z_k/∂φ for the encoder, w̃ the weights
+    normalised over k. It is unbiased for the encoder only: the decoder's owner should minimise
+    `iwae`. The parameters of a prior have the same gradient under both losses.
 
     Args:
       samples: K.
@@ -69,16 +70,16 @@ def dreg(samples: int) -> LossTransform:
         if len(trace.latents) != 1:
             raise ValueError(
                 f"the loss 'dreg' is for one node, found {len(trace.latents)}: densities that "
-                "depend on the draws of other nodes would need more terms; 'iwae' takes any number"
+                "depend on samples of other nodes would need more terms; 'iwae' takes any number"
             )
         ((q, p, z),) = trace.latents
         log_w = _log_weights("dreg", trace, samples, losses["nll"])
         weights = sg(jax.nn.softmax(log_w, axis=1)).reshape(-1)  # [B · K]
-        # z moves, the densities that it is put into stand still.
+        # The gradient through z, at fixed parameters of both densities.
         path = -losses["nll"] - sampled_kl(Latent(sg(q), sg(p), z))
-        # What the prior is made of (a network, pseudo-inputs) has no z to go through.
-        own = event_log_prob(p, sg(z))
-        surrogate = -(jnp.square(weights) * path + weights * own)
+        # The gradient of the prior's parameters (a network, pseudo-inputs), at fixed z.
+        prior = event_log_prob(p, sg(z))
+        surrogate = -(jnp.square(weights) * path + weights * prior)
         surrogate = surrogate.reshape(-1, samples).sum(axis=1)
         value = sg(_bound(log_w) - surrogate) + surrogate
         return {"dreg": _rows(value, samples)}

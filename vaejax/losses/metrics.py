@@ -1,4 +1,4 @@
-"""The numbers that a trace and its losses show, by the names they have in every log."""
+"""Metrics of a trace and its losses, by the names that they have in every log."""
 
 import math
 
@@ -6,55 +6,51 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Latent, Losses, Trace
-from vaejax.distributions import Categorical, Codes, DiscretizedLogistic, DiscretizedLogisticMixture
+from vaejax.distributions import capabilities_of
 from vaejax.losses import squared_error, sum_event
 
-_DISCRETE = (Categorical, DiscretizedLogistic, DiscretizedLogisticMixture)
+__all__ = ["code_counts", "codes_of", "perplexity", "trace_metrics"]
 
 
 def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
-    """Indices of the codes that a node holds, int32 `[B, ...]`, and how many there are to choose.
+    """Indices of the codes of a node, int32 `[B, ...]`, and the size of the codebook.
 
-    Of a categorical posterior, its likeliest. None if it holds none.
+    For a categorical posterior, its most likely codes. None for a node without codes.
     """
     q = node.posterior
-    if isinstance(q, Codes):
-        return q.indices, q.size
-    if isinstance(q, Categorical):
-        return jnp.argmax(q.logits, axis=-1).astype(jnp.int32), q.logits.shape[-1]
-    return None
+    return (q.indices, q.size) if capabilities_of(q).indices else None
 
 
 def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
-    """Node -> how many tokens chose each code, float32 `[S, K]`, for the nodes that hold codes.
+    """Number of a node -> how many tokens chose each code, float32 `[S, K]`, for nodes with codes.
 
-    S is the number of indices of a token: 1, or the levels of a residual and the groups of a
-    product quantizer together. Of a categorical posterior its likeliest code counts.
+    S is the number of indices per token: 1, or the levels of a residual times the groups of a
+    product quantizer. For a categorical posterior the most likely codes are counted.
 
     Args:
       trace: of a forward pass.
-      mask: which examples count, bool `[B]`; None for all.
+      mask: the examples to be counted, bool `[B]`; None for all.
     """
     counts = {}
     for i, node in enumerate(trace.latents):
-        if (found := codes_of(node)) is None:
+        if (codes := codes_of(node)) is None:
             continue
-        indices, size = found
+        indices, size = codes
         weight = (indices >= 0).astype(jnp.float32)
         if mask is not None:
             weight = weight * mask.astype(jnp.float32).reshape(-1, *(1,) * (indices.ndim - 1))
         slots = math.prod(indices.shape[node.z.ndim - 1 :])
-        own = jnp.maximum(indices, 0).reshape(-1, slots) + size * jnp.arange(slots)[None]
-        total = jax.ops.segment_sum(weight.reshape(-1), own.reshape(-1), slots * size)
+        segments = jnp.maximum(indices, 0).reshape(-1, slots) + size * jnp.arange(slots)[None]
+        total = jax.ops.segment_sum(weight.reshape(-1), segments.reshape(-1), slots * size)
         counts[i] = total.reshape(slots, size)
     return counts
 
 
 def perplexity(counts: jax.Array) -> jax.Array:
-    """exp of the entropy of code use: how many codes are in use, effectively.
+    """exp of the entropy of the distribution of codes: the effective number of codes in use.
 
     Args:
-      counts: `[S, K]`.
+      counts: how often each code was chosen, `[S, K]`.
 
     Returns:
       The mean over the S indices of a token, `[]`.
@@ -63,13 +59,17 @@ def perplexity(counts: jax.Array) -> jax.Array:
     return jnp.exp(-jax.scipy.special.xlogy(p, p).sum(axis=1)).mean()
 
 
-def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
-    """Named numbers `[B]` per example, or `[]` of the whole batch; nats unless named otherwise.
+def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
+    """Named metrics, `[B]` per example or `[]` of the whole batch, in nats unless stated otherwise.
 
-    `elbo` is −(nll + kl) whatever is being optimised; `bits_per_dim` exists where the likelihood
-    is one of 8-bit values or of classes, where it means bits a token; `active_fraction`, the
-    expected share of a latent's elements that are not zero, where its posterior knows which may be
-    (`active`); `mse`, or of classes `accuracy`.
+    The losses, summed over nodes, and
+      `elbo`: −(nll + kl), whatever the objective.
+      `bits_per_dim`: −elbo in bits per dimension, for likelihoods of discrete values (for classes,
+        bits per token).
+      `mse`, or for classes `accuracy`: means over dimensions.
+      `perplexity`: of the codes of a batch, for nodes with codes.
+      `active_fraction`: expected fraction of the elements of z that are not zero, for posteriors
+        with a probability `active` of that.
     """
     named: dict[str, jax.Array] = {}
     for name, value in losses.items():
@@ -81,13 +81,13 @@ def figures(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             named[name] = value
     if {"nll", "kl"} <= losses.keys():
         named["elbo"] = -(named["nll"] + named["kl"])
-        if isinstance(trace.likelihood, _DISCRETE):
+        if capabilities_of(trace.likelihood).bits_per_dim:
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])
-    if isinstance(trace.likelihood, Categorical):
-        right = jnp.argmax(trace.likelihood.logits, axis=-1) == trace.x
-        named["accuracy"] = sum_event(right.astype(jnp.float32)) / dims
+    if capabilities_of(trace.likelihood).indices:
+        correct = trace.likelihood.indices == trace.x
+        named["accuracy"] = sum_event(correct.astype(jnp.float32)) / dims
     else:
         named["mse"] = squared_error(trace.likelihood, trace.x) / dims
     for i, counts in code_counts(trace).items():

@@ -1,4 +1,4 @@
-"""Distance between what the encoder gives on the whole batch and the prior, from samples alone."""
+"""Maximum mean discrepancy between samples of the aggregate posterior and of the prior."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.latents import continuous_z
+
+__all__ = ["BANDWIDTHS", "KERNELS", "Kernel", "mmd", "squared_distances", "squared_mmd"]
 
 Kernel = Callable[[jax.Array, jax.Array], jax.Array]  # (squared distances, bandwidth) -> kernel
 
@@ -26,7 +28,7 @@ _ESTIMATORS = ("biased", "unbiased")
 
 
 def _max_pairs() -> int:
-    """Pairs at once: what stays in a CPU's cache, or fills an accelerator; 4 or 64 MiB each."""
+    """Pairs in one chunk: 4 MiB on CPU, which fits its cache; otherwise 64 MiB."""
     return 2**20 if jax.default_backend() == "cpu" else 2**24
 
 
@@ -43,17 +45,17 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 def _kernel_sum(
     x: jax.Array, y: jax.Array, kernel: Callable[[jax.Array], jax.Array], max_pairs: int
 ) -> jax.Array:
-    """Σᵢⱼ k(‖xᵢ − yⱼ‖²), in chunks of rows where there are more than `max_pairs` pairs."""
+    """Σᵢⱼ k(‖xᵢ − yⱼ‖²), in chunks of rows if there are more than `max_pairs` pairs."""
     n, m = x.shape[0], y.shape[0]
     if n * m <= max_pairs:
         return kernel(squared_distances(x, y)).sum(axis=1).sum()
     steps = -(-n // max(max_pairs // m, 1))
     rows = -(-n // steps)
-    # Chunks are strided, so that each has its share of rows on every device that holds some.
+    # Chunks are strided, so that each has rows of every device.
     padded = jnp.pad(x, ((0, rows * steps - n), (0, 0))).reshape(rows, steps, -1)
     counts = (jnp.arange(rows * steps) < n).astype(x.dtype).reshape(rows, steps)
 
-    @jax.checkpoint  # or the backward pass would keep every chunk
+    @jax.checkpoint  # otherwise the backward pass would keep every chunk
     def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         part, weight = chunk
         return total + weight @ kernel(squared_distances(part, y)).sum(axis=1), None
@@ -84,14 +86,15 @@ def squared_mmd(
       y: sample of the other, `[M, D]`.
       kernel: `'rbf'` or `'imq'`.
       scales: multiples of the bandwidth h, one kernel each.
-      bandwidth: h, as a number; or `'squared_dim'`, D² (the RBF kernel of the authors of InfoVAE
-        and the default for it), or `'twice_dim'`, 2D (the IMQ kernel of WAE, 1711.01558, section
-        4, for a prior of unit variance, and the default for it).
-      estimator: `'biased'`, the V-statistic, which counts each point against itself and is never
-        negative; or `'unbiased'`, the U-statistic, which does not and can be. To minimise the
-        first is also to minimise (k(0) − E k(x, x')) / N, so it pulls a small sample together.
-      max_pairs: pairs whose kernels are held at once; larger samples are compared in chunks. None
-        for as many as suit the backend.
+      bandwidth: h, as a number; or `'squared_dim'`, D² (the default of `'rbf'`, from the code of
+        InfoVAE's authors), or `'twice_dim'`, 2D (the default of `'imq'`, from WAE, 1711.01558,
+        section 4, for a prior of unit variance).
+      estimator: `'biased'`, the V-statistic, which includes pairs of a point with itself and is
+        never negative; or `'unbiased'`, the U-statistic, which excludes them and can be negative.
+        Minimising the former also minimises (k(0) − E k(x, x')) / N, which pulls a small sample
+        together.
+      max_pairs: bound of the kernel values held at once; larger samples are compared in chunks.
+        None for the backend's default.
 
     Raises:
       ValueError: an unknown kernel, bandwidth or estimator, no scales, or a single point.
@@ -121,9 +124,8 @@ def squared_mmd(
         total = _kernel_sum(a, a, k, pairs)
         if estimator == "biased":
             return total / float(size) ** 2  # an int32 would overflow at 65,536 points
-        return (total - size * len(widths)) / (
-            float(size) * (size - 1)
-        )  # k(a, a) = 1 at each scale
+        total -= size * len(widths)  # k(a, a) = 1 at each scale
+        return total / (float(size) * (size - 1))
 
     return within(x, n) + within(y, m) - 2.0 * _kernel_sum(x, y, k, pairs) / (float(n) * m)
 
@@ -137,19 +139,19 @@ def mmd(
     node: int | None = None,
     max_pairs: int | None = None,
 ) -> LossTransform:
-    """`mmd` `[]`: squared MMD between the batch's sampled z and as many draws from the prior.
+    """`mmd` `[]`: squared MMD between the batch's samples of z and as many from the prior.
 
-    InfoVAE (1706.02262, section 3), WAE-MMD (1711.01558, algorithm 2). The draws are made by the
-    node's own prior, so a conditional prior or a mixture is one like any other. Events of z are
-    flattened. It is a statistic of the whole batch, on however many devices that is.
+    InfoVAE (1706.02262, section 3), WAE-MMD (1711.01558, algorithm 2). The prior is that of the
+    node, which may be conditional or a mixture. Each z is flattened. A statistic of the whole
+    batch, over all devices.
 
     Args:
-      kernel: see `squared_mmd`, as for the next three.
+      kernel: see `squared_mmd`, as for all other arguments but `node`.
       scales: of the kernel.
       bandwidth: of the kernel.
       estimator: biased or unbiased.
-      node: which stochastic node; None for the sum over all.
-      max_pairs: bounds the memory.
+      node: number of the stochastic node; None for the sum over all.
+      max_pairs: bound of memory.
 
     Raises:
       ValueError: a setting of `squared_mmd` is wrong, or a node holds codes.
@@ -159,16 +161,17 @@ def mmd(
         del params
         total = jnp.zeros(())
         for i, z in continuous_z("mmd", trace, node).items():
-            draw = trace.latents[i].prior.sample(jax.random.fold_in(key, i))
-            if math.prod(draw.shape) != math.prod(trace.latents[i].z.shape):
+            sample = trace.latents[i].prior.sample(jax.random.fold_in(key, i))
+            if math.prod(sample.shape) != math.prod(trace.latents[i].z.shape):
                 raise ValueError(
-                    f"the loss 'mmd' needs one draw from the prior for each z, but the prior "
-                    f"{type(trace.latents[i].prior).__name__} of node {i} draws {draw.shape} for "
-                    f"z of shape {trace.latents[i].z.shape}; give its parameters the batch's shape"
+                    f"the loss 'mmd' needs one sample from the prior for each z, but the prior "
+                    f"{type(trace.latents[i].prior).__name__} of node {i} has samples of shape "
+                    f"{sample.shape} for z of shape {trace.latents[i].z.shape}; give its "
+                    "parameters the batch's shape"
                 )
             total += squared_mmd(
                 z,
-                draw.reshape(z.shape),
+                sample.reshape(z.shape),
                 kernel=kernel,
                 scales=scales,
                 bandwidth=bandwidth,

@@ -1,4 +1,4 @@
-"""The losses of quantizers."""
+"""Losses of quantizers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,17 @@ from vaejax import distributions
 from vaejax.core.game import Losses, LossTransform, Trace
 from vaejax.losses.base import stateless, sum_event
 
+__all__ = ["code_entropies", "vq"]
 
-def _codes(loss: str, trace: Trace) -> list[distributions.Codes]:
-    """The posteriors that chose codes.
+
+def _codes(loss: str, trace: Trace) -> list[distributions.OneHotCodes]:
+    """The posteriors of quantizers.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there are none.
     """
     posteriors = [node.posterior for node in trace.latents]
-    codes = [q for q in posteriors if isinstance(q, distributions.Codes)]
+    codes = [q for q in posteriors if distributions.capabilities_of(q).quantized]
     if not codes:
         found = [type(q).__name__ for q in posteriors]
         raise ValueError(f"the loss {loss!r} needs a quantizer, but the posteriors are {found}")
@@ -25,8 +27,8 @@ def _codes(loss: str, trace: Trace) -> list[distributions.Codes]:
 def vq() -> LossTransform:
     """`vq` `[B, L]`: ‖z_e − e‖², summed over tokens and dimensions, one column per quantizer.
 
-    VQ-VAE (1711.00937, eq. 3) has it twice, with the stop-gradient on one side and on the other:
-    here the encoder's owner minimises it with the commitment weight, the codebook's with weight 1.
+    VQ-VAE (1711.00937, eq. 3) has this term twice, with the stop-gradient on either side. Here the
+    encoder's owner minimises it with the commitment weight, the codebook's owner with weight 1.
     """
 
     def apply(losses: Losses, trace: Trace) -> Losses:
@@ -40,22 +42,22 @@ def vq() -> LossTransform:
 def code_entropies(temperature: float = 1.0) -> LossTransform:
     """`token_entropy` `[B]` and `usage_entropy` `[]` of lookup-free quantizers.
 
-    MAGVIT-v2 (2310.05737, eq. 5): E H(p(c | token)), to be minimised, so that tokens are sure of
-    their code, and H(E p(c | token)), to be maximised (by a negative weight), so that all codes are
-    in use. Both in nats, times the tokens of an example and summed over the nodes.
-    p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes c = ±1: the bits are independent given
-    the token, so the first is a sum over bits; for the second, the joint distribution of all codes
-    is the product of those of two halves of the bits, averaged over the whole batch by one matrix
+    MAGVIT-v2 (2310.05737, eq. 5): E H(p(c | token)), minimised so that assignments are confident,
+    and H(E p(c | token)), maximised (by a negative weight) so that all codes are used. Both are in
+    nats, times the number of tokens per example, summed over the nodes.
+    p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes c = ±1. Given the token the bits are
+    independent, so the first entropy is a sum over bits. For the second, the distribution over all
+    codes is the product of those of two halves of the bits, averaged over the batch by one matrix
     product.
 
     Args:
-      temperature: τ, in which a bit's two choices differ by 4 · feature / τ.
+      temperature: τ; the log-odds of a bit are 4 · feature / τ.
 
     Raises:
       ValueError: there is no quantizer, or one that is not lookup-free.
     """
 
-    def of_node(q: distributions.Codes) -> tuple[jax.Array, jax.Array]:
+    def entropies(q: distributions.OneHotCodes) -> tuple[jax.Array, jax.Array]:
         bits = q.features.shape[-1]
         if q.size != 2**bits:
             raise ValueError(
@@ -64,7 +66,7 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
             )
         logits = 4.0 / temperature * q.features  # of +1 against −1
         on, off = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-        own = sum_event(-(jnp.exp(on) * on + jnp.exp(off) * off))  # [B]
+        token_entropy = sum_event(-(jnp.exp(on) * on + jnp.exp(off) * off))  # [B]
 
         def joint(bits_on: jax.Array, bits_off: jax.Array) -> jax.Array:  # [N, D] -> [N, 2^D]
             p = jnp.ones((bits_on.shape[0], 1))
@@ -77,14 +79,14 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
         half = bits // 2
         low, high = joint(on[:, :half], off[:, :half]), joint(on[:, half:], off[:, half:])
         mean = high.T @ low / float(on.shape[0])  # [2^(D - half), 2^half]
-        usage = -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
+        usage_entropy = -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
         tokens = on.shape[0] // q.features.shape[0]
-        return own, tokens * usage
+        return token_entropy, tokens * usage_entropy
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
-        each = [of_node(q) for q in _codes("token_entropy", trace)]
-        own, usage = (sum(parts[1:], parts[0]) for parts in zip(*each, strict=True))
-        return {"token_entropy": own, "usage_entropy": usage}
+        nodes = [entropies(q) for q in _codes("token_entropy", trace)]
+        token, usage = (sum(values[1:], values[0]) for values in zip(*nodes, strict=True))
+        return {"token_entropy": token, "usage_entropy": usage}
 
     return stateless(apply)

@@ -1,6 +1,6 @@
-"""A classifier: p(label | x), with no latents. What it sees judges what others generate."""
+"""A classifier p(label | x), without latents; its features evaluate the samples of other models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -9,13 +9,17 @@ import jax
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Categorical
+from vaejax.models.shared import generate_with, make_trace
 from vaejax.networks import Network
+
+__all__ = ["classifier"]
 
 
 def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
-    """Parameter groups `encoder` and `head`. Its ELBO is log p(label | x).
+    """A classifier with parameter groups `encoder` and `head`; its ELBO is log p(label | x).
 
-    What its trace explains is the label. `features` are what the last layer sees, after ReLU.
+    The event of its trace is the label. `Model.features` returns the inputs of the head: the
+    encoder's features after a ReLU.
 
     Args:
       encoder: events `[B, *shape]` -> features `[B, F]`.
@@ -29,7 +33,7 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
 
     def label(batch: Batch) -> jax.Array:
         if "label" not in batch:
-            raise ValueError(f"a classifier learns from labels; the data have {sorted(batch)}")
+            raise ValueError(f"a classifier needs labels, the batch has {sorted(batch)}")
         return batch["label"]
 
     def init(key: jax.Array, batch: Batch) -> Params:
@@ -45,19 +49,14 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
         del key
-        return Trace(label(batch), decode(params, (), batch), (), None, 0 if step is None else step)
+        return make_trace(label(batch), decode(params, (), batch), (), step)
 
     def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         del params, batch, key
         return ()
 
-    def generate(
-        params: Params,
-        key: jax.Array,
-        n: int,
-        condition: Mapping[str, jax.Array] | None = None,
-        temperature: float | jax.Array = 1.0,
-    ) -> Any:
-        raise ValueError("a classifier generates nothing: it is there for its features")
+    def sample_prior(*args: Any) -> tuple[()]:
+        raise ValueError("a classifier generates nothing: it has no prior")
 
+    generate = generate_with(sample_prior, decode)
     return Model(init, forward, encode, decode, generate, features=features)

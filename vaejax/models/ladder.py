@@ -1,8 +1,8 @@
-"""A ladder: features go up, latents come down, each given the ones above it.
+"""Hierarchical VAEs: features go bottom-up, latents top-down, each given the ones above it.
 
 LVAE (1602.02282), VDVAE (2011.10650) and NVAE (2007.03898) are this topology with other networks
-and another way to join what a level expects with what it sees: their configs differ, not the code.
-Blocks of one shape form a stage and run as one loop, so that compile time does not grow with depth.
+and another `merge` of prior and encoder features: their configs differ, the code does not. Blocks
+of one shape form a stage and run as one loop, so that compile time does not grow with depth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,53 +17,59 @@ from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.distributions import Normal
 from vaejax.distributions.likelihoods import Likelihood
-from vaejax.latents.bottlenecks import LOWEST_SCALE, soft_normal
-from vaejax.networks import Network, with_constants
+from vaejax.latents.bottlenecks import MIN_SCALE, soft_normal
+from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
+from vaejax.networks import Network
+
+__all__ = ["MERGES", "Stage", "ladder"]
 
 
-def _alone(p: Normal, seen: Normal) -> Normal:
-    """What is seen has been told what is expected (VDVAE, 2011.10650, section 3.1)."""
-    del p
-    return seen
+def _posterior_only(prior: Normal, encoder: Normal) -> Normal:
+    """The encoder's density, whose network receives h as an input (VDVAE, 2011.10650, sec. 3.1)."""
+    del prior
+    return encoder
 
 
-def _precision(p: Normal, seen: Normal) -> Normal:
-    """The product of the two densities (LVAE, 1602.02282, eq. 17–18)."""
-    a, b = 1.0 / jnp.square(seen.scale), 1.0 / jnp.square(p.scale)
+def _precision(prior: Normal, encoder: Normal) -> Normal:
+    """The normalised product of the two densities (LVAE, 1602.02282, eq. 17–18)."""
+    a, b = 1.0 / jnp.square(encoder.scale), 1.0 / jnp.square(prior.scale)
     variance = 1.0 / (a + b)
-    return Normal((seen.loc * a + p.loc * b) * variance, jnp.sqrt(variance))
+    return Normal((encoder.loc * a + prior.loc * b) * variance, jnp.sqrt(variance))
 
 
-def _residual(p: Normal, seen: Normal) -> Normal:
-    """What is seen moves and scales what is expected (NVAE, 2007.03898, section 3.2)."""
-    return Normal(p.loc + seen.loc, p.scale * seen.scale)
+def _residual(prior: Normal, encoder: Normal) -> Normal:
+    """The prior shifted and scaled by the encoder's output (NVAE, 2007.03898, section 3.2)."""
+    return Normal(prior.loc + encoder.loc, prior.scale * encoder.scale)
 
 
+# (prior, density of the encoder's features) -> posterior
 MERGES: Mapping[str, Callable[[Normal, Normal], Normal]] = {
-    "alone": _alone,
+    "posterior_only": _posterior_only,
     "precision": _precision,
     "residual": _residual,
 }
 
 
 class Stage(NamedTuple):
-    """Blocks of one shape, one after the other; each holds one latent.
+    """Consecutive blocks of one shape; each block has one latent.
+
+    h is the top-down activation that a block receives and returns.
 
     Attributes:
-      blocks: how many.
-      enter: h of the stage above -> h of this one; of the top stage, zeros `[n, 1]` -> h.
-      prior: h -> features of p(z | above) and, behind them, what else `step` is to know.
-      posterior: (h, activations of this stage) -> features of q, before it is merged.
-      step: (h, what else, z) -> h.
-      merge: one of `MERGES`.
+      blocks: number of blocks.
+      enter: h of the stage above -> h of this one; for the top stage, zeros `[n, 1]` -> h.
+      prior: h -> features of p(z | latents above), followed by the residual for `update`.
+      posterior: (h, bottom-up activations of this stage) -> features of q, before the merge.
+      update: (h, residual, z) -> h.
+      merge: how q is computed from the prior and the posterior features: one of `MERGES`.
     """
 
     blocks: int
     enter: Network
     prior: Network
     posterior: Network
-    step: Network
-    merge: str = "alone"
+    update: Network
+    merge: str = "posterior_only"
 
 
 def ladder(
@@ -75,13 +81,13 @@ def ladder(
     *,
     latent_dims: Sequence[int],
     remat: bool = True,
-    lowest_scale: float = LOWEST_SCALE,
+    min_scale: float = MIN_SCALE,
 ) -> Model:
-    """Parameter groups `encoder` (bottom-up, posteriors) and `decoder` (all else).
+    """A hierarchical VAE with parameter groups `encoder` (bottom-up, posteriors) and `decoder`.
 
-    `decode` takes the z of every block, or of the first k, top-down, only: the others are then
-    drawn from their priors with its arguments `key` and `temperature`, or without a key are their
-    means. `generate` takes one temperature or one for each block.
+    `decode` takes the z of every block, or only those of the first k, top-down: the others are then
+    sampled from their priors with its arguments `key` and `temperature`, or are prior means if the
+    key is None. `generate` takes one temperature, or one for each block `[L]`.
 
     Args:
       bottom_up: event -> activations of each stage, the top first.
@@ -90,73 +96,88 @@ def ladder(
       likelihood: p(x | z).
       shape: of one event.
       latent_dims: channels of z in each stage.
-      remat: whether the activations of blocks in a loop are computed again in the backward pass,
-        which saves memory.
-      lowest_scale: of any standard deviation of a prior or of what is seen. Where a latent is not
-        in use both shrink to it, and the KL then punishes noise of the encoder by its square.
+      remat: whether the backward pass recomputes the activations of blocks in a loop, which saves
+        memory.
+      min_scale: lower bound of the standard deviations of priors and of the encoder's densities.
+        Where a latent is unused both shrink to it, and the KL then penalises noise of the encoder
+        by its square.
 
     Raises:
-      ValueError: an unknown way to merge, or a lowest scale not between 0 and 1.
+      ValueError: a merge is unknown, or `min_scale` is not between 0 and 1.
     """
     shape, stages = tuple(shape), tuple(stages)
     for stage in stages:
         if stage.merge not in MERGES:
             raise ValueError(f"unknown merge of a ladder {near_names(stage.merge, MERGES)}")
-    if not 0 < lowest_scale < 1:
-        raise ValueError(f"lowest_scale must be between 0 and 1, found {lowest_scale}")
-    if likelihood.constants:
-        output = with_constants(output, likelihood.constants)
+    if not 0 < min_scale < 1:
+        raise ValueError(f"min_scale must be between 0 and 1, found {min_scale}")
+    output = with_likelihood_constants(output, likelihood)
     names = [f"stage_{i}" for i in range(len(stages))]
     total = sum(stage.blocks for stage in stages)
 
-    def down(
+    def top_down(
         params: Params,
         n: int,
         key: jax.Array | None,
-        seen: tuple[jax.Array, ...] | None,
+        activations: tuple[jax.Array, ...] | None,
         zs: tuple[jax.Array, ...],
-        temperatures: jax.Array,  # [L], of latents that are drawn from their prior
+        temperature: float | jax.Array,
     ) -> tuple[tuple[Latent, ...], jax.Array]:
-        """All nodes, top-down, and the features for the likelihood."""
+        """All nodes, top-down, and the features for the likelihood.
+
+        Args:
+          params: of the model.
+          n: number of examples.
+          key: for samples; None for means.
+          activations: bottom-up; None to sample from the priors.
+          zs: given values of the first latents.
+          temperature: of samples from the priors, scalar or `[L]`.
+        """
+        temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
         latents: list[Latent] = []
         h = jnp.zeros((n, 1))
         for i, (name, stage, dim) in enumerate(zip(names, stages, latent_dims, strict=True)):
-            own, first = params["decoder"][name], len(latents)
-            h = stage.enter.apply(own["enter"], h)
+            stage_params, first = params["decoder"][name], len(latents)
+            h = stage.enter.apply(stage_params["enter"], h)
 
             def block(
                 h: jax.Array,
                 inputs: Any,
                 stage: Stage = stage,
                 dim: int = dim,
-                see: Any = seen[i] if seen is not None else None,
+                activation: Any = activations[i] if activations is not None else None,
             ) -> tuple[jax.Array, Latent]:
-                down_params, up_params, number, temperature, given = inputs
+                down_params, up_params, number, temperature, fixed = inputs
                 features = stage.prior.apply(down_params["prior"], h)
-                of_prior, more = features[..., : 2 * dim], features[..., 2 * dim :]
-                p = soft_normal(of_prior, lowest_scale)
+                prior_features, residual = features[..., : 2 * dim], features[..., 2 * dim :]
+                p = soft_normal(prior_features, min_scale)
                 q = p
-                if see is not None:
-                    features = stage.posterior.apply(up_params, h, see)
-                    q = MERGES[stage.merge](p, soft_normal(features, lowest_scale))
+                if activation is not None:
+                    features = stage.posterior.apply(up_params, h, activation)
+                    q = MERGES[stage.merge](p, soft_normal(features, min_scale))
                 z = q.loc
                 if key is not None:
                     noise = q.sample(jax.random.fold_in(key, number)) - q.loc
-                    z = z + (noise if see is not None else temperature * noise)
-                if given is not None:
-                    z_given, known = given
-                    z = jnp.where(known, z_given, z)
-                return stage.step.apply(down_params["step"], h, more, z), Latent(q, p, z)
+                    z = z + (noise if activation is not None else temperature * noise)
+                if fixed is not None:
+                    value, is_fixed = fixed
+                    z = jnp.where(is_fixed, value, z)
+                h = stage.update.apply(down_params["update"], h, residual, z)
+                return h, Latent(q, p, z)
 
-            up = params["encoder"][name] if seen is not None else None
-            numbers = first + jnp.arange(stage.blocks)
-            mine = zs[first : first + stage.blocks]
-            given = None
-            if mine:
-                missing = stage.blocks - len(mine)
-                padded = jnp.stack([*mine, *[jnp.zeros_like(mine[0])] * missing])
-                given = (padded, jnp.arange(stage.blocks) < len(mine))
-            inputs = (own["blocks"], up, numbers, temperatures[first : first + stage.blocks], given)
+            up_params = params["encoder"][name] if activations is not None else None
+            fixed = None
+            if given := zs[first : first + stage.blocks]:
+                missing = stage.blocks - len(given)
+                padded = jnp.stack([*given, *[jnp.zeros_like(given[0])] * missing])
+                fixed = (padded, jnp.arange(stage.blocks) < len(given))
+            inputs = (
+                stage_params["blocks"],
+                up_params,
+                first + jnp.arange(stage.blocks),
+                temperatures[first : first + stage.blocks],
+                fixed,
+            )
             if stage.blocks == 1:
                 h, node = block(h, jax.tree.map(lambda a: a[0], inputs))
                 latents.append(node)
@@ -171,46 +192,45 @@ def ladder(
         up_key, out_key, key = jax.random.split(key, 3)
         encoder: dict[str, Any] = {"bottom_up": bottom_up.init(up_key, x)}
         decoder: dict[str, Any] = {}
-        seen = bottom_up.apply(encoder["bottom_up"], x)
+        activations = bottom_up.apply(encoder["bottom_up"], x)
         h = jnp.zeros((x.shape[0], 1))
         for i, (name, stage, dim) in enumerate(zip(names, stages, latent_dims, strict=True)):
             enter_key, *keys = jax.random.split(jax.random.fold_in(key, i), 4)
             enter = stage.enter.init(enter_key, h)
             h = stage.enter.apply(enter, h)
 
-            def several(k: jax.Array, net: Network, *inputs: Any, n: int = stage.blocks) -> Any:
+            def per_block(k: jax.Array, net: Network, *inputs: Any, n: int = stage.blocks) -> Any:
                 return jax.vmap(lambda k: net.init(k, *inputs))(jax.random.split(k, n))
 
-            prior = several(keys[0], stage.prior, h)
+            prior = per_block(keys[0], stage.prior, h)
             features = stage.prior.apply(jax.tree.map(lambda a: a[0], prior), h)
-            more, z = features[..., 2 * dim :], features[..., :dim]
-            encoder[name] = several(keys[1], stage.posterior, h, seen[i])
-            step = several(keys[2], stage.step, h, more, z)
-            decoder[name] = {"enter": enter, "blocks": {"prior": prior, "step": step}}
-            h = stage.step.apply(jax.tree.map(lambda a: a[0], step), h, more, z)
+            residual, z = features[..., 2 * dim :], features[..., :dim]
+            encoder[name] = per_block(keys[1], stage.posterior, h, activations[i])
+            update = per_block(keys[2], stage.update, h, residual, z)
+            decoder[name] = {"enter": enter, "blocks": {"prior": prior, "update": update}}
+            h = stage.update.apply(jax.tree.map(lambda a: a[0], update), h, residual, z)
         decoder["output"] = output.init(out_key, h)
         return {"encoder": encoder, "decoder": decoder}
 
-    def look(params: Params, x: jax.Array) -> tuple[jax.Array, ...]:
-        chex.assert_shape(x, (None, *shape))
-        return bottom_up.apply(params["encoder"]["bottom_up"], x)
-
-    def inferred(params: Params, batch: Batch, key: jax.Array | None) -> Any:
+    def infer(
+        params: Params, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[Latent, ...], jax.Array]:
         x = event(batch)
-        return down(params, x.shape[0], key, look(params, x), (), jnp.ones(total))
+        chex.assert_shape(x, (None, *shape))
+        activations = bottom_up.apply(params["encoder"]["bottom_up"], x)
+        return top_down(params, x.shape[0], key, activations, (), 1.0)
 
     def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
-        return inferred(params, batch, key)[0]
+        return infer(params, batch, key)[0]
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
-        latents, features = inferred(params, batch, key)
-        p = likelihood.apply(features)
-        return Trace(event(batch), p, latents, step=0 if step is None else step)
+        latents, features = infer(params, batch, key)
+        return make_trace(event(batch), likelihood.apply(features), latents, step)
 
     def decode(
         params: Params,
         zs: tuple[jax.Array, ...],
-        condition: Mapping[str, jax.Array] | None = None,
+        condition: Batch | None = None,
         key: jax.Array | None = None,
         temperature: float | jax.Array = 1.0,
     ) -> Any:
@@ -220,18 +240,19 @@ def ladder(
                 f"this ladder has {total} latents: decode takes the first 1 to {total} of them, "
                 f"found {len(zs)}; generate takes none"
             )
-        warmth = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
-        return likelihood.apply(down(params, zs[0].shape[0], key, None, zs, warmth)[1])
+        return likelihood.apply(top_down(params, zs[0].shape[0], key, None, zs, temperature)[1])
 
-    def generate(
+    def sample_features(
         params: Params,
         key: jax.Array,
         n: int,
-        condition: Mapping[str, jax.Array] | None = None,
-        temperature: float | jax.Array = 1.0,
-    ) -> Any:
+        condition: Batch | None,
+        temperature: float | jax.Array,
+    ) -> jax.Array:
         del condition
-        warmth = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
-        return likelihood.apply(down(params, n, key, None, (), warmth)[1])
+        return top_down(params, n, key, None, (), temperature)[1]
 
+    generate = generate_with(
+        sample_features, lambda params, features, condition: likelihood.apply(features)
+    )
     return Model(init, forward, encode, decode, generate)

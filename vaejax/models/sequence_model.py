@@ -1,4 +1,4 @@
-"""What can be asked of a model of sequences, whatever it is made of."""
+"""The interface of sequence models: filtering, smoothing, transitions and rollouts."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +7,13 @@ import jax
 
 from vaejax.distributions import Normal
 
+__all__ = ["LayeredSamples", "SequenceModel"]
 
-class Draws(NamedTuple):
-    """A density of each layer of z, the top first, and what was drawn from it.
 
-    A layer's density is that given the draws of the layers above.
+class LayeredSamples(NamedTuple):
+    """The density of each layer of z, the top first, and a sample of each.
+
+    The density of a layer is conditional on the samples of the layers above.
     """
 
     densities: tuple[Normal, ...]
@@ -19,28 +21,31 @@ class Draws(NamedTuple):
 
 
 class SequenceModel(NamedTuple):
-    """Pure functions; frames of z are decoded by the model's own `decode`.
+    """Pure functions over the latent state z_t; `Model.decode` maps z_t to p(x_t | z_t).
 
-    Where a function takes a key, None takes means in place of draws.
+    A belief state b_t summarises the frames up to time t. For functions with a key, None returns
+    means in place of samples.
 
     Attributes:
-      beliefs: `(params, x [B, T, ...]) -> b [B, T, D]`, all that is known at each time.
-      start: `(params, n) -> state` of a stream before its first frame.
-      observe: `(params, state, frame [B, ...]) -> (b [B, D], state)`: filtering, one step.
-      believe: `(params, b [B, D], key, temperature=1) -> Draws`: z_t given all up to t.
-      jump: `(params, zs, δ int32 [B], key, temperature=1) -> Draws`: z_(t+δ) given z_t.
-      rollout: `(params, zs, δ int32 [S], key, temperature=1) -> zs [S, B, D]`: one jump after the
-        other; ones go step by step.
-      smooth: `(params, zs of t2, b_t1, b_t2, δ int32 [B], key) -> Draws`: z_t1, looking back from
-        t2; None where the model has no such density.
-      longest: the largest δ it has been trained on.
+      belief_states: `(params, x [B, T, ...]) -> b [B, T, D]`, of every time.
+      initial_state: `(params, n) -> state` of a stream before its first frame.
+      update_state: `(params, state, frame [B, ...]) -> (b [B, D], state)`: filtering, one step.
+      sample_belief: `(params, b [B, D], key, temperature=1) -> LayeredSamples`: z_t given the
+        frames up to t.
+      sample_transition: `(params, zs, δ int32 [B], key, temperature=1) -> LayeredSamples`: z_(t+δ)
+        given z_t.
+      rollout: `(params, zs, δ int32 [S], key, temperature=1) -> zs [S, B, D]`: S successive
+        transitions; with δ = 1 one per time step.
+      sample_smoothing: `(params, zs of t2, b_t1, b_t2, δ int32 [B], key) -> LayeredSamples`: z_t1
+        given z_t2 and the frames up to t2; None for models without this density.
+      max_delta: the largest δ in training.
     """
 
-    beliefs: Callable[..., jax.Array]
-    start: Callable[..., Any]
-    observe: Callable[..., tuple[jax.Array, Any]]
-    believe: Callable[..., Draws]
-    jump: Callable[..., Draws]
+    belief_states: Callable[..., jax.Array]
+    initial_state: Callable[..., Any]
+    update_state: Callable[..., tuple[jax.Array, Any]]
+    sample_belief: Callable[..., LayeredSamples]
+    sample_transition: Callable[..., LayeredSamples]
     rollout: Callable[..., tuple[jax.Array, ...]]
-    smooth: Callable[..., Draws] | None
-    longest: int
+    sample_smoothing: Callable[..., LayeredSamples] | None
+    max_delta: int

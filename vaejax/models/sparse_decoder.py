@@ -1,4 +1,4 @@
-"""An autoencoder whose decoder selects latents for every column of a table."""
+"""Sparse decoding: an autoencoder whose decoder selects latents for every column of a table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,53 +8,62 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
+from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import make
 from vaejax.distributions.likelihoods import Likelihood, negative_binomial, normal, scale_feature
-from vaejax.models.autoencoder import autoencoder, event
+from vaejax.models.autoencoder import autoencoder
 from vaejax.networks import Network
 
-PARTS = ("selector", "columns")  # of the decoder of `networks.columns`, groups of their own here
+__all__ = ["COLUMNS", "ColumnInit", "Columns", "build_columns", "sparse_decoder", "split_group"]
+
+_SUBTREES = ("selector", "columns")  # of `networks.sparse_decoder`; separate groups here
 
 
-def split(model: Model, group: str, parts: Sequence[str]) -> Model:
-    """The same model with subtrees of one of its parameter groups as groups of their own.
+def split_group(model: Model, group: str, subtrees: Sequence[str]) -> Model:
+    """The same model with subtrees of one parameter group as separate groups.
 
-    So that other players can own them.
+    Different players can then own them.
 
     Args:
-      model: whose group is a dict.
-      group: its name.
-      parts: names of subtrees; the rest stays in the group.
+      model: its parameter group is a dict.
+      group: name of the group.
+      subtrees: names of the subtrees; the others stay in the group.
     """
 
-    def joined(params: Params) -> Params:
-        rest = {name: tree for name, tree in params.items() if name not in parts}
-        return {**rest, group: {**params[group], **{part: params[part] for part in parts}}}
+    def join(params: Params) -> Params:
+        rest = {name: tree for name, tree in params.items() if name not in subtrees}
+        return {**rest, group: {**params[group], **{name: params[name] for name in subtrees}}}
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = dict(model.init(key, batch))
-        whole = dict(params[group])
-        taken = {part: whole.pop(part) for part in parts}
-        return {**params, group: whole, **taken}
+        remaining = dict(params[group])
+        separate = {name: remaining.pop(name) for name in subtrees}
+        return {**params, group: remaining, **separate}
 
     def forward(params: Params, *args: Any) -> Trace:
-        return model.forward(joined(params), *args)
+        return model.forward(join(params), *args)
 
     def encode(params: Params, *args: Any) -> tuple[Latent, ...]:
-        return model.encode(joined(params), *args)
+        return model.encode(join(params), *args)
 
     def decode(params: Params, *args: Any) -> Any:
-        return model.decode(joined(params), *args)
+        return model.decode(join(params), *args)
 
     def generate(params: Params, *args: Any) -> Any:
-        return model.generate(joined(params), *args)
+        return model.generate(join(params), *args)
 
     return Model(init, forward, encode, decode, generate)
 
 
-class Start(NamedTuple):
-    """Of each column `[D]`: location and unit of the decoder's output, and the second feature."""
+class ColumnInit(NamedTuple):
+    """Initial parameters of the columns, `[D]` each.
+
+    Attributes:
+      location: of the decoder's output.
+      unit: scale of the decoder's output, not trained.
+      second: the second feature of the likelihood.
+    """
 
     location: jax.Array
     unit: jax.Array
@@ -62,38 +71,38 @@ class Start(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What kind of numbers a table holds.
+    """A type of table.
 
     Attributes:
       likelihood: from a location and a second feature of each column, `[B, 2 · D]`.
-      seen: x -> what the encoder sees of it.
-      start: `(x, condition) -> Start`, where to start from.
-      condition: what encoder and decoder are given beside; None for nothing.
+      encoder_input: x -> the input of the encoder.
+      init: `(x, condition) -> ColumnInit` from the statistics of a batch.
+      condition: second input of encoder and decoder; None for none.
     """
 
     likelihood: Likelihood
-    seen: Callable[[jax.Array], jax.Array]
-    start: Callable[[jax.Array, jax.Array | None], Start]
+    encoder_input: Callable[[jax.Array], jax.Array]
+    init: Callable[[jax.Array, jax.Array | None], ColumnInit]
     condition: Condition | None = None
 
 
-def real_columns() -> Columns:
+def _real_columns() -> Columns:
     """Real numbers: x_ij ~ N(f_ij, σ_j²), f_ij in units of the column's standard deviation."""
 
-    def start(x: jax.Array, condition: jax.Array | None) -> Start:
+    def init(x: jax.Array, condition: jax.Array | None) -> ColumnInit:
         del condition
-        spread = jnp.maximum(x.std(axis=0), 1e-2)
-        return Start(x.mean(axis=0), spread, scale_feature(spread))
+        deviation = jnp.maximum(x.std(axis=0), 1e-2)
+        return ColumnInit(x.mean(axis=0), deviation, scale_feature(deviation))
 
-    return Columns(normal("predicted"), lambda x: x, start)
+    return Columns(normal("predicted"), lambda x: x, init)
 
 
-def count_columns(reference: float = 1000.0) -> Columns:
+def _count_columns(reference: float = 1000.0) -> Columns:
     """Counts: x_ij ~ NegativeBinomial(mean e_i exp(f_ij), concentration r_j).
 
-    e_i is the exposure of an example, its total over all columns / `reference` (the
-    library size of a cell in scVI, 1709.02082): it is given, and p(x | z) is conditional on it.
-    The encoder sees log(1 + x) and log e. What is generated without it has exposure one.
+    e_i is the exposure of an example, its total over all columns / `reference` (the library size of
+    a cell in scVI, 1709.02082). It is a condition: the likelihood is p(x | z, e). The encoder
+    receives log(1 + x) and log e. Without a condition, generated examples have exposure one.
 
     Args:
       reference: the total at which exp(f) is the mean.
@@ -103,20 +112,23 @@ def count_columns(reference: float = 1000.0) -> Columns:
         total = event(batch).sum(axis=1, keepdims=True)
         return jnp.log(jnp.maximum(total, 1.0) / reference)
 
-    def start(x: jax.Array, condition: jax.Array | None) -> Start:
+    def init(x: jax.Array, condition: jax.Array | None) -> ColumnInit:
         assert condition is not None
         rate = (x.sum(axis=0) + 0.5) / jnp.exp(condition).sum()
-        return Start(jnp.log(rate), jnp.ones_like(rate), jnp.zeros_like(rate))
+        return ColumnInit(jnp.log(rate), jnp.ones_like(rate), jnp.zeros_like(rate))
 
-    exposure = Condition(read, lambda n: jnp.zeros((n, 1)))
-    return Columns(negative_binomial(), jnp.log1p, start, exposure)
-
-
-COLUMNS: dict[str, Callable[..., Columns]] = {"normal": real_columns, "counts": count_columns}
+    log_exposure = Condition(read, lambda n: jnp.zeros((n, 1)))
+    return Columns(negative_binomial(), jnp.log1p, init, log_exposure)
 
 
-def columns_of(setting: str | Mapping[str, Any] | Columns) -> Columns:
-    """A kind of columns from its name, from `{"kind": name, **arguments}`, or given as it is.
+COLUMNS: dict[str, Callable[..., Columns]] = {"normal": _real_columns, "counts": _count_columns}
+
+
+def build_columns(setting: str | Mapping[str, Any] | Columns) -> Columns:
+    """A type of table from a name in `COLUMNS` or from `{"kind": name, **arguments}`.
+
+    Args:
+      setting: one of these, or a `Columns`, which is returned unchanged.
 
     Raises:
       ValueError: the kind is unknown or its arguments do not fit.
@@ -134,31 +146,31 @@ def sparse_decoder(
 ) -> Model:
     """Sparse decoding (2110.10804): groups of `autoencoder`, and `selector` and `columns`.
 
-    The columns' locations, units and scales start at those of the first batch.
+    Locations, units and scales of the columns are initialised from the first batch.
 
     Args:
-      encoder: what is seen of events `[B, D]` (and the condition) -> features.
+      encoder: encoder input `[B, D]` (and the condition) -> features.
       bottleneck: features -> `Latent`.
-      decoder: as from `networks.columns`.
-      columns: what the table holds.
+      decoder: from `networks.sparse_decoder`.
+      columns: the type of table.
       shape: (D,).
       **options: of `autoencoder`.
     """
-    seeing = Network(
-        lambda key, x, *c: encoder.init(key, columns.seen(x), *c),
-        lambda params, x, *c: encoder.apply(params, columns.seen(x), *c),
+    input_encoder = Network(
+        lambda key, x, *c: encoder.init(key, columns.encoder_input(x), *c),
+        lambda params, x, *c: encoder.apply(params, columns.encoder_input(x), *c),
     )
-    whole = autoencoder(
-        seeing, bottleneck, decoder, columns.likelihood, shape,
+    joint = autoencoder(
+        input_encoder, bottleneck, decoder, columns.likelihood, shape,
         condition=columns.condition, **options,
     )  # fmt: skip
-    model = split(whole, "decoder", PARTS)
+    model = split_group(joint, "decoder", _SUBTREES)
 
     def init(key: jax.Array, batch: Batch) -> Params:
         params = model.init(key, batch)
         condition = columns.condition.read(batch) if columns.condition else None
-        start = columns.start(event(batch), condition)
-        body = {**params["decoder"]["body"], "bias": start.location, "unit": start.unit}
-        return {**params, "decoder": {"body": body}, "columns": start.second[None]}
+        first = columns.init(event(batch), condition)
+        body = {**params["decoder"]["body"], "bias": first.location, "unit": first.unit}
+        return {**params, "decoder": {"body": body}, "columns": first.second[None]}
 
     return model._replace(init=init)

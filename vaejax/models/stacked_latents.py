@@ -1,4 +1,4 @@
-"""Layers of z, each given those above it."""
+"""Layers of z at one time, each given those above it, and their sampling over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,59 +9,63 @@ import jax.numpy as jnp
 from vaejax.core.game import Params
 from vaejax.distributions import Normal
 from vaejax.latents.bottlenecks import soft_normal
-from vaejax.models.sequence_model import Draws
+from vaejax.models.sequence_model import LayeredSamples
 from vaejax.networks import Network
 
-Cascade = tuple[Network, ...]  # of each layer of z, the top first
+__all__ = ["StackedNetworks", "init_stacked", "rollout_with", "sample_stacked", "swap_time"]
+
+StackedNetworks = tuple[Network, ...]  # one for each layer of z, the top first
 
 
-def cascade(
-    nets: Cascade,
+def sample_stacked(
+    networks: StackedNetworks,
     params: Mapping[str, Any],
     inputs: jax.Array,
     key: jax.Array | None,
     *,
-    given: Sequence[jax.Array] | None = None,
+    observed: Sequence[jax.Array] | None = None,
     temperature: float | jax.Array = 1.0,
-) -> Draws:
-    """Layer after layer, a density and a draw from it, which the layers below are given.
+) -> LayeredSamples:
+    """The density of each layer and a sample from it, which conditions the layers below.
 
     Args:
-      nets: of each layer, `[B, inputs and z of the layers above] -> [B, 2 · dim]`.
-      params: theirs.
-      inputs: what all of them are given, `[B, F]`.
-      key: of the draws; None takes means.
-      given: z of every layer, in place of draws.
-      temperature: of the draws.
+      networks: of each layer, `[B, inputs and z of the layers above] -> [B, 2 · dim]`.
+      params: of the networks, by layer.
+      inputs: common to all layers, `[B, F]`.
+      key: for the samples; None for means.
+      observed: values of z in every layer, in place of samples.
+      temperature: of the samples.
     """
     densities: list[Normal] = []
     zs: list[jax.Array] = []
-    for i, net in enumerate(nets):
-        own = params[f"layer_{i}"]
-        density = soft_normal(net.apply(own, jnp.concatenate([inputs, *zs], axis=1)))
+    for i, network in enumerate(networks):
+        features = network.apply(params[f"layer_{i}"], jnp.concatenate([inputs, *zs], axis=1))
+        density = soft_normal(features)
         z = density.loc
-        if given is not None:
-            z = given[i]
+        if observed is not None:
+            z = observed[i]
         elif key is not None:
             z = z + temperature * (density.sample(jax.random.fold_in(key, i)) - z)
         densities.append(density)
         zs.append(z)
-    return Draws(tuple(densities), tuple(zs))
+    return LayeredSamples(tuple(densities), tuple(zs))
 
 
-def init_cascade(
-    key: jax.Array, nets: Cascade, inputs: jax.Array, latent_dims: Sequence[int]
+def init_stacked(
+    key: jax.Array, networks: StackedNetworks, inputs: jax.Array, latent_dims: Sequence[int]
 ) -> Params:
     """Parameters of each layer's network, for inputs `[B, F]`."""
     params: Params = {}
-    for i, (net, dim) in enumerate(zip(nets, latent_dims, strict=True)):
-        params[f"layer_{i}"] = net.init(jax.random.fold_in(key, i), inputs)
+    for i, (network, dim) in enumerate(zip(networks, latent_dims, strict=True)):
+        params[f"layer_{i}"] = network.init(jax.random.fold_in(key, i), inputs)
         inputs = jnp.concatenate([inputs, jnp.zeros((len(inputs), dim))], axis=1)
     return params
 
 
-def rollout_by(jump: Callable[..., Draws]) -> Callable[..., tuple[jax.Array, ...]]:
-    """`sequences.SequenceModel.rollout` of a model's `jump`."""
+def rollout_with(
+    sample_transition: Callable[..., LayeredSamples],
+) -> Callable[..., tuple[jax.Array, ...]]:
+    """`SequenceModel.rollout` of a model's `sample_transition`."""
 
     def rollout(
         params: Params,
@@ -72,11 +76,16 @@ def rollout_by(jump: Callable[..., Draws]) -> Callable[..., tuple[jax.Array, ...
     ) -> tuple[jax.Array, ...]:
         def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
             delta, number = inputs
-            steps = jnp.broadcast_to(delta, zs[0].shape[:1])
-            own = None if key is None else jax.random.fold_in(key, number)
-            zs = jump(params, zs, steps, own, temperature).zs
+            delta = jnp.broadcast_to(delta, zs[0].shape[:1])
+            step_key = None if key is None else jax.random.fold_in(key, number)
+            zs = sample_transition(params, zs, delta, step_key, temperature).zs
             return zs, zs
 
         return jax.lax.scan(body, tuple(zs), (deltas, jnp.arange(len(deltas))))[1]
 
     return rollout
+
+
+def swap_time(tree: Any) -> Any:
+    """Swaps the axes of batch and time of every array, between `[B, T, ...]` and `[T, B, ...]`."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)

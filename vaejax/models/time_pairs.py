@@ -1,4 +1,4 @@
-"""Pairs of times: t1, from where one jumps, and t2 = t1 + δ, where one lands."""
+"""Pairs of times t1 and t2 = t1 + δ of a sequence, and the distribution of δ."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,8 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+__all__ = ["DeltaDistribution", "delta_distribution", "sample_pairs"]
 
-class Steps(NamedTuple):
+
+class DeltaDistribution(NamedTuple):
     """A mixture of uniform distributions of δ.
 
     Attributes:
@@ -21,21 +23,21 @@ class Steps(NamedTuple):
     weight: tuple[float, ...]
 
     @property
-    def longest(self) -> int:
-        """The largest δ of all."""
+    def max_delta(self) -> int:
+        """The largest δ of all ranges."""
         return max(self.high)
 
 
-def make_steps(ranges: Sequence[Sequence[float]], length: int) -> Steps:
-    """The distribution of δ that a config describes.
+def delta_distribution(ranges: Sequence[Sequence[float]], length: int) -> DeltaDistribution:
+    """The distribution of δ for ranges from a config.
 
     Args:
       ranges: (lowest δ, highest δ), both included, or (lowest, highest, weight) of each range.
-      length: of the sequences, T.
+      length: T of the sequences.
 
     Raises:
-      ValueError: no range, a range that is none, one that does not fit into the sequence, or
-        a weight that is not positive.
+      ValueError: there are no ranges, a range is empty or not of integers from 1 on, it does not
+        fit into the sequence, or its weight is not positive.
     """
     rows = [(row[0], row[1], float(row[2]) if len(row) > 2 else 1.0) for row in ranges]
     for low, high, weight in rows:
@@ -52,20 +54,23 @@ def make_steps(ranges: Sequence[Sequence[float]], length: int) -> Steps:
     if not rows:
         raise ValueError("steps need at least one range (lowest, highest), found none")
     total = sum(row[2] for row in rows)
-    return Steps(
+    return DeltaDistribution(
         tuple(int(row[0]) for row in rows),
         tuple(int(row[1]) for row in rows),
         tuple(row[2] / total for row in rows),
     )
 
 
-def draw_pairs(
-    key: jax.Array, shape: tuple[int, ...], steps: Steps, length: int
+def sample_pairs(
+    key: jax.Array, shape: tuple[int, ...], deltas: DeltaDistribution, length: int
 ) -> tuple[jax.Array, jax.Array]:
-    """t1 and t2 = t1 + δ, int32 of a shape: δ from the mixture, then t1 uniform where both fit."""
-    which_key, step_key, start_key = jax.random.split(key, 3)
-    which = jax.random.categorical(which_key, jnp.log(jnp.asarray(steps.weight)), shape=shape)
-    low, high = jnp.asarray(steps.low)[which], jnp.asarray(steps.high)[which]
-    delta = jax.random.randint(step_key, shape, low, high + 1)
+    """Samples of t1 and t2 = t1 + δ, int32 of the given shape.
+
+    δ is sampled from its mixture, then t1 uniformly from the times with t1 + δ < length.
+    """
+    range_key, delta_key, start_key = jax.random.split(key, 3)
+    which = jax.random.categorical(range_key, jnp.log(jnp.asarray(deltas.weight)), shape=shape)
+    low, high = jnp.asarray(deltas.low)[which], jnp.asarray(deltas.high)[which]
+    delta = jax.random.randint(delta_key, shape, low, high + 1)
     first = jax.random.randint(start_key, shape, 0, length - delta)
     return first, first + delta

@@ -1,47 +1,65 @@
-"""Networks behind one seam, `Network(init, apply)`: the only room that knows Flax."""
+"""Neural networks as pure functions, `Network(init, apply)`; the only modules that import Flax.
+
+`build` makes an encoder and a decoder from a setting of a config. There are also autoregressive and
+recurrent networks, discriminators, and the networks of hierarchical models.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaejax.core.registry import make
+from vaejax.core.registry import make, table
 from vaejax.networks import conv, mlp, residual, residual_1d
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.conv_ladder import conv_ladder
 from vaejax.networks.dense_ladder import dense_ladder
-from vaejax.networks.gated_mlp import gated_mlp, step_features
-from vaejax.networks.image_critic import build_critic, image_critic
+from vaejax.networks.gated_mlp import delta_features, gated_mlp
+from vaejax.networks.image_discriminator import build_discriminator, image_discriminator
 from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
-from vaejax.networks.latent_critic import latent_critic
-from vaejax.networks.network import Network, blind, from_linen, from_nnx, reshaped, with_constants
+from vaejax.networks.latent_discriminator import latent_discriminator
+from vaejax.networks.network import (
+    Network,
+    bind_constants,
+    from_linen,
+    from_nnx,
+    reshaped,
+    unconditional,
+)
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
 from vaejax.networks.sparse_decoder import sparse_decoder
-from vaejax.networks.vqvae2 import Rung, ladder_of_maps
+from vaejax.networks.vqvae2 import LadderLevel, multiscale_networks
 
 Pair = tuple[Network, Network]
 
-ARCHITECTURES: dict[str, Callable[..., Pair]] = {
-    "mlp": mlp.mlp,
-    "conv": conv.conv,
-    "residual": residual.residual,
-    "residual_1d": residual_1d.residual_1d,
-}
+ARCHITECTURES: Mapping[str, Callable[..., Pair]] = table(
+    "network",
+    {
+        "mlp": mlp.mlp,
+        "conv": conv.conv,
+        "residual": residual.residual,
+        "residual_1d": residual_1d.residual_1d,
+    },
+)
 
 
 def build(
-    setting: str | Mapping[str, Any] | Pair, shape: Sequence[int], width: int, out: int
+    setting: str | Mapping[str, Any] | Pair,
+    shape: Sequence[int],
+    features: int,
+    out_channels: int,
 ) -> Pair:
     """An encoder and a decoder.
 
     Args:
-      setting: an architecture's name, `{"kind": name, **arguments}`, or a pair of networks given
-        as it is.
+      setting: an architecture's name, `{"kind": name, **arguments}`, or a pair of networks, which
+        is returned unchanged.
       shape: of one event, channels last.
-      width: features that the encoder shall give.
-      out: channels that the decoder shall give.
+      features: number of outputs of the encoder, on the last axis.
+      out_channels: channels of the decoder's output.
 
     Raises:
-      ValueError: the kind is unknown, its arguments do not fit, or it does not take such events.
+      ValueError: the kind is unknown, its arguments do not fit, or it does not support events of
+        this shape.
     """
     if isinstance(setting, tuple):
         return setting
@@ -56,7 +74,7 @@ def build(
             "the architecture 'residual_1d' takes signals of shape (T, C) and tokens of shape "
             f"(T,), found events of shape {tuple(shape)}; 'mlp' takes any shape"
         )
-    return make(ARCHITECTURES, setting, "architecture", shape, width, out)
+    return make(ARCHITECTURES, setting, "architecture", shape, features, out_channels)
 
 
 __all__ = [
@@ -64,27 +82,27 @@ __all__ = [
     "AUTOREGRESSIVE",
     "RECURRENT",
     "Autoregressive",
+    "LadderLevel",
     "LadderNetworks",
     "Network",
     "Pair",
     "Recurrent",
-    "Rung",
     "StageNetworks",
-    "blind",
+    "bind_constants",
     "build",
     "build_autoregressive",
-    "build_critic",
+    "build_discriminator",
     "build_recurrent",
     "conv_ladder",
+    "delta_features",
     "dense_ladder",
     "from_linen",
     "from_nnx",
     "gated_mlp",
-    "image_critic",
-    "ladder_of_maps",
-    "latent_critic",
+    "image_discriminator",
+    "latent_discriminator",
+    "multiscale_networks",
     "reshaped",
     "sparse_decoder",
-    "step_features",
-    "with_constants",
+    "unconditional",
 ]

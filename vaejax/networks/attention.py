@@ -1,4 +1,4 @@
-"""Blocks of causal attention, over whole sequences or one place after the other."""
+"""Causal attention blocks, applied to whole sequences or one position at a time with a cache."""
 
 import math
 from collections.abc import Callable
@@ -11,22 +11,24 @@ from vaejax.core.game import Params
 from vaejax.networks.layers import activation as activation_of
 from vaejax.networks.layers import compute_dtype
 
+__all__ = ["CausalBlocks", "causal_blocks", "rotate"]
+
 _EPSILON = 1e-6
 
 
-class Blocks(NamedTuple):
-    """A stack of attention and MLP over a residual stream `[B, T, W]`, normalised at its end.
+class CausalBlocks(NamedTuple):
+    """A stack of attention and MLP blocks over a residual stream `[B, T, W]`, with a final norm.
 
     Attributes:
       init: `key -> params`, with the groups `layers` (stacked) and `norm`.
       apply: `(params, x [B, T, W]) -> [B, T, W]`.
-      start: `n -> cache`, of the keys and values of `window` places.
+      init_cache: `n -> cache` of the keys and values of `window` positions.
       step: `(params, cache, x [B, W], t) -> ([B, W], cache)` for t = 0, 1, ...
     """
 
     init: Callable[..., Params]
     apply: Callable[..., jax.Array]
-    start: Callable[..., Any]
+    init_cache: Callable[..., Any]
     step: Callable[..., tuple[jax.Array, Any]]
 
 
@@ -38,9 +40,14 @@ def _norm(x: jax.Array, scale: jax.Array) -> jax.Array:
 
 
 def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
-    """Rotary positions (RoFormer, 2104.09864, eq. 34): x `[B, H, T, d]`, positions `[T]`.
+    """Rotary position embedding (RoFormer, 2104.09864, eq. 34).
 
-    Elements i and i + d/2 are a point of the plane, which is turned by position · 10000^(−2i/d).
+    Elements i and i + d/2 are the coordinates of a point in the plane, which is rotated by the
+    angle position · 10000^(−2i/d).
+
+    Args:
+      x: queries or keys `[B, H, T, d]`.
+      positions: `[T]`.
     """
     half = x.shape[-1] // 2
     frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -59,23 +66,24 @@ def causal_blocks(
     window: int,
     activation: str = "gelu",
     dtype: str = "float32",
-) -> Blocks:
-    """Pre-norm blocks with rotary positions and no biases.
+) -> CausalBlocks:
+    """Pre-norm transformer blocks with rotary positions and no biases.
 
-    The layers that write to the residual stream start smaller by 1/√(2 · layers), the number of
-    them (GPT-2). Parameters of the layers are stacked, `[layers, ...]`, and run through in a scan.
+    The initial weights of the layers that write to the residual stream are scaled by
+    1/√(2 · layers), one over the root of their number (GPT-2). Parameters of the layers are
+    stacked, `[layers, ...]`, and the layers run in a scan.
 
     Args:
       width: W of the residual stream.
-      layers: blocks of attention and MLP.
-      heads: of the attention; each has W / heads dimensions, an even number.
-      expansion: hidden units of the MLP, in widths.
-      window: places that a place sees, itself and those before it.
+      layers: number of blocks of attention and MLP.
+      heads: number of attention heads of W / heads dimensions each, an even number.
+      expansion: hidden units of the MLP, as a multiple of W.
+      window: number of positions that a position attends to: itself and those before it.
       activation: of the MLP.
-      dtype: in which to compute.
+      dtype: of the computation.
 
     Raises:
-      ValueError: the width cannot be divided into heads of even size, or there is no window.
+      ValueError: the width cannot be divided into heads of even size, or the window is empty.
     """
     if width % heads or width // heads % 2:
         raise ValueError(
@@ -83,12 +91,14 @@ def causal_blocks(
             "even number"
         )
     if window < 1:
-        raise ValueError(f"a transformer sees a window of at least 1 place, found {window}")
+        raise ValueError(
+            f"a transformer needs an attention window of at least 1 position, found {window}"
+        )
     act, compute, size = activation_of(activation), compute_dtype(dtype), width // heads
 
     def init(key: jax.Array) -> Params:
         keys, hidden = jax.random.split(key, 4), expansion * width
-        inner, small = 1.0 / math.sqrt(width), 1.0 / math.sqrt(2 * layers)
+        unit_gain, small_gain = 1.0 / math.sqrt(width), 1.0 / math.sqrt(2 * layers)
 
         def normal(key: jax.Array, *shape: int, std: float) -> jax.Array:
             return std * jax.random.normal(key, (layers, *shape))
@@ -96,29 +106,31 @@ def causal_blocks(
         return {
             "layers": {
                 "norm_attention": jnp.ones((layers, width)),
-                "qkv": normal(keys[0], width, 3 * width, std=inner),
-                "out": normal(keys[1], width, width, std=inner * small),
+                "qkv": normal(keys[0], width, 3 * width, std=unit_gain),
+                "out": normal(keys[1], width, width, std=unit_gain * small_gain),
                 "norm_mlp": jnp.ones((layers, width)),
-                "up": normal(keys[2], width, hidden, std=inner),
-                "down": normal(keys[3], hidden, width, std=small / math.sqrt(hidden)),
+                "up": normal(keys[2], width, hidden, std=unit_gain),
+                "down": normal(keys[3], hidden, width, std=small_gain / math.sqrt(hidden)),
             },
             "norm": jnp.ones(width),
         }
 
-    def qkv(layer: Params, x: jax.Array, positions: jax.Array) -> tuple[Any, Any, Any]:
-        """Of x `[B, t, W]`: `[B, H, t, d]` each, the first two turned."""
+    def queries_keys_values(
+        layer: Params, x: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`[B, H, t, d]` each from x `[B, t, W]`; queries and keys are rotated."""
         h = _norm(x, layer["norm_attention"]) @ layer["qkv"].astype(compute)
         h = h.reshape(*x.shape[:2], 3, heads, size).transpose(2, 0, 3, 1, 4)
         return rotate(h[0], positions), rotate(h[1], positions), h[2]
 
-    def block(
+    def attend_and_mlp(
         layer: Params, x: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
     ) -> jax.Array:
-        """The rest of a block, where queries `[B, H, t, d]` see keys by the mask `[t, T]`."""
+        """The block's output; queries `[B, H, t, d]` attend to the keys in the mask `[t, T]`."""
         score = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32) / math.sqrt(size)
         weight = jax.nn.softmax(jnp.where(mask[None, None], score, -jnp.inf)).astype(compute)
-        seen = jnp.einsum("bhts,bhsd->bthd", weight, v).reshape(x.shape)
-        x = x + seen @ layer["out"].astype(compute)
+        attended = jnp.einsum("bhts,bhsd->bthd", weight, v).reshape(x.shape)
+        x = x + attended @ layer["out"].astype(compute)
         h = act(_norm(x, layer["norm_mlp"]) @ layer["up"].astype(compute))
         return x + h @ layer["down"].astype(compute)
 
@@ -127,31 +139,31 @@ def causal_blocks(
         age = positions[:, None] - positions[None]
         mask = (age >= 0) & (age < window)
 
-        def one(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
-            q, k, v = qkv(layer, x, positions)
-            return block(layer, x, q, k, v, mask), None
+        def per_layer(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
+            q, k, v = queries_keys_values(layer, x, positions)
+            return attend_and_mlp(layer, x, q, k, v, mask), None
 
-        x, _ = jax.lax.scan(one, x.astype(compute), params["layers"])
+        x, _ = jax.lax.scan(per_layer, x.astype(compute), params["layers"])
         return _norm(x, params["norm"])
 
-    def start(n: int) -> Any:
+    def init_cache(n: int) -> Any:
         empty = jnp.zeros((layers, n, heads, window, size), compute)
         return empty, empty
 
     def step(params: Params, cache: Any, x: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
-        # The cache is a ring: what stands in slot s was written at the last t' ≡ s. Only the
-        # differences of rotary positions count, so keys stay as they were written.
-        place = jnp.arange(window)
-        mask = (place <= t)[None]
+        # The cache is a ring buffer: slot s holds the last position t' ≡ s (mod window). Keys stay
+        # valid in it because only differences of rotary positions enter the scores.
+        slots = jnp.arange(window)
+        mask = (slots <= t)[None]
 
-        def one(x: jax.Array, inputs: Any) -> tuple[jax.Array, Any]:
+        def per_layer(x: jax.Array, inputs: Any) -> tuple[jax.Array, Any]:
             layer, keys, values = inputs  # of this layer, [B, H, window, d]
-            q, k, v = qkv(layer, x, t[None])
+            q, k, v = queries_keys_values(layer, x, t[None])
             keys = jax.lax.dynamic_update_slice_in_dim(keys, k, t % window, axis=2)
             values = jax.lax.dynamic_update_slice_in_dim(values, v, t % window, axis=2)
-            return block(layer, x, q, keys, values, mask), (keys, values)
+            return attend_and_mlp(layer, x, q, keys, values, mask), (keys, values)
 
-        x, cache = jax.lax.scan(one, x.astype(compute)[:, None], (params["layers"], *cache))
+        x, cache = jax.lax.scan(per_layer, x.astype(compute)[:, None], (params["layers"], *cache))
         return _norm(x[:, 0], params["norm"]), cache
 
-    return Blocks(init, apply, start, step)
+    return CausalBlocks(init, apply, init_cache, step)

@@ -1,13 +1,15 @@
-"""Which networks can predict each token of a sequence from those before it."""
+"""The autoregressive networks over token sequences, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vaejax.core.registry import make
+from vaejax.core.token_layout import Layout
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.pixel_cnn import pixel_cnn
 from vaejax.networks.transformer import transformer
-from vaejax.quantizers.token_layout import Layout
+
+__all__ = ["AUTOREGRESSIVE", "build_autoregressive"]
 
 AUTOREGRESSIVE: dict[str, Callable[..., Autoregressive]] = {
     "pixel_cnn": pixel_cnn,
@@ -18,10 +20,14 @@ AUTOREGRESSIVE: dict[str, Callable[..., Autoregressive]] = {
 def build_autoregressive(
     setting: str | Mapping[str, Any] | Autoregressive, layout: Layout
 ) -> Autoregressive:
-    """One by its name, by `{"kind": name, **arguments}`, or as it is given.
+    """An autoregressive network.
+
+    Args:
+      setting: a name in `AUTOREGRESSIVE`, `{"kind": name, **arguments}`, or the network itself.
+      layout: of the tokens.
 
     Raises:
-      ValueError: the kind is unknown, its arguments do not fit, or it does not take such codes.
+      ValueError: the kind is unknown, its arguments do not fit, or it does not support the layout.
     """
     if isinstance(setting, Autoregressive):
         return setting

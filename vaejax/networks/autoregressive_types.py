@@ -1,25 +1,27 @@
-"""The seam of networks that predict each token of a sequence from those before it."""
+"""The interface of autoregressive networks over token sequences."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+__all__ = ["Autoregressive"]
+
 
 class Autoregressive(NamedTuple):
-    """A network whose logits at each place depend on the tokens before it alone.
+    """A network whose logits at each position depend on the previous tokens only.
 
-    A condition, where there is one, is a vector for each example, `[B, C]`.
+    The condition is optional: one vector per example, `[B, C]`.
 
     Attributes:
       init: `(key, tokens, *condition) -> params`.
-      apply: `(params, tokens int32 [B, T], *condition) -> logits [B, T, K]`, those of each place
-        given the tokens before it; −∞ for codes that there are none of.
-      start: `(params, n, *condition) -> cache`, before any of the tokens.
-      step: `(params, cache, token int32 [B], t) -> (logits [B, K] of place t, cache)`, given the
-        token of place t − 1, which at t = 0 is ignored. Called for t = 0, 1, ... it gives what
-        `apply` gives.
+      apply: `(params, tokens int32 [B, T], *condition) -> logits [B, T, K]`, at each position given
+        the tokens before it; −∞ for codes that do not exist at that position.
+      init_cache: `(params, n, *condition) -> cache` before the first token.
+      step: `(params, cache, token int32 [B], t) -> (logits [B, K] of position t, cache)`, given the
+        token of position t − 1, which is ignored at t = 0. Calls for t = 0, 1, ... return the
+        logits that `apply` returns.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Any]
-    start: Callable[..., Any]
+    init_cache: Callable[..., Any]
     step: Callable[..., Any]

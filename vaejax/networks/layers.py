@@ -1,4 +1,4 @@
-"""Layers that the architectures share: convolutions on the fast path, optional group norm."""
+"""Layers shared by the architectures: fast convolutions, group norm, conditions, activations."""
 
 import math
 from collections.abc import Callable
@@ -12,6 +12,17 @@ from jax import lax
 from vaejax.core.registry import near_names
 from vaejax.networks.ops import conv1d, conv2d
 
+__all__ = [
+    "ACTIVATIONS",
+    "Conv",
+    "Norm",
+    "activation",
+    "compute_dtype",
+    "concat_condition",
+    "crop",
+    "downsampled_sizes",
+]
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2),
@@ -23,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """An activation by its name.
+    """The activation function of a name.
 
     Raises:
       ValueError: the name is unknown.
@@ -34,25 +45,25 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
 
 
 def compute_dtype(name: str) -> Any:
-    """The dtype in which networks compute; parameters, losses and codes stay float32.
+    """The dtype of a network's computation; parameters, losses and codes stay float32.
 
     Raises:
-      ValueError: neither float32 nor bfloat16.
+      ValueError: the name is neither float32 nor bfloat16.
     """
-    known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    if name not in known:
-        raise ValueError(f"unknown compute dtype {near_names(name, known)}")
-    return known[name]
+    dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    if name not in dtypes:
+        raise ValueError(f"unknown compute dtype {near_names(name, dtypes)}")
+    return dtypes[name]
 
 
 def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """LeCun's normal initialisation, drawn flat: XLA compiles 4-D draws slowly on CPU."""
+    """LeCun-normal initialisation, sampled as a matrix: XLA compiles 4-D samples slowly on CPU."""
     flat = (math.prod(shape[:-1]), shape[-1])
     return linen.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
 
 
 _CONVOLUTIONS: dict[tuple[int, bool], Callable[..., jax.Array]] = {
-    # by the rank of a batch, and whether transposed
+    # (rank of a batch, whether transposed)
     (4, False): conv2d.conv,
     (4, True): conv2d.conv_transpose,
     (3, False): conv1d.conv_1d,
@@ -63,8 +74,8 @@ _CONVOLUTIONS: dict[tuple[int, bool], Callable[..., jax.Array]] = {
 class Conv(linen.Module):
     """A 'SAME' convolution with bias: `[B, H, W, C] -> [B, ⌈H/s⌉, ⌈W/s⌉, features]`.
 
-    With `transpose`, its adjoint: `[B, h, w, C] -> [B, s·h, s·w, features]`. Of signals
-    `[B, T, C]` likewise, along their one axis.
+    With `transpose`, its adjoint: `[B, h, w, C] -> [B, s·h, s·w, features]`. Signals `[B, T, C]`
+    are convolved along their only axis in the same way.
     """
 
     features: int
@@ -72,25 +83,25 @@ class Conv(linen.Module):
     stride: int = 1
     transpose: bool = False
     dtype: Any = jnp.float32
-    form: str | None = None  # see `conv2d.default_form`
+    implementation: str | None = None  # see `conv2d.default_implementation`
     scale: float = 1.0  # of the kernel's initialisation
-    precision: str | None = None  # of the products on accelerators, as for `jax.lax`
+    precision: str | None = None  # of matrix products on accelerators, as in `jax.lax`; images only
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*(self.kernel_size,) * (x.ndim - 2), x.shape[-1], self.features)
-        kernel = self.param("kernel", lambda *given: self.scale * _kernel(*given), shape)
+        kernel = self.param("kernel", lambda *args: self.scale * _kernel(*args), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
-        apply = _CONVOLUTIONS[x.ndim, self.transpose]
-        how: dict[str, Any] = {"form": self.form}
-        if self.precision is not None:  # of images
-            how["precision"] = lax.Precision(self.precision)
-        y = apply(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **how)
+        convolve = _CONVOLUTIONS[x.ndim, self.transpose]
+        options: dict[str, Any] = {"implementation": self.implementation}
+        if self.precision is not None:
+            options["precision"] = lax.Precision(self.precision)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **options)
         return y + bias.astype(self.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 
 
 class Norm(linen.Module):
-    """Group norm in float32 with at most `groups` groups; with 0 groups, nothing."""
+    """Group norm in float32 with at most `groups` groups; the identity if `groups` is 0."""
 
     groups: int = 0
 
@@ -102,13 +113,13 @@ class Norm(linen.Module):
         return linen.GroupNorm(num_groups=groups, dtype=jnp.float32)(x).astype(x.dtype)
 
 
-def attach(x: jax.Array, condition: jax.Array | None) -> jax.Array:
-    """Features with a condition beside them on the channel axis; None leaves them as they are.
+def concat_condition(x: jax.Array, condition: jax.Array | None) -> jax.Array:
+    """`x` with a condition concatenated on the channel axis; unchanged if the condition is None.
 
     Args:
-      x: `[B, D]`, a map `[B, H, W, C]` or a signal `[B, T, C]`.
-      condition: a vector `[B, E]`, repeated over a map's places, or an image `[B, h, w, E]`
-        (a signal `[B, t, E]`), resized to a map (a signal) or flattened beside a vector.
+      x: vectors `[B, D]`, feature maps `[B, H, W, C]` or signals `[B, T, C]`.
+      condition: vectors `[B, E]`, broadcast over the positions of a map or signal; or images
+        `[B, h, w, E]` (signals `[B, t, E]`), resized to the map (signal) or flattened for vectors.
     """
     if condition is None:
         return x
@@ -123,8 +134,8 @@ def attach(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     return jnp.concatenate([x, c], axis=-1)
 
 
-def halvings(size: int, times: int) -> list[int]:
-    """`size` and what is left of it after each of `times` strides of 2."""
+def downsampled_sizes(size: int, times: int) -> list[int]:
+    """`size` and the sizes after each of `times` strides of 2, rounded up."""
     sizes = [size]
     for _ in range(times):
         sizes.append(-(-sizes[-1] // 2))
@@ -132,5 +143,5 @@ def halvings(size: int, times: int) -> list[int]:
 
 
 def crop(x: jax.Array, *sizes: int) -> jax.Array:
-    """The top left `[B, *sizes, C]` of x: undoes the rounding up of odd sizes."""
+    """The top left `[B, *sizes, C]` of x: removes the rows and columns that rounding up added."""
     return x[(slice(None), *(slice(size) for size in sizes))]

@@ -6,46 +6,48 @@ from collections.abc import Sequence
 import jax
 from flax import linen
 
-from vaejax.networks.layers import activation, attach, compute_dtype
+from vaejax.networks.layers import activation, compute_dtype, concat_condition
 from vaejax.networks.network import Network, from_linen
+
+__all__ = ["MLP", "mlp"]
 
 
 class MLP(linen.Module):
-    """Dense layers with an activation between them: `[B, ...]` (and a condition) -> `[B, *out]`."""
+    """Dense layers: `[B, ...]`, optionally with a condition, -> `[B, *out_shape]`."""
 
     widths: Sequence[int]
-    out: Sequence[int]
+    out_shape: Sequence[int]
     activation: str = "relu"
     dtype: str = "float32"
 
     @linen.compact
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
-        x = attach(x.reshape(x.shape[0], -1).astype(dtype), condition)
+        x = concat_condition(x.reshape(x.shape[0], -1).astype(dtype), condition)
         for width in self.widths:
             x = act(linen.Dense(width, dtype=dtype)(x))
-        return linen.Dense(math.prod(self.out), dtype=dtype)(x).reshape(-1, *self.out)
+        return linen.Dense(math.prod(self.out_shape), dtype=dtype)(x).reshape(-1, *self.out_shape)
 
 
 def mlp(
     shape: Sequence[int],
-    width: int,
-    out: int,
+    features: int,
+    out_channels: int,
     *,
     hidden: Sequence[int] = (512, 256),
     activation: str = "relu",
     dtype: str = "float32",
 ) -> tuple[Network, Network]:
-    """An encoder of events of any `shape` into `[B, width]`, and its mirror image.
+    """An encoder of events of any shape into `[B, features]`, and the mirrored decoder.
 
     Args:
-      shape: of one event; its last axis are channels.
-      width: features that the encoder gives.
-      out: channels that the decoder gives, in place of the event's own.
-      hidden: widths of the encoder's hidden layers; the decoder has them reversed.
+      shape: of one event, channels last.
+      features: number of outputs of the encoder.
+      out_channels: channels of the decoder's output, `[B, *shape[:-1], out_channels]`.
+      hidden: widths of the encoder's hidden layers; the decoder has them in reverse order.
       activation: between layers.
-      dtype: in which to compute.
+      dtype: of the computation.
     """
-    encoder = MLP(tuple(hidden), (width,), activation, dtype)
-    decoder = MLP(tuple(hidden)[::-1], (*shape[:-1], out), activation, dtype)
+    encoder = MLP(tuple(hidden), (features,), activation, dtype)
+    decoder = MLP(tuple(hidden)[::-1], (*shape[:-1], out_channels), activation, dtype)
     return from_linen(encoder), from_linen(decoder)

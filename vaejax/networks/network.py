@@ -1,7 +1,6 @@
-"""The seam between the library and whoever writes networks: a pair of pure functions.
+"""The interface of networks: a pair of pure functions over a tree of float32 parameters.
 
-Flax Linen and NNX modules fit it through `from_linen` and `from_nnx`; anything else fits by being
-written as a `Network`. Parameters are plain trees of float32 arrays.
+`from_linen` and `from_nnx` adapt Flax modules to it; any other code can be written as a `Network`.
 """
 
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
+
+__all__ = ["Network", "bind_constants", "from_linen", "from_nnx", "reshaped", "unconditional"]
 
 
 class Network(NamedTuple):
@@ -32,7 +33,7 @@ def from_linen(module: linen.Module) -> Network:
     """A Flax Linen module without mutable state, as a `Network`.
 
     Raises:
-      ValueError: at init, if the module keeps state beside its parameters (batch statistics, say).
+      ValueError: at init, if the module has state besides parameters (batch statistics, say).
     """
 
     def init(key: jax.Array, *inputs: Any) -> Any:
@@ -52,13 +53,17 @@ def from_linen(module: linen.Module) -> Network:
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """A Flax NNX module, made by a function of its random streams, as a `Network`.
+    """A Flax NNX module without mutable state, as a `Network`.
+
+    Args:
+      make: random streams -> the module.
 
     Raises:
-      ValueError: if the module keeps state beside its parameters.
+      ValueError: if the module has state besides parameters.
     """
 
-    def split(key: jax.Array) -> Any:  # graph, parameters, the rest
+    def split(key: jax.Array) -> Any:
+        """The graph, the parameters and all other state of a new module."""
         return nnx.split(make(nnx.Rngs(params=key)), nnx.Param, ...)
 
     # The structure does not depend on the key; only the parameters do.
@@ -79,18 +84,19 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     return Network(init, apply)
 
 
-def blind(network: Network) -> Network:
-    """The network without a second input: what it is given as a condition it does not see."""
+def unconditional(network: Network) -> Network:
+    """The same network, which ignores the condition that it receives as a second input."""
     return Network(
         lambda key, x, *condition: network.init(key, x),
         lambda params, x, *condition: network.apply(params, x),
     )
 
 
-def with_constants(network: Network, count: int) -> Network:
-    """The network with `count` learned numbers behind the channels of its output.
+def bind_constants(network: Network, count: int) -> Network:
+    """The network with `count` trained scalars appended to the channels of its output.
 
-    They are the same everywhere, start at 0, and are trained with the network's own parameters.
+    The scalars do not depend on the input, start at 0, and are trained with the network's own
+    parameters.
     """
 
     def init(key: jax.Array, *inputs: Any) -> Any:
@@ -106,7 +112,7 @@ def with_constants(network: Network, count: int) -> Network:
 
 
 def reshaped(network: Network, shape: tuple[int, ...]) -> Network:
-    """The network with its output brought into `[B, *shape]`."""
+    """The network with its output reshaped to `[B, *shape]`."""
     return Network(
         network.init,
         lambda params, *inputs: network.apply(params, *inputs).reshape(-1, *shape),

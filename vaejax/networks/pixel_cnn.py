@@ -8,20 +8,22 @@ import numpy as np
 from flax import linen
 
 from vaejax.core.game import Params
+from vaejax.core.token_layout import Layout
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.layers import Conv, compute_dtype
 from vaejax.networks.network import from_linen
 from vaejax.networks.ops import conv2d
-from vaejax.quantizers.token_layout import Layout
+
+__all__ = ["pixel_cnn"]
 
 
 class MaskedConv(linen.Module):
-    """A convolution whose kernel `mask` `[kh, kw]` lets through what is already known."""
+    """A convolution whose kernel is multiplied by `mask` `[kh, kw]`, of zeros and ones."""
 
     features: int
     mask: tuple[tuple[int, ...], ...]
     dtype: Any = jnp.float32
-    form: str | None = None
+    implementation: str | None = None
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -32,30 +34,33 @@ class MaskedConv(linen.Module):
         kernel = self.param("kernel", lambda key: init(key, (np.prod(taps), self.features)))
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,))
         kernel = kernel.reshape(*taps, self.features) * mask[:, :, None, None]
-        y = conv2d.conv(x.astype(self.dtype), kernel.astype(self.dtype), form=self.form)
+        y = conv2d.conv(
+            x.astype(self.dtype), kernel.astype(self.dtype), implementation=self.implementation
+        )
         return y + bias.astype(self.dtype)[None, None, None]
 
 
-def _above(size: int, *, here: bool) -> tuple[tuple[int, ...], ...]:
-    """The rows above the centre of a size × size kernel, and with `here` its own."""
-    rows = np.arange(size) < size // 2 + here
+def _rows_above(size: int, *, centre: bool) -> tuple[tuple[int, ...], ...]:
+    """Mask of the rows above the centre of a size × size kernel; with `centre` its row too."""
+    rows = np.arange(size) < size // 2 + centre
     return tuple(map(tuple, np.repeat(rows[:, None], size, axis=1).astype(int).tolist()))
 
 
-def _left(size: int, *, here: bool) -> tuple[tuple[int, ...], ...]:
-    """The columns to the left of the centre of a 1 × size kernel, and with `here` its own."""
-    return (tuple((np.arange(size) < size // 2 + here).astype(int).tolist()),)
+def _columns_left(size: int, *, centre: bool) -> tuple[tuple[int, ...], ...]:
+    """Mask of the columns left of the centre of a 1 × size kernel; with `centre` the centre too."""
+    return (tuple((np.arange(size) < size // 2 + centre).astype(int).tolist()),)
 
 
-def _gate(x: jax.Array) -> jax.Array:
+def _gated_activation(x: jax.Array) -> jax.Array:
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.tanh(a) * jax.nn.sigmoid(b)
 
 
 class GatedPixelCNN(linen.Module):
-    """Gated PixelCNN (1606.05328, fig. 2): codes `[B, h, w]` (and a condition) -> `[B, h, w, K]`.
+    """Gated PixelCNN (1606.05328, fig. 2): codes `[B, h, w]` -> logits `[B, h, w, K]`.
 
-    The vertical stack sees the rows above, the horizontal one what stands to the left as well.
+    The receptive field of the vertical stack is the rows above; that of the horizontal stack also
+    includes the positions to the left. The condition is optional.
     """
 
     vocabulary: int
@@ -63,34 +68,42 @@ class GatedPixelCNN(linen.Module):
     width: int
     kernel: int
     dtype: str
-    form: str | None
+    implementation: str | None
 
     @linen.compact
     def __call__(self, codes: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         dtype = compute_dtype(self.dtype)
-        width, form = self.width, self.form
+        width, implementation = self.width, self.implementation
         x = linen.Embed(self.vocabulary, width, embedding_init=linen.initializers.normal(1.0))(
             codes
         )
         vertical = horizontal = x.astype(dtype)
         for i in range(self.layers):
-            inner = i > 0  # the first layer must not see the place itself
+            centre = i > 0  # the first layer must exclude the position that is predicted
 
-            def given(x: jax.Array) -> jax.Array:  # W c of eq. 4
+            def add_condition(x: jax.Array) -> jax.Array:  # W c of eq. 4
                 if condition is None:
                     return x
                 c = linen.Dense(2 * width, use_bias=False, dtype=dtype)(condition.astype(dtype))
                 return x + c[:, None, None]
 
-            above = MaskedConv(2 * width, _above(self.kernel, here=inner), dtype, form)(vertical)
-            left = MaskedConv(2 * width, _left(self.kernel, here=inner), dtype, form)(horizontal)
-            left = left + Conv(2 * width, 1, dtype=dtype, form=form)(above)
+            above = MaskedConv(
+                2 * width, _rows_above(self.kernel, centre=centre), dtype, implementation
+            )(vertical)
+            left = MaskedConv(
+                2 * width, _columns_left(self.kernel, centre=centre), dtype, implementation
+            )(horizontal)
+            left = left + Conv(2 * width, 1, dtype=dtype, implementation=implementation)(above)
             if i + 1 < self.layers:
-                vertical = _gate(given(above))
-            new = Conv(width, 1, dtype=dtype, form=form)(_gate(given(left)))
-            horizontal = horizontal + new if inner else new
-        x = jax.nn.relu(Conv(2 * width, 1, dtype=dtype, form=form)(jax.nn.relu(horizontal)))
-        return Conv(self.vocabulary, 1, dtype=dtype, form=form)(x)
+                vertical = _gated_activation(add_condition(above))
+            update = Conv(width, 1, dtype=dtype, implementation=implementation)(
+                _gated_activation(add_condition(left))
+            )
+            horizontal = horizontal + update if centre else update
+        x = jax.nn.relu(
+            Conv(2 * width, 1, dtype=dtype, implementation=implementation)(jax.nn.relu(horizontal))
+        )
+        return Conv(self.vocabulary, 1, dtype=dtype, implementation=implementation)(x)
 
 
 def pixel_cnn(
@@ -100,49 +113,51 @@ def pixel_cnn(
     width: int = 64,
     kernel: int = 5,
     dtype: str = "float32",
-    form: str | None = None,
+    implementation: str | None = None,
 ) -> Autoregressive:
-    """A gated PixelCNN (1606.05328) over one map of codes. It draws by evaluating itself anew.
+    """A gated PixelCNN (1606.05328) over one map of codes.
+
+    Its cache holds the tokens only: each sampled token evaluates the whole network again.
 
     Args:
       layout: of the tokens.
-      layers: gated layers.
+      layers: number of gated layers.
       width: channels of each of the two stacks.
       kernel: size of the masked kernels, odd.
-      dtype: in which to compute.
-      form: of the convolutions; None chooses by backend.
+      dtype: of the computation.
+      implementation: of the convolutions, one of `conv2d.IMPLEMENTATIONS`; None chooses by backend.
 
     Raises:
-      ValueError: an even kernel, or codes that are not one map `[h, w]`.
+      ValueError: an even kernel, or a layout that is not one map `[h, w]`.
     """
     if kernel < 3 or kernel % 2 == 0:
         raise ValueError(f"a PixelCNN needs an odd kernel of at least 3, found kernel={kernel}")
     shapes = [(*node.places, *node.trailing) for node in layout.nodes]
     if len(shapes) != 1 or len(layout.nodes[0].places) != 2 or layout.nodes[0].trailing:
         raise ValueError(
-            f"a PixelCNN goes over one map of codes (h, w), found nodes of shapes {shapes}; "
-            "take model.network.kind='transformer', which goes over any codes"
+            f"a PixelCNN needs one map of codes (h, w), found nodes of shapes {shapes}; "
+            "use model.network.kind='transformer', which supports any layout"
         )
-    (places,) = shapes
-    network = GatedPixelCNN(layout.vocabulary, layers, width, kernel, dtype, form)
-    inner = from_linen(network)
+    (map_shape,) = shapes
+    module = GatedPixelCNN(layout.vocabulary, layers, width, kernel, dtype, implementation)
+    network = from_linen(module)
 
     def init(key: jax.Array, tokens: jax.Array, *condition: jax.Array) -> Params:
-        return inner.init(key, tokens.reshape(-1, *places), *condition)
+        return network.init(key, tokens.reshape(-1, *map_shape), *condition)
 
     def apply(params: Params, tokens: jax.Array, *condition: jax.Array) -> jax.Array:
-        logits = inner.apply(params, tokens.reshape(-1, *places), *condition)
+        logits = network.apply(params, tokens.reshape(-1, *map_shape), *condition)
         return logits.reshape(*tokens.shape, layout.vocabulary)
 
-    def start(params: Params, n: int, *condition: jax.Array) -> Any:
+    def init_cache(params: Params, n: int, *condition: jax.Array) -> Any:
         del params
         return jnp.zeros((n, layout.length), jnp.int32), condition
 
     def step(params: Params, cache: Any, token: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
         tokens, condition = cache
-        known = tokens.at[:, jnp.maximum(t - 1, 0)].set(token)
-        tokens = jnp.where(t > 0, known, tokens)
+        with_token = tokens.at[:, jnp.maximum(t - 1, 0)].set(token)
+        tokens = jnp.where(t > 0, with_token, tokens)
         logits = apply(params, tokens, *condition)
         return jax.lax.dynamic_index_in_dim(logits, t, axis=1, keepdims=False), (tokens, condition)
 
-    return Autoregressive(init, apply, start, step)
+    return Autoregressive(init, apply, init_cache, step)

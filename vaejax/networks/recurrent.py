@@ -1,4 +1,4 @@
-"""Networks that read a sequence forwards: what they know at each time, from all up to it."""
+"""Recurrent and causal networks over sequences, applied at once or one input at a time."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,99 +11,110 @@ from vaejax.core.game import Params
 from vaejax.core.registry import make
 from vaejax.networks.attention import causal_blocks
 
+__all__ = ["RECURRENT", "Recurrent", "build_recurrent", "causal_transformer", "gru", "lstm"]
+
 
 class Recurrent(NamedTuple):
-    """What is known after each input, as a whole sequence or as a stream.
+    """A network whose output at each time depends on the inputs up to that time only.
 
     Attributes:
       init: `(key, x [B, T, F]) -> params`.
-      apply: `(params, x [B, T, F]) -> [B, T, D]`, of each time from the inputs up to it alone.
-      start: `(params, n) -> state`, before any input.
-      step: `(params, state, x [B, F]) -> ([B, D], state)`; called for one input after the other it
-        gives what `apply` gives.
+      apply: `(params, x [B, T, F]) -> [B, T, D]`.
+      initial_state: `(params, n) -> state` before the first input.
+      step: `(params, state, x [B, F]) -> ([B, D], state)`; calls for one input after the other
+        return the outputs that `apply` returns.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Any]
-    start: Callable[..., Any]
+    initial_state: Callable[..., Any]
     step: Callable[..., Any]
 
 
-def _gated(size: int, gates: int, advance: Callable[..., tuple[jax.Array, Any]], bias: Any) -> Any:
-    """A recurrent network whose gates are linear in the input and in what it gave before.
+def _gated_cell(
+    size: int, gates: int, advance: Callable[..., tuple[jax.Array, Any]], bias: jax.Array
+) -> Recurrent:
+    """A recurrent network whose gates are linear in the input and in the previous output.
 
-    The inputs of all times go through one product, before the loop.
+    The inputs of all times are projected in one matrix product before the loop.
+
+    Args:
+      size: D of the output.
+      gates: number of gates, G.
+      advance: `(recurrent [D, G · D], state, projected input [B, G · D]) -> (output, state)`.
+      bias: initial bias `[G · D]`.
     """
 
     def init(key: jax.Array, x: jax.Array) -> Params:
-        up_key, own_key = jax.random.split(key)
+        input_key, recurrent_key = jax.random.split(key)
         width = x.shape[-1]
-        own = jax.nn.initializers.orthogonal()
-        keys = jax.random.split(own_key, gates)
+        orthogonal = jax.nn.initializers.orthogonal()
+        keys = jax.random.split(recurrent_key, gates)
         return {
-            "input": jax.random.normal(up_key, (width, gates * size)) / math.sqrt(width),
-            "own": jnp.concatenate([own(k, (size, size)) for k in keys], axis=1),
+            "input": jax.random.normal(input_key, (width, gates * size)) / math.sqrt(width),
+            "recurrent": jnp.concatenate([orthogonal(k, (size, size)) for k in keys], axis=1),
             "bias": bias,
         }
 
-    def start(params: Params, n: int) -> Any:
+    def initial_state(params: Params, n: int) -> Any:
         del params
         return jnp.zeros((n, size)), jnp.zeros((n, size))
 
-    def from_input(params: Params, x: jax.Array) -> jax.Array:
+    def project(params: Params, x: jax.Array) -> jax.Array:
         return x @ params["input"] + params["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
-        given = jnp.swapaxes(from_input(params, x), 0, 1)  # [T, B, G·D]
+        projected = jnp.swapaxes(project(params, x), 0, 1)  # [T, B, G·D]
 
-        def body(state: Any, now: jax.Array) -> tuple[Any, jax.Array]:
-            out, state = advance(params["own"], state, now)
+        def body(state: Any, inputs: jax.Array) -> tuple[Any, jax.Array]:
+            out, state = advance(params["recurrent"], state, inputs)
             return state, out
 
-        return jnp.swapaxes(jax.lax.scan(body, start(params, x.shape[0]), given)[1], 0, 1)
+        first = initial_state(params, x.shape[0])
+        return jnp.swapaxes(jax.lax.scan(body, first, projected)[1], 0, 1)
 
     def step(params: Params, state: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-        return advance(params["own"], state, from_input(params, x))
+        return advance(params["recurrent"], state, project(params, x))
 
-    return Recurrent(init, apply, start, step)
+    return Recurrent(init, apply, initial_state, step)
 
 
 def lstm(size: int = 50) -> Recurrent:
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with Gers's forget gate).
 
     Args:
-      size: of what it gives.
+      size: D of the output.
     """
 
-    def advance(own: jax.Array, state: Any, given: jax.Array) -> tuple[jax.Array, Any]:
+    def advance(recurrent: jax.Array, state: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
         hidden, cell = state
-        i, f, g, o = jnp.split(given + hidden @ own, 4, axis=-1)
+        i, f, g, o = jnp.split(inputs + hidden @ recurrent, 4, axis=-1)
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
         return hidden, (hidden, cell)
 
-    # Forget gates begin open (Jozefowicz et al. 2015).
-    return _gated(size, 4, advance, jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size))
+    # Forget gates start open (Jozefowicz et al. 2015).
+    return _gated_cell(size, 4, advance, jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size))
 
 
 def gru(size: int = 50) -> Recurrent:
-    """Gated recurrent units (1406.1078), the reset gate before the product.
+    """Gated recurrent units (1406.1078), with the reset gate before the matrix product.
 
     Args:
-      size: of what it gives.
+      size: D of the output.
     """
 
-    def advance(own: jax.Array, state: Any, given: jax.Array) -> tuple[jax.Array, Any]:
+    def advance(recurrent: jax.Array, state: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
         hidden, unused = state
         split = 2 * size
         r, u = jnp.split(
-            jax.nn.sigmoid(given[:, :split] + hidden @ own[:, :split]), 2, axis=-1
+            jax.nn.sigmoid(inputs[:, :split] + hidden @ recurrent[:, :split]), 2, axis=-1
         )  # fmt: skip
-        new = jnp.tanh(given[:, split:] + (r * hidden) @ own[:, split:])
-        hidden = u * hidden + (1.0 - u) * new
+        candidate = jnp.tanh(inputs[:, split:] + (r * hidden) @ recurrent[:, split:])
+        hidden = u * hidden + (1.0 - u) * candidate
         return hidden, (hidden, unused)
 
-    return _gated(size, 3, advance, jnp.zeros(3 * size))
+    return _gated_cell(size, 3, advance, jnp.zeros(3 * size))
 
 
 def causal_transformer(
@@ -116,21 +127,21 @@ def causal_transformer(
     activation: str = "gelu",
     dtype: str = "float32",
 ) -> Recurrent:
-    """A transformer that sees the last inputs, `window` of them at each of its layers.
+    """A transformer each of whose layers attends to the last `window` inputs.
 
-    As a stream it keeps the keys and values of that many inputs, however long the stream.
+    Its state holds the keys and values of that many inputs, whatever the length of the sequence.
 
     Args:
-      size: of what it gives, and of its residual stream.
-      layers: blocks of attention and MLP.
-      heads: of the attention; each has size / heads dimensions, an even number.
-      expansion: hidden units of the MLP, in sizes.
-      window: inputs that a layer sees, the present one among them.
+      size: D of the output, and the width of the residual stream.
+      layers: number of blocks of attention and MLP.
+      heads: number of attention heads of D / heads dimensions each, an even number.
+      expansion: hidden units of the MLP, as a multiple of D.
+      window: number of inputs that a layer attends to, including the current one.
       activation: of the MLP.
-      dtype: in which to compute.
+      dtype: of the computation.
 
     Raises:
-      ValueError: the size cannot be divided into heads of even size, or there is no window.
+      ValueError: the size cannot be divided into heads of even size, or the window is empty.
     """
     blocks = causal_blocks(
         size, layers=layers, heads=heads, expansion=expansion, window=window,
@@ -138,23 +149,23 @@ def causal_transformer(
     )  # fmt: skip
 
     def init(key: jax.Array, x: jax.Array) -> Params:
-        up_key, key = jax.random.split(key)
-        up = jax.random.normal(up_key, (x.shape[-1], size)) / math.sqrt(x.shape[-1])
-        return {"input": up, **blocks.init(key)}
+        input_key, key = jax.random.split(key)
+        projection = jax.random.normal(input_key, (x.shape[-1], size)) / math.sqrt(x.shape[-1])
+        return {"input": projection, **blocks.init(key)}
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
         return blocks.apply(params, x @ params["input"]).astype(jnp.float32)
 
-    def start(params: Params, n: int) -> Any:
+    def initial_state(params: Params, n: int) -> Any:
         del params
-        return blocks.start(n), jnp.zeros((), jnp.int32)
+        return blocks.init_cache(n), jnp.zeros((), jnp.int32)
 
     def step(params: Params, state: Any, x: jax.Array) -> tuple[jax.Array, Any]:
         cache, t = state
         out, cache = blocks.step(params, cache, x @ params["input"], t)
         return out.astype(jnp.float32), (cache, t + 1)
 
-    return Recurrent(init, apply, start, step)
+    return Recurrent(init, apply, initial_state, step)
 
 
 RECURRENT: dict[str, Callable[..., Recurrent]] = {
@@ -165,7 +176,10 @@ RECURRENT: dict[str, Callable[..., Recurrent]] = {
 
 
 def build_recurrent(setting: str | Mapping[str, Any] | Recurrent) -> Recurrent:
-    """One by its name, by `{"kind": name, **arguments}`, or as it is given.
+    """A recurrent network.
+
+    Args:
+      setting: a name in `RECURRENT`, `{"kind": name, **arguments}`, or the network itself.
 
     Raises:
       ValueError: the kind is unknown or its arguments do not fit.

@@ -7,43 +7,53 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from vaejax.networks.layers import Conv, Norm, activation, attach, compute_dtype, crop, halvings
+from vaejax.networks.layers import (
+    Conv,
+    Norm,
+    activation,
+    compute_dtype,
+    concat_condition,
+    crop,
+    downsampled_sizes,
+)
 from vaejax.networks.network import Network, from_linen
+
+__all__ = ["ResidualDecoder", "ResidualEncoder", "residual"]
 
 
 class ResidualStack(linen.Module):
-    """Blocks of act, 3×3 to `hidden` channels, act, 1×1 back, added; a last act."""
+    """Residual blocks (act, 3×3 to `hidden` channels, act, 1×1 back, added), then an act."""
 
     blocks: int
     hidden: int
     activation: str
     groups: int
     dtype: Any = jnp.float32
-    form: str | None = None
+    implementation: str | None = None
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         act = activation(self.activation)
         for _ in range(self.blocks):
             h = act(Norm(self.groups)(x))
-            h = Conv(self.hidden, 3, dtype=self.dtype, form=self.form)(h)
+            h = Conv(self.hidden, 3, dtype=self.dtype, implementation=self.implementation)(h)
             h = act(Norm(self.groups)(h))
-            x = x + Conv(x.shape[-1], 1, dtype=self.dtype, form=self.form)(h)
+            x = x + Conv(x.shape[-1], 1, dtype=self.dtype, implementation=self.implementation)(h)
         return act(x)
 
 
-def _widths(hidden: int, times: int) -> list[int]:
-    """Channels after each of the strided layers: half the width on the way, then all of it."""
+def _strided_channels(hidden: int, times: int) -> list[int]:
+    """Channels after each strided layer: `hidden` after the last, half of it after the others."""
     return [hidden // 2] * (times - 1) + [hidden] * min(times, 1)
 
 
 class ResidualEncoder(linen.Module):
-    """Strided convolutions and residual blocks: `[B, H, W, C] -> [B, h, w, width]`.
+    """Strided convolutions and residual blocks: `[B, H, W, C] -> [B, h, w, features]`.
 
-    Of signals likewise: `[B, T, C] -> [B, t, width]`.
+    Signals are encoded likewise: `[B, T, C] -> [B, t, features]`.
     """
 
-    width: int
+    features: int
     hidden: int
     downsamplings: int
     blocks: int
@@ -51,29 +61,29 @@ class ResidualEncoder(linen.Module):
     activation: str
     groups: int
     dtype: str
-    form: str | None
+    implementation: str | None
 
     @linen.compact
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
-        x = attach(x, condition)
-        for channels in _widths(self.hidden, self.downsamplings):
-            x = act(Conv(channels, 4, stride=2, dtype=dtype, form=self.form)(x))
-        x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(x)
+        x = concat_condition(x, condition)
+        for channels in _strided_channels(self.hidden, self.downsamplings):
+            x = act(Conv(channels, 4, stride=2, dtype=dtype, implementation=self.implementation)(x))
+        x = Conv(self.hidden, 3, dtype=dtype, implementation=self.implementation)(x)
         x = ResidualStack(
-            self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.form
+            self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.implementation
         )(x)
-        return Conv(self.width, 1, dtype=dtype, form=self.form)(x)
+        return Conv(self.features, 1, dtype=dtype, implementation=self.implementation)(x)
 
 
 class ResidualDecoder(linen.Module):
-    """Residual blocks and transposed convolutions: `[B, h, w, D] -> [B, H, W, out]`.
+    """Residual blocks and transposed convolutions: `[B, h, w, D] -> [B, H, W, out_channels]`.
 
-    `sizes` is (H, W); with (T,) it is of signals, `[B, t, D] -> [B, T, out]`.
+    `sizes` is (H, W); with (T,) the decoder is one of signals, `[B, t, D] -> [B, T, out_channels]`.
     """
 
     sizes: Sequence[int]
-    out: int
+    out_channels: int
     hidden: int
     downsamplings: int
     blocks: int
@@ -81,21 +91,31 @@ class ResidualDecoder(linen.Module):
     activation: str
     groups: int
     dtype: str
-    form: str | None
+    implementation: str | None
 
     @linen.compact
     def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = self.downsamplings
-        sizes = list(zip(*(halvings(size, times) for size in self.sizes), strict=True))
-        x = Conv(self.hidden, 3, dtype=dtype, form=self.form)(attach(z, condition))
+        sizes = list(zip(*(downsampled_sizes(size, times) for size in self.sizes), strict=True))
+        x = Conv(self.hidden, 3, dtype=dtype, implementation=self.implementation)(
+            concat_condition(z, condition)
+        )
         x = ResidualStack(
-            self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.form
+            self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.implementation
         )(x)
         if not times:
-            return Conv(self.out, 3, dtype=dtype, form=self.form)(x)
-        for i, channels in enumerate([self.hidden // 2] * (times - 1) + [self.out], start=1):
-            x = Conv(channels, 4, stride=2, transpose=True, dtype=dtype, form=self.form)(x)
+            return Conv(self.out_channels, 3, dtype=dtype, implementation=self.implementation)(x)
+        outputs = [self.hidden // 2] * (times - 1) + [self.out_channels]
+        for i, channels in enumerate(outputs, start=1):
+            x = Conv(
+                channels,
+                4,
+                stride=2,
+                transpose=True,
+                dtype=dtype,
+                implementation=self.implementation,
+            )(x)
             x = crop(x, *sizes[-1 - i])
             if i < times:
                 x = act(x)
@@ -104,8 +124,8 @@ class ResidualDecoder(linen.Module):
 
 def residual(
     shape: Sequence[int],
-    width: int,
-    out: int,
+    features: int,
+    out_channels: int,
     *,
     hidden: int = 128,
     downsamplings: int = 2,
@@ -114,25 +134,26 @@ def residual(
     activation: str = "relu",
     groups: int = 0,
     dtype: str = "float32",
-    form: str | None = None,
+    implementation: str | None = None,
 ) -> tuple[Network, Network]:
-    """An encoder into a map of features `[B, h, w, width]`, and its decoder.
+    """An encoder into a feature map `[B, h, w, features]`, and its decoder.
 
     Args:
       shape: of one image, (H, W, C).
-      width: channels of the feature map.
-      out: channels that the decoder gives.
-      hidden: channels inside.
-      downsamplings: layers of stride 2; h is H halved as often, rounded up.
-      blocks: residual blocks on either side.
+      features: channels of the feature map.
+      out_channels: channels of the decoder's output.
+      hidden: channels of the hidden layers.
+      downsamplings: number of layers of stride 2; h is H halved as often, rounded up.
+      blocks: number of residual blocks in the encoder, and in the decoder.
       block_hidden: channels inside a residual block.
       activation: between layers.
       groups: of group norm in the residual blocks; 0 for none.
-      dtype: in which to compute.
-      form: of the convolutions; None chooses by backend.
+      dtype: of the computation.
+      implementation: of the convolutions, one of `conv2d.IMPLEMENTATIONS`; None chooses by backend.
     """
-    height, breadth, _ = shape
-    inner = (hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, form)
-    encoder = ResidualEncoder(width, *inner)
-    decoder = ResidualDecoder((height, breadth), out, *inner)
+    common = (
+        hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, implementation
+    )  # fmt: skip
+    encoder = ResidualEncoder(features, *common)
+    decoder = ResidualDecoder(shape[:2], out_channels, *common)
     return from_linen(encoder), from_linen(decoder)

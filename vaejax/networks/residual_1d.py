@@ -1,4 +1,4 @@
-"""The residual encoder and decoder along one axis: for signals, and for sequences of tokens."""
+"""The residual encoder and decoder along one axis, for signals and for sequences of tokens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,13 @@ from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network, from_linen
 from vaejax.networks.residual import ResidualDecoder, ResidualEncoder
 
+__all__ = ["residual_1d"]
+
 
 class TokenEncoder(linen.Module):
-    """A learned vector for each token, then the encoder of signals: `[B, T] -> [B, t, width]`.
+    """Token embeddings, then the encoder of signals: `[B, T] -> [B, t, features]`.
 
-    A token that there is not gives NaN, which the trainer reports.
+    Out-of-range tokens embed to NaN, which the trainer reports.
     """
 
     tokens: int
@@ -27,14 +29,14 @@ class TokenEncoder(linen.Module):
         shape = (self.tokens, self.embedding)
         table = self.param("embedding", linen.initializers.normal(1.0), shape, jnp.float32)
         table = table.astype(compute_dtype(self.encoder.dtype))
-        # Whoever asks for the shape of the features alone may hold a float32 event.
+        # Models that only infer the shape of the features pass a float32 event.
         return self.encoder(jnp.take(table, x.astype(jnp.int32), axis=0), condition)
 
 
 def residual_1d(
     shape: Sequence[int],
-    width: int,
-    out: int,
+    features: int,
+    out_channels: int,
     *,
     tokens: int | None = None,
     embedding: int = 32,
@@ -45,30 +47,32 @@ def residual_1d(
     activation: str = "relu",
     groups: int = 0,
     dtype: str = "float32",
-    form: str | None = None,
+    implementation: str | None = None,
 ) -> tuple[Network, Network]:
-    """An encoder into features `[B, t, width]` along a line, and its decoder into `[B, T, out]`.
+    """An encoder into features `[B, t, features]`, and its decoder into `[B, T, out_channels]`.
 
     The layers are those of `residual` (1711.00937, section 4.1), along one axis. Signals
-    `[B, T, C]` go in as they are, tokens `[B, T]` as vectors that are learned.
+    `[B, T, C]` are encoded directly, tokens `[B, T]` by way of learned embeddings.
 
     Args:
       shape: of one event: (T, C), a signal, or (T,), tokens.
-      width: channels of the features.
-      out: channels that the decoder gives; of tokens, a logit for each class.
-      tokens: classes of tokens that go in. None: as many as come out.
-      embedding: dimensions of a token's vector.
-      hidden: channels inside.
-      downsamplings: layers of stride 2; t is T halved as often, rounded up.
-      blocks: residual blocks on either side.
+      features: channels of the encoder's output.
+      out_channels: channels of the decoder's output; for tokens, a logit for each class.
+      tokens: number of classes of the input tokens. None: `out_channels`.
+      embedding: dimensions of a token's embedding.
+      hidden: channels of the hidden layers.
+      downsamplings: number of layers of stride 2; t is T halved as often, rounded up.
+      blocks: number of residual blocks in the encoder, and in the decoder.
       block_hidden: channels inside a residual block.
       activation: between layers.
       groups: of group norm in the residual blocks; 0 for none.
-      dtype: in which to compute.
-      form: of the convolutions; None chooses by backend.
+      dtype: of the computation.
+      implementation: of the convolutions, one of `conv2d.IMPLEMENTATIONS`; None chooses by backend.
     """
-    inner = (hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, form)
-    encoder: Any = ResidualEncoder(width, *inner)
+    common = (
+        hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, implementation
+    )  # fmt: skip
+    encoder: Any = ResidualEncoder(features, *common)
     if len(shape) == 1:
-        encoder = TokenEncoder(tokens or out, embedding, encoder)
-    return from_linen(encoder), from_linen(ResidualDecoder(shape[:1], out, *inner))
+        encoder = TokenEncoder(tokens or out_channels, embedding, encoder)
+    return from_linen(encoder), from_linen(ResidualDecoder(shape[:1], out_channels, *common))

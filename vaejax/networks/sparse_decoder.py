@@ -1,4 +1,4 @@
-"""The decoder of sparse decoding: every column of a table sees the latent through its own mask."""
+"""The decoder of sparse decoding: each column of a table depends on its own subset of latents."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,8 @@ from vaejax.networks.layers import activation as activation_of
 from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network
 
+__all__ = ["sparse_decoder"]
+
 
 def sparse_decoder(
     columns: int,
@@ -22,23 +24,25 @@ def sparse_decoder(
 ) -> Network:
     """f(w_j ⊙ z)_j for each of D columns: `[B, K] -> [B, D · (1 + parameters)]`.
 
-    As the authors of 2110.10804 have it: the layers of f are shared between the columns, the first
-    one has no bias (so that a latent which no column selects leaves no trace), and each column has
-    an output of its own. The first layer is one contraction over z, W and its kernel. The cost is
-    that of the rest: activations `[B, D, H]` and 2·B·D·H² FLOPs for each further layer, D times
-    those of an ordinary decoder; so keep `hidden` narrow, or one layer, where D is large.
+    As in the code of 2110.10804: the hidden layers of f are shared by the columns, the first one
+    has no bias (so that a latent that no column selects has no effect), and each column has its own
+    output unit. The first layer is one contraction over z, W and its kernel. Memory and compute are
+    dominated by the other layers: activations `[B, D, H]` and 2·B·D·H² FLOPs for each further
+    layer, D times those of an ordinary decoder; so keep `hidden` narrow, or use one layer, if D is
+    large.
 
-    Parameters: `selector`, W `[D, K]` and θ `[K]`; `columns`, what the likelihood knows of a column
-    beside its location (log σ_j, say), `[D]` for each, the last `parameters` · D features; `body`,
-    the rest, among it the unit in which each column's output is measured, which is not trained.
-    A condition `[B, 1]` is added to all locations of its example: the log of its exposure.
+    Parameter groups: `selector`, W `[D, K]` and θ `[K]`; `columns`, per-column parameters of the
+    likelihood besides the location (log σ_j, say), `[D]` each, which are the last
+    `parameters` · D outputs; `body`, all others, including `unit` `[D]`, the scale of each column's
+    output, which is not trained. A condition `[B, 1]` is added to all locations of an example: the
+    log of its exposure.
 
     Args:
       columns: D.
-      hidden: widths of f's layers.
+      hidden: widths of f's hidden layers.
       activation: after each of them.
-      dtype: in which to compute.
-      parameters: further parameters a column.
+      dtype: of the computation.
+      parameters: number of per-column parameters besides the location.
     """
     act, compute = activation_of(activation), compute_dtype(dtype)
 
@@ -62,7 +66,7 @@ def sparse_decoder(
                 "unit": jnp.ones(columns),
             },
             "selector": {
-                # Near one: columns start as those of an ordinary decoder, and then let go.
+                # Near one: training starts close to an ordinary decoder and then deselects.
                 WEIGHTS: 1.0 + 0.1 * jax.random.normal(select_key, (columns, k)),
                 INCLUSION: jnp.full(k, 0.5),
             },
@@ -76,12 +80,12 @@ def sparse_decoder(
         h = act(jnp.einsum("bk,jk,kh->bjh", z, weights, first["kernel"]))
         for layer in rest:
             h = act(h @ layer["kernel"] + layer["bias"][None, None, :])
-        out = jnp.einsum("bjh,hj->bj", h, body["kernel"]).astype(jnp.float32)
+        location = jnp.einsum("bjh,hj->bj", h, body["kernel"]).astype(jnp.float32)
         unit = jax.lax.stop_gradient(params["body"]["unit"])
-        out = params["body"]["bias"][None, :] + unit[None, :] * out
+        location = params["body"]["bias"][None, :] + unit[None, :] * location
         if condition is not None:
-            out = out + condition
-        own = [jnp.broadcast_to(p[None, :], out.shape) for p in params["columns"]]
-        return jnp.concatenate([out, *own], axis=-1)
+            location = location + condition
+        further = [jnp.broadcast_to(p[None, :], location.shape) for p in params["columns"]]
+        return jnp.concatenate([location, *further], axis=-1)
 
     return Network(init, apply)

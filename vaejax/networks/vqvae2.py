@@ -1,4 +1,4 @@
-"""The networks of codes on several levels: maps of features, each coarser than the one below."""
+"""The networks of VQ-VAE-2: feature maps at several levels, each coarser than the one below."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,18 +6,23 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen
 
-from vaejax.networks.layers import Conv, attach, halvings
+from vaejax.networks.layers import Conv, concat_condition, downsampled_sizes
 from vaejax.networks.network import Network, from_linen
 from vaejax.networks.residual import residual
 
+__all__ = ["LadderLevel", "multiscale_networks"]
 
-class Rung(NamedTuple):
-    """The networks of one level.
+
+class LadderLevel(NamedTuple):
+    """The networks of one level of VQ-VAE-2.
+
+    The context of a level is a feature map decoded from the codes above it; the top level has none.
 
     Attributes:
       encoder: features of the level below (or the event) -> features `[B, h, w, C]`.
-      tokens: these and the context from above `[B, h, w, C]` (not at the top) -> what is quantised.
-      decoder: z and the context -> the context of the level below, or features of the likelihood.
+      tokens: (features, context `[B, h, w, C]`) -> tokens to quantise `[B, h, w, width]`.
+      decoder: (z, context) -> the context of the level below; at the bottom level, the features of
+        the likelihood.
     """
 
     encoder: Network
@@ -26,51 +31,52 @@ class Rung(NamedTuple):
 
 
 class _Tokens(linen.Module):
-    """A linear map at each place."""
+    """A linear map at each position."""
 
     width: int
-    form: str | None = None
+    implementation: str | None = None
 
     @linen.compact
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        return Conv(self.width, 1, form=self.form)(attach(x, context))
+        return Conv(self.width, 1, implementation=self.implementation)(concat_condition(x, context))
 
 
-def ladder_of_maps(
+def multiscale_networks(
     shape: Sequence[int],
     width: int,
-    out: int,
+    out_channels: int,
     downsamplings: Sequence[int] = (2, 1),
     *,
     hidden: int = 128,
     **options: Any,
-) -> list[Rung]:
-    """The rungs of a ladder of feature maps, the top first.
+) -> list[LadderLevel]:
+    """The networks of every level of VQ-VAE-2, the top first.
 
     Args:
       shape: of one image, (H, W, C).
       width: dimensions of a token.
-      out: channels that the bottom decoder gives.
-      downsamplings: strides of 2 before the bottom level, and from each to the next above.
-      hidden: channels of the maps.
+      out_channels: channels of the bottom decoder's output.
+      downsamplings: number of strides of 2 from the image to the bottom level, and from each level
+        to the one above.
+      hidden: channels of the feature maps.
       **options: of `residual`.
 
     Raises:
-      ValueError: no levels, or an event that is no image.
+      ValueError: there are no levels, or the events are not images.
     """
     if not downsamplings or len(shape) != 3:
         raise ValueError(
-            "codes on several levels need images (H, W, C) and one of `downsamplings` for each "
+            "codes at several levels need images (H, W, C) and one of `downsamplings` for each "
             f"level, found events of shape {tuple(shape)} and downsamplings={tuple(downsamplings)}"
         )
-    rungs: list[Rung] = []
-    below, channels = tuple(shape), out
+    levels: list[LadderLevel] = []
+    below, channels = tuple(shape), out_channels
     for times in downsamplings:
         encoder, decoder = residual(
             below, hidden, channels, hidden=hidden, downsamplings=times, **options
         )
-        tokens = from_linen(_Tokens(width, options.get("form")))
-        rungs.insert(0, Rung(encoder, tokens, decoder))
-        sides = (halvings(side, times)[-1] for side in below[:2])
+        tokens = from_linen(_Tokens(width, options.get("implementation")))
+        levels.insert(0, LadderLevel(encoder, tokens, decoder))
+        sides = (downsampled_sizes(side, times)[-1] for side in below[:2])
         below, channels = (*sides, hidden), hidden
-    return rungs
+    return levels

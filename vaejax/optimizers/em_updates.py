@@ -1,4 +1,4 @@
-"""The spike-and-slab lasso, and what of sparse decoding has a closed form."""
+"""Closed-form updates of sparse decoding: EM of the lasso's θ, and the noise variance."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import optax
 
 from vaejax.core.game import Params, Trace
-from vaejax.distributions.likelihoods import LOWEST_LOG_SCALE, scale_feature
+from vaejax.distributions.likelihoods import MIN_LOG_SCALE, scale_feature
 from vaejax.distributions.spike_and_slab_lasso import INCLUSION, WEIGHTS, SpikeAndSlabLasso
+
+__all__ = ["VarianceState", "closed_form_inclusion", "residual_variance"]
 
 
 def closed_form_inclusion(
     prior: SpikeAndSlabLasso, tx: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
-    """Moves a selector's W by `tx` and its θ by EM: E-step at the new W, then θ's mode.
+    """Updates W of a selector by `tx` and its θ by EM: the E-step at the new W, then θ's mode.
 
     Args:
       prior: of W.
-      tx: the player's own optimizer.
+      tx: the optimizer of W and of the player's other parameters.
     """
     inner = optax.with_extra_args_support(tx)
 
@@ -27,15 +29,16 @@ def closed_form_inclusion(
         return inner.init(_weights(params))
 
     def update(updates: Params, state: Any, params: Any = None, **extra: Any) -> tuple[Params, Any]:
-        def move(selector: Any, change: Any) -> Any:
+        def with_inclusion(selector: Any, change: Any) -> Any:
             if not _is_selector(selector):
                 return change
             weights = selector[WEIGHTS] + change[WEIGHTS]
-            new = prior.inclusion(prior.selected(weights, selector[INCLUSION]))
+            p = prior.slab_probability(weights, selector[INCLUSION])
+            new = prior.inclusion_mode(p)
             return {WEIGHTS: change[WEIGHTS], INCLUSION: new - selector[INCLUSION]}
 
         changes, state = inner.update(_weights(updates), state, _weights(params), **extra)
-        return jax.tree.map(move, params, changes, is_leaf=_is_selector), state
+        return jax.tree.map(with_inclusion, params, changes, is_leaf=_is_selector), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -47,14 +50,14 @@ def _is_selector(tree: Any) -> bool:
 def _weights(tree: Any) -> Any:
     """The tree without the θ of its selectors."""
 
-    def only(leaf: Any) -> Any:
+    def without_inclusion(leaf: Any) -> Any:
         return {WEIGHTS: leaf[WEIGHTS]} if _is_selector(leaf) else leaf
 
-    return jax.tree.map(only, tree, is_leaf=_is_selector)
+    return jax.tree.map(without_inclusion, tree, is_leaf=_is_selector)
 
 
 class VarianceState(NamedTuple):
-    """Moving average of each column's mean squared residual `[D]`, and of its weight `[]`."""
+    """Unnormalised moving average of each column's squared residual `[1, D]`, and its weight."""
 
     total: Any
     weight: jax.Array
@@ -63,17 +66,17 @@ class VarianceState(NamedTuple):
 def residual_variance(
     decay: float = 0.99, df: float = 3.0, scale: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
-    """Closed-form noise of `likelihoods.normal('predicted')`: σ_j as the mode of its posterior.
+    """Closed-form σ_j of `likelihoods.normal('predicted')`: the mode of its posterior.
 
     σ_j² ~ Inverse-Gamma(df/2, df · scale/2) as in 2110.10804 (section 3.2), hence
     σ_j² = (n m_j + df · scale) / (n + df + 2), where m_j is the mean squared residual of column j
-    over the last n examples, those of a moving average: B / (1 − decay), fewer while it is young.
-    The parameters that it moves are the features `[1, D]` of σ.
+    in a moving average over effectively n examples: B / (1 − decay), fewer in the first steps. The
+    parameters that it updates are the features `[1, D]` of σ.
 
     Args:
       decay: of the moving average.
       df: degrees of freedom of the prior.
-      scale: variance that the prior expects.
+      scale: variance expected by the prior.
     """
 
     def init(params: Any) -> VarianceState:
@@ -91,9 +94,9 @@ def residual_variance(
 
         def change(feature: jax.Array, total: jax.Array) -> jax.Array:
             variance = (n * total / weight + df * scale) / (n + df + 2)
-            # The likelihood's scale levels off there.
-            lowest = math.exp(2 * LOWEST_LOG_SCALE + 0.02)
-            return scale_feature(jnp.sqrt(jnp.maximum(variance, lowest))) - feature
+            # The likelihood's scale is bounded below; its inverse needs a value above the bound.
+            min_variance = math.exp(2 * MIN_LOG_SCALE + 0.02)
+            return scale_feature(jnp.sqrt(jnp.maximum(variance, min_variance))) - feature
 
         return jax.tree.map(change, params, total), VarianceState(total, weight)
 

@@ -1,7 +1,7 @@
-"""How codebooks learn: closed-form moving averages and revival, as gradient transformations.
+"""Updates of codebooks without gradients: moving averages, and replacement of dead codes.
 
-Both read which codes were used from the `trace` that every update receives as an extra argument.
-A codebook is `[K, D]`, or a stack of them `[..., K, D]`, as residual and product quantizers have.
+Both read the chosen codes from the `trace` that every update receives as an extra argument. A
+codebook is `[K, D]`, or a stack `[..., K, D]` of them in residual and product quantizers.
 """
 
 import math
@@ -13,46 +13,48 @@ import optax
 
 from vaejax.core.game import Trace
 from vaejax.core.registry import is_off
-from vaejax.distributions import Codes
+from vaejax.distributions import capabilities_of
 from vaejax.quantizers.segment_sums import code_sums
+
+__all__ = ["EmaState", "UsageState", "ema_codebook", "revive_codes"]
 
 
 class EmaState(NamedTuple):
-    """Moving averages of, per code, how many tokens chose it `[..., K]` and their sum."""
+    """Moving averages, per code, of the number of its tokens `[..., K]` and their sum."""
 
     count: Any
     total: Any
 
 
 class UsageState(NamedTuple):
-    """Moving average of how many tokens chose each code `[..., K]`."""
+    """Moving average of the number of tokens per code `[..., K]`."""
 
     count: Any
 
 
-def _tokens(trace: Trace, level: int, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features `[N, S, D]` and indices `[N, S]` of the tokens that `codebook` `[*stack, K, D]` saw.
+def _tokens(trace: Trace, node: int, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features `[N, S, D]` and indices `[N, S]` of the tokens of a codebook `[*stack, K, D]`.
 
-    S counts the codebooks of a stack: the levels of a residual quantizer, the groups of a product.
+    S is the number of codebooks in the stack: levels of a residual, groups of a product quantizer.
     """
-    posterior = trace.latents[level].posterior
-    if not isinstance(posterior, Codes):
+    posterior = trace.latents[node].posterior
+    if not capabilities_of(posterior).quantized:
         raise ValueError(
-            f"node {level} of the trace has a posterior {type(posterior).__name__}, "
-            "but a codebook learns from codes"
+            f"node {node} of the trace has a posterior {type(posterior).__name__}, "
+            "but the updates of a codebook need codes"
         )
     if codebook.ndim < 2 or codebook.shape[-2] != posterior.size:
         raise ValueError(
-            f"node {level} of the trace chooses among {posterior.size} codes, but a parameter of "
-            f"the codebook's player has shape {codebook.shape}, not [..., {posterior.size}, D]: "
-            "moving averages and revival are for codebooks, other quantizers learn by gradient"
+            f"node {node} of the trace has {posterior.size} codes, but a parameter of the "
+            f"codebook's player has shape {codebook.shape}, not [..., {posterior.size}, D]: moving "
+            "averages and revival are for codebooks, other quantizers learn by gradient"
         )
     *stack, dim = codebook.shape[:-2] + codebook.shape[-1:]
-    found = posterior.features.shape
-    if found[len(found) - 1 - len(stack) :] != (*stack, dim):
+    shape = posterior.features.shape
+    if shape[len(shape) - 1 - len(stack) :] != (*stack, dim):
         raise ValueError(
-            f"a codebook {codebook.shape} wants features [..., {', '.join(map(str, (*stack, dim)))}"
-            f"], but node {level} has {found}"
+            f"a codebook {codebook.shape} needs features [..., "
+            f"{', '.join(map(str, (*stack, dim)))}], but node {node} has {shape}"
         )
     books = math.prod(stack)
     features = posterior.features.reshape(-1, books, dim)
@@ -64,31 +66,32 @@ def _usage(indices: jax.Array, codes: int) -> jax.Array:
 
 
 def _dead(count: jax.Array, below: float) -> jax.Array:
-    """Codes `[S, K]` used less than `below` times as often as the average code of their book."""
+    """Mask `[S, K]` of codes used less than `below` times as often as the codebook's average."""
     return count < below * count.mean(axis=1, keepdims=True)
 
 
 def _replacements(key: jax.Array, features: jax.Array, codes: int) -> jax.Array:
-    """Randomly chosen features `[S, codes, D]`, of each book's own."""
+    """Randomly chosen features of each codebook's tokens, `[S, codes, D]`."""
     tokens, books, _ = features.shape
-    which = jax.random.randint(key, (books, codes), 0, tokens)
-    return features[which, jnp.arange(books)[:, None]]
+    rows = jax.random.randint(key, (books, codes), 0, tokens)
+    return features[rows, jnp.arange(books)[:, None]]
 
 
 def ema_codebook(
-    decay: float = 0.99, epsilon: float = 1e-5, revive_below: float = 0.0, level: int = 0
+    decay: float = 0.99, epsilon: float = 1e-5, revive_below: float = 0.0, node: int = 0
 ) -> optax.GradientTransformationExtraArgs:
-    """Codes as moving averages of the tokens that chose them, in place of gradient descent.
+    """Codes as moving averages of the tokens that chose them, instead of gradient descent.
 
     VQ-VAE (1711.00937, appendix A.1, eq. 6–8), with Laplace smoothing of the counts. The tokens
-    were looked up before the update. Counts start at 1, so that a code nobody chose stays put.
+    are assigned to the codes before the update. Counts start at 1, so that unused codes stay where
+    they are.
 
     Args:
       decay: γ of the moving averages.
       epsilon: pseudo-count of the Laplace smoothing.
       revive_below: codes used less than this fraction of the average are dead: they are replaced
-        by random features of the batch, their averages restarted at average use. 0 for never.
-      level: which node of the trace holds the codes.
+        by random features of the batch, and their counts reset to the average. 0 for never.
+      node: number of the node of the trace that holds the codes.
     """
 
     def init(params: Any) -> EmaState:
@@ -108,16 +111,16 @@ def ema_codebook(
         def average(
             codebook: jax.Array, count: jax.Array, total: jax.Array
         ) -> tuple[jax.Array, jax.Array, jax.Array]:
-            features, indices = _tokens(trace, level, codebook)
+            features, indices = _tokens(trace, node, codebook)
             codes, dim = codebook.shape[-2:]
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
             sums = code_sums(features, indices, codes)  # [S, K, D]
             total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
             if not is_off(revive_below):
                 dead = _dead(count, revive_below)
-                fresh = _replacements(key, features, codes)
+                replacements = _replacements(key, features, codes)
                 count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
-                total = jnp.where(dead[..., None], fresh * count[..., None], total)
+                total = jnp.where(dead[..., None], replacements * count[..., None], total)
             n = count.sum(axis=1, keepdims=True)
             smoothed = (count + epsilon) / (n + codes * epsilon) * n
             new = (total / smoothed[..., None]).reshape(codebook.shape)
@@ -133,14 +136,14 @@ def ema_codebook(
 
 
 def revive_codes(
-    below: float, decay: float = 0.99, level: int = 0
+    below: float, decay: float = 0.99, node: int = 0
 ) -> optax.GradientTransformationExtraArgs:
-    """Replaces dead codes by random features; to be chained after a codebook's optimizer.
+    """Replaces dead codes by random features; chained after the optimizer of a codebook.
 
     Args:
       below: codes used less than this fraction of the average are dead.
-      decay: of the moving average of use.
-      level: which node of the trace holds the codes.
+      decay: of the moving average of counts.
+      node: number of the node of the trace that holds the codes.
     """
 
     def init(params: Any) -> UsageState:
@@ -160,12 +163,13 @@ def revive_codes(
         def revive(
             change: jax.Array, codebook: jax.Array, count: jax.Array
         ) -> tuple[jax.Array, jax.Array]:
-            features, indices = _tokens(trace, level, codebook)
+            features, indices = _tokens(trace, node, codebook)
             codes = codebook.shape[-2]
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
             dead = _dead(count, below)
-            fresh = _replacements(key, features, codes).reshape(codebook.shape) - codebook
-            change = jnp.where(dead.reshape(codebook.shape[:-1])[..., None], fresh, change)
+            replacements = _replacements(key, features, codes).reshape(codebook.shape)
+            dead_rows = dead.reshape(codebook.shape[:-1])[..., None]
+            change = jnp.where(dead_rows, replacements - codebook, change)
             count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
             return change, count.reshape(codebook.shape[:-1])
 

@@ -1,4 +1,4 @@
-"""Steps that are too large are left out, but never too many in a row."""
+"""Skipping of steps with large gradients, with a bound on consecutive skips."""
 
 from typing import Any, NamedTuple
 
@@ -6,37 +6,38 @@ import jax
 import jax.numpy as jnp
 import optax
 
+__all__ = ["SkipState", "skip_large"]
+
 
 class SkipState(NamedTuple):
-    """How many steps in a row were left out, int32 `[]`, and the inner optimizer's state."""
+    """Number of consecutive skipped steps, int32 `[]`, and the inner optimizer's state."""
 
-    in_a_row: jax.Array
+    consecutive: jax.Array
     inner: Any
 
 
 def skip_large(
     inner: optax.GradientTransformation, above: float, at_most: int = 10
 ) -> optax.GradientTransformationExtraArgs:
-    """A player's optimizer that leaves out steps whose gradient is too long.
+    """A player's optimizer that skips steps whose gradient has a large norm.
 
-    Very deep ladders now and then meet a gradient thousands of times the usual one (VDVAE,
-    2011.10650, section 3.2), which would undo hours of training even if it were clipped. If on the
-    other hand the gradients have grown for good, leaving out all of them would end the learning:
-    after `at_most` in a row one is taken. In a step that is left out neither the parameters nor
-    the inner state change.
+    In very deep hierarchies gradients are occasionally thousands of times larger than usual (VDVAE,
+    2011.10650, section 3.2), which destabilises training even with clipping. If gradients stay
+    large, skipping all of them would stop training: after `at_most` consecutive skips one step is
+    taken. In a skipped step neither the parameters nor the inner state change.
 
     Args:
-      inner: the player's optimizer, which may clip what is taken.
-      above: the norm of the player's gradient from which on a step is left out.
-      at_most: steps left out in a row.
+      inner: the player's optimizer, which may clip the other gradients.
+      above: steps with at least this norm of the player's gradient are skipped.
+      at_most: maximum number of consecutive skips.
 
     Raises:
       ValueError: `above` is not positive or `at_most` not at least 1.
     """
     if not above > 0 or at_most < 1:
         raise ValueError(
-            f"large steps are skipped above a norm > 0 and at most ≥ 1 times in a row, found "
-            f"above={above}, at_most={at_most}"
+            f"skipping large gradients needs above > 0 and at_most ≥ 1, found above={above}, "
+            f"at_most={at_most}"
         )
     inner = optax.with_extra_args_support(inner)
 
@@ -46,11 +47,12 @@ def skip_large(
     def update(
         updates: Any, state: SkipState, params: Any = None, **extra: Any
     ) -> tuple[Any, SkipState]:
-        # Not `norm >= above`: a norm that is nan is too large as well.
-        skips = ~(optax.tree.norm(updates) < above) & (state.in_a_row < at_most)
-        change, moved = inner.update(updates, state.inner, params, **extra)
+        # Not `norm >= above`: a NaN norm is also skipped.
+        skips = ~(optax.tree.norm(updates) < above) & (state.consecutive < at_most)
+        change, after = inner.update(updates, state.inner, params, **extra)
         change = jax.tree.map(lambda u: jnp.where(skips, jnp.zeros_like(u), u), change)
-        kept = jax.tree.map(lambda new, old: jnp.where(skips, old, new), moved, state.inner)
-        return change, SkipState(jnp.where(skips, state.in_a_row + 1, 0).astype(jnp.int32), kept)
+        kept = jax.tree.map(lambda new, old: jnp.where(skips, old, new), after, state.inner)
+        consecutive = jnp.where(skips, state.consecutive + 1, 0).astype(jnp.int32)
+        return change, SkipState(consecutive, kept)
 
     return optax.GradientTransformationExtraArgs(init, update)

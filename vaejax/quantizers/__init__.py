@@ -1,9 +1,12 @@
-"""Quantizers: tokens -> codes, as small modules that compose; `bottleneck` puts one in a model."""
+"""Quantizers: pure functions from tokens to codes, which compose.
+
+`bottleneck` makes a quantizer the bottleneck of a model; `build` reads one from a config.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vaejax.core.registry import make
+from vaejax.core.registry import make, table
 from vaejax.quantizers.codebook import sim_vq, vector
 from vaejax.quantizers.compose import grouped, residual
 from vaejax.quantizers.gumbel import gumbel_softmax
@@ -16,21 +19,25 @@ from vaejax.quantizers.quantizer import (
     straight_through,
 )
 
-QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
-    "finite_scalar": finite_scalar,
-    "grouped": grouped,
-    "gumbel_softmax": gumbel_softmax,
-    "lookup_free": lookup_free,
-    "residual": residual,
-    "sim_vq": sim_vq,
-    "vector": vector,
-}
+QUANTIZERS: Mapping[str, Callable[..., Quantizer]] = table(
+    "quantizer",
+    {
+        "finite_scalar": finite_scalar,
+        "grouped": grouped,
+        "gumbel_softmax": gumbel_softmax,
+        "lookup_free": lookup_free,
+        "residual": residual,
+        "sim_vq": sim_vq,
+        "vector": vector,
+    },
+)
 
 
 def build(setting: str | Mapping[str, Any] | Quantizer) -> Quantizer:
-    """A quantizer from its name, from `{"kind": name, **arguments}`, or given as it is.
+    """A quantizer from its name or from `{"kind": name, **arguments}`.
 
-    The `quantizer` among the arguments of `grouped` and `residual` is again a setting.
+    The argument `quantizer` of `grouped` and `residual` is again a setting. A `Quantizer` is
+    returned unchanged.
 
     Raises:
       ValueError: the kind is unknown or its arguments do not fit.

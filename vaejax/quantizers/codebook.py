@@ -1,4 +1,4 @@
-"""Quantizers with a codebook: each token becomes its nearest code."""
+"""Quantizers with a codebook: each token is replaced by its nearest code."""
 
 import math
 from typing import Any
@@ -7,20 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.registry import near_names
-from vaejax.distributions import Codes
+from vaejax.distributions import OneHotCodes
 from vaejax.quantizers.nearest_neighbors import kmeans, nearest
-from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, unit
+from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, normalize
 from vaejax.quantizers.segment_sums import codes_at
+
+__all__ = ["sim_vq", "vector"]
 
 _DISTANCES = ("euclidean", "cosine")
 _STARTS = ("kmeans", "uniform", "normal")
 
 
-def _flat(tokens: jax.Array) -> jax.Array:
+def _flatten(tokens: jax.Array) -> jax.Array:
     return tokens.reshape(-1, tokens.shape[-1])
 
 
-def _looked_up(codebook: jax.Array, indices: jax.Array) -> jax.Array:
+def _lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     """`codebook[indices]`, with zeros where an index is −1."""
     codes = codes_at(codebook, jnp.maximum(indices, 0))
     return jnp.where((indices >= 0)[..., None], codes, 0.0)
@@ -37,89 +39,90 @@ def vector(
 ) -> Quantizer:
     """Vector quantisation (VQ-VAE, 1711.00937, eq. 1–2): each token becomes its nearest code.
 
-    The gradient of the codes in the posterior reaches the codebook, that of z the tokens. Who
-    follows which is the players' affair. Parameters: the codebook, `[codes, dim]`.
+    The gradient of the posterior's codes reaches the codebook, that of z reaches the tokens; the
+    players' losses decide which is used. Parameters: the codebook, `[codes, dim]`.
 
     Args:
-      codes: entries K of the codebook.
+      codes: number K of codes.
       dim: dimensions D of a code.
-      distance: `'euclidean'`, or `'cosine'`: tokens and codes are both brought to unit length, and
-        z has unit length (ViT-VQGAN, 2110.04627, section 3.2).
-      gradient: of z, which passes to the tokens `'straight_through'` or by `'rotation'`.
-      start: the codebook begins at the `'kmeans'` centres of the first batch's tokens, as
-        `'uniform'` in ±1/K (the authors' code), or as `'normal'` of variance 1/D.
-      kmeans_iterations: of the former.
+      distance: `'euclidean'`, or `'cosine'`: tokens and codes are both normalised to unit length,
+        and so is z (ViT-VQGAN, 2110.04627, section 3.2).
+      gradient: how the gradient of z passes to the tokens, `'straight_through'` or `'rotation'`.
+      start: initial codebook: the `'kmeans'` centres of the first batch's tokens, `'uniform'` in
+        ±1/K (the authors' code), or `'normal'` of variance 1/D.
+      kmeans_iterations: number of iterations of k-means.
 
     Raises:
       ValueError: an unknown distance, gradient or start.
     """
-    for what, name, known in (
+    for option, value, choices in (
         ("distance", distance, _DISTANCES),
         ("gradient", gradient, tuple(ESTIMATORS)),
         ("start", start, _STARTS),
     ):
-        if name not in known:
-            raise ValueError(f"unknown {what} of a vector quantizer {near_names(name, known)}")
-    place = unit if distance == "cosine" else (lambda x: x)
+        if value not in choices:
+            raise ValueError(f"unknown {option} of a vector quantizer {near_names(value, choices)}")
+    project = normalize if distance == "cosine" else (lambda x: x)
     estimator = ESTIMATORS[gradient]
 
     def init(key: jax.Array, tokens: jax.Array) -> jax.Array:
         if start == "kmeans":
-            return kmeans(key, place(_flat(tokens)), codes, kmeans_iterations)
+            return kmeans(key, project(_flatten(tokens)), codes, kmeans_iterations)
         if start == "uniform":
             return jax.random.uniform(key, (codes, dim), minval=-1.0 / codes, maxval=1.0 / codes)
         return jax.random.normal(key, (codes, dim)) / math.sqrt(dim)
 
     def quantize(
         codebook: Any, tokens: jax.Array, key: jax.Array | None
-    ) -> tuple[Codes, jax.Array]:
+    ) -> tuple[OneHotCodes, jax.Array]:
         del key
-        codebook, tokens = place(codebook), place(tokens)
-        indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])
-        posterior = Codes(tokens, codes_at(codebook, indices), indices, codes)
+        codebook, tokens = project(codebook), project(tokens)
+        indices = nearest(_flatten(tokens), codebook).reshape(tokens.shape[:-1])
+        posterior = OneHotCodes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, estimator(tokens, posterior.codes)
 
     def embed(codebook: Any, indices: jax.Array) -> jax.Array:
-        return _looked_up(place(codebook), indices)
+        return _lookup(project(codebook), indices)
 
     return Quantizer(dim, dim, codes, (), True, init, quantize, embed)
 
 
 def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through") -> Quantizer:
-    """SimVQ (2411.02038, section 3): random codes that stand still, in a basis that learns.
+    """SimVQ (2411.02038, section 3): fixed random codes in a learned basis.
 
-    The codebook is C W. A gradient that reaches one code moves W and so all of them, hence none
-    is left behind. Parameters: `codes` C `[codes, dim]`, whose gradient is zero, and `basis` W
-    `[dim, dim]`, to be moved by their player's optimizer, without weight decay.
+    The codebook is C W. The gradient of one code moves W and so all codes, which avoids unused
+    codes. Parameters: `codes` C `[codes, dim]`, whose gradient is zero, and `basis` W `[dim, dim]`;
+    their player's optimizer must have no weight decay.
 
     Args:
-      codes: K.
-      dim: D.
+      codes: number K of codes.
+      dim: dimensions D of a code.
       gradient: see `vector`.
     """
     if gradient not in ESTIMATORS:
         raise ValueError(f"unknown gradient of sim_vq {near_names(gradient, ESTIMATORS)}")
 
     def init(key: jax.Array, tokens: jax.Array) -> dict[str, jax.Array]:
-        """Codes of the tokens' mean size, in the standard basis."""
-        flat = _flat(tokens)
-        size = jnp.sqrt(jnp.mean(jnp.square(flat)))
+        """Codes with the root mean square of the tokens, and the identity as basis."""
+        scale = jnp.sqrt(jnp.mean(jnp.square(_flatten(tokens))))
         return {
-            "codes": size * jax.random.normal(key, (codes, dim)),
+            "codes": scale * jax.random.normal(key, (codes, dim)),
             "basis": jnp.eye(dim),
         }
 
     def codebook_of(params: Any) -> jax.Array:
         return jax.lax.stop_gradient(params["codes"]) @ params["basis"]
 
-    def quantize(params: Any, tokens: jax.Array, key: jax.Array | None) -> tuple[Codes, jax.Array]:
+    def quantize(
+        params: Any, tokens: jax.Array, key: jax.Array | None
+    ) -> tuple[OneHotCodes, jax.Array]:
         del key
         codebook = codebook_of(params)
-        indices = nearest(_flat(tokens), codebook).reshape(tokens.shape[:-1])
-        posterior = Codes(tokens, codes_at(codebook, indices), indices, codes)
+        indices = nearest(_flatten(tokens), codebook).reshape(tokens.shape[:-1])
+        posterior = OneHotCodes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, ESTIMATORS[gradient](tokens, posterior.codes)
 
     def embed(params: Any, indices: jax.Array) -> jax.Array:
-        return _looked_up(codebook_of(params), indices)
+        return _lookup(codebook_of(params), indices)
 
     return Quantizer(dim, dim, codes, (), True, init, quantize, embed)

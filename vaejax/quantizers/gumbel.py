@@ -1,4 +1,4 @@
-"""A random choice of codes, relaxed in training."""
+"""Categorical latents with the Gumbel-softmax relaxation."""
 
 import math
 from typing import Any
@@ -10,29 +10,31 @@ from vaejax.core.schedules import schedule
 from vaejax.distributions import Categorical
 from vaejax.quantizers.quantizer import Quantizer
 
+__all__ = ["gumbel_softmax"]
+
 
 def gumbel_softmax(
     codes: int = 512, dim: int = 64, *, temperature: Any = 0.5, hard: bool = False
 ) -> Quantizer:
-    """A categorical posterior, reparameterised (1611.01144, section 2; 1611.00712).
+    """A reparameterised categorical posterior (1611.01144, section 2; 1611.00712).
 
     Tokens are the logits of the codes. In training z is a mixture of codes, with weights
-    softmax((logits + g) / τ) for Gumbel noise g; otherwise it is the code that was drawn. The KL
-    to the uniform prior is exact. Parameters: the codes, `[codes, dim]`, which learn by gradient
-    from what the decoder's owner minimises.
+    softmax((logits + g) / τ) for Gumbel noise g; otherwise it is the sampled code. The KL to the
+    uniform prior is exact. Parameters: the codes, `[codes, dim]`, trained by gradient descent.
 
     Args:
-      codes: K.
-      dim: D.
+      codes: number K of codes.
+      dim: dimensions D of a code.
       temperature: τ, a number, a schedule, or the settings of one.
-      hard: whether training sees the drawn code as well, with the gradient of the mixture.
+      hard: whether training also uses the sampled code, with the gradient of the mixture.
     """
 
     def init(key: jax.Array, tokens: jax.Array) -> jax.Array:
         del tokens
         return jax.random.normal(key, (codes, dim)) / math.sqrt(dim)
 
-    def drawn(logits: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def sample(logits: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """The perturbed logits, and one-hot their argmax: a sample, or without a key the mode."""
         noisy = logits
         if key is not None:
             noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
@@ -42,25 +44,25 @@ def gumbel_softmax(
         codebook: Any, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[Categorical, jax.Array]:
         logits = tokens
-        return Categorical(logits), drawn(logits, key)[1] @ codebook
+        return Categorical(logits), sample(logits, key)[1] @ codebook
 
-    def at(step: jax.Array) -> Quantizer:
+    def training_variant(step: jax.Array) -> Quantizer:
         tau = schedule(temperature)
         tau = tau(step) if callable(tau) else tau
 
         def relaxed(
             codebook: Any, tokens: jax.Array, key: jax.Array | None
         ) -> tuple[Categorical, jax.Array]:
-            noisy, choice = drawn(tokens, key)
-            soft = jax.nn.softmax(noisy / jnp.asarray(tau, noisy.dtype))
+            noisy, one_hot = sample(tokens, key)
+            weights = jax.nn.softmax(noisy / jnp.asarray(tau, noisy.dtype))
             if hard:
-                soft = soft + jax.lax.stop_gradient(choice - soft)
-            return Categorical(tokens), soft @ codebook
+                weights = weights + jax.lax.stop_gradient(one_hot - weights)
+            return Categorical(tokens), weights @ codebook
 
-        return whole._replace(quantize=relaxed)
+        return quantizer._replace(quantize=relaxed)
 
     def embed(codebook: Any, indices: jax.Array) -> jax.Array:
         return codebook[indices]
 
-    whole = Quantizer(codes, dim, codes, (), True, init, exact, embed, random=True)
-    return whole._replace(at=at)
+    quantizer = Quantizer(codes, dim, codes, (), True, init, exact, embed, stochastic=True)
+    return quantizer._replace(training_variant=training_variant)

@@ -1,4 +1,4 @@
-"""Nearest-code search in bounded memory: the full distance matrix is never made."""
+"""Nearest-code search and k-means in bounded memory, without the full distance matrix."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from jax.export import is_symbolic_dim
 
 from vaejax.quantizers.segment_sums import code_sums
 
-# Codes whose lowest distance is taken at once on CPU.
+__all__ = ["kmeans", "nearest"]
+
+# Number of codes over which the lowest distance is reduced first on CPU.
 _GROUP = 16
 
 
@@ -18,7 +20,7 @@ def _on_cpu() -> bool:
 
 
 def _blocks(total: int) -> tuple[int, int]:
-    """Tokens and codes in one block: what stays in a CPU's cache, or fills an accelerator."""
+    """Tokens and codes per block, which fit a CPU's cache or use an accelerator fully."""
     if not _on_cpu():
         return 16_384, min(total, 8_192)
     chunks = -(-total // 8_192)
@@ -32,9 +34,9 @@ def _inner(codes: jax.Array, features: jax.Array) -> jax.Array:
 
 
 def _first(rows: jax.Array, lowest: jax.Array, numbers: jax.Array) -> jax.Array:
-    """Number of the first row that equals the lowest: argmin is scalar code on CPU.
+    """The number of the first row that equals `lowest`, since XLA's argmin on CPU is scalar code.
 
-    The last number where none does. `[k, R], [R], [k, R] or [k, 1] -> [R]`.
+    The last number if no row does. `[k, R], [R], [k, R] or [k, 1] -> [R]`.
     """
     return jnp.where(rows == lowest[None], numbers, numbers[-1:]).min(axis=0)
 
@@ -51,25 +53,25 @@ def _lowest_by_groups(
 ) -> tuple[jax.Array, jax.Array]:
     """As `_lowest`, with one pass over the distances where XLA on CPU would make five.
 
-    The product adds the norms itself, and only the group of codes with the lowest distance is
-    searched for where that is.
+    The norms are added by the matrix product, and only the group of codes with the lowest distance
+    is searched for its first code.
     """
-    one = jnp.ones((len(features), 1), features.dtype)
-    distance = _inner(jnp.hstack([-codes, norms]), jnp.hstack([features, one]))  # [k, R]
+    ones = jnp.ones((len(features), 1), features.dtype)
+    distance = _inner(jnp.hstack([-codes, norms]), jnp.hstack([features, ones]))  # [k, R]
     grouped = distance.reshape(-1, _GROUP, len(features)).min(axis=1)  # [k / G, R]
     lowest = grouped.min(axis=0)
     numbers = jnp.arange(len(grouped), dtype=jnp.int32)[:, None]
     start = _GROUP * _first(grouped, lowest, numbers)
     within = start[None] + jnp.arange(_GROUP, dtype=jnp.int32)[:, None]  # [G, R]
-    few = jnp.take_along_axis(distance, within, axis=0, mode="promise_in_bounds")
-    return lowest, _first(few, lowest, within)
+    group = jnp.take_along_axis(distance, within, axis=0, mode="promise_in_bounds")
+    return lowest, _first(group, lowest, within)
 
 
 def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Index of the Euclidean-nearest code of each feature; of equally near ones the first.
+    """Index of the nearest code of each feature in Euclidean distance; the first one of ties.
 
-    Works on ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision.
-    No gradient flows through it.
+    Compares ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision. No
+    gradient passes through it.
 
     Args:
       features: `[N, D]`.
@@ -87,65 +89,65 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     block, chunk = _blocks(total)
     lowest_of = _lowest_by_groups if _on_cpu() else _lowest
 
-    # Half the squared norm of each code; infinite for those that fill up the last chunk.
-    surplus = -total % chunk
+    # Half the squared norm of each code; infinite for the padding of the last chunk.
+    padding = -total % chunk
     half_norms = jnp.pad(
-        0.5 * jnp.sum(codebook * codebook, axis=1), (0, surplus), constant_values=jnp.inf
+        0.5 * jnp.sum(codebook * codebook, axis=1), (0, padding), constant_values=jnp.inf
     )
-    codebook = jnp.pad(codebook, ((0, surplus), (0, 0)))
+    codebook = jnp.pad(codebook, ((0, padding), (0, 0)))
 
     def search_chunk(block_of_features: jax.Array, start: Any) -> tuple[jax.Array, jax.Array]:
         codes = jax.lax.dynamic_slice_in_dim(codebook, start, chunk)  # [k, D]
         norms = jax.lax.dynamic_slice_in_dim(half_norms, start, chunk)[:, None]
         lowest, first = lowest_of(codes, norms, block_of_features)
-        return lowest, jnp.minimum(first + start, total - 1)  # a NaN equals nothing: any code
+        return lowest, jnp.minimum(first + start, total - 1)  # NaN equals no row: any valid code
 
     def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
-        def further(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def update(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             lowest, first = search_chunk(block_of_features, i * chunk)
             nearer = lowest < best[0]
             return jnp.where(nearer, lowest, best[0]), jnp.where(nearer, first, best[1])
 
         best = search_chunk(block_of_features, 0)
         if len(half_norms) > chunk:
-            best = jax.lax.fori_loop(1, len(half_norms) // chunk, further, best)
+            best = jax.lax.fori_loop(1, len(half_norms) // chunk, update, best)
         return best[1]
 
-    free = is_symbolic_dim(tokens)  # in an export: as many whole blocks as will be wanted,
-    if free and _on_cpu():  # and small ones
+    symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size,
+    if symbolic and _on_cpu():  # which are small, since the last one is padded
         block = min(block, 512)
     count = -(-tokens // block)
-    if free:
+    if symbolic:
         rows = block
     elif count == 1:
         return search(features)
     else:
         rows = -(-tokens // count)
     padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
-    # A block takes every count-th token, so that tokens sharded over devices stay where they are.
-    # It is cut out when its turn comes: blocks laid in order beforehand would be a second copy.
+    # A block has every count-th token, so that tokens sharded over devices are not moved. It is
+    # sliced inside the loop: contiguous blocks would need a second copy of the features.
     blocks = padded.reshape(rows, count, dim)
 
     def search_block(i: jax.Array) -> jax.Array:
         return search(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
 
-    found = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
-    return found.swapaxes(0, 1).reshape(-1)[:tokens]
+    indices = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
+    return indices.swapaxes(0, 1).reshape(-1)[:tokens]
 
 
 def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10) -> jax.Array:
-    """Lloyd's algorithm from randomly chosen features: `[N, D] -> [codes, D]`.
+    """Lloyd's algorithm, initialised with random features: `[N, D] -> [codes, D]`.
 
-    With fewer features than codes, the surplus starts as jittered copies. A code that loses all
-    its features stays where it was.
+    With fewer features than codes, the remaining codes are initialised with jittered copies. A code
+    without features keeps its position.
     """
     tokens = features.shape[0]
     choose_key, noise_key = jax.random.split(key)
     order = jax.random.permutation(choose_key, tokens)
-    start = features[order[jnp.arange(codes) % tokens]]
+    centres = features[order[jnp.arange(codes) % tokens]]
     if codes > tokens:
-        spread = 0.01 * features.std(axis=0)[None]
-        start = start + spread * jax.random.normal(noise_key, start.shape)
+        jitter = 0.01 * features.std(axis=0)[None]
+        centres = centres + jitter * jax.random.normal(noise_key, centres.shape)
 
     def lloyd(_: int, centres: jax.Array) -> jax.Array:
         indices = nearest(features, centres)
@@ -153,4 +155,4 @@ def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10
         total = code_sums(features[:, None], indices[:, None], codes)[0]
         return jnp.where(count > 0, total / jnp.maximum(count, 1.0), centres)
 
-    return jax.lax.fori_loop(0, iterations, lloyd, start)
+    return jax.lax.fori_loop(0, iterations, lloyd, centres)

@@ -1,4 +1,4 @@
-"""What a quantizer is, and how it stands between encoder and decoder."""
+"""The interface of quantizers, their use as bottlenecks, and gradient estimators."""
 
 import math
 from collections.abc import Callable
@@ -12,37 +12,40 @@ from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.game import Latent, Params
 from vaejax.distributions import Uniform
 
+__all__ = ["ESTIMATORS", "Quantizer", "bottleneck", "normalize", "rotation", "straight_through"]
+
 
 class Quantizer(NamedTuple):
-    """Tokens -> codes: pure functions of its own parameters, one tree of arrays.
+    """Tokens -> codes, as pure functions of one tree of parameters.
 
     Attributes:
-      dim: of the tokens that it takes.
-      z_dim: of z, which most have in common with the tokens.
-      size: how many codes each index chooses from.
+      dim: dimensions of the tokens.
+      z_dim: dimensions of z, usually those of the tokens.
+      size: number of codes of each index.
       shape: axes of the indices of one token: `()` for one index, `(Q,)` for Q levels or groups.
-      learns: whether it has parameters.
-      init: `(key, tokens [B, T, dim]) -> params`; may look at the tokens.
-      quantize: `(params, tokens [B, T, dim], key) -> (posterior, z)`. The posterior is `Codes` with
-        indices `[B, T, *shape]` or, where the choice is random, a `Categorical`; z `[B, T, z_dim]`
-        is what the decoder sees, and knows how its gradient passes to the tokens. Without a key,
-        None, a random choice is the likeliest.
-      embed: `(params, indices [..., *shape]) -> z [..., z_dim]`. Where quantize dropped a level its
-        index is −1, which stands for no code.
-      at: step -> the quantizer in training, where it drops or relaxes something; else None.
-      random: whether the choice is random, and so the posterior a `Categorical`.
+      has_params: whether it has parameters.
+      init: `(key, tokens [B, T, dim]) -> params`, possibly depending on the tokens.
+      quantize: `(params, tokens [B, T, dim], key) -> (posterior, z)`. The posterior is
+        `OneHotCodes` with indices `[B, T, *shape]` or, for stochastic quantizers, a `Categorical`.
+        z `[B, T, z_dim]` is the decoder's input, whose gradient passes to the tokens. With the key
+        None, stochastic quantizers take the most likely code.
+      embed: `(params, indices [..., *shape]) -> z [..., z_dim]`. The index −1 stands for no code,
+        where quantize dropped a level.
+      training_variant: step -> the quantizer in training, where it drops or relaxes something; else
+        None.
+      stochastic: whether codes are sampled, from a `Categorical` posterior.
     """
 
     dim: int
     z_dim: int
     size: int
     shape: tuple[int, ...]
-    learns: bool
+    has_params: bool
     init: Callable[[jax.Array, jax.Array], Any]
     quantize: Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
     embed: Callable[[Any, jax.Array], jax.Array]
-    at: "Callable[[jax.Array], Quantizer] | None" = None
-    random: bool = False
+    training_variant: "Callable[[jax.Array], Quantizer] | None" = None
+    stochastic: bool = False
 
 
 def bottleneck(
@@ -52,18 +55,19 @@ def bottleneck(
     group: str = "codebook",
     projection: str = "projection",
 ) -> Bottleneck:
-    """A quantizer of each place of a feature map, under a uniform prior. Computes in float32.
+    """A bottleneck that quantises each position of a feature map, with a uniform prior, in float32.
 
     Args:
       quantizer: of the tokens.
-      width: features of the encoder and the decoder; None for the quantizer's own. If it is
-        another, tokens are projected to the quantizer's dimensions and z back by learned linear
-        maps (ViT-VQGAN, 2110.04627, section 3.2).
-      group: name of the quantizer's parameter group, if it learns anything.
+      width: features of the encoder and the decoder; None for the quantizer's dimensions. If it
+        differs from these, tokens are projected to the quantizer's dimensions and z back by learned
+        linear maps (ViT-VQGAN, 2110.04627, section 3.2).
+      group: name of the quantizer's parameter group, if it has parameters.
       projection: name of the linear maps' parameter group, if there are any.
     """
     projects = width is not None and width != quantizer.dim
-    outer, dim = (width if width is not None else quantizer.dim), quantizer.dim
+    dim = quantizer.dim
+    outer = dim if width is None else width
     z_dim = outer if projects else quantizer.z_dim
 
     def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
@@ -82,7 +86,7 @@ def bottleneck(
                 "back": jax.random.normal(back_key, (quantizer.z_dim, outer)) / math.sqrt(dim),
             }
             tokens = linear(params, "into", tokens)
-        if quantizer.learns:
+        if quantizer.has_params:
             params[group] = quantizer.init(key, tokens)
         return params
 
@@ -90,12 +94,12 @@ def bottleneck(
         z = quantizer.embed(params.get(group), indices)
         return linear(params, "back", z) if projects else z
 
-    def with_(now: Quantizer) -> Callable[[Params, jax.Array, jax.Array | None], Latent]:
+    def apply_with(variant: Quantizer) -> Callable[[Params, jax.Array, jax.Array | None], Latent]:
         def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
             tokens, lead = tokens_of(features), features.shape[:-1]
             if projects:
                 tokens = linear(params, "into", tokens)
-            posterior, z = now.quantize(params.get(group), tokens, key)
+            posterior, z = variant.quantize(params.get(group), tokens, key)
             if projects:
                 z = linear(params, "back", z)
             posterior = jax.tree.map(lambda a: a.reshape(*lead, *a.shape[2:]), posterior)
@@ -104,39 +108,45 @@ def bottleneck(
 
         return apply
 
-    def draw(
+    def sample_prior(
         params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
     ) -> jax.Array:
-        del temperature  # a uniform distribution has none
+        del temperature  # a tempered uniform distribution is the same
         indices = Uniform(quantizer.size, (*shape[:-1], *quantizer.shape)).sample(key)
         return embed(params, indices)
 
-    def at(step: jax.Array) -> Bottleneck:
-        assert quantizer.at is not None
-        return Bottleneck(outer, init, with_(quantizer.at(step)), draw)
+    def training_variant(step: jax.Array) -> Bottleneck:
+        assert quantizer.training_variant is not None
+        return Bottleneck(outer, init, apply_with(quantizer.training_variant(step)), sample_prior)
 
-    training = at if quantizer.at else None
-    return Bottleneck(outer, init, with_(quantizer), draw, training, embed)
+    return Bottleneck(
+        outer,
+        init,
+        apply_with(quantizer),
+        sample_prior,
+        training_variant if quantizer.training_variant else None,
+        embed,
+    )
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """x on the unit sphere, by its last axis."""
+def normalize(x: jax.Array) -> jax.Array:
+    """x normalised to unit length along its last axis."""
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 
 
 def straight_through(tokens: jax.Array, codes: jax.Array) -> jax.Array:
-    """The codes, with the gradient that passes through them as if they were the tokens."""
+    """The codes, with a gradient that passes to the tokens unchanged (1308.3432)."""
     return tokens + jax.lax.stop_gradient(codes - tokens)
 
 
 def rotation(tokens: jax.Array, codes: jax.Array) -> jax.Array:
     """The codes, as rotated and rescaled tokens: sg[(‖e‖/‖x‖) R] x, with R x in the direction of e.
 
-    The rotation trick (2410.06424, section 4.2). The gradient is turned with the token, so that its
-    angle to the code becomes its angle to the token. R = I − 2rrᵀ + 2êx̂ᵀ with r the direction
-    halfway between the two, so no matrix is made. A token of length zero has no direction: its
-    gradient passes straight through.
+    The rotation trick (2410.06424, section 4.2). The gradient is rotated with the token, so that
+    its angle to the code becomes its angle to the token. R = I − 2rrᵀ + 2êx̂ᵀ with r the direction
+    halfway between the two, which needs no matrix. A token of length zero has no direction: its
+    gradient is the straight-through one.
 
     Args:
       tokens: x, `[..., D]`.
@@ -144,17 +154,17 @@ def rotation(tokens: jax.Array, codes: jax.Array) -> jax.Array:
     """
     sg = jax.lax.stop_gradient
     x, e = sg(tokens), sg(codes)
-    x_hat, e_hat = unit(x), unit(e)
-    r = unit(x_hat + e_hat)
+    x_hat, e_hat = normalize(x), normalize(e)
+    r = normalize(x_hat + e_hat)
 
     def inner(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.sum(a * b, axis=-1, keepdims=True)
 
-    length = inner(x, x)
-    ratio = jnp.sqrt(inner(e, e) / jnp.maximum(length, 1e-12))
-    turned = tokens - 2.0 * r * inner(r, tokens) + 2.0 * e_hat * inner(x_hat, tokens)
-    z = jnp.where(length > 1e-12, ratio * turned, tokens)
-    return z + sg(e - z)  # the codes to the last digit
+    squared_length = inner(x, x)
+    ratio = jnp.sqrt(inner(e, e) / jnp.maximum(squared_length, 1e-12))
+    rotated = tokens - 2.0 * r * inner(r, tokens) + 2.0 * e_hat * inner(x_hat, tokens)
+    z = jnp.where(squared_length > 1e-12, ratio * rotated, tokens)
+    return z + sg(e - z)  # exactly the codes
 
 
 ESTIMATORS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {

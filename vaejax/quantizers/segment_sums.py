@@ -1,48 +1,50 @@
-"""Sums over the tokens that chose each code, and the codes of tokens, whose gradient is such a sum.
+"""Sums over the tokens of each code, and lookups of codes, whose gradient is such a sum.
 
-On CPU these are XLA's scatter and gather. On accelerators its scatter adds up atomically: the fewer
-codes are in use the longer the queue at each, and the order, hence the last bits, is another in
-every run. There the sums are products with one-hot rows, which are made for a block of tokens at a
-time, as many operations as the search of the codes took.
+On CPU these are XLA's scatter and gather. On accelerators a scatter uses atomic additions: it is
+slow if few codes are in use, and its order, hence its rounding, differs between runs. There the
+sums are products with one-hot matrices of blocks of tokens, as many operations as the search for
+the nearest codes.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-_BLOCK = 2**24  # numbers in the one-hot rows of a block
+__all__ = ["code_sums", "codes_at"]
+
+_BLOCK = 2**24  # elements of the one-hot matrix of a block
 
 
 def code_sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
-    """Σ of the values of the tokens that chose each code.
+    """Sums of values over the tokens that chose each code.
 
     Args:
       values: `[N, S, ...]`, of N tokens in S codebooks.
-      indices: `[N, S]`; −1 chose none.
-      codes: K, of each codebook.
+      indices: `[N, S]`; −1 for tokens without a code.
+      codes: number K of codes in each codebook.
 
     Returns:
       `[S, K, ...]` of the dtype of the values.
     """
     tokens, books, *rest = values.shape
-    if jax.default_backend() == "cpu" or not rest:  # single numbers queue for no time
-        own = jnp.where(indices >= 0, indices + codes * jnp.arange(books)[None], books * codes)
+    if jax.default_backend() == "cpu" or not rest:  # atomic additions of scalars are fast
+        segments = jnp.where(indices >= 0, indices + codes * jnp.arange(books)[None], books * codes)
         flat = values.reshape(-1, *rest)
-        total = jax.ops.segment_sum(flat, own.reshape(-1), books * codes)
+        total = jax.ops.segment_sum(flat, segments.reshape(-1), books * codes)
         return total.reshape(books, codes, *rest)
 
     count = -(-tokens * books * codes // _BLOCK)
-    surplus = -tokens % count
-    # A block takes every count-th token, so that tokens sharded over devices stay where they are.
-    flat = jnp.pad(values.reshape(tokens, books, -1), ((0, surplus), (0, 0), (0, 0)))
+    padding = -tokens % count
+    # A block has every count-th token, so that tokens sharded over devices are not moved.
+    flat = jnp.pad(values.reshape(tokens, books, -1), ((0, padding), (0, 0), (0, 0)))
     flat = flat.reshape(-1, count, *flat.shape[1:])
-    chosen = jnp.pad(indices, ((0, surplus), (0, 0)), constant_values=-1).reshape(-1, count, books)
+    chosen = jnp.pad(indices, ((0, padding), (0, 0)), constant_values=-1).reshape(-1, count, books)
 
     def block(i: jax.Array | int) -> jax.Array:
-        rows, which = (
+        rows, row_codes = (
             jax.lax.dynamic_index_in_dim(a, i, 1, keepdims=False) for a in (flat, chosen)
         )
-        one_hot = (which[..., None] == jnp.arange(codes)[None, None]).astype(values.dtype)
+        one_hot = (row_codes[..., None] == jnp.arange(codes)[None, None]).astype(values.dtype)
         return jnp.einsum("nsk,nsd->skd", one_hot, rows, precision=jax.lax.Precision.HIGHEST)
 
     total = block(0)
@@ -52,28 +54,28 @@ def code_sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
 
 
 @jax.custom_vjp
-def _gathered(codebook: jax.Array, indices: jax.Array) -> jax.Array:
+def _gather(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     return codebook[indices]
 
 
-def _gathered_fwd(
+def _gather_fwd(
     codebook: jax.Array, indices: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return codebook[indices], (codebook, indices)
 
 
-def _gathered_bwd(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, np.ndarray]:
+def _gather_bwd(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, np.ndarray]:
     codebook, indices = saved
     flat = g.reshape(-1, 1, codebook.shape[1])
     total = code_sums(flat, indices.reshape(-1, 1), codebook.shape[0])[0]
     return total, np.zeros(indices.shape, jax.dtypes.float0)
 
 
-_gathered.defvjp(_gathered_fwd, _gathered_bwd)
+_gather.defvjp(_gather_fwd, _gather_bwd)
 
 
 def codes_at(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     """The codes `[..., D]` of a codebook `[K, D]` at indices `[...]`, each from 0 to K − 1."""
     if jax.default_backend() == "cpu":
         return codebook[indices]
-    return _gathered(codebook, indices)
+    return _gather(codebook, indices)

@@ -1,14 +1,18 @@
-"""The second stage: priors learned over the latents of a trained model, and the two as one."""
+"""Second stages: priors learned over the latents of a trained model.
 
-from vaejax.second_stage.code_prior import codes
-from vaejax.second_stage.gaussian_mixture import full_mixture
-from vaejax.second_stage.sampling import draw_sequences, truncated
-from vaejax.second_stage.two_stage_model import with_prior
+There are autoregressive priors over codes, Gaussian mixtures over vectors, and the combination of
+a first stage and its prior into one model of the data.
+"""
+
+from vaejax.second_stage.code_prior import code_prior
+from vaejax.second_stage.gaussian_mixture import gaussian_mixture
+from vaejax.second_stage.sampling import sample_sequences, truncate_logits
+from vaejax.second_stage.two_stage_model import two_stage_model
 
 __all__ = [
-    "codes",
-    "draw_sequences",
-    "full_mixture",
-    "truncated",
-    "with_prior",
+    "code_prior",
+    "gaussian_mixture",
+    "sample_sequences",
+    "truncate_logits",
+    "two_stage_model",
 ]

@@ -1,7 +1,4 @@
-"""A mixture of Gaussians with full covariances, of the latents of a trained model."""
-
-from collections.abc import Mapping
-from typing import Any
+"""A mixture of Gaussians with full covariances over the latent vectors of a trained model."""
 
 import chex
 import jax
@@ -9,26 +6,29 @@ import jax.numpy as jnp
 
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
-from vaejax.distributions import Mixture, MultivariateNormal, Point
+from vaejax.distributions import Delta, Mixture, MultivariateNormal
+from vaejax.models.shared import generate_with, make_trace
 from vaejax.quantizers.nearest_neighbors import kmeans, nearest
 
+__all__ = ["gaussian_mixture"]
 
-def _start(key: jax.Array, x: jax.Array, components: int, iterations: int) -> Params:
-    """Means, covariances and shares of the k-means clusters of x `[N, D]`.
 
-    The covariance of each is that of its examples and, as if they were D + 1 more, the average
-    within all clusters; so that it has full rank however few they are.
+def _init_from_clusters(key: jax.Array, x: jax.Array, components: int, iterations: int) -> Params:
+    """Means, covariances and weights of the k-means clusters of x `[N, D]`.
+
+    Each covariance is that of the cluster's examples and of D + 1 pseudo-examples with the average
+    covariance within all clusters; so it has full rank even for clusters of few examples.
     """
     n, dim = x.shape
     loc = kmeans(key, x, components, iterations)
     which = nearest(x, loc)
-    gap = x - loc[which]
-    outer = gap[:, :, None] * gap[:, None, :]  # [N, D, D]
+    difference = x - loc[which]
+    outer = difference[:, :, None] * difference[:, None, :]  # [N, D, D]
     count = jax.ops.segment_sum(jnp.ones(n), which, components)
-    within = outer.mean(axis=0) + 1e-6 * jnp.eye(dim)  # the average of the clusters' own
-    prior = dim + 1.0
-    total = jax.ops.segment_sum(outer, which, components) + prior * within[None]
-    covariance = total / (count + prior)[:, None, None]
+    within = outer.mean(axis=0) + 1e-6 * jnp.eye(dim)  # average covariance within clusters
+    pseudo_examples = dim + 1.0
+    total = jax.ops.segment_sum(outer, which, components) + pseudo_examples * within[None]
+    covariance = total / (count + pseudo_examples)[:, None, None]
     lower = jnp.linalg.cholesky(covariance)
     eye = jnp.broadcast_to(jnp.eye(dim)[None], lower.shape)
     factor = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
@@ -41,22 +41,22 @@ def _start(key: jax.Array, x: jax.Array, components: int, iterations: int) -> Pa
     }
 
 
-def full_mixture(
+def gaussian_mixture(
     dim: int, components: int, *, kmeans_iterations: int = 20, group: str = "prior"
 ) -> Model:
-    """Parameter group `prior`: p(z) = Σ_k π_k N(z; μ_k, Σ_k), with no latents of its own.
+    """p(z) = Σ_k π_k N(z; μ_k, Σ_k), without latents; parameter group `prior`.
 
-    The ex-post density of 1903.12436 (section 4). It starts from the k-means clusters of the first
-    batch, which should therefore hold many examples for each component.
+    The ex-post density of 1903.12436 (section 4). It is initialised from the k-means clusters of
+    the first batch, which should therefore hold many examples for each component.
 
     Args:
       dim: D of the vectors.
       components: K.
-      kmeans_iterations: of the start.
+      kmeans_iterations: of the initialisation.
       group: name of the parameter group.
 
     Raises:
-      ValueError: no components.
+      ValueError: `components` is less than 1.
     """
     if components < 1:
         raise ValueError(f"a mixture needs at least one component, found {components}")
@@ -69,7 +69,8 @@ def full_mixture(
     def init(key: jax.Array, batch: Batch) -> Params:
         x = event(batch)
         chex.assert_shape(x, (None, dim))
-        return {group: _start(key, jnp.asarray(x, jnp.float32), components, kmeans_iterations)}
+        x = jnp.asarray(x, jnp.float32)
+        return {group: _init_from_clusters(key, x, components, kmeans_iterations)}
 
     def decode(params: Params, zs: tuple[()], batch: Batch | None = None) -> Mixture:
         del zs
@@ -79,20 +80,21 @@ def full_mixture(
         del key
         x = event(batch)
         chex.assert_shape(x, (None, dim))
-        return Trace(x, density(params, len(x)), (), None, 0 if step is None else step)
+        return make_trace(x, density(params, len(x)), (), step)
 
-    def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
+    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         del params, batch, key
         return ()
 
-    def generate(
+    def sample_vectors(
         params: Params,
         key: jax.Array,
         n: int,
-        condition: Mapping[str, jax.Array] | None = None,
-        temperature: float | jax.Array = 1.0,
-    ) -> Any:
+        condition: Batch | None,
+        temperature: float | jax.Array,
+    ) -> jax.Array:
         del condition
-        return Point(density(params, n).sample(key, temperature))
+        return density(params, n).sample(key, temperature)
 
+    generate = generate_with(sample_vectors, lambda params, vectors, condition: Delta(vectors))
     return Model(init, forward, encode, decode, generate)

@@ -1,4 +1,4 @@
-"""Whether the settings of a sweep can be traced: one program, whatever their values."""
+"""Checks that the settings of a sweep can be traced: one program for all their values."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,11 +9,13 @@ import numpy as np
 
 from vaejax.sweeps.grid import Grid
 
+__all__ = ["check_traceable"]
 
-def _refused(name: str, why: str) -> ValueError:
+
+def _error(name: str, reason: str) -> ValueError:
     return ValueError(
-        f"cannot sweep over {name}: it decides what the program is made of, not only what it "
-        f"computes, so each of its values needs a run of its own ({why})"
+        f"cannot sweep over {name}: it changes the program, not only the numbers it computes with, "
+        f"so each of its values needs a run of its own ({reason})"
     )
 
 
@@ -21,20 +23,20 @@ def _shapes(tree: Any) -> list[Any]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
-def checked(trace: Callable[[Mapping[str, Any]], Any], grid: Grid) -> Any:
-    """Shapes of what `trace` gives for one model whose settings are traced.
+def check_traceable(trace: Callable[[Mapping[str, Any]], Any], grid: Grid) -> Any:
+    """Shapes of the result of `trace` for one model with traced settings.
 
     Args:
       trace: settings -> a model's state; it is only traced, never run.
       grid: the models.
 
     Raises:
-      ValueError: a setting cannot be traced, or one of its values changes what the state holds,
-        as a zero that means none does. An error of the settings themselves is passed on.
+      ValueError: a setting cannot be traced, or one of its values changes the arrays of the state,
+        as a zero that turns a part off. Errors in the settings themselves are passed on.
     """
 
-    def shapes(fixed: Mapping[str, Any], names: Any) -> Any:
-        scalars = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in names}
+    def shapes(fixed: Mapping[str, Any], traced_names: Any) -> Any:
+        scalars = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in traced_names}
         return jax.eval_shape(lambda values: trace({**fixed, **values}), scalars)
 
     first = grid.of(0)
@@ -45,11 +47,11 @@ def checked(trace: Callable[[Mapping[str, Any]], Any], grid: Grid) -> Any:
         for name in first:
             try:
                 shapes(first, (name,))
-            except Exception as own:
-                raise _refused(name, str(own).splitlines()[0]) from own
+            except Exception as cause:
+                raise _error(name, str(cause).splitlines()[0]) from cause
         raise error
     for name, values in grid.settings.items():
         for value in np.unique(values):
             if value == 0.0 and _shapes(shapes({**first, name: 0.0}, ())) != _shapes(state):
-                raise _refused(name, "at 0 there are other arrays to learn or to remember")
+                raise _error(name, "at 0 the model or an optimizer has other arrays")
     return state

@@ -1,4 +1,4 @@
-"""Which models make up a sweep: lists of values for fields of a config, and seeds."""
+"""The models of a sweep: a grid of values for config fields, and seeds."""
 
 import itertools
 import math
@@ -9,15 +9,26 @@ import numpy as np
 
 from vaejax.core.registry import near_names
 
+__all__ = [
+    "Grid",
+    "check",
+    "config_of_model",
+    "grid_of",
+    "is_sweep",
+    "parse",
+    "product",
+    "substitute",
+]
+
 Config = Mapping[str, Any]
-SWEPT = ("model", "players")  # what a family is built from; all else the models share
+_SWEEPABLE = ("model", "players")  # what a family is built from; the models share everything else
 
 
 class Grid(NamedTuple):
-    """The models of a sweep, in order; the seeds change fastest.
+    """The N models of a sweep, in order; the seeds change fastest.
 
     Attributes:
-      settings: name -> its value in each model, float64 `[N]`.
+      settings: field name -> its value in each model, float64 `[N]`.
       seeds: of each model, int32 `[N]`.
     """
 
@@ -26,14 +37,15 @@ class Grid(NamedTuple):
 
     @property
     def size(self) -> int:
+        """N."""
         return len(self.seeds)
 
     def of(self, model: int) -> dict[str, float]:
-        """The settings of a model."""
+        """The settings of model number `model`."""
         return {name: float(values[model]) for name, values in self.settings.items()}
 
     def points(self) -> list[tuple[dict[str, float], list[int]]]:
-        """Every choice of settings, and the models that share it: one of each seed."""
+        """Each point of the grid: its settings and its models, one per seed."""
         groups: dict[tuple[float, ...], list[int]] = {}
         for i in range(self.size):
             groups.setdefault(tuple(self.of(i).values()), []).append(i)
@@ -44,11 +56,13 @@ def product(over: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> Grid:
     """All combinations of the values of every name, each with every seed.
 
     Raises:
-      ValueError: a value or seed occurs twice or is no finite number, or a seed is not in [0, 2³¹).
+      ValueError: a value or seed is repeated or not finite, or a seed is not in [0, 2³¹).
     """
     for name, values in {**over, "seed": seeds}.items():
         if not values or len(set(values)) < len(values) or not all(map(math.isfinite, values)):
-            raise ValueError(f"a sweep over {name} wants different numbers, found {list(values)}")
+            raise ValueError(
+                f"a sweep over {name} needs distinct finite numbers, found {list(values)}"
+            )
     if not all(0 <= seed < 2**31 for seed in seeds):
         raise ValueError(f"the seeds of a sweep must be in [0, 2³¹), found {list(seeds)}")
     rows = list(itertools.product(*over.values(), seeds))
@@ -61,10 +75,10 @@ def product(over: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> Grid:
 
 
 def parse(text: str) -> dict[str, tuple[float, ...]]:
-    """`"players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1"` -> values by name.
+    """Values by name of `"players.vae.minimizes.kl=1,4; model.likelihood.scale=0.1,1"`.
 
     Raises:
-      ValueError: it is not of this form.
+      ValueError: the text is not of this form.
     """
     over: dict[str, tuple[float, ...]] = {}
     for part in filter(None, map(str.strip, text.split(";"))):
@@ -76,8 +90,8 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
             numbers = ()
         if not (name and equals and numbers) or name in over:
             raise ValueError(
-                f"sweep.over={text!r}: {part!r} is not of the form NAME=NUMBER,NUMBER,..., with ; "
-                "between names and each name once; an example: "
+                f"sweep.grid={text!r}: {part!r} is not of the form NAME=NUMBER,NUMBER,..., with ; "
+                "between different names; for example "
                 "players.vae.minimizes.kl=1,4; players.vae.learning_rate=1e-3,3e-4"
             )
         over[name] = numbers
@@ -85,88 +99,90 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
 
 
 def _field(config: Config, name: str) -> Any:
-    """The value of a field.
+    """The value of a field, given by its path `part.part`.
 
     Raises:
-      ValueError: there is none of this name.
+      ValueError: there is no such field.
     """
-    here: Any = config
+    value: Any = config
     path = ""
     for part in name.split("."):
-        known = here if isinstance(here, Mapping) else {}
-        if part not in known:
-            where = path.rstrip(".") or "the config"
-            raise ValueError(f"cannot sweep over {name}: {where} has no {near_names(part, known)}")
-        here, path = here[part], f"{path}{part}."
-    return here
+        fields = value if isinstance(value, Mapping) else {}
+        if part not in fields:
+            parent = path.rstrip(".") or "the config"
+            raise ValueError(
+                f"cannot sweep over {name}: {parent} has no {near_names(part, fields)}"
+            )
+        value, path = value[part], f"{path}{part}."
+    return value
 
 
 def check(config: Config, over: Mapping[str, Sequence[float]]) -> None:
-    """Raises ValueError unless every name is a number that belongs to one model alone."""
+    """Raises ValueError unless every name is a numeric field that the models need not share."""
     for name in over:
         value = _field(config, name)
         if isinstance(value, Mapping):
             raise ValueError(
-                f"cannot sweep over {name}, which has parts: {', '.join(sorted(value))}"
+                f"cannot sweep over {name}, which has fields: {', '.join(sorted(value))}"
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"cannot sweep over {name}={value!r}, which is not one number")
         if name == "seed":
             raise ValueError(
-                "a sweep takes the seeds seed, seed + 1, ...: say how many in sweep.seeds"
+                "a sweep uses the seeds seed, seed + 1, ...: set their number in sweep.seeds"
             )
-        if name.split(".")[0] not in SWEPT:
+        if name.split(".")[0] not in _SWEEPABLE:
             raise ValueError(
-                f"cannot sweep over {name}: the models of a sweep share data and training, and "
-                f"differ in fields of {' and '.join(SWEPT)} and in their seeds"
+                f"cannot sweep over {name}: the models of a sweep share data and training "
+                f"settings, and differ in fields of {' and '.join(_SWEEPABLE)} and in their seeds"
             )
 
 
-def replaced(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with other values in some of its fields; these may be traced.
+def substitute(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with new values, maybe traced, in the named fields.
 
-    A whole number in the place of one stays one.
+    An integer value of an integer field stays an int.
     """
     new = dict(config)
     for name, value in values.items():
         first, _, rest = name.partition(".")
         if rest:
-            new[first] = replaced(new[first], {rest: value})
+            new[first] = substitute(new[first], {rest: value})
         else:
-            whole = (
+            is_int = (
                 isinstance(new.get(first), int) and isinstance(value, float) and value.is_integer()
             )
-            new[first] = int(value) if whole else value
+            new[first] = int(value) if is_int else value
     return new
 
 
 def grid_of(config: Config) -> Grid:
-    """The grid that `config.sweep` asks for.
+    """The grid of `config.sweep`.
 
     Raises:
-      ValueError: it cannot be.
+      ValueError: an invalid number of seeds, or a field that cannot be swept.
     """
     sweep, seed = config["sweep"], config["seed"]
     if sweep["seeds"] < 1:
         raise ValueError(f"sweep.seeds must be at least 1, found {sweep['seeds']}")
-    over = parse(sweep["over"])
+    over = parse(sweep["grid"])
     check(config, over)
     return product(over, range(seed, seed + sweep["seeds"]))
 
 
-def sweeps(config: Config) -> bool:
-    """Whether a config asks for several models."""
-    sweep = config.get("sweep") or {"over": "", "seeds": 1, "model": -1}
-    return bool(sweep["over"].strip()) or sweep["seeds"] != 1 or sweep["model"] >= 0
+def is_sweep(config: Config) -> bool:
+    """Whether a config describes a sweep."""
+    sweep = config.get("sweep") or {"grid": "", "seeds": 1, "index": -1}
+    return bool(sweep["grid"].strip()) or sweep["seeds"] != 1 or sweep["index"] >= 0
 
 
-def alone(config: Config, grid: Grid, model: int) -> dict[str, Any]:
+def config_of_model(config: Config, grid: Grid, model: int) -> dict[str, Any]:
     """The config of one model of a sweep as a run of its own.
 
     Raises:
-      ValueError: there is no such model.
+      ValueError: no such model.
     """
     if not 0 <= model < grid.size:
-        raise ValueError(f"sweep.model={model}: the sweep has the models 0 to {grid.size - 1}")
-    own = {k: v for k, v in config.items() if k != "sweep"}
-    return replaced(own, {**grid.of(model), "seed": int(grid.seeds[model])})
+        raise ValueError(f"sweep.index={model}: the sweep has the models 0 to {grid.size - 1}")
+    single = {k: v for k, v in config.items() if k != "sweep"}
+    return substitute(single, {**grid.of(model), "seed": int(grid.seeds[model])})

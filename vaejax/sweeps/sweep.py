@@ -1,7 +1,7 @@
 """Many models in one program: hyperparameters and seeds are arrays, mapped over by `jax.vmap`.
 
-Models share data and training settings. Each sees the batches and the random keys that it would see
-alone, and none touches another: a model that diverges is frozen while the others go on.
+The models share data and training settings. Each model gets the same batches and random keys as in
+a run of its own. The models are independent: one that diverges is frozen while the others continue.
 """
 
 import functools
@@ -21,58 +21,61 @@ from vaejax.data import Source
 from vaejax.data.batches import batch_indices
 from vaejax.data.preprocess import preparation
 from vaejax.networks.ops import conv2d
-from vaejax.sweeps.check_traceable import checked
+from vaejax.sweeps.check_traceable import check_traceable
 from vaejax.sweeps.grid import Grid
-from vaejax.training.batch_loader import Feed
+from vaejax.training.batch_loader import BatchLoader
 from vaejax.training.settings import Settings, Span
 from vaejax.training.train_step import TrainState, init_state, make_step
-from vaejax.training.trainer import compiled_loop, several
+from vaejax.training.trainer import jit_dispatch, repeat_step
 
-Make = Callable[[Mapping[str, Any]], Family]  # values of the swept settings, maybe traced -> family
+__all__ = ["Make", "Sweep", "over_models", "select"]
 
-_SMALL = 2**16  # parameters; on CPU, where larger models fill the cores alone
+# Values of the swept settings, maybe traced -> the family.
+Make = Callable[[Mapping[str, Any]], Family]
+
+_LARGE = 2**16  # parameters; on CPU a single larger model uses all cores
 
 
 def select(stack: Any, model: int) -> Any:
-    """One model's part of a sweep's state, or of any tree whose arrays have a model axis first."""
+    """One model's part of a sweep's state, or of any tree of arrays with a leading model axis."""
     return jax.tree.map(lambda a: a[model], stack)
 
 
 def over_models(f: Callable[..., Any], mesh: Mesh, chunk: int) -> Callable[..., Any]:
-    """`f(own, shared)` of one model -> of a stack of models, `own` `[N, ...]`.
+    """`f(per_model, shared)` mapped over the leading axis `[N, ...]` of `per_model`.
 
-    The models are spread over all devices of the mesh. On each, `chunk` at once are mapped by
-    `jax.vmap`, and the chunks follow one another; a chunk of 1 is `f` itself, one model after
-    another.
+    The models are spread over all devices of the mesh. Each device maps `chunk` models at once with
+    `jax.vmap`, one chunk after the other; with a chunk of 1 it calls `f` for one model after the
+    other.
     """
     axis = PartitionSpec((DATA_AXIS, FSDP))
 
-    def here(own: Any, shared: Any) -> Any:
-        count = len(jax.tree.leaves(own)[0])
+    def on_device(per_model: Any, shared: Any) -> Any:
+        count = len(jax.tree.leaves(per_model)[0])
         if chunk <= 1:
-            return jax.lax.map(lambda one: f(one, shared), own)
-        with conv2d.mapped():
+            return jax.lax.map(lambda model: f(model, shared), per_model)
+        with conv2d.mapped_over_kernels():
             if chunk >= count:
-                return jax.vmap(lambda one: f(one, shared))(own)
-            return jax.lax.map(lambda one: f(one, shared), own, batch_size=chunk)
+                return jax.vmap(lambda model: f(model, shared))(per_model)
+            return jax.lax.map(lambda model: f(model, shared), per_model, batch_size=chunk)
 
     spread = jax.shard_map(
-        here, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False
+        on_device, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False
     )
 
-    def mapped(own: Any, shared: Any) -> Any:
-        count = len(jax.tree.leaves(own)[0])
-        # Each device gets as many: where the last ones have too few, copies of the last model.
+    def mapped(per_model: Any, shared: Any) -> Any:
+        count = len(jax.tree.leaves(per_model)[0])
+        # Copies of the last model give every device the same number of models.
         rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
         if len(rows) > count:
-            own = jax.tree.map(lambda a: jnp.asarray(a)[rows], own)
-        return jax.tree.map(lambda a: a[:count], spread(own, shared))
+            per_model = jax.tree.map(lambda a: jnp.asarray(a)[rows], per_model)
+        return jax.tree.map(lambda a: a[:count], spread(per_model, shared))
 
     return mapped
 
 
-class SweepFeed(Feed):
-    """The batches of several seeds, side by side: chunks `[capacity, S, B, ...]`."""
+class MultiSeedLoader(BatchLoader):
+    """The batches of S seeds side by side, `[capacity, S, B, ...]`."""
 
     def __init__(
         self, source: Source, seeds: Sequence[int], batch_size: int, capacity: int, mesh: Mesh
@@ -82,13 +85,13 @@ class SweepFeed(Feed):
 
     def _indices(self, steps: Sequence[int]) -> np.ndarray:
         size = self._source.size
-        each = [
+        per_seed = [
             [batch_indices(seed, step, size, self._batch_size) for step in steps]
             for seed in self._seeds
         ]
-        return np.swapaxes(np.asarray(each), 0, 1)
+        return np.swapaxes(np.asarray(per_seed), 0, 1)
 
-    def first(self) -> dict[str, np.ndarray]:
+    def first_batch(self) -> dict[str, np.ndarray]:
         """The stored rows of batch 0 of every seed, `[S, B, ...]`, on the host."""
         indices = self._indices([0])[0]
         rows = self._source.take(indices.reshape(-1))
@@ -96,17 +99,19 @@ class SweepFeed(Feed):
 
 
 class Sweep:
-    """The models of a grid, compiled as one program: driven by `fit` as a `Trainer` is.
+    """The models of a grid, compiled as one program; `fit` trains it like a `Trainer`.
 
-    Its state is a `TrainState` in which every array has a leading axis of models; `select` takes
-    one. A model whose gradient was not finite `max_skipped` times in a row has failed: it stays as
-    it was.
+    Its state is a `TrainState` in which every array has a leading model axis; `select` extracts one
+    model. A model has failed, and stays unchanged, after `max_consecutive_nonfinite` consecutive
+    steps with a non-finite gradient.
 
     Attributes:
       grid: the models.
       state_shape: shapes, dtypes and shardings of the state.
-      feed: the batches.
+      loader: the batches.
       chunk: models mapped at once on a device.
+      init: the state before the first step.
+      run: the compiled dispatch.
     """
 
     def __init__(
@@ -124,110 +129,122 @@ class Sweep:
         """Compiles nothing yet.
 
         Args:
-          make: the family, given the values of the swept settings; these are traced.
+          make: the family, given the values of the swept settings, which are traced.
           grid: the models.
-          source: the data of all.
-          settings: of the training of all.
-          binarize: as for a `Trainer`.
-          condition_dropout: likewise.
+          source: training data of all models.
+          settings: of the training of all models.
+          binarize: see `preprocess.preparation`.
+          condition_dropout: see `preprocess.preparation`.
           mesh: devices, over which the models are spread.
           chunk: models mapped at once on a device. 0: all of them; but on CPU one, if a model has
             more than 65,536 parameters.
 
         Raises:
-          ValueError: a setting decides what the program is made of, and cannot be swept.
+          ValueError: a setting changes the program, and cannot be swept.
         """
         mesh = make_mesh() if mesh is None else mesh
-        check_batch(make_mesh(1), settings.batch_size, settings.accumulate)
-        seeds, slots = np.unique(grid.seeds, return_inverse=True)
-        per_dispatch = settings.steps_per_dispatch
-        self.grid, self._limit = grid, settings.max_skipped
-        self.feed = SweepFeed(source, seeds.tolist(), settings.batch_size, per_dispatch, mesh)
-        prepare = preparation(source, binarize, condition_dropout=condition_dropout)
-        own = {k: v.astype(np.float32) for k, v in grid.settings.items()}, grid.seeds
-
-        def init(own: Any, rows: Any) -> TrainState:
-            (values, seed), slot = own
-            batch = prepare(jax.tree.map(lambda a: a[slot], rows), key_of(seed, DATA))
-            return init_state(make(values), seed, batch, settings.ema_decay)
-
-        def step_of(values: Any) -> Any:
-            return make_step(
-                make(values),
-                ema_decay=settings.ema_decay,
-                accumulate=settings.accumulate,
-                max_skipped=settings.max_skipped,
-            )
-
-        def train(own: Any, shared: Any, fixed: int | None = None) -> tuple[TrainState, Any]:
-            ((values, seed), slot), state = own
-            data, chunk, *traced = shared
-            n = traced[0] if fixed is None else fixed
-            step_fn = step_of(values)
-
-            def one(state: TrainState, i: jax.Array) -> Any:
-                rows = self.feed.rows(data, chunk, i, slot)
-                batch = prepare(rows, key_of(seed, DATA, state.step))
-                return step_fn(state, batch, seed)
-
-            state, named = several(one, per_dispatch)(state, n)
-            failed = (state.skipped >= settings.max_skipped).astype(jnp.float32)
-            return state, {**named, "failed": failed}
+        check_batch(make_mesh(1), settings.batch_size, settings.grad_accumulation_steps)
+        self.grid, self._make, self._settings = grid, make, settings
+        seeds, seed_index = np.unique(grid.seeds, return_inverse=True)
+        self.loader = MultiSeedLoader(
+            source, seeds.tolist(), settings.batch_size, settings.steps_per_dispatch, mesh
+        )
+        self._prepare = preparation(source, binarize, condition_dropout=condition_dropout)
+        # The values are arguments of the program, so that other values need no other program.
+        values = {k: v.astype(np.float32) for k, v in grid.settings.items()}
+        self._per_model = (values, grid.seeds, seed_index.astype(np.int32))
+        first_batch = self.loader.first_batch()
 
         def trace(values: Mapping[str, Any]) -> TrainState:
-            seed, rows = jnp.int32(seeds[0]), select(self.feed.first(), 0)
-            state = init(((values, seed), 0), self.feed.first())
-            return step_of(values)(state, prepare(rows, key_of(seed, DATA)), seed)[0]
+            seed, rows = jnp.int32(seeds[0]), select(first_batch, 0)
+            state = self._init_model((values, seed, 0), first_batch)
+            batch = self._prepare(rows, key_of(seed, DATA))
+            return self._make_step(values)(state, batch, seed)[0]
 
-        one = checked(trace, grid)
-        size = sum(leaf.size for leaf in jax.tree.leaves(one.params))
-        large = jax.default_backend() == "cpu" and size > _SMALL
+        model_shape = check_traceable(trace, grid)
+        size = sum(leaf.size for leaf in jax.tree.leaves(model_shape.params))
+        large = jax.default_backend() == "cpu" and size > _LARGE
         self.chunk = chunk or (1 if large else grid.size)
-
-        first, everywhere = put(replicated(mesh), self.feed.first()), replicated(mesh)
-        spread = NamedSharding(mesh, PartitionSpec((DATA_AXIS, FSDP)))
-        of_models = spread if grid.size % mesh.size == 0 else everywhere
-        self.state_shape = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct((grid.size, *s.shape), s.dtype, sharding=of_models),
-            one,
-        )._replace(
-            step=jax.ShapeDtypeStruct((grid.size,), jnp.int32, sharding=everywhere),
-            skipped=jax.ShapeDtypeStruct((grid.size,), jnp.int32, sharding=everywhere),
-        )
+        self.state_shape = _stack(model_shape, grid.size, mesh)
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
-        init_all = over_models(init, mesh, self.chunk)
-        # Values are arguments of the program, so that other values need no other program.
-        self._own = (own, slots.astype(np.int32))
-        compiled = jax.jit(init_all, out_shardings=sharding)
-        self.init: Callable[[], TrainState] = lambda: compiled(self._own, first)
 
-        def run(state: TrainState, own: Any, data: Any, chunk: Any, n: Any) -> tuple[Any, Any]:
-            if isinstance(n, jax.Array):
-                return over_models(train, mesh, self.chunk)((own, state), (data, chunk, n))
-            of_n = functools.partial(train, fixed=int(n))
-            return over_models(of_n, mesh, self.chunk)((own, state), (data, chunk))
+        def run(
+            state: TrainState, per_model: Any, data: Any, batches: Any, n: Any
+        ) -> tuple[Any, Any]:
+            traced = isinstance(n, jax.Array)
+            train = self._train_model if traced else functools.partial(self._train_model, n=int(n))
+            shared = (data, batches, *([n] if traced else []))
+            return over_models(train, mesh, self.chunk)((per_model, state), shared)
 
-        self.run = compiled_loop(run, out_shardings=(sharding, everywhere))
+        rows = put(replicated(mesh), first_batch)
+        init = jax.jit(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
+        self.init: Callable[[], TrainState] = lambda: init(self._per_model, rows)
+        self.run = jit_dispatch(run, out_shardings=(sharding, replicated(mesh)))
 
-    def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
-        """Starts the steps of a span; returns the state after them and mean figures `[N]`."""
-        return self.run(state, self._own, self.feed.data, chunk, np.int32(span[1] - span[0]))
+    def _init_model(self, per_model: Any, rows: Any) -> TrainState:
+        """The initial state of a model, given the first batches `[S, B, ...]` of all seeds."""
+        values, seed, seed_index = per_model
+        batch = self._prepare(jax.tree.map(lambda a: a[seed_index], rows), key_of(seed, DATA))
+        return init_state(self._make(values), seed, batch, self._settings.ema_decay)
+
+    def _make_step(self, values: Any) -> Any:
+        """The training step of the model with these settings."""
+        return make_step(
+            self._make(values),
+            ema_decay=self._settings.ema_decay,
+            grad_accumulation_steps=self._settings.grad_accumulation_steps,
+            max_consecutive_nonfinite=self._settings.max_consecutive_nonfinite,
+        )
+
+    def _train_model(
+        self, per_model: Any, shared: Any, n: int | None = None
+    ) -> tuple[TrainState, Any]:
+        """The steps of a dispatch, of one model; their number is `n`, or traced in `shared`."""
+        (values, seed, seed_index), state = per_model
+        data, batches, *traced_n = shared
+        step_fn = self._make_step(values)
+
+        def step(state: TrainState, i: jax.Array) -> Any:
+            rows = self.loader.rows(data, batches, i, seed_index)
+            batch = self._prepare(rows, key_of(seed, DATA, state.step))
+            return step_fn(state, batch, seed)
+
+        steps = traced_n[0] if n is None else n
+        state, metrics = repeat_step(step, self._settings.steps_per_dispatch)(state, steps)
+        failed = (state.skipped >= self._settings.max_consecutive_nonfinite).astype(jnp.float32)
+        return state, {**metrics, "failed": failed}
+
+    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
+        """Starts the steps of a span; returns the state after them and mean metrics `[N]`."""
+        n = np.int32(span[1] - span[0])
+        return self.run(state, self._per_model, self.loader.data, batches, n)
 
     def failed(self, state: TrainState) -> np.ndarray:
         """Which models have failed, bool `[N]`."""
-        return np.asarray(state.skipped) >= self._limit
+        return np.asarray(state.skipped) >= self._settings.max_consecutive_nonfinite
 
-    def records(self, named: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
-        """Of each model, which it is and its figures."""
+    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """For each model its number, seed and settings, and its metrics."""
         return [
             (
                 {"model": i, "seed": int(self.grid.seeds[i]), **self.grid.of(i)},
-                {k: float(v[i]) for k, v in named.items()},
+                {k: float(v[i]) for k, v in metrics.items()},
             )
             for i in range(self.grid.size)
         ]
 
-    def overall(self, named: Mapping[str, Any]) -> dict[str, float]:
-        """The mean of each figure over the models where it is finite."""
-        finite = {k: np.asarray(v)[np.isfinite(v)] for k, v in named.items()}
+    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The mean of each metric over the models where it is finite."""
+        finite = {k: np.asarray(v)[np.isfinite(v)] for k, v in metrics.items()}
         return {k: float(v.mean()) if v.size else float("nan") for k, v in finite.items()}
+
+
+def _stack(model_shape: TrainState, size: int, mesh: Mesh) -> TrainState:
+    """Shapes of the state of `size` models, sharded over models if the devices divide them."""
+    everywhere = replicated(mesh)
+    over_devices = NamedSharding(mesh, PartitionSpec((DATA_AXIS, FSDP)))
+    of_models = over_devices if size % mesh.size == 0 else everywhere
+    scalar = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=everywhere)
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype, sharding=of_models), model_shape
+    )._replace(step=scalar, skipped=scalar)

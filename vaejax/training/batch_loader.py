@@ -1,4 +1,4 @@
-"""Rows on their way to the compiled step: indexed on the device, or streamed ahead of it."""
+"""Batches for the compiled step: gathered on the device, or prefetched from the host."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,21 @@ from vaejax.data import Source
 from vaejax.data.batches import batch_indices
 from vaejax.training.settings import Span
 
-Chunk = dict[str, jax.Array]  # [capacity, B, ...]: indices of a resident source, rows of another
+__all__ = ["BatchLoader", "StackedBatches"]
+
+# Arrays [capacity, B, ...]: example indices if the source is resident, else its rows.
+StackedBatches = dict[str, jax.Array]
 
 
-class Feed:
-    """The training batches of (source, seed), a chunk of steps at a time.
+class BatchLoader:
+    """The training batches of (source, seed), loaded for one dispatch at a time.
 
-    A source that is resident lives on the devices, whole, and a chunk is its examples' indices;
-    of any other a chunk is the rows themselves, read ahead in a thread. The batches are the same.
+    A source with `arrays` is copied to the devices once, and each dispatch gets only the indices of
+    its examples. For any other source a thread reads the rows in advance. The batches are the same.
+
+    Attributes:
+      resident: whether the source is on the devices.
+      data: the stored rows on the devices, or `{}`.
     """
 
     def __init__(
@@ -33,51 +40,63 @@ class Feed:
         self.data = put(replicated(mesh), source.arrays) if source.arrays is not None else {}
 
     def _indices(self, steps: Sequence[int]) -> np.ndarray:
-        """Indices of the examples of these steps, `[steps, ..., B]`."""
+        """Example indices of these steps, `[steps, ..., B]`."""
         size = self._source.size
         return np.stack([batch_indices(self._seed, s, size, self._batch_size) for s in steps])
 
-    def _load(self, span: Span) -> Chunk:
+    def _load(self, span: Span) -> StackedBatches:
         start, stop = span
         steps = range(start, stop)
         indices = self._indices(steps)
         if self.resident:
-            chunk = {"index": indices}
+            batches = {"index": indices}
         else:
             rows = self._source.take(indices.reshape(-1))
-            chunk = {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
-        # One shape whatever the number of steps, hence one compiled program.
+            batches = {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
+        # Padded to one shape for any number of steps, hence one compiled program.
         missing = self._capacity - len(steps)
         padded = {
             k: np.concatenate([v, np.zeros((missing, *v.shape[1:]), v.dtype)]) if missing else v
-            for k, v in chunk.items()
+            for k, v in batches.items()
         }
         return put(self._sharding, padded)
 
-    def chunks(self, spans: Sequence[Span], ahead: int = 2) -> Iterator[tuple[Span, Chunk]]:
-        """The chunk of each span of at most `capacity` steps, loaded ahead in a thread."""
+    def batches(
+        self, spans: Sequence[Span], prefetch: int = 2
+    ) -> Iterator[tuple[Span, StackedBatches]]:
+        """Each span of at most `capacity` steps with its batches, which a thread prefetches."""
         with ThreadPoolExecutor(1) as pool:
-            queue: deque[tuple[Span, Future[Chunk]]] = deque()
+            queue: deque[tuple[Span, Future[StackedBatches]]] = deque()
             try:
                 for span in spans:
                     queue.append((span, pool.submit(self._load, span)))
-                    if len(queue) > ahead:
-                        first, chunk = queue.popleft()
-                        yield first, chunk.result()
+                    if len(queue) > prefetch:
+                        first, future = queue.popleft()
+                        yield first, future.result()
                 while queue:
-                    first, chunk = queue.popleft()
-                    yield first, chunk.result()
+                    first, future = queue.popleft()
+                    yield first, future.result()
             finally:
-                for _, chunk in queue:
-                    chunk.cancel()
+                for _, future in queue:
+                    future.cancel()
 
-    def rows(self, data: Chunk, chunk: Chunk, *where: jax.Array) -> dict[str, jax.Array]:
-        """The stored rows of the chunk's batch there, inside the compiled step."""
-        here = dict(chunk)
-        for i in where:
-            here = {k: jax.lax.dynamic_index_in_dim(v, i, keepdims=False) for k, v in here.items()}
-        return {k: v[here["index"]] for k, v in data.items()} if self.resident else here
+    def rows(
+        self, data: StackedBatches, batches: StackedBatches, *position: jax.Array
+    ) -> dict[str, jax.Array]:
+        """The stored rows of one batch; called inside the compiled step.
 
-    def first(self) -> dict[str, np.ndarray]:
+        Args:
+          data: the attribute `data`, as an argument of the compiled step.
+          batches: of the dispatch.
+          *position: index of the batch along each leading axis of `batches`.
+        """
+        batch = dict(batches)
+        for i in position:
+            batch = {
+                k: jax.lax.dynamic_index_in_dim(v, i, keepdims=False) for k, v in batch.items()
+            }
+        return {k: v[batch["index"]] for k, v in data.items()} if self.resident else batch
+
+    def first_batch(self) -> dict[str, np.ndarray]:
         """The stored rows of batch 0, on the host."""
         return self._source.take(batch_indices(self._seed, 0, self._source.size, self._batch_size))

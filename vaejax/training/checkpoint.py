@@ -1,29 +1,34 @@
-"""Checkpoints that are kept, found and trusted: Orbax, with a checksum for every array."""
+"""Checkpoints written by Orbax, with a checksum for every array."""
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vaejax.training.train_step import TrainState
 
+__all__ = ["Checkpoints", "CorruptCheckpointError"]
+
 
 def _to_dict(state: TrainState) -> dict[str, Any]:
-    """Parameters by name, as anyone can read them; the optimizer's state as numbered leaves."""
+    """The state as nested dicts: parameters by name, the optimizers' state as numbered leaves."""
     leaves = jax.tree.leaves(state.opt_state)
     tree = state._asdict() | {"opt_state": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}}
     if not state.ema:
-        del tree["ema"]  # Orbax keeps no empty dicts
+        del tree["ema"]  # Orbax stores no empty dicts
     return tree
 
 
 def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
+    """The inverse of `_to_dict`; `like` has the structure of the optimizers' state."""
     numbered = tree.get("opt_state", {})
     leaves = [numbered[name] for name in sorted(numbered)]
     opt_state = jax.tree.unflatten(jax.tree.structure(like.opt_state), leaves)
@@ -31,7 +36,7 @@ def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
 
 
 def _checksums(tree: Any) -> dict[str, int]:
-    """Path -> CRC-32 of every array that this process holds whole: all, but for several hosts'."""
+    """Path -> CRC-32 of every array that is entirely on this process: all, on a single host."""
     sums = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if leaf.is_fully_addressable or leaf.is_fully_replicated:
@@ -40,20 +45,39 @@ def _checksums(tree: Any) -> dict[str, int]:
     return sums
 
 
-def _score(figures: Mapping[str, float]) -> float:
-    """What the best checkpoint has most of; the lowest for one that was not evaluated."""
-    elbo = figures.get("elbo", math.nan)
+def _score(metrics: Mapping[str, float]) -> float:
+    """The ELBO, by which the best checkpoint is selected; −inf without an evaluation."""
+    elbo = metrics.get("elbo", math.nan)
     return elbo if math.isfinite(elbo) else -math.inf
 
 
+@contextmanager
+def _quiet(on: bool) -> Iterator[None]:
+    """Keeps Orbax from warning that a manager opened for reading is read-only."""
+    before = logging.get_verbosity()
+    if on:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 class CorruptCheckpointError(RuntimeError):
-    """A checkpoint's arrays are not those that were written."""
+    """A checkpoint cannot be read, or its arrays differ from their checksums."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, written in the background; the last and the best are kept."""
+    """The checkpoints of a run, written in the background; the newest and the best are kept."""
 
-    def __init__(self, directory: Path, keep_last: int = 2, keep_best: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        *,
+        read_only: bool = False,
+    ) -> None:
         kept: list[preservation_policy.PreservationPolicy] = [
             preservation_policy.LatestN(keep_last)
         ]
@@ -66,14 +90,18 @@ class Checkpoints:
                 )
             )
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score,  # without it Orbax writes no figures down; the policy is what rules
+            best_fn=_score,  # makes Orbax store the metrics; `preservation_policy` uses them
             preservation_policy=preservation_policy.AnyPreservationPolicy(kept),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+            save_interval_steps=0 if read_only else 1,
         )
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        with _quiet(read_only):
+            self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
 
     def steps(self) -> list[int]:
-        """Steps at which there is a checkpoint, in order."""
+        """The steps of all checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
     def latest(self) -> int | None:
@@ -81,36 +109,36 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The step of the kept checkpoint with the highest evaluated ELBO, or None."""
+        """The step of the checkpoint with the highest evaluated ELBO, or None."""
         scores = [(_score(self._manager.metrics(s) or {}), s) for s in self.steps()]
         score, step = max(scores, default=(-math.inf, None))
         return step if score > -math.inf else None
 
-    def save(self, step: int, state: TrainState, figures: dict[str, float] | None = None) -> None:
-        """Starts to write a checkpoint. The state may be donated as soon as this returns.
+    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
+        """Starts writing a checkpoint. The state may be donated as soon as this returns.
 
         Args:
           step: of the state.
-          state: what to write.
-          figures: evaluated at this step; `elbo` decides which checkpoint is the best.
+          state: the state to write.
+          metrics: of an evaluation at this step; `elbo` decides which checkpoint is the best.
         """
-        # A copy: the writer's thread reads these buffers while the next steps reuse the others.
+        # The writer's thread reads the copy while the next steps reuse the buffers of the state.
         tree = jax.tree.map(jax.numpy.copy, _to_dict(state))
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(_checksums(tree))
         )
-        self._manager.save(step, args=args, metrics=figures or {}, force=True)
+        self._manager.save(step, args=args, metrics=metrics or {}, force=True)
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
-        """Reads a checkpoint back, onto any mesh.
+        """Reads a checkpoint, onto any mesh.
 
         Args:
-          like: shapes, dtypes and shardings wanted.
-          step: which checkpoint; None for the newest.
+          like: shapes, dtypes and shardings of the result.
+          step: of the checkpoint; None for the newest.
 
         Raises:
-          CorruptCheckpointError: an array cannot be read, or is not the one that was written.
-          ValueError: it holds other arrays than `like`.
+          CorruptCheckpointError: an array cannot be read, or differs from its checksum.
+          ValueError: the checkpoint has other arrays than `like`.
         """
         step = self.latest() if step is None else step
         args = ocp.args.Composite(
@@ -122,26 +150,27 @@ class Checkpoints:
             raise
         except Exception as error:  # Orbax raises nothing more specific for damaged files
             raise self._damage(step, f"cannot be read ({str(error).splitlines()[0]})") from error
-        wanted, found = restored["checksums"], _checksums(restored["state"])
-        # Another number of processes may have held other arrays whole.
-        both = found.keys() & wanted.keys()
-        bad = sorted(name for name in both if wanted[name] != found[name])
-        if bad:
+        stored, actual = restored["checksums"], _checksums(restored["state"])
+        # With another number of processes, other arrays may have been entirely on one process.
+        damaged = sorted(k for k in actual.keys() & stored.keys() if actual[k] != stored[k])
+        if damaged:
             raise self._damage(
-                step, f"is damaged: {len(bad)} arrays are not as written, {bad[0]} among them"
+                step,
+                f"is damaged: {len(damaged)} arrays differ from their checksums, among them "
+                f"{damaged[0]}",
             )
         return _from_dict(restored["state"], like)
 
     def _damage(self, step: int | None, what: str) -> CorruptCheckpointError:
         return CorruptCheckpointError(
             f"checkpoint {step} in {self._manager.directory} {what}; delete its folder '{step}' to "
-            f"go on from an earlier one {[s for s in self.steps() if s != step]}"
+            f"resume from an earlier one {[s for s in self.steps() if s != step]}"
         )
 
     def wait(self) -> None:
-        """Returns when all is written."""
+        """Returns when all checkpoints are written."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and ends the background threads."""
+        """Waits for the writes, and ends the background threads."""
         self._manager.close()

@@ -1,24 +1,25 @@
-"""Where a run's numbers go: `metrics.jsonl`, TensorBoard, one line of progress, a table."""
+"""Output of a run's metrics: `metrics.jsonl`, TensorBoard, a progress line, a table."""
 
 import json
 import math
 import os
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+__all__ = ["Log", "Progress", "read_records", "table", "write_json"]
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a JSON file atomically."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a `metrics.jsonl`; a last line cut off by a crash is left out."""
+    """The records of a `metrics.jsonl`, without a last line that a crash truncated."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -28,8 +29,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 class Log:
     """Appends records to `metrics.jsonl` and to TensorBoard files in `tb/`.
 
-    Opened at a step, it first forgets what was written of later ones, so that a run which is
-    killed and goes on from its last checkpoint leaves the same file as one that was not.
+    Opening it at a step removes the records of later steps, so that an interrupted and resumed run
+    leaves the same file as an uninterrupted one.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
@@ -41,44 +42,49 @@ class Log:
         temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
         temporary.replace(self._path)
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tb"), purge_step=step + 1)
+        self._tensorboard = SummaryWriter(str(workdir / "tb"), purge_step=step + 1)
 
     def write(
         self,
         step: int,
         split: str,
-        figures: Mapping[str, float],
-        of: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float],
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
-        """One line, and one point a figure. A number that is not finite becomes null.
+        """Writes one line to the file, and one point per metric to TensorBoard.
 
-        Of a sweep, `of` says which model it is about; the line holds all that it says.
+        Args:
+          step: number of steps taken.
+          split: of the data.
+          metrics: by name; a number that is not finite becomes null.
+          identity: further fields of the line that identify a model of a sweep, among them `model`.
         """
-        clean = {k: v if math.isfinite(v) else None for k, v in figures.items()}
-        self._file.write(json.dumps({"step": step, "split": split, **(of or {}), **clean}) + "\n")
-        where = f"{split}/{of['model']}" if of else split
-        self.board(step, {f"{where}/{name}": value for name, value in figures.items()})
+        clean = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+        record = {"step": step, "split": split, **(identity or {}), **clean}
+        self._file.write(json.dumps(record) + "\n")
+        group = f"{split}/{identity['model']}" if identity else split
+        self.write_tensorboard(step, {f"{group}/{name}": v for name, v in metrics.items()})
 
-    def board(self, step: int, figures: Mapping[str, float]) -> None:
-        """Points for TensorBoard only: what differs between two equal runs, such as rates."""
-        for name, value in figures.items():
-            self._board.add_scalar(name, value, step)
+    def write_tensorboard(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes to TensorBoard only: numbers that differ between equal runs, such as rates."""
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Brings all that was written to disk."""
+        """Writes everything to disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._board.flush()
+        self._tensorboard.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
         self.flush()
         self._file.close()
-        self._board.close()
+        self._tensorboard.close()
 
 
 class Progress:
-    """One line: step, rate, loss, time left. On a terminal it is redrawn in place."""
+    """A line with step, rate, metrics and remaining time, redrawn in place on a terminal."""
 
     def __init__(self, total: int, start: int) -> None:
         from tqdm import tqdm
@@ -87,17 +93,12 @@ class Progress:
         self._bar = tqdm(
             total=total, initial=start, unit="step", mininterval=interval, dynamic_ncols=True
         )
-        self._began, self._start = time.perf_counter(), start
 
-    def update(self, step: int, figures: Mapping[str, float]) -> None:
-        """Moves to `step`, showing the figures that tell most."""
-        shown = {k: figures[k] for k in ("elbo", "nll", "kl", "mse", "perplexity") if k in figures}
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Advances to `step` and shows the main metrics."""
+        shown = {k: metrics[k] for k in ("elbo", "nll", "kl", "mse", "perplexity") if k in metrics}
         self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()}, refresh=False)
         self._bar.update(step - self._bar.n)
-
-    def rate(self) -> float:
-        """Steps per second since the beginning."""
-        return (self._bar.n - self._start) / max(time.perf_counter() - self._began, 1e-9)
 
     def close(self) -> None:
         """Ends the line."""
@@ -105,7 +106,7 @@ class Progress:
 
 
 def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
-    """A readable table of two columns."""
+    """A text table of two columns, name and value."""
     rows = [(name, f"{v:.6g}" if isinstance(v, float) else str(v)) for name, v in rows]
     left = max((len(name) for name, _ in rows), default=0)
     right = max((len(value) for _, value in rows), default=0)

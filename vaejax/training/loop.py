@@ -1,9 +1,9 @@
-"""The training loop: a few dozen steps a dispatch, and what happens between dispatches.
+"""The training loop.
 
-In order, after each dispatch: figures of the one before are read while this one runs; at a log
-step a record is written; at a checkpoint step the model is evaluated and the state saved. All of
-these steps are functions of the settings alone, so a run that is killed and goes on from its last
-checkpoint ends in the same state, to the bit, and leaves the same records.
+Each dispatch runs a few dozen steps. While it runs, the host reads the metrics of the dispatch
+before; at a log step it writes a record, at a checkpoint step it evaluates the model and saves the
+state. These steps depend only on the settings, so an interrupted run that resumes from its last
+checkpoint reaches the same state, bit-for-bit, and writes the same records.
 """
 
 import signal
@@ -25,16 +25,18 @@ from vaejax.training.settings import Settings
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.trainer import Trainable
 
-Evaluate = Callable[[Params, int], Mapping[str, Any]]  # (params, step) -> figures
+__all__ = ["Evaluate", "NotFiniteError", "Outcome", "fit"]
+
+Evaluate = Callable[[Params, int], Mapping[str, Any]]  # (params, step) -> metrics
 
 
 class Outcome(NamedTuple):
-    """How training ended.
+    """The result of training.
 
     Attributes:
       state: after the last step.
-      rate: steps a second after the first dispatch, which compiles; 0 if there was no other.
-      interrupted: whether a signal ended it early.
+      rate: steps per second after the first dispatch, which compiles; 0 if there was only one.
+      interrupted: whether a signal ended training early.
     """
 
     state: TrainState
@@ -43,23 +45,7 @@ class Outcome(NamedTuple):
 
 
 class NotFiniteError(FloatingPointError):
-    """Too many steps in a row had a gradient that was not finite."""
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets, in place of ending the process in mid-write."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(s, lambda *_: event.set()) for s in signals]
-    try:
-        yield event
-    finally:
-        for s, handler in zip(signals, before, strict=True):
-            signal.signal(s, handler)
+    """Too many consecutive steps had a non-finite gradient or update."""
 
 
 def fit(
@@ -69,103 +55,167 @@ def fit(
     workdir: Path | None = None,
     evaluate: Evaluate | None = None,
 ) -> Outcome:
-    """Trains, from the newest checkpoint of `workdir` if it has one.
+    """Trains; resumes from the newest checkpoint of `workdir` if there is one.
 
     Args:
-      trainer: what to train, one model or several.
-      settings: those that the trainer was made with.
-      workdir: where records and checkpoints go; None keeps none.
+      trainer: a `Trainer` or a `Sweep`.
+      settings: those that the trainer was built with.
+      workdir: directory for records and checkpoints; None writes neither.
       evaluate: called at every checkpoint.
 
     Raises:
-      NotFiniteError: after `max_skipped` steps in a row without a finite gradient, of all models.
+      NotFiniteError: `max_consecutive_nonfinite` consecutive steps had a non-finite gradient; in a
+        sweep, of every model.
       CorruptCheckpointError: the newest checkpoint is damaged.
     """
-    checkpoints = None
-    if workdir is not None:
-        checkpoints = Checkpoints(workdir / "checkpoints", settings.keep_last, settings.keep_best)
-    resumed = checkpoints is not None and checkpoints.latest() is not None
-    state = checkpoints.restore(trainer.state_shape) if resumed and checkpoints else trainer.init()
-    start = int(np.max(state.step))
-    spans = settings.spans(start)
-    if workdir is None or jax.process_index() > 0:
-        log = progress = None
-    else:
-        log, progress = Log(workdir, start), Progress(settings.steps, start)
-
-    began, compiled, done = time.perf_counter(), start, start
-    pending: tuple[int, Any] | None = None
-
-    def report() -> Any:
-        assert pending is not None
-        named = jax.device_get(pending[1])
-        if progress:
-            progress.update(pending[0], trainer.overall(named))
-        return named
-
-    def write(step: int, split: str, named: Any) -> None:
-        for of, figures in trainer.records(named):
-            if log:
-                log.write(step, split, figures, of)
-
+    output = _Output(trainer, settings, workdir)
     try:
+        state = output.restore_or_init()
+        start = done = int(np.max(state.step))
+        output.open_log(start)
+        timer = _Timer(start)
+        unread: tuple[int, Any] | None = None  # step and metrics of the dispatch before
         with _interruption() as interrupted:
-            for span, chunk in trainer.feed.chunks(spans):
+            for span, batches in trainer.loader.batches(settings.spans(start)):
                 step = span[1]
-                state, named = trainer.dispatch(state, span, chunk)
+                state, metrics = trainer.dispatch(state, span, batches)
                 if span[0] == start:
-                    jax.block_until_ready(named)
-                    began, compiled = time.perf_counter(), step
-                if pending:
-                    report()
-                pending, done = (step, named), step
+                    jax.block_until_ready(metrics)
+                    timer = _Timer(step)
+                if unread:
+                    output.read(*unread)
+                unread, done = (step, metrics), step
                 logs, saves = step % settings.log_every == 0, settings.saves_at(step)
                 stops = _stops(interrupted, logs or saves)
                 if not (logs or saves or stops):
                     continue
-                record, pending = report(), None
-                if (skipped := int(np.min(state.skipped))) >= settings.max_skipped:
-                    raise NotFiniteError(
-                        f"step {step}: the gradient, or the move made of it, was not finite in the "
-                        f"last {skipped} steps (train.max_skipped={settings.max_skipped}); the "
-                        "parameters are those before. A lower learning_rate or a clip_norm for the "
-                        "players may help"
-                    )
-                if log and logs:
-                    write(step, "train", record)
-                    log.board(step, {"steps_per_second": _rate(step - compiled, began)})
+                record, unread = output.read(step, metrics), None
+                _check_finite(state, step, settings.max_consecutive_nonfinite)
+                if logs:
+                    output.write_record(step, record, timer.rate(step))
                 if saves:
-                    judged = evaluate(eval_params(state), step) if evaluate else None
-                    if judged:
-                        write(step, "eval", judged)
-                    if log:
-                        log.flush()
-                    if checkpoints:
-                        checkpoints.save(step, state, trainer.overall(judged) if judged else None)
+                    output.evaluate_and_save(step, state, evaluate)
+                elif stops:
+                    output.save(step, state)
                 if stops:
-                    if checkpoints and not saves:
-                        if log:
-                            log.flush()
-                        checkpoints.save(step, state)
                     break
-            rate = _rate(done - compiled, began)
-            if checkpoints:
-                checkpoints.wait()
+            rate = timer.rate(done)
+            output.wait()
     finally:
-        for resource in (progress, log, checkpoints):
-            if resource:
-                resource.close()
+        output.close()
     return Outcome(state, rate, done < settings.steps)
 
 
-def _stops(interrupted: threading.Event, meeting: bool) -> bool:
-    """Whether to stop here. Several processes agree on it, where they meet anyway."""
+class _Output:
+    """The files and the progress line of a run; none of them without a working directory.
+
+    Only the first process writes records. All processes write checkpoints.
+    """
+
+    def __init__(self, trainer: Trainable, settings: Settings, workdir: Path | None) -> None:
+        self._trainer, self._settings, self._workdir = trainer, settings, workdir
+        self._checkpoints: Checkpoints | None = None
+        self._log: Log | None = None
+        self._progress: Progress | None = None
+        if workdir is not None:
+            self._checkpoints = Checkpoints(
+                workdir / "checkpoints", settings.keep_last, settings.keep_best
+            )
+
+    def restore_or_init(self) -> TrainState:
+        """The state of the newest checkpoint, or the initial state."""
+        if self._checkpoints is None or self._checkpoints.latest() is None:
+            return self._trainer.init()
+        return self._checkpoints.restore(self._trainer.state_shape)
+
+    def open_log(self, start: int) -> None:
+        if self._workdir is not None and jax.process_index() == 0:
+            self._log = Log(self._workdir, start)
+            self._progress = Progress(self._settings.steps, start)
+
+    def read(self, step: int, metrics: Any) -> Any:
+        """The metrics on the host, once computed; updates the progress line."""
+        metrics = jax.device_get(metrics)
+        if self._progress:
+            self._progress.update(step, self._trainer.overall(metrics))
+        return metrics
+
+    def write_record(self, step: int, metrics: Any, rate: float) -> None:
+        self._write(step, "train", metrics)
+        if self._log:
+            self._log.write_tensorboard(step, {"steps_per_second": rate})
+
+    def evaluate_and_save(self, step: int, state: TrainState, evaluate: Evaluate | None) -> None:
+        metrics = evaluate(eval_params(state), step) if evaluate else None
+        if metrics:
+            self._write(step, "eval", metrics)
+        self.save(step, state, self._trainer.overall(metrics) if metrics else None)
+
+    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
+        """Saves a checkpoint, after all records up to it are on disk."""
+        if self._log:
+            self._log.flush()
+        if self._checkpoints:
+            self._checkpoints.save(step, state, metrics)
+
+    def wait(self) -> None:
+        if self._checkpoints:
+            self._checkpoints.wait()
+
+    def close(self) -> None:
+        for resource in (self._progress, self._log, self._checkpoints):
+            if resource:
+                resource.close()
+
+    def _write(self, step: int, split: str, metrics: Any) -> None:
+        if self._log:
+            for identity, numbers in self._trainer.records(metrics):
+                self._log.write(step, split, numbers, identity)
+
+
+class _Timer:
+    """Measures the steps per second from `step` on."""
+
+    def __init__(self, step: int) -> None:
+        self._start, self._step = time.perf_counter(), step
+
+    def rate(self, step: int) -> float:
+        return (step - self._step) / max(time.perf_counter() - self._start, 1e-9)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that SIGTERM or Ctrl-C sets, instead of ending the process during a write."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    signals = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.signal(s, lambda *_: event.set()) for s in signals]
+    try:
+        yield event
+    finally:
+        for s, handler in zip(signals, handlers, strict=True):
+            signal.signal(s, handler)
+
+
+def _stops(interrupted: threading.Event, synchronized: bool) -> bool:
+    """Whether to stop after this dispatch.
+
+    Multiple processes decide together, and only where they all are at a log or checkpoint step.
+    """
     if jax.process_count() == 1:
         return interrupted.is_set()
-    return meeting and bool(
+    return synchronized and bool(
         multihost_utils.process_allgather(np.array([interrupted.is_set()])).any()
     )
 
 
-def _rate(steps: int, began: float) -> float:
-    return steps / max(time.perf_counter() - began, 1e-9)
+def _check_finite(state: TrainState, step: int, limit: int) -> None:
+    """Raises NotFiniteError after `limit` consecutive skipped steps of every model."""
+    if (skipped := int(np.min(state.skipped))) >= limit:
+        raise NotFiniteError(
+            f"step {step}: the gradient or the update was not finite in the last {skipped} steps "
+            f"(train.max_consecutive_nonfinite={limit}); the parameters are those before these "
+            "steps. A lower learning_rate or a clip_norm for the players may help"
+        )

@@ -1,4 +1,4 @@
-"""A family, its data and a mesh, made into two compiled programs."""
+"""`Trainer`: a family, its data and a mesh as two compiled programs."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -20,80 +20,90 @@ from vaejax.core.sharding import (
 )
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
-from vaejax.training.batch_loader import Feed
+from vaejax.training.batch_loader import BatchLoader
 from vaejax.training.settings import Settings, Span
-from vaejax.training.train_step import Figures, TrainState, init_state, make_step
+from vaejax.training.train_step import Metrics, TrainState, init_state, make_step
 
-Step = Callable[[TrainState, jax.Array], tuple[TrainState, Figures, jax.Array]]
+__all__ = ["Trainable", "Trainer", "jit_dispatch", "repeat_step"]
+
+# (state, number of the step in the dispatch) -> (state, metrics, whether the step was taken)
+Step = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics, jax.Array]]
 
 
-def compiled_loop(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`run` of a state that is donated, ..., and `n` steps, jitted with `options`.
+def jit_dispatch(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit(run)` of `run(state, ..., n)`, the state donated; `n` is the number of steps.
 
-    On CPU one program takes any n. An accelerator would ask the host before every round of such a
-    loop whether there is another; there each n has a program of its own. They are few: a dispatch
-    is shorter than the others only where something is due.
+    On CPU one program serves every n. On an accelerator a loop of unknown length would synchronise
+    with the host in every iteration, so each n gets a program of its own. These are few: a dispatch
+    is shorter than the others only where it ends at a step that logs or saves.
     """
-    fixed = () if jax.default_backend() == "cpu" else ("n",)
-    return jax.jit(run, donate_argnums=0, static_argnames=fixed, **options)
+    static = () if jax.default_backend() == "cpu" else ("n",)
+    return jax.jit(run, donate_argnums=0, static_argnames=static, **options)
 
 
-def several(step: Step, most: int) -> Callable[[TrainState, Any], tuple[TrainState, Figures]]:
-    """`(state, n) -> (state, figures)`: n steps, at most `most`, and the mean of those taken.
+def repeat_step(
+    step: Step, max_steps: int
+) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
+    """The function `(state, n) -> (state, mean metrics)` that takes n steps.
+
+    The means are over the steps that were taken; NaN if all n were skipped.
 
     Args:
-      step: `(state, number in the dispatch) -> (state, figures, whether the step was taken)`.
-      most: at 1 there is no loop, since XLA compiles plain convolutions badly in one on CPU.
+      step: see `Step`.
+      max_steps: the largest n. At 1 there is no loop, since XLA compiles plain convolutions badly
+        inside a loop on CPU.
     """
 
-    def run(state: TrainState, n: Any) -> tuple[TrainState, Figures]:
-        if most == 1:
-            state, named, _ = step(state, jnp.zeros((), jnp.int32))
-            return state, named
+    def run(state: TrainState, n: Any) -> tuple[TrainState, Metrics]:
+        if max_steps == 1:
+            state, metrics, _ = step(state, jnp.zeros((), jnp.int32))
+            return state, metrics
 
         def body(i: jax.Array, carry: Any) -> Any:
-            state, sums, taken = carry
-            state, named, ok = step(state, i)
-            sums = {k: v + jnp.where(ok, named[k], 0.0) for k, v in sums.items()}
-            return state, sums, taken + ok.astype(jnp.float32)
+            state, sums, count = carry
+            state, metrics, taken = step(state, i)
+            sums = {k: v + jnp.where(taken, metrics[k], 0.0) for k, v in sums.items()}
+            return state, sums, count + taken.astype(jnp.float32)
 
-        named = jax.eval_shape(step, state, jnp.int32(0))[1]
-        zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in named.items()}
-        state, sums, taken = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
-        return state, {k: v / taken for k, v in sums.items()}  # nan where no step was taken
+        shapes = jax.eval_shape(step, state, jnp.int32(0))[1]
+        zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in shapes.items()}
+        state, sums, count = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
+        return state, {k: v / count for k, v in sums.items()}
 
     return run
 
 
 class Trainable(Protocol):
-    """What `fit` drives: a `Trainer`, or a `Sweep` of many models.
+    """The interface that `fit` uses, of a `Trainer` or of a `Sweep` of many models.
 
     Attributes:
       state_shape: shapes, dtypes and shardings of the state.
-      feed: the batches.
+      loader: the batches.
       init: the state before the first step.
     """
 
     state_shape: TrainState
-    feed: Any
+    loader: Any
     init: Callable[[], TrainState]
 
-    def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
+    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
         """Starts the steps of a span; returns the state after them and their mean metrics."""
 
-    def records(self, named: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
-        """For each model: which of the sweep it is (`{}` for a single one), and its metrics."""
+    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """For each model its identity in the sweep (`{}` without a sweep), and its metrics."""
 
-    def overall(self, named: Mapping[str, Any]) -> dict[str, float]:
-        """One number per metric, for the progress line and to rank checkpoints."""
+    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """One number per metric, for the progress line and for ranking checkpoints."""
 
 
 class Trainer:
-    """A family, its data and a mesh, compiled: what `fit` drives and benchmarks measure.
+    """A family, its data and a mesh, compiled.
 
     Attributes:
       state_shape: shapes, dtypes and shardings of the state.
-      feed: the batches.
+      loader: the batches.
+      init: the state before the first step.
+      run: the compiled dispatch `(state, loader.data, batches, n) -> (state, mean metrics)`.
     """
 
     def __init__(
@@ -108,46 +118,60 @@ class Trainer:
         mesh: jax.sharding.Mesh | None = None,
         rules: Mapping[str, tuple[str | None, ...]] | None = None,
     ) -> None:
-        mesh = make_mesh() if mesh is None else mesh
-        check_batch(mesh, settings.batch_size, settings.accumulate)
-        self.feed = Feed(source, seed, settings.batch_size, settings.steps_per_dispatch, mesh)
-        self._seed = seed
-        prepare = preparation(source, binarize, condition_dropout=condition_dropout)
-        step_fn = make_step(family, ema_decay=settings.ema_decay, accumulate=settings.accumulate)
-        everywhere, spread = replicated(mesh), batch_sharding(mesh)
+        """Traces the initialisation; compiles nothing yet.
 
-        def one(data: Any, chunk: Any, state: TrainState, i: jax.Array) -> Any:
-            rows = self.feed.rows(data, chunk, i)
-            rows = jax.lax.with_sharding_constraint(rows, spread)
+        Args:
+          family: the family to train.
+          source: training data.
+          settings: of training.
+          seed: of initialisation, batches and noise.
+          binarize: see `preprocess.preparation`.
+          condition_dropout: see `preprocess.preparation`.
+          mesh: devices; default all.
+          rules: shardings of the state by path, see `core.sharding.tree_sharding`.
+        """
+        mesh = make_mesh() if mesh is None else mesh
+        check_batch(mesh, settings.batch_size, settings.grad_accumulation_steps)
+        per_dispatch = settings.steps_per_dispatch
+        self.loader = BatchLoader(source, seed, settings.batch_size, per_dispatch, mesh)
+        prepare = preparation(source, binarize, condition_dropout=condition_dropout)
+        step_fn = make_step(
+            family,
+            ema_decay=settings.ema_decay,
+            grad_accumulation_steps=settings.grad_accumulation_steps,
+        )
+        everywhere, over_examples = replicated(mesh), batch_sharding(mesh)
+
+        def step(data: Any, batches: Any, state: TrainState, i: jax.Array) -> Any:
+            rows = self.loader.rows(data, batches, i)
+            rows = jax.lax.with_sharding_constraint(rows, over_examples)
             return step_fn(state, prepare(rows, key_of(seed, DATA, state.step)), seed)
 
-        def run(state: TrainState, data: Any, chunk: Any, n: jax.Array) -> tuple[TrainState, Any]:
-            each = functools.partial(one, data, chunk)
-            return several(each, settings.steps_per_dispatch)(state, n)
-
-        first = put(spread, self.feed.first())
+        def run(state: TrainState, data: Any, batches: Any, n: Any) -> tuple[TrainState, Any]:
+            return repeat_step(functools.partial(step, data, batches), per_dispatch)(state, n)
 
         def init(rows: Any) -> TrainState:
             batch = prepare(rows, key_of(seed, DATA))
             return init_state(family, seed, batch, settings.ema_decay)
 
-        shape = jax.eval_shape(init, first)
+        first_batch = put(over_examples, self.loader.first_batch())
+        shape = jax.eval_shape(init, first_batch)
         sharding = tree_sharding(mesh, shape, rules)
         self.state_shape = jax.tree.map(
             lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
         )
         compiled_init = jax.jit(init, out_shardings=sharding)
-        self.init: Callable[[], TrainState] = lambda: compiled_init(first)
-        self.run = compiled_loop(run, out_shardings=(sharding, everywhere))
+        self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch)
+        self.run = jit_dispatch(run, out_shardings=(sharding, everywhere))
 
-    def dispatch(self, state: TrainState, span: Span, chunk: Any) -> tuple[TrainState, Any]:
-        """Starts the steps of a span; returns the state after them and their mean figures."""
-        return self.run(state, self.feed.data, chunk, np.int32(span[1] - span[0]))
+    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
+        """Starts the steps of a span; returns the state after them and their mean metrics."""
+        return self.run(state, self.loader.data, batches, np.int32(span[1] - span[0]))
 
-    def records(self, named: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
-        """Of each model, which of several it is and its figures: here there is one."""
-        return [({}, {k: float(v) for k, v in named.items()})]
+    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """The metrics of the single model, without an identity."""
+        return [({}, {k: float(v) for k, v in metrics.items()})]
 
-    def overall(self, named: Mapping[str, Any]) -> dict[str, float]:
-        """One number a figure, for a line of progress and to tell the best checkpoint."""
-        return {k: float(v) for k, v in named.items()}
+    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics as floats."""
+        return {k: float(v) for k, v in metrics.items()}

@@ -1,4 +1,4 @@
-"""The trained run that a prior is learned for: restored, its latents as data, the two as one."""
+"""A trained first stage: its latents as data for a prior, and both as one model."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,31 +13,36 @@ from vaejax import losses
 from vaejax.core.game import Batch, Family, Params, chain
 from vaejax.core.rng import key_of
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, put, replicated
+from vaejax.core.token_layout import Layout
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preprocess import preparation
 from vaejax.data.progress import progress
 from vaejax.data.source import decode_rows, in_memory
-from vaejax.quantizers.token_layout import Layout, layout_of_model
-from vaejax.second_stage import with_prior
+from vaejax.data.spec import DataSpec, spec_of
+from vaejax.quantizers.token_layout import layout_of_model
+from vaejax.second_stage import two_stage_model
 from vaejax.training.restore import open_run
 from vaejax.training.train_step import eval_params
 
-ENCODE = 6  # a stream of random keys of its own
+__all__ = ["FirstStage", "first_stage", "restore"]
+
+_ENCODE = 6  # a stream of random keys
 
 Config = Mapping[str, Any]
 
 
 class FirstStage(NamedTuple):
-    """A trained model.
+    """A trained model, for whose latents a prior is learned.
 
     Attributes:
-      family: whose model.
-      params: of it, on the devices of a mesh.
-      layout: of its codes; None if it has one Gaussian vector.
+      family: of the model.
+      params: its parameters, on the devices of the mesh.
+      layout: of its codes; None if its latent is one Gaussian vector.
       mesh: the devices.
       batch_size: examples at once.
       binarize: as in its training.
+      spec: the form of its data.
     """
 
     family: Family
@@ -46,16 +51,32 @@ class FirstStage(NamedTuple):
     mesh: Mesh
     batch_size: int
     binarize: str
+    spec: DataSpec | None = None
+
+    def latent_spec(self) -> DataSpec:
+        """The form of the latents as data, without encoding any."""
+        assert self.spec is not None
+        batch: Any = self.spec.batch(1)
+        nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
+        tokens = self.layout is not None
+        event = (
+            ((self.layout.length,), "int32") if self.layout else (nodes[0].z.shape[1:], "float32")
+        )
+        fields = {"tokens" if tokens else "vector": event}
+        if "label" in self.spec.fields:
+            fields["label"] = self.spec.fields["label"]
+        names = {k: v for k, v in self.spec.names.items() if k == "class_names"}
+        return DataSpec(fields, 255.0, self.spec.examples, self.spec.classes, 0, names)
 
     def latents(self, source: Source, seed: int = 0) -> Source:
-        """A split as the model encodes it: `tokens` `[T]`, or `vector` `[D]`, a draw of z.
+        """A split encoded by the model: `tokens` `[T]`, or `vector` `[D]`, one sample of z.
 
-        Labels are kept. The draws depend on the seed and the example alone.
+        Labels are kept. The samples depend only on the seed and the example.
         """
         prepare = preparation(source, self.binarize)
 
         def encode(params: Params, rows: Any, number: Any) -> Batch:
-            key, data_key = jax.random.split(key_of(seed, ENCODE, number))
+            key, data_key = jax.random.split(key_of(seed, _ENCODE, number))
             batch = prepare(rows, data_key)
             nodes = self.family.model.encode(params, batch, key)
             label = {"label": batch["label"]} if "label" in batch else {}
@@ -67,15 +88,15 @@ class FirstStage(NamedTuple):
         compiled = jax.jit(encode, out_shardings=replicated(self.mesh))
         parts, batches = [], list(eval_batches(source.size, self.batch_size))
         for number, (indices, _) in enumerate(progress(batches, f"encoding {source.name}")):
-            rows = put(batch_sharding(self.mesh), source.take(indices))
-            parts.append(jax.tree.map(np.asarray, compiled(self.params, rows, np.uint32(number))))
-        order = np.concatenate([indices for indices, _ in batches])  # that of an evaluation
-        back = np.unique(order, return_index=True)[1]
-        whole = {k: np.concatenate([p[k] for p in parts])[back] for k in parts[0]}
+            batch = put(batch_sharding(self.mesh), source.take(indices))
+            parts.append(jax.tree.map(np.asarray, compiled(self.params, batch, np.uint32(number))))
+        order = np.concatenate([indices for indices, _ in batches])  # the order of evaluations
+        stored = np.unique(order, return_index=True)[1]
+        rows = {k: np.concatenate([p[k] for p in parts])[stored] for k in parts[0]}
         if self.layout is not None and self.layout.vocabulary <= 2**16:
-            whole["tokens"] = whole["tokens"].astype(np.uint16)
+            rows["tokens"] = rows["tokens"].astype(np.uint16)
         return in_memory(
-            whole,
+            rows,
             np.arange(source.size),
             name=source.name,
             split=source.split,
@@ -85,13 +106,13 @@ class FirstStage(NamedTuple):
             layout=self.layout,
         )
 
-    def whole(self, prior: Family) -> Family:
-        """This model under a learned prior: to be judged and drawn from, not to be trained."""
-        model = with_prior(self.family.model, prior.model, self.layout)
+    def joint_family(self, prior: Family) -> Family:
+        """This model under a learned prior, for evaluation and sampling; it has no players."""
+        model = two_stage_model(self.family.model, prior.model, self.layout)
         return Family(model, chain(losses.nll(), losses.kl()), {})
 
-    def and_prior(self, params: Params) -> Params:
-        """The parameters of the whole, given those of the prior."""
+    def joint_params(self, params: Params) -> Params:
+        """The parameters of `joint_family`, given those of the prior."""
         return {"first": self.params, "second": params}
 
 
@@ -104,13 +125,13 @@ def first_stage(
     batch_size: int = 128,
     binarize: str = "none",
 ) -> FirstStage:
-    """A model trained here and now; `restore` takes one from a working directory.
+    """A first stage from a model in memory; `restore` opens one from a working directory.
 
     Args:
-      family: whose model.
+      family: of the model.
       params: of it, on the devices of the mesh.
       source: data of the kind that it was trained on.
-      mesh: the devices; by default one.
+      mesh: the devices; None for one.
       batch_size: examples at once.
       binarize: as in its training.
 
@@ -122,7 +143,8 @@ def first_stage(
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(prepare, rows, jax.random.key(0))
     layout = layout_of_model("first_stage", family, params, batch)
-    return FirstStage(family, params, layout, mesh, batch_size, binarize)
+    spec = spec_of(source, binarize)
+    return FirstStage(family, params, layout, mesh, batch_size, binarize, spec)
 
 
 def restore(
@@ -132,29 +154,30 @@ def restore(
     build: Callable[..., Family],
     load_split: Callable[[Config, str], Source],
 ) -> tuple[Config, FirstStage]:
-    """The run that a prior's config names as `prior_of`, at checkpoint `prior_step`.
+    """The run that a prior's config names as `first_stage`, at checkpoint `first_stage_step`.
 
     A step of 0 stands for the newest.
 
     Args:
       config: of the prior.
       mesh: where to put the parameters.
-      build: `(config, shape, facts) -> family`.
+      build: `(config, shape, dataset_info) -> family`.
       load_split: `(config, split) -> its data`.
 
     Returns:
-      The prior's config with that run's `data`, in all but the dropout of conditions, and with the
-      step that was found; and the run.
+      The prior's config with the run's `data` (except `condition_dropout`) and the step of the
+      checkpoint; and the first stage.
 
     Raises:
       FileNotFoundError: there is no such run, or no such checkpoint of it.
       ValueError: a prior cannot be learned for such a model.
     """
-    run = open_run(Path(config["prior_of"]), mesh, "prior_of", build=build, load_split=load_split)
-    theirs = run.config["data"]
-    data = {**theirs, "condition_dropout": config["data"]["condition_dropout"]}
+    run = open_run(
+        Path(config["first_stage"]), mesh, "first_stage", build=build, load_split=load_split
+    )
+    data = {**run.config["data"], "condition_dropout": config["data"]["condition_dropout"]}
     layout = layout_of_model(run.name, run.family, run.like.params, run.batch)
-    state = run.restore(config["prior_step"])
+    state = run.restore(config["first_stage_step"])
     first = FirstStage(
         run.family,
         eval_params(state),
@@ -162,5 +185,6 @@ def restore(
         mesh,
         run.config["train"]["batch_size"],
         data["binarize"],
+        run.spec,
     )
-    return {**config, "data": data, "prior_step": int(state.step)}, first
+    return {**config, "data": data, "first_stage_step": int(state.step)}, first

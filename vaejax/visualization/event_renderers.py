@@ -1,4 +1,4 @@
-"""How the events of a source are shown: images, films, signals as lines, tokens as text."""
+"""Renderers of the events of a source: images, films, signals as lines, tokens as text."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,16 +10,18 @@ import numpy as np
 from vaejax.core.events import EVENTS
 from vaejax.data import Source
 from vaejax.data.preprocess import event_shape
-from vaejax.visualization.plots import film_strips, grids_and_curves, signals
+from vaejax.visualization import plots
+
+__all__ = ["EventRenderer", "event_renderer"]
 
 
-class Showing(NamedTuple):
-    """How events are shown.
+class EventRenderer(NamedTuple):
+    """Writes files that show events of one kind.
 
     Attributes:
       suffix: of the files.
-      reconstructions: (file, events, what the model makes of them) -> writes it.
-      samples: (file, events, title) -> writes it.
+      reconstructions: `(path, events, their reconstructions)`.
+      samples: `(path, events, title)`.
     """
 
     suffix: str
@@ -27,45 +29,49 @@ class Showing(NamedTuple):
     samples: Callable[[Path, np.ndarray, str], None]
 
 
-def showing(source: Source) -> Showing | None:
-    """How a source's events are shown; None if there is no way, as with vectors."""
+def event_renderer(source: Source) -> EventRenderer | None:
+    """The renderer of a source's events; None for events that cannot be drawn, such as vectors."""
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(source.decode, rows)
     kind = next(name for name in EVENTS if name in batch)
     if kind == "signal":
-        return Showing(".png", signals.reconstructions, signals.samples)
+        return EventRenderer(".png", plots.signal_reconstructions, plots.signal_samples)
     if kind == "tokens" and len(event_shape(source)) == 1:
-        return _as_text(source.token_names)
-    if kind == "sequence" and film_strips.is_film(event_shape(source)):
-        return Showing(".png", film_strips.reconstructions, film_strips.samples)
-    if grids_and_curves.is_image(event_shape(source)):
-        return Showing(".png", grids_and_curves.reconstructions, grids_and_curves.samples)
+        return _text_renderer(source.token_names)
+    if kind == "sequence" and plots.is_film(event_shape(source)):
+        return EventRenderer(".png", plots.film_reconstructions, plots.film_samples)
+    if plots.is_image(event_shape(source)):
+        return EventRenderer(".png", plots.image_reconstructions, plots.image_samples)
     return None
 
 
-def _as_text(names: Sequence[str] | None) -> Showing:
-    """Files of text: characters side by side; words, and numbers where there are no names, apart.
+def _text_renderer(names: Sequence[str] | None) -> EventRenderer:
+    """A renderer of tokens as text.
 
-    Below a reconstruction that is wrong somewhere, another line has a ^ for what is wrong.
+    Characters are joined without spaces; words, and numbers of tokens without names, with spaces. A
+    line with ^ below a reconstruction marks its errors.
     """
-    gap = "" if names and max(map(len, names)) == 1 else " "
+    separator = "" if names and max(map(len, names)) == 1 else " "
 
     def words(tokens: np.ndarray) -> list[str]:
         return [names[i] if names else str(i) for i in tokens]
 
-    def reconstructions(path: Path, x: np.ndarray, guess: np.ndarray) -> None:
-        wrong = x != guess
+    def reconstructions(path: Path, x: np.ndarray, reconstruction: np.ndarray) -> None:
+        wrong = x != reconstruction
         text = [f"Reconstructions below the data; ^ marks {wrong.sum():,} wrong of {x.size:,}."]
-        for one, other, differs in zip(x, guess, wrong, strict=True):
-            shown = words(other)
-            text += ["", gap.join(words(one)), gap.join(shown)]
-            if differs.any():
-                marks = [("^" if d else " ") * len(w) for w, d in zip(shown, differs, strict=True)]
-                text.append(gap.join(marks).rstrip())
+        for data_row, row, wrong_row in zip(x, reconstruction, wrong, strict=True):
+            row_words = words(row)
+            text += ["", separator.join(words(data_row)), separator.join(row_words)]
+            if wrong_row.any():
+                marks = [
+                    ("^" if w else " ") * len(word)
+                    for word, w in zip(row_words, wrong_row, strict=True)
+                ]
+                text.append(separator.join(marks).rstrip())
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
 
-    def samples(path: Path, guess: np.ndarray, title: str) -> None:
-        lines = [gap.join(words(row)) for row in guess]
+    def samples(path: Path, tokens: np.ndarray, title: str) -> None:
+        lines = [separator.join(words(row)) for row in tokens]
         path.write_text("\n".join([title, "", *lines]) + "\n", encoding="utf-8")
 
-    return Showing(".txt", reconstructions, samples)
+    return EventRenderer(".txt", reconstructions, samples)

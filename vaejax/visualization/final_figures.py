@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaejax.visualization.rate_distortion import draw_rate_distortion
-from vaejax.visualization.sequence_prediction import draw_horizons
+from vaejax.visualization.sequence_prediction import draw_prediction_errors
+
+__all__ = ["draw_final_figures"]
 
 
-def draw_further(folder: Path, figures: Mapping[str, float]) -> None:
-    """The pictures that are made of figures alone, where there are such figures."""
+def draw_final_figures(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Writes `rate_distortion.png` and `horizons.png`, each if the metrics have its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_rate_distortion(folder / "rate_distortion.png", figures)
-    draw_horizons(folder / "horizons.png", figures)
+    draw_rate_distortion(folder / "rate_distortion.png", metrics)
+    draw_prediction_errors(folder / "horizons.png", metrics)

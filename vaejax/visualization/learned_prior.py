@@ -1,35 +1,35 @@
-"""Pictures of a prior that was learned for a trained model: its samples, and those without it."""
+"""Figures of a learned prior: its samples, and samples of the first stage without it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Family, Params
 from vaejax.data import Source
 from vaejax.evaluation.conditional import is_conditional
+from vaejax.evaluation.prior_samples import sample_means
 from vaejax.training.two_stage import FirstStage
-from vaejax.visualization.plots import grids_and_curves
+from vaejax.visualization import plots
 
-_BATCH = 128  # samples drawn at once
-_NEUTRAL = {"top_k": 0, "top_p": 1.0}  # settings under which nothing is left out
+__all__ = ["class_rows", "draw_prior_samples"]
+
+_NEUTRAL = {"top_k": 0, "top_p": 1.0}  # settings that do not truncate the distribution
 
 
 def class_rows(classes: int, count: int) -> tuple[np.ndarray, int]:
-    """The class of each sample, int32 `[classes · columns]`, a class a row; and the columns.
+    """The class of each sample, int32 `[classes · columns]`, one class per row; and the columns.
 
-    As many columns as it takes for at least `count` samples.
+    The number of columns is the smallest that gives at least `count` samples.
     """
     columns = max(1, -(-count // classes))
     return np.repeat(np.arange(classes, dtype=np.int32), columns), columns
 
 
-def draw_priors(
+def draw_prior_samples(
     first: FirstStage,
-    whole: Family,
+    family: Family,
     params: Params,
     source: Source,
     folder: Path,
@@ -39,54 +39,48 @@ def draw_priors(
     temperature: float,
     **sampling: Any,
 ) -> None:
-    """Writes `samples.png` of the learned prior, and beside it those of the model's own.
+    """Writes `samples.png` of the learned prior, and for comparison samples without it.
 
-    The latter as `samples_uniform.png` where that means codes drawn uniformly, otherwise as
-    `samples_own_prior.png`. Under a prior of classes each row of samples is one class. Nothing for
-    events that are no images.
+    The latter go to `samples_uniform.png` if they are from uniform codes, otherwise to
+    `samples_own_prior.png`. For a class-conditional prior each row of samples has one class.
+    Nothing for events that are not images.
 
     Args:
-      first: the trained model.
-      whole: the model under the learned prior.
-      params: of the whole.
+      first: the first stage.
+      family: of the two-stage model.
+      params: of the two-stage model.
       source: the data.
       folder: for the PNG files.
-      seed: of the draws.
-      count: samples.
+      seed: of the samples.
+      count: number of samples.
       temperature: of the learned prior.
-      **sampling: further settings of `whole.model.generate`.
+      **sampling: further settings of the `generate` of the two-stage model.
     """
-    given, columns, labels = None, int(np.ceil(np.sqrt(count))), []
-    if source.num_classes and is_conditional(whole, params, source):
+    conditions, columns, labels = None, int(np.ceil(np.sqrt(count))), []
+    if source.num_classes and is_conditional(family, params, source):
         label, columns = class_rows(source.num_classes, count)
-        given, count = {"label": jnp.asarray(label)}, len(label)
+        conditions, count = {"label": jnp.asarray(label)}, len(label)
         names = source.class_names or [str(k) for k in range(source.num_classes)]
         labels = [str(name) for name in names]
-    size, heat = min(_BATCH, count), jnp.float32(temperature)
+    scale = jnp.float32(temperature)
 
-    def images(generate: Callable[..., Any]) -> np.ndarray:
-        """`count` means of `(params, key, given) -> p(x | z)`, drawn `size` at a time."""
-        compiled = jax.jit(lambda params, key, given: generate(params, key, given).mean)
-        parts = []
-        for start in range(0, count, size):
-            at = np.arange(start, start + size) % count
-            part = given and {name: value[at] for name, value in given.items()}
-            parts.append(np.asarray(compiled(params, jax.random.key(seed + start), part)))
-        return np.concatenate(parts)[:count]
+    def from_learned_prior(params: Params, key: Any, n: int, conditions: Any) -> Any:
+        return family.model.generate(params, key, n, conditions, scale, **sampling)
 
-    learned = images(lambda p, key, c: whole.model.generate(p, key, size, c, heat, **sampling))
-    if not grids_and_curves.is_image(learned.shape[1:]):
+    def from_first_stage(params: Params, key: Any, n: int, conditions: Any) -> Any:
+        return first.family.model.generate(params["first"], key, n)
+
+    learned = sample_means(from_learned_prior, params, count, seed=seed, conditions=conditions)
+    if not plots.is_image(learned.shape[1:]):
         return
-    own = images(lambda p, key, c: first.family.model.generate(p["first"], key, size))
+    plain = sample_means(from_first_stage, params, count, seed=seed, conditions=conditions)
     settings = {"temperature": temperature} | {
         name: value for name, value in sampling.items() if value != _NEUTRAL.get(name)
     }
-    told = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
-    title = f"Samples from the learned prior ({told})"
-    grids_and_curves.save_grid(
-        folder / "samples.png", learned, columns, title=title, row_labels=labels
-    )
-    name, title = "samples_own_prior", "Without it: samples from the prior of its training"
+    described = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in settings.items())
+    title = f"Samples from the learned prior ({described})"
+    plots.save_grid(folder / "samples.png", learned, columns, title=title, row_labels=labels)
+    name, title = "samples_own_prior", "Samples from the prior of the first stage"
     if first.layout:
-        name, title = "samples_uniform", "Without it: codes drawn uniformly"
-    grids_and_curves.save_grid(folder / f"{name}.png", own, columns, title=title)
+        name, title = "samples_uniform", "Samples from uniform codes"
+    plots.save_grid(folder / f"{name}.png", plain, columns, title=title)

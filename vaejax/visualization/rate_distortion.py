@@ -1,4 +1,4 @@
-"""The rate-distortion curve of annealed importance sampling, drawn from the metrics of a run."""
+"""The figure of the rate-distortion curve, drawn from the metrics of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from vaejax.evaluation.rate_distortion import DISTORTION, RATE
-from vaejax.visualization.plots import rate_distortion
+from vaejax.visualization import plots
+
+__all__ = ["draw_rate_distortion"]
 
 
-def draw_rate_distortion(path: Path, figures: Mapping[str, float]) -> bool:
-    """The curve as a picture, where `annealed_figures` are among the figures; whether they are."""
-    betas = [n.removeprefix(RATE) for n in figures if n.startswith(RATE) and n != f"{RATE}q"]
+def draw_rate_distortion(path: Path, metrics: Mapping[str, float]) -> bool:
+    """Draws the curve of `annealed_metrics`; returns whether the metrics have one."""
+    betas = [n.removeprefix(RATE) for n in metrics if n.startswith(RATE) and n != f"{RATE}q"]
     if not betas:
         return False
     betas.sort(key=float)
-    curve = np.array([[figures[RATE + b], figures[DISTORTION + b]] for b in betas])
-    own = figures[f"{RATE}q"], figures[f"{DISTORTION}q"]
-    rate_distortion.rate_distortion(path, curve, betas, own)
+    curve = np.array([[metrics[RATE + b], metrics[DISTORTION + b]] for b in betas])
+    encoder = metrics[f"{RATE}q"], metrics[f"{DISTORTION}q"]
+    plots.rate_distortion_curve(path, curve, betas, encoder)
     return True

@@ -1,4 +1,4 @@
-"""Pictures of what a model of sequences expects: film strips, animations, signals with bands."""
+"""Figures of predictions of a sequence model: film strips, animations, signals with bands."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +11,20 @@ from vaejax.core.game import Family, Params
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preprocess import event_shape, preparation
-from vaejax.evaluation.sequence_prediction import futures, given_of
-from vaejax.visualization.plots import film_strips, rate_distortion, signals
+from vaejax.evaluation.sequence_prediction import context_length, predict
+from vaejax.visualization import plots
 
-_DRAWS = 64  # that a band is made of
-_WAYS = {
-    "step by step": "mse_ahead/",
-    "in one jump": "mse_jump/",
-    "if the last frame stays": "mse_still/",
+__all__ = ["draw_prediction_errors", "draw_predictions"]
+
+_FILM_SAMPLES, _BAND_SAMPLES = 3, 64  # rollouts of a film, and for the mean and band of a signal
+_PREDICTIONS = {
+    "rollout, step by step": "mse_rollout/",
+    "direct, in one jump": "mse_direct/",
+    "copy of the last frame": "mse_copy_last/",
 }
 
 
-def draw_futures(
+def draw_predictions(
     family: Family,
     params: Params,
     source: Source,
@@ -35,59 +37,61 @@ def draw_futures(
 ) -> Path | None:
     """Writes `rollouts.png` and `.gif` of films, `predictions.png` of signals.
 
-    The first three quarters of some held-out sequences are given, and the rest is predicted. Of a
-    signal the expectation and two standard deviations of p(x | z)'s mean are shown, about the past
-    as it was believed at each time.
+    The first three quarters of some held-out sequences are observed, and the rest is predicted. For
+    signals the mean and two standard deviations of the mean of p(x | z) are shown: of the filtered
+    estimates in the observed part, of rollouts after it.
 
     Returns:
-      The file; None if there is no way to show such sequences.
+      The file; None for sequences that are neither films nor signals of one channel.
     """
-    shape, given = event_shape(source), given_of(event_shape(source)[0])
-    film, signal = film_strips.is_film(shape), len(shape) == 2 and shape[1] == 1
+    shape = event_shape(source)
+    observed = context_length(shape[0])
+    film, signal = plots.is_film(shape), len(shape) == 2 and shape[1] == 1
     if not film and not signal:
         return None
     indices = np.sort(eval_order(source.size)[:count])
     prepare, rows = preparation(source, binarize), source.take(indices)
     data_key, key = jax.random.split(jax.random.key(seed))
     batch = jax.jit(prepare)(rows, data_key)
-    x, ahead, model = event(batch), shape[0] - given, family.model
-    draws = 3 if film else _DRAWS
+    x, steps, model = event(batch), shape[0] - observed, family.model
+    samples = _FILM_SAMPLES if film else _BAND_SAMPLES
 
-    found = jax.jit(lambda params, x: futures(model, params, x, ahead, draws, key, temperature))(
-        params, x[:, :given]
-    )
+    predictions = jax.jit(
+        lambda params, x: predict(model, params, x, steps, samples, key, temperature)
+    )(params, x[:, :observed])
     if film:
         path = folder / "rollouts.png"
-        film_strips.rollouts(
+        plots.rollouts(
             path,
             np.asarray(x),
-            np.asarray(found.ahead).swapaxes(0, 1),
-            reconstruction=np.asarray(found.past[0]),
+            np.asarray(predictions.rollout).swapaxes(0, 1),
+            reconstruction=np.asarray(predictions.filtered[0]),
             title="Three rollouts of each sequence",
         )
         return path
     path = folder / "predictions.png"
-    run = np.concatenate([found.past, found.ahead], axis=2)[..., 0]  # [R, B, T]
+    estimates = np.concatenate([predictions.filtered, predictions.rollout], axis=2)
+    estimates = estimates[..., 0]  # [R, B, T]
     truth = batch.get("truth")
-    signals.beliefs(
+    plots.signal_predictions(
         path,
         np.asarray(x)[..., 0],
-        run.mean(axis=0)[:, None],
-        run.std(axis=0)[:, None],
-        given,
+        estimates.mean(axis=0)[:, None],
+        estimates.std(axis=0)[:, None],
+        observed,
         truth=None if truth is None else np.asarray(truth)[..., 0],
-        title="What is believed of the signal, and expected of what follows",
+        title="Filtered estimate and forecast",
     )
     return path
 
 
-def draw_horizons(path: Path, figures: Mapping[str, float]) -> bool:
-    """Errors by horizon as a picture, where `horizon_errors` are among the figures; whether so."""
+def draw_prediction_errors(path: Path, metrics: Mapping[str, float]) -> bool:
+    """Draws the errors of `horizon_errors`; returns whether the metrics have any."""
     errors = {
-        label: {int(n.removeprefix(start)): v for n, v in figures.items() if n.startswith(start)}
-        for label, start in _WAYS.items()
+        label: {int(n.removeprefix(start)): v for n, v in metrics.items() if n.startswith(start)}
+        for label, start in _PREDICTIONS.items()
     }
     errors = {label: line for label, line in errors.items() if line}
     if errors:
-        rate_distortion.horizons(path, errors)
+        plots.errors_by_horizon(path, errors)
     return bool(errors)

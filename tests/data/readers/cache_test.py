@@ -1,4 +1,4 @@
-"""The cache of decoded rows: round trip, damage, and folders that cannot be written."""
+"""The cache of decoded rows: round trip, damaged files, folders that cannot be written."""
 
 import numpy as np
 import pytest
@@ -25,45 +25,45 @@ class Builder:
         }
 
 
-def check(rows):
+def assert_rows_equal(rows):
     for field, value in Builder()().items():
         np.testing.assert_array_equal(rows[field], value)
         assert rows[field].dtype == value.dtype
 
 
-def test_built_once(folder):
+def test_rows_are_built_once(folder):
     build = Builder()
     for _ in range(3):
-        check(cache.load_or_build("some", build))
+        assert_rows_equal(cache.load_or_build("some", build))
     assert build.calls == 1
     assert [file.name for file in folder.iterdir()] == ["some.rows"]
 
 
 @pytest.mark.parametrize("position", [0, 9, 13, 40, 200, -1])
-def test_altered_file_is_built_again(folder, position, caplog):
+def test_an_altered_file_is_rebuilt(folder, position, caplog):
     build = Builder()
     cache.load_or_build("some", build)
     content = bytearray((folder / "some.rows").read_bytes())
     content[position] ^= 16
     (folder / "some.rows").write_bytes(content)
-    check(cache.load_or_build("some", build))
+    assert_rows_equal(cache.load_or_build("some", build))
     assert build.calls == 2
     assert "damaged" in caplog.text
-    check(cache.load_or_build("some", build))
+    assert_rows_equal(cache.load_or_build("some", build))
     assert build.calls == 2
 
 
 @pytest.mark.parametrize("length", [0, 5, 16, 100, -1])
-def test_truncated_file_is_built_again(folder, length):
+def test_a_truncated_file_is_rebuilt(folder, length):
     build = Builder()
     cache.load_or_build("some", build)
     content = (folder / "some.rows").read_bytes()
     (folder / "some.rows").write_bytes(content[:length])
-    check(cache.load_or_build("some", build))
+    assert_rows_equal(cache.load_or_build("some", build))
     assert build.calls == 2
 
 
-def test_interrupted_write_leaves_nothing(folder, monkeypatch):
+def test_an_interrupted_write_leaves_no_file(folder, monkeypatch):
     def interrupted(self, target):
         raise KeyboardInterrupt
 
@@ -74,14 +74,14 @@ def test_interrupted_write_leaves_nothing(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_folder_that_cannot_be_made_is_no_obstacle(tmp_path, monkeypatch, caplog):
+def test_rows_are_returned_if_the_folder_cannot_be_created(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "file" / "cache"))
-    check(cache.load_or_build("some", Builder()))
+    assert_rows_equal(cache.load_or_build("some", Builder()))
     assert "cannot write the cache" in caplog.text
 
 
-def test_place_follows_the_environment(monkeypatch, tmp_path):
+def test_the_folder_follows_the_environment_variables(monkeypatch, tmp_path):
     monkeypatch.delenv("VAEJAX_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.cache_dir() == tmp_path / "vaejax"

@@ -1,4 +1,4 @@
-"""Sources from arrays and .npz files, and the hold-out."""
+"""Tests of sources of arrays and .npz files, and of the held-out split."""
 
 import os
 import pathlib
@@ -31,18 +31,18 @@ def test_holdout_is_disjoint_complete_and_repeatable(count, fraction):
     assert (np.diff(train) > 0).all()
 
 
-def test_no_holdout_evaluates_on_all():
+def test_without_holdout_both_splits_are_all_examples():
     for split in ("train", "eval"):
         np.testing.assert_array_equal(hold_out(5, split, 0), np.arange(5))
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
-def test_impossible_holdout_is_refused(fraction):
+def test_an_impossible_holdout_is_rejected(fraction):
     with pytest.raises(ValueError, match="holdout"):
         hold_out(10, "train", fraction)
 
 
-def test_holdout_that_leaves_nothing_is_refused():
+def test_a_holdout_without_training_examples_is_rejected():
     with pytest.raises(ValueError, match="none to train on"):
         hold_out(1, "train", 0.1)
 
@@ -60,13 +60,13 @@ def test_bytes_become_fractions_of_255():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.float64])
-def test_zeros_and_ones_stay(dtype):
+def test_zeros_and_ones_are_not_rescaled(dtype):
     pixels = (images(shape=(4, 4)) > 127).astype(dtype)
     batch = decoded(data.from_arrays(pixels, holdout=0))
     np.testing.assert_array_equal(batch["image"], pixels[..., None].astype(np.float32))
 
 
-def test_scale_is_that_of_both_splits():
+def test_the_scale_is_computed_from_both_splits():
     dark = np.ones((3, 4, 4), np.uint8)
     arrays = {"x_train": images(shape=(4, 4)), "x_test": dark}
     batch = decoded(data.from_arrays(arrays, "eval"))
@@ -82,7 +82,7 @@ def test_resized_zeros_and_ones_become_grey():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_resize_crops_the_centre(dtype):
+def test_resizing_crops_the_centre(dtype):
     pixels = images(shape=(16, 32, 3))
     scaled = pixels if dtype == np.uint8 else (pixels / 255).astype(dtype)
     source = data.from_arrays(scaled, image_size=8, holdout=0)
@@ -123,7 +123,7 @@ def test_sequences_vectors_and_factors():
 
 
 @pytest.mark.parametrize("name", ["signal", "signals", "waveform", "waveforms", "audio"])
-def test_signals_are_taken_as_they_are(name):
+def test_float_signals_are_not_rescaled(name):
     clips = np.random.RandomState(0).standard_normal((6, 9)) * 3
     batch = decoded(data.from_arrays({name: clips}, holdout=0))
     np.testing.assert_array_equal(batch["signal"], clips[..., None].astype(np.float32))
@@ -132,16 +132,16 @@ def test_signals_are_taken_as_they_are(name):
     np.testing.assert_array_equal(batch["signal"], stereo.astype(np.float32))
 
 
-def test_16_bit_sound_is_stored_as_it_is_and_lies_between_minus_one_and_one():
+def test_16_bit_audio_is_stored_unchanged_and_scaled_to_minus_one_to_one():
     samples = np.array([[-32768, -1, 0, 1, 16384, 32767]] * 2, np.int16)
     source = data.from_arrays({"audio": samples}, holdout=0)
     assert source.arrays["signal"].dtype == np.int16
-    want = [-1, -(2.0**-15), 0, 2.0**-15, 0.5, 1 - 2.0**-15]
-    np.testing.assert_array_equal(decoded(source)["signal"][1, :, 0], want)
+    expected = [-1, -(2.0**-15), 0, 2.0**-15, 0.5, 1 - 2.0**-15]
+    np.testing.assert_array_equal(decoded(source)["signal"][1, :, 0], expected)
 
 
 @pytest.mark.parametrize("shape", [(20, 5), (20, 2, 3)])
-def test_tokens_are_class_numbers(shape):
+def test_tokens_are_integer_classes(shape):
     tokens = np.random.RandomState(0).randint(7, size=shape).astype(np.uint16)
     tokens[3] = 6
     source = data.from_arrays({"tokens": tokens}, holdout=0.5)
@@ -153,13 +153,13 @@ def test_tokens_are_class_numbers(shape):
     names = list("abcdefghij")
     source = data.from_arrays({"text": tokens, "token_names": names}, holdout=0)
     assert source.token_names == tuple(names)
-    assert source.num_tokens == 10  # names count, used or not
+    assert source.num_tokens == 10  # unused names count too
     np.testing.assert_array_equal(decoded(source)["tokens"], tokens)
 
 
 @pytest.mark.parametrize("binarize", ["threshold", "dynamic"])
 @pytest.mark.parametrize("name", ["signal", "tokens"])
-def test_binarisation_leaves_all_but_pixels_alone(name, binarize):
+def test_binarisation_changes_only_pixels(name, binarize):
     values = np.arange(12).reshape(2, 6)
     source = data.from_arrays({name: values if name == "tokens" else values / 4.0}, holdout=0)
     prepare = preparation(source, binarize)
@@ -175,7 +175,7 @@ def test_binarisation_leaves_all_but_pixels_alone(name, binarize):
         (("train_image", "train_label", "val_image", "val_label"), "eval", 1),
     ],
 )
-def test_splits_named_by_keys(keys, split, expected):
+def test_keys_name_splits(keys, split, expected):
     parts = [images(7, (4, 4, 1), seed=0), images(5, (4, 4, 1), seed=1)]
     labels = [np.zeros(7, int), np.ones(5, int)]
     values = [value for pair in zip(parts, labels, strict=True) for value in pair]
@@ -189,7 +189,7 @@ def test_splits_named_by_keys(keys, split, expected):
     ("arrays", "message"),
     [
         ({"pictures": images()}, "unknown array 'pictures'.*accepted are image, images"),
-        ({"image": images(), "images": images()}, "both the image"),
+        ({"image": images(), "images": images()}, "both name the field image"),
         ({"image": images(), "label": np.zeros(19, int)}, "'image': 20, 'label': 19"),
         ({"image": images()[0, :, :, 0]}, r"must have the shape \[N, H, W\].*found uint8 \(6, 5\)"),
         ({"image": images() / 100}, r"must lie in \[0, 1\], found \[0.0, 2.55\]"),
@@ -208,16 +208,16 @@ def test_splits_named_by_keys(keys, split, expected):
         ({"tokens": np.full((3, 9), -1)}, "class numbers from 0"),
         (
             {"tokens": np.full((3, 9), 2), "token_names": ["a", "b"]},
-            "2 names, found tokens up to 2",
+            "2 names, but tokens go up to 2",
         ),
         ({"tokens": np.zeros((3, 9), int), "audio": np.zeros((3, 9))}, "expected one of"),
-        ({"image": images(), "train_image": images()}, "all name a split"),
-        ({"test_image": images()}, "all name a split, train among them"),
-        ({"train_image": images(), "test_image": images()[..., :1]}, "splits differ in form"),
+        ({"image": images(), "train_image": images()}, "must name a split"),
+        ({"test_image": images()}, "must name a split, including train"),
+        ({"train_image": images(), "test_image": images()[..., :1]}, "splits differ in types or"),
         (np.zeros(3), "rank 2 to 5"),
     ],
 )
-def test_wrong_arrays_are_refused(arrays, message):
+def test_invalid_arrays_are_rejected(arrays, message):
     with pytest.raises(ValueError, match=message):
         data.from_arrays(arrays)
 
@@ -234,25 +234,25 @@ def test_npz_equals_its_arrays(tmp_path):
             np.testing.assert_array_equal(source.take(np.array([2, 0, 2]))[field], value[[2, 0, 2]])
 
 
-def test_array_too_large_to_hold_is_still_taken():
+def test_arrays_above_max_resident_bytes_are_gathered_on_demand():
     arrays = {"images": images()}
-    held = data.from_arrays(arrays, "eval", holdout=0.5)
+    resident = data.from_arrays(arrays, "eval", holdout=0.5)
     streamed = data.from_arrays(arrays, "eval", holdout=0.5, max_resident_bytes=10)
     assert streamed.arrays is None
     picks = np.array([4, 0, 9])
-    np.testing.assert_array_equal(streamed.take(picks)["image"], held.take(picks)["image"])
+    np.testing.assert_array_equal(streamed.take(picks)["image"], resident.take(picks)["image"])
 
 
-def test_files_that_are_no_npz_are_refused(tmp_path):
+def test_invalid_npz_files_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.npz"):
         data.load(f"npz:{tmp_path}/missing.npz")
     (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.npz is no \.npz"):
+    with pytest.raises(ValueError, match=r"text\.npz is not an \.npz"):
         data.load(f"npz:{tmp_path}/text.npz")
     np.savez(tmp_path / "damaged.npz", images=images())
-    whole = bytearray((tmp_path / "damaged.npz").read_bytes())
-    whole[400] ^= 1
-    (tmp_path / "damaged.npz").write_bytes(whole)
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[400] ^= 1
+    (tmp_path / "damaged.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read .*damaged\.npz"):
         data.load(f"npz:{tmp_path}/damaged.npz")
 

@@ -1,4 +1,4 @@
-"""Prepared TFDS datasets: a tiny one written on the spot, and real ones where there are any."""
+"""Tests on a tiny generated TFDS dataset, and on real ones if `TFDS_DATA_DIR` has them."""
 
 import io
 import json
@@ -27,7 +27,7 @@ VIDEO_FEATURES = """{
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _temporary_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
 
 
@@ -55,8 +55,8 @@ def png(pixels):
     return buffer.getvalue()
 
 
-def prepare(folder, features, splits, file_format="array_record"):
-    """Writes what TFDS's own builders write to NAME[/CONFIG]/VERSION, without TensorFlow."""
+def write_dataset(folder, features, splits, file_format="array_record"):
+    """Writes NAME[/CONFIG]/VERSION as TFDS builders do, without TensorFlow."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
@@ -104,7 +104,9 @@ def labelled(count, seed=0):
 @pytest.fixture
 def tiny(root):
     splits = {"train": labelled(30), "validation": labelled(4, 1), "test": labelled(7, 2)}
-    prepare(root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits)
+    write_dataset(
+        root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits
+    )
     return splits
 
 
@@ -113,7 +115,7 @@ def decoded(source):
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", "train"), ("eval", "test")])
-def test_rows_are_the_examples(tiny, split, part):
+def test_rows_equal_the_examples(tiny, split, part):
     for spelling in ("tiny", "tiny:1.0.0"):
         source = data.load(f"tfds:{spelling}", split)
         images = np.stack([example["image"] for example in tiny[part]])
@@ -126,7 +128,7 @@ def test_rows_are_the_examples(tiny, split, part):
     assert "tensorflow" not in sys.modules
 
 
-def test_streamed_rows_equal_the_resident(tiny):
+def test_streamed_rows_equal_resident_rows(tiny):
     resident = data.load("tfds:tiny", image_size=4, channels=3)
     streamed = data.load("tfds:tiny", image_size=4, channels=3, max_resident_bytes=10)
     assert streamed.arrays is None
@@ -140,15 +142,17 @@ def test_streamed_rows_equal_the_resident(tiny):
 def test_decoded_rows_are_cached(tiny, tmp_path, monkeypatch):
     first = data.load("tfds:tiny")
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    monkeypatch.setattr("vaejax.data.readers.decoded_source._read_all", None)  # would be called
+    monkeypatch.setattr("vaejax.data.readers.decoded_source._read_all", None)  # must not be called
     np.testing.assert_array_equal(data.load("tfds:tiny").arrays["image"], first.arrays["image"])
     with pytest.raises(TypeError):
         data.load("tfds:tiny", image_size=4)
 
 
-def test_validation_evaluates_where_there_is_no_test(root):
+def test_the_validation_split_is_used_without_a_test_split(root):
     splits = {"train": labelled(3), "validation": labelled(4, 1)}
-    prepare(root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits)
+    write_dataset(
+        root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits
+    )
     assert (data.load("tfds:tiny").size, data.load("tfds:tiny", "eval").size) == (3, 4)
 
 
@@ -164,7 +168,7 @@ def test_factors_of_a_single_split(root):
         | {"value_hue": 0.5}
         for i, p in enumerate(pixels(20))
     ]
-    prepare(root / "shapes" / "2.0.0", features, {"train": examples})
+    write_dataset(root / "shapes" / "2.0.0", features, {"train": examples})
     train, held = (data.load("tfds:shapes", split, holdout=0.25) for split in ("train", "eval"))
     assert (train.size, held.size) == (15, 5)
     assert train.factor_names == ("hue", "size")
@@ -173,51 +177,53 @@ def test_factors_of_a_single_split(root):
     batch = decoded(data.load("tfds:shapes", holdout=0))
     i = np.arange(20)
     np.testing.assert_array_equal(batch["factors"], np.stack([i % 5, i % 4], -1))
-    # Zeros and ones are what they are, unless resizing makes greys of them.
+    # Zeros and ones are not rescaled, unless resizing makes grey levels.
     np.testing.assert_array_equal(batch["image"], pixels(20) > 127)
     assert 0 < decoded(data.load("tfds:shapes", image_size=3))["image"].mean() < 1
 
 
-def test_images_of_many_sizes_become_squares(root):
+def test_images_of_different_sizes_become_squares(root):
     examples = [{"image": np.full((20 + 8 * k, 90, 3), 40 * k, np.uint8)} for k in range(4)]
-    prepare(root / "photos" / "1.0.0", {"image": image_feature(None, None, 3)}, {"train": examples})
+    write_dataset(
+        root / "photos" / "1.0.0", {"image": image_feature(None, None, 3)}, {"train": examples}
+    )
     source = data.load("tfds:photos", holdout=0)
     assert source.arrays["image"].shape == (4, 64, 64, 3)
     np.testing.assert_array_equal(source.arrays["image"].mean((1, 2, 3)), [0, 40, 80, 120])
 
 
 def test_videos_become_sequences(root):
-    pytest.importorskip("tensorflow", reason="TFDS reads videos with TensorFlow alone")
+    pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow to read videos")
     import tensorflow_datasets as tfds
 
     frames = pixels(5, (3, 6, 6, 1))
     features = {"image_sequence": tfds.features.Video(shape=(3, 6, 6, 1))}
     examples = [{"image_sequence": list(video)} for video in frames]
-    prepare(root / "moving" / "1.0.0", features, {"test": examples})
+    write_dataset(root / "moving" / "1.0.0", features, {"test": examples})
     source = data.load("tfds:moving", holdout=0)
     np.testing.assert_array_equal(source.arrays["sequence"], frames)
     assert data.load("tfds:moving", "eval", holdout=0.2).size == 1
 
 
-def test_videos_without_tensorflow_are_explained(root, monkeypatch):
+def test_videos_without_tensorflow_are_reported(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    prepare(root / "moving" / "1.0.0", {"image": image_feature(6, 6, 1)}, {"test": []})
+    write_dataset(root / "moving" / "1.0.0", {"image": image_feature(6, 6, 1)}, {"test": []})
     (root / "moving/1.0.0/features.json").write_text(VIDEO_FEATURES)
-    with pytest.raises(ImportError, match=r"need TensorFlow even to be read.*vaejax\[tfds,tf\]"):
+    with pytest.raises(ImportError, match=r"needs TensorFlow.*vaejax\[tfds,tf\]"):
         data.load("tfds:moving")
 
 
-def test_newest_version_and_named_config(root):
+def test_the_newest_version_and_the_named_config_are_read(root):
     for number, place in enumerate(["a/9.0.0", "a/10.0.0", "b/1.0.0"]):
         examples = [{"image": p} for p in pixels(4 + number)]
-        prepare(root / "many" / place, {"image": image_feature(6, 6, 1)}, {"train": examples})
-    with pytest.raises(ValueError, match="several configs: name one of tfds:many/a, tfds:many/b"):
+        write_dataset(root / "many" / place, {"image": image_feature(6, 6, 1)}, {"train": examples})
+    with pytest.raises(ValueError, match="several configs: use one of tfds:many/a, tfds:many/b"):
         data.load("tfds:many")
     for spelling, size in {"many/a": 5, "many/a:9.0.0": 4, "many/b": 6}.items():
         assert data.load(f"tfds:{spelling}", holdout=0).size == size
 
 
-def test_missing_dataset_is_told_at_once(tiny, root):
+def test_a_missing_dataset_is_reported(tiny, root):
     with pytest.raises(FileNotFoundError) as error:
         data.load("tfds:tinny")
     message = str(error.value)
@@ -232,39 +238,39 @@ def test_missing_dataset_is_told_at_once(tiny, root):
         data.load("tfds:tiny", data_dir=str(root / "nowhere"))
 
 
-def test_data_dir_goes_before_the_environment(tiny, root, monkeypatch):
+def test_data_dir_overrides_the_environment(tiny, root, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(root / "nowhere"))
     assert data.load("tfds:tiny", data_dir=str(root)).size == 30
 
 
-def test_misspelled_dataset(root):
+def test_a_malformed_name_is_reported(root):
     with pytest.raises(ValueError, match="expected tfds:NAME"):
         data.load("tfds:mnist:latest")
 
 
-def test_other_file_format_is_told(root):
+def test_another_file_format_is_reported(root):
     features = {"image": image_feature(6, 6, 1)}
-    prepare(root / "old" / "1.0.0", features, {"train": []}, file_format="tfrecord")
+    write_dataset(root / "old" / "1.0.0", features, {"train": []}, file_format="tfrecord")
     with pytest.raises(ValueError, match="prepared as tfrecord") as error:
         data.load("tfds:old")
     assert "tfds build old --file_format=array_record" in str(error.value)
 
 
-def test_lost_file_is_named(tiny, root):
+def test_a_missing_file_is_reported(tiny, root):
     (root / "tiny/1.0.0/tiny-train.array_record-00000-of-00001").unlink()
     with pytest.raises(FileNotFoundError, match="tiny-train"):
         data.load("tfds:tiny")
 
 
-def test_dataset_without_images(root):
-    prepare(root / "plain" / "1.0.0", {"label": classes(3)}, {"train": [{"label": 1}]})
+def test_a_dataset_without_images_is_rejected(root):
+    write_dataset(root / "plain" / "1.0.0", {"label": classes(3)}, {"train": [{"label": 1}]})
     with pytest.raises(
         ValueError, match=r"neither an image feature nor a video, found \['label'\]"
     ):
         data.load("tfds:plain")
 
 
-def test_missing_package_names_the_extra(tiny, monkeypatch):
+def test_a_missing_package_is_reported_with_its_extra(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"vaejax\[tfds\]"):
         data.load("tfds:tiny")

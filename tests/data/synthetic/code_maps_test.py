@@ -1,13 +1,13 @@
-"""Maps of codes made on the spot: their rule, and how many nats there are in one."""
+"""Tests of the rule and the entropy of generated maps of codes."""
 
 import numpy as np
 
 from vaejax.data import load
-from vaejax.data.synthetic.code_maps import codes, codes_entropy
+from vaejax.data.synthetic.code_maps import code_map_entropy, code_maps
 
 
-def likelihood(maps, label):
-    """log p(map | class) by the rule, code by code."""
+def log_likelihood(maps, label):
+    """log p(map | class) by the rule, code by code; and the frequency of expected codes."""
     total = np.full(len(maps), -np.log(16))
     hits = 0
     for i in range(6):
@@ -22,17 +22,17 @@ def likelihood(maps, label):
 
 
 def test_the_entropy_is_the_mean_log_likelihood():
-    log_p, hits = likelihood(*codes(20_000, seed=5))
+    log_p, hits = log_likelihood(*code_maps(20_000, seed=5))
     error = 4 * log_p.std() / np.sqrt(len(log_p))
-    assert abs(-log_p.mean() - codes_entropy()) < error
+    assert abs(-log_p.mean() - code_map_entropy()) < error
     assert abs(hits - (0.9 + 0.1 / 16)) < 0.002
 
 
-def test_the_source():
+def test_the_source_has_these_maps():
     train, held_out = (load("synthetic:codes", split) for split in ("train", "eval"))
     assert (train.size, held_out.size, train.num_classes) == (10_000, 1000, 3)
     batch = held_out.decode(held_out.take(np.arange(5)))
-    maps, label = codes(1000, seed=1)
+    maps, label = code_maps(1000, seed=1)
     np.testing.assert_array_equal(batch["tokens"], maps[:5].reshape(5, 36))
     np.testing.assert_array_equal(batch["label"], label[:5])
     assert train.layout.length == 36

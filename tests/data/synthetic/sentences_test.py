@@ -1,4 +1,4 @@
-"""Text has the grammar and the entropy that it says."""
+"""Tests of the grammar and the entropy of the generated text."""
 
 import itertools
 import lzma
@@ -19,7 +19,7 @@ from vaejax.data.synthetic.sentences import (
 )
 
 
-def test_the_source_is_made_on_the_spot_and_always_the_same():
+def test_the_source_is_deterministic():
     train, held_out = (data.load("synthetic:text", split) for split in ("train", "eval"))
     assert (train.size, held_out.size) == (8000, 1000)
     rows = held_out.take(np.arange(50))["tokens"]
@@ -31,11 +31,11 @@ def test_the_source_is_made_on_the_spot_and_always_the_same():
     assert train.num_tokens == len(ALPHABET) == 28
 
 
-def test_text_is_made_of_sentences_that_agree():
+def test_pronouns_and_verbs_agree_with_the_subject():
     text = "".join(ALPHABET[i] for i in sentences(300, seed=5).ravel())
-    whole = text.split(". ")[:-1]
-    assert len(whole) > 250
-    for line in whole:
+    lines = text.split(". ")[:-1]
+    assert len(lines) > 250
+    for line in lines:
         pattern = r"the (?:\w+ )?(\w+) (\w+) (?:a|the|two|gold)\b.* and (\w+) (\w+)"
         match = re.fullmatch(pattern, line)
         assert match, line
@@ -45,19 +45,19 @@ def test_text_is_made_of_sentences_that_agree():
         assert (verb in CHOICES["verb"]) == (act in CHOICES["act"]) == plural
 
 
-def test_the_entropy_of_the_text_is_that_of_all_its_sentences():
-    """Every one of the 2¹⁷ sentences, as strings: the mean of −log p over the mean length."""
+def test_the_entropy_rate_equals_enumeration_of_all_sentences():
+    """Over all 2¹⁷ sentences: the mean of −log p divided by the mean length."""
     lines = Counter(sentence(*chosen) for chosen in itertools.product(*CHOICES.values()))
     total = sum(lines.values())
     nats = -sum(n / total * math.log(n / total) for n in lines.values())
     length = sum(n / total * len(line) for line, n in lines.items())
-    assert all(line.index(". ") == len(line) - 2 for line in lines)  # one can see where each ends
+    assert all(line.index(". ") == len(line) - 2 for line in lines)  # a code without ambiguity
     np.testing.assert_allclose(entropy_rate(), nats / length, rtol=1e-9)
     np.testing.assert_allclose(entropy_rate() / math.log(2), 0.303, atol=5e-4)
 
 
-def test_no_compressor_beats_the_entropy():
-    """A general one comes from above, and near where it has seen much."""
+def test_a_compressor_stays_above_the_entropy_rate():
+    """A general compressor approaches it from above, within a factor of two on much text."""
     tokens = sentences(20_000, seed=6)
     nats = 8 * len(lzma.compress(tokens.astype(np.uint8).tobytes(), preset=9)) * math.log(2)
     assert 1.0 < nats / tokens.size / entropy_rate() < 2.0

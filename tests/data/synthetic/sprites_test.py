@@ -1,4 +1,4 @@
-"""The rendered sprites against exact geometry, the published images, and their own indices."""
+"""The rendered sprites against exact geometry, the published images, and their indices."""
 
 import cmath
 import math
@@ -34,7 +34,7 @@ def outline(shape):
 
 
 def brute_force(factors):
-    """Every pixel centre against every edge, in integers: a ray to the right meets how many?"""
+    """Point in polygon by ray casting, every pixel centre against every edge, in integers."""
     shape, scale, orientation, x, y = (int(f) for f in factors)
     centre = complex(16 + 32 * x / 31, 16 + 32 * y / 31)
     size = 9.6 * (0.5 + 0.1 * scale) * cmath.exp(-2j * math.pi * orientation / 39)
@@ -44,7 +44,7 @@ def brute_force(factors):
     inside = np.zeros((64, 64), bool)
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         straddles = (y0 <= py) != (y1 <= py)
-        # Which side of the edge the centre is on, with the edge made to point downwards.
+        # The side of the edge that the centre is on, with the edge pointing downwards.
         side = ((x1 - x0) * (py - y0) - (px - x0) * (y1 - y0)) * (1 if y1 > y0 else -1)
         inside ^= straddles & (side > 0)
     return inside.astype(np.uint8)
@@ -58,14 +58,14 @@ def test_images_equal_exact_point_in_polygon():
     np.testing.assert_array_equal(sprites.render(factors), expected)
 
 
-def test_images_do_not_depend_on_their_company():
+def test_images_do_not_depend_on_the_others_in_a_call():
     factors = random_factors(40, seed=1)
     together = sprites.render(np.concatenate([factors, factors[::-1]]))
-    alone = np.concatenate([sprites.render(f[None]) for f in factors])
-    np.testing.assert_array_equal(together, np.concatenate([alone, alone[::-1]]))
+    single = np.concatenate([sprites.render(f[None]) for f in factors])
+    np.testing.assert_array_equal(together, np.concatenate([single, single[::-1]]))
 
 
-def test_orientation_ends_where_it_began():
+def test_first_and_last_orientation_are_equal():
     first = random_factors(30, seed=2)
     first[:, 2] = 0
     last = first.copy()
@@ -81,18 +81,18 @@ def test_index_and_factors_are_inverse():
     assert sprites.index_of(np.array([1, 2, 3, 4, 5])) == (((1 * 6 + 2) * 40 + 3) * 32 + 4) * 32 + 5
 
 
-def test_values_at_both_ends():
+def test_factor_values_at_both_ends():
     ends = sprites.values_of(np.array([[0, 0, 0, 0, 0], [2, 5, 39, 31, 31]]))
     np.testing.assert_allclose(ends, [[1, 0.5, 0, 0, 0], [3, 1, 2 * np.pi, 1, 1]])
 
 
 @pytest.mark.parametrize("bad", [[[0, 6, 0, 0, 0]], [[-1, 0, 0, 0, 0]], [[0, 0, 0, 0]]])
-def test_impossible_factors_are_refused(bad):
+def test_invalid_factors_are_rejected(bad):
     with pytest.raises(ValueError, match="factor classes"):
         sprites.render(np.array(bad))
 
 
-def test_impossible_index_is_refused():
+def test_an_invalid_index_is_rejected():
     with pytest.raises(ValueError, match="737280"):
         sprites.factors_of(np.array([737280]))
 
@@ -102,7 +102,7 @@ def small():
     return {split: data.load("sprites:small", split) for split in ("train", "eval")}
 
 
-def test_small_decodes_to_images_and_factors(small):
+def test_the_small_set_decodes_to_images_and_factors(small):
     source = small["train"]
     indices = np.random.default_rng(0).integers(0, source.size, 64)
     rows = source.take(indices)
@@ -119,7 +119,7 @@ def test_small_decodes_to_images_and_factors(small):
     assert source.num_classes == 3
 
 
-def test_small_splits_are_disjoint_and_complete(small):
+def test_splits_of_the_small_set_are_disjoint_and_complete(small):
     train, held = small["train"].arrays["index"], small["eval"].arrays["index"]
     assert (small["train"].size, small["eval"].size) == (41472, 4608)
     assert len(np.union1d(train, held)) == len(train) + len(held) == 46080
@@ -127,7 +127,7 @@ def test_small_splits_are_disjoint_and_complete(small):
     assert (factors % np.array([1, 1, 4, 2, 2]) == 0).all()
 
 
-def test_full_set_holds_every_image():
+def test_the_full_set_contains_every_image():
     source = data.load("sprites", holdout=0)
     assert source.size == 737280
     assert source.arrays["packed"].nbytes == 737280 * 512
@@ -137,7 +137,7 @@ def test_full_set_holds_every_image():
     np.testing.assert_array_equal(batch["factors"], factors)
 
 
-def test_a_set_too_large_to_hold_is_still_taken(small):
+def test_images_above_max_resident_bytes_are_gathered_on_demand(small):
     source = data.load("sprites:small", "eval", max_resident_bytes=1000)
     assert source.arrays is None
     indices = np.array([3, 1, -1])
@@ -146,25 +146,25 @@ def test_a_set_too_large_to_hold_is_still_taken(small):
 
 
 @pytest.mark.parametrize("side", [16, 32])
-def test_smaller_pictures_are_means_over_squares(small, side):
+def test_smaller_images_are_means_over_squares(small, side):
     rows = small["eval"].take(np.arange(5))
     source = data.load("sprites:small", "eval", image_size=side)
-    found = jax.jit(source.decode)(rows)
+    batch = jax.jit(source.decode)(rows)
     large = sprites.render(sprites.factors_of(rows["index"])).astype(np.float64)
     every = 64 // side
     for i, j in np.ndindex(side, side):
         square = large[:, i * every : (i + 1) * every, j * every : (j + 1) * every]
-        np.testing.assert_array_equal(found["image"][:, i, j, 0], square.mean(axis=(1, 2)))
-    np.testing.assert_array_equal(found["factors"], jax.jit(small["eval"].decode)(rows)["factors"])
+        np.testing.assert_array_equal(batch["image"][:, i, j, 0], square.mean(axis=(1, 2)))
+    np.testing.assert_array_equal(batch["factors"], jax.jit(small["eval"].decode)(rows)["factors"])
 
 
 @pytest.mark.parametrize("options", [{"image_size": 28}, {"channels": 3}])
-def test_other_forms_are_refused(options):
+def test_other_image_options_are_rejected(options):
     with pytest.raises(ValueError, match="16, 32 or 64 pixels wide, with one channel"):
         data.load("sprites:small", **options)
 
 
-def test_agrees_with_the_published_images():
+def test_images_agree_with_the_published_ones():
     path = (
         pathlib.Path(os.environ.get("VAEJAX_TEST_DATA", "")) / "dsprites/dsprites_downsampled.npz"
     )

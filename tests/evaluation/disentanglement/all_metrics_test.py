@@ -1,4 +1,4 @@
-"""A model whose encoder is known, judged as its codes are by hand; models that cannot be."""
+"""Metrics of a model with a known encoder, and models that they do not apply to."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,8 @@ from benchmarks import fixed_codes
 from vaejax import data, losses
 from vaejax.core.game import Family, Latent, Model
 from vaejax.data.batches import eval_order
-from vaejax.distributions import Codes, Normal
+from vaejax.distributions import Normal, OneHotCodes
 from vaejax.evaluation import disentanglement as metrics
-from vaejax.evaluation.disentanglement.all_metrics import mean_encoder
 
 KEY = jax.random.key(0)
 MIX = np.kron(np.eye(2), fixed_codes.plane(20)).astype(np.float32)
@@ -34,8 +33,8 @@ def source():
     return data.from_arrays({"vector": vector, "factors": fixed_codes.factors()}, holdout=0)
 
 
-def test_a_split_is_encoded_by_means_in_a_random_order(source):
-    encode = mean_encoder(family(), PARAMS)
+def test_split_is_encoded_by_posterior_means_in_random_order(source):
+    encode = metrics.mean_encoder(family(), PARAMS)
     order = eval_order(source.size)
     for batch_size in (100, 256):
         codes, factors = metrics.encode_split(encode, source, batch_size=batch_size)
@@ -44,12 +43,12 @@ def test_a_split_is_encoded_by_means_in_a_random_order(source):
 
 
 def test_all_metrics_of_a_model(source):
-    got = metrics.disentanglement(family(), PARAMS, source, KEY, trees=1)
-    codes, factors = metrics.encode_split(mean_encoder(family(), PARAMS), source)
+    got = metrics.disentanglement_metrics(family(), PARAMS, source, KEY, trees=1)
+    codes, factors = metrics.encode_split(metrics.mean_encoder(family(), PARAMS), source)
     rows = 960  # two thirds
-    seen = codes[:rows], factors[:rows]
+    train = codes[:rows], factors[:rows]
     for name, metric in (("mig", metrics.mig), ("irs", metrics.irs)):
-        np.testing.assert_allclose(got[name], metric(*seen)[name], atol=1e-6)
+        np.testing.assert_allclose(got[name], metric(*train)[name], atol=1e-6)
     sap, linear, trees = (
         metric(codes, factors, **options)
         for metric, options in (
@@ -69,7 +68,7 @@ def test_all_metrics_of_a_model(source):
     assert len(got) == 7 + 2 * 3
 
 
-def test_scores_that_hold_a_factor_take_an_encoder(source):
+def test_beta_vae_and_factor_vae_scores_of_an_encoder(source):
     def encode(batch):
         return batch["vector"] @ jnp.asarray(MIX)
 
@@ -81,22 +80,22 @@ def test_scores_that_hold_a_factor_take_an_encoder(source):
         assert of_split(encode, source, KEY) == of_codes(codes, factors, KEY)
 
 
-def test_what_cannot_be_judged(source):
+def test_models_and_data_that_do_not_fit_are_rejected(source):
     plain = data.from_arrays({"vector": np.zeros((10, 4), np.float32)}, holdout=0)
     with pytest.raises(ValueError, match=r"'arrays' has no factors.*use sprites"):
-        metrics.disentanglement(family(), PARAMS, plain, KEY)
+        metrics.disentanglement_metrics(family(), PARAMS, plain, KEY)
     one = data.from_arrays(
         {"vector": np.zeros((4, 4)), "factors": np.eye(4, 1, dtype=int)}, holdout=0
     )
-    with pytest.raises(ValueError, match=r"several factors: those of 'arrays' have \(2,\) classes"):
+    with pytest.raises(ValueError, match=r"those of 'arrays' have \(2,\) classes"):
         metrics.check_disentanglement(family(), PARAMS, one)
     with pytest.raises(ValueError, match="one node of latents, found 2"):
         metrics.check_disentanglement(family(nodes=2), PARAMS, source)
 
     def codes(z):
-        return Codes(z, z, jnp.zeros(len(z), jnp.int32), 8)
+        return OneHotCodes(z, z, jnp.zeros(len(z), jnp.int32), 8)
 
-    with pytest.raises(ValueError, match=r"Gaussian posterior of one vector, found Codes"):
+    with pytest.raises(ValueError, match="posterior of one vector, found OneHotCodes"):
         metrics.check_disentanglement(family(codes), PARAMS, source)
 
     def maps(z):

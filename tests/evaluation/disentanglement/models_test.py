@@ -1,4 +1,4 @@
-"""Codes of several models at once, and what the metrics refuse."""
+"""Codes of several models at once, and invalid arguments of the metrics."""
 
 import sys
 import warnings
@@ -15,7 +15,7 @@ Z = np.stack([fixed_codes.codes(case) for case in ("copies", "rotated", "permute
 Y = fixed_codes.factors()
 
 
-def shared(codes, factors):
+def beta_vae_score(codes, factors):
     few = {"train_points": 1500, "eval_points": 1500}
     return metrics.beta_vae_score_of_codes(codes, factors, KEY, **few)
 
@@ -26,29 +26,29 @@ COMPILED = {
     "irs": metrics.irs,
     "sap": metrics.sap,
     "dci_linear": metrics.dci_linear,
-    "beta_vae_score": shared,
+    "beta_vae_score": beta_vae_score,
 }
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_many_models_at_once_score_as_one_by_one(name):
+def test_several_models_at_once_score_as_single_ones(name):
     metric = COMPILED[name]
-    together, alone = metric(Z[:2], Y), [metric(z, Y) for z in Z[:2]]
-    for key, values in together.items():
+    stacked, single = metric(Z[:2], Y), [metric(z, Y) for z in Z[:2]]
+    for key, values in stacked.items():
         assert len(values) == 2
-        for got, one in zip(values, alone, strict=True):
-            np.testing.assert_allclose(got, one[key], atol=2e-4)
+        for got, scores in zip(values, single, strict=True):
+            np.testing.assert_allclose(got, scores[key], atol=2e-4)
 
 
 @pytest.mark.parametrize("name", ["mig", "irs"])
-def test_they_can_be_mapped_and_take_further_axes(name):
+def test_vmap_and_further_axes(name):
     metric = COMPILED[name]
     mapped = jax.jit(jax.vmap(lambda z: metric(z, Y)[name]))(Z)
     np.testing.assert_allclose(mapped, metric(Z, Y)[name], atol=1e-6)
     assert metric(Z[None, :2], Y)[name].shape == (1, 2)
 
 
-def test_they_do_not_compile_twice(caplog):
+def test_metrics_are_compiled_once(caplog):
     metrics.mig(Z[0], Y)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         metrics.mig(Z[1], Y)
@@ -58,8 +58,8 @@ def test_they_do_not_compile_twice(caplog):
     assert [r for r in caplog.records if "gaps" in r.getMessage()]
 
 
-def test_memory_does_not_hold_what_histograms_count():
-    """Three models' histograms and indices, not one-hot codes and factors of every example."""
+def test_memory_of_histograms():
+    """Histograms and indices are in memory, not one-hot codes of every example."""
     codes = jax.ShapeDtypeStruct((10_000, 10), np.float32)
     factors = np.random.RandomState(0).randint(40, size=(10_000, 5))
     compiled = jax.jit(lambda z: metrics.mig(z, factors)["mig"]).lower(codes).compile()
@@ -68,7 +68,7 @@ def test_memory_does_not_hold_what_histograms_count():
 
 
 @pytest.mark.parametrize(
-    ("codes", "factors", "told"),
+    ("codes", "factors", "message"),
     [
         (Z[0, 0], Y, "expected codes"),
         (Z[0, :50], Y, "of the same N examples"),
@@ -78,13 +78,13 @@ def test_memory_does_not_hold_what_histograms_count():
         (Z[0], Y * 0, "none of the 4 factors varies"),
     ],
 )
-def test_what_does_not_fit_is_refused(codes, factors, told):
+def test_invalid_codes_and_factors_are_reported(codes, factors, message):
     for metric in (metrics.mig, metrics.irs, metrics.sap, metrics.dci_linear, metrics.dci):
-        with pytest.raises(ValueError, match=told.replace("[", r"\[")):
+        with pytest.raises(ValueError, match=message.replace("[", r"\[")):
             metric(codes, factors)
 
 
-def test_other_mistakes():
+def test_other_invalid_arguments_are_reported():
     z = Z[0]
     with pytest.raises(ValueError, match="factors must not be traced"):
         jax.jit(lambda y: metrics.mig(z, y)["mig"])(Y)
@@ -96,7 +96,7 @@ def test_other_mistakes():
             metrics.sap(z, Y, train=train)
     with pytest.raises(ValueError, match="for one model at a time"):
         metrics.dci(Z, Y)
-    for metric in (metrics.modularity, shared):
+    for metric in (metrics.modularity, beta_vae_score):
         with pytest.raises(ValueError, match="at least two must vary"):
             metric(z, Y[:, :1])
     with pytest.raises(ValueError, match="at least two samples, found samples=1"):

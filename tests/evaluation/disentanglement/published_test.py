@@ -1,6 +1,6 @@
-"""Every metric against the figures that the published implementation gives on fixed codes.
+"""Every metric against the values of the published implementation on fixed codes.
 
-The figures are in `benchmarks/results/published_metrics.json`, printed by
+The values are in `benchmarks/results/published_metrics.json`, printed by
 `benchmarks/published_metrics.py`, which says how.
 """
 
@@ -21,8 +21,8 @@ each_case = pytest.mark.parametrize("case", [c for c in fixed_codes.CASES if c !
 some_cases = pytest.mark.parametrize("case", ["noisy", "noise"])
 
 
-def test_the_figures_tell_the_cases_apart():
-    """Otherwise agreement would say little."""
+def test_published_values_differ_between_cases():
+    """Otherwise agreement would be weak evidence."""
     for name in ("mig", "dci/disentanglement", "modularity", "irs", "sap", "sap/continuous"):
         values = [PUBLISHED["cases"][case][name] for case in fixed_codes.CASES]
         assert len({round(v, 3) for v in values}) >= 4, name
@@ -57,7 +57,7 @@ def test_explicitness(case):
 def test_factor_vae_score(case):
     got = metrics.factor_vae_score_of_codes(fixed_codes.codes(case), FACTORS, KEY)
     want = PUBLISHED["cases"][case]["factor_vae_score"]
-    # Both are of 5,000 votes, and for noise of 10,000 that chose the classifier.
+    # Both are from 5,000 votes; for noise the classifier adds the variance of 10,000 votes.
     error = np.sqrt(2 * want * (1 - want) / 5000)
     assert abs(float(got["factor_vae_score"]) - want) < 4 * error
     assert abs(float(got["factor_vae_score_train"]) - want) < 4 * error + 0.03
@@ -74,7 +74,7 @@ def test_dci():
     got = metrics.dci(fixed_codes.codes("rotated"), FACTORS, train=TRAIN)
     want = PUBLISHED["cases"]["rotated"]
     for name in ("disentanglement", "completeness", "informativeness"):
-        # Equally good splits are tried in a random order.
+        # Equally good splits are tried in random order.
         np.testing.assert_allclose(got[name], want[f"dci/{name}"], atol=3e-3)
 
 
@@ -86,8 +86,8 @@ def test_udr(correlation):
     np.testing.assert_allclose(got["udr"], want["udr"], atol=1e-5)
 
 
-def test_the_table_on_the_page_is_made_from_these_figures():
+def test_table_in_the_documentation_is_up_to_date():
     page = table.PAGE.read_text()
     ours = json.loads(table.RESULT.read_text())
-    assert table.with_table(page, table.table(ours, PUBLISHED)) == page
-    assert table.with_table(page, "") != page
+    assert table.insert_table(page, table.table(ours, PUBLISHED)) == page
+    assert table.insert_table(page, "") != page

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage against all pairs in float64, and where they are known."""
+"""Precision, recall, density, coverage against all pairs in float64, and in known cases."""
 
 import numpy as np
 import pytest
@@ -23,42 +23,42 @@ def brute_force(real, generated, k):
 
 @pytest.mark.parametrize(("k", "block", "dim"), [(3, 64, 6), (5, 512, 6), (3, 512, 128)])
 def test_against_all_pairs(k, block, dim):
-    """Of many features too: the compiled code is another, and rows that fill blocks count not."""
+    """Few and many features compile differently; rows of padding must not count."""
     random = np.random.RandomState(0)
     shift, scale = (0.3, 0.7) if dim < 10 else (0.12, 0.97)
     real, generated = random.randn(150, dim), scale * random.randn(130, dim) + shift
-    found = precision_recall(real, generated, k=k, block=block)
-    assert found == pytest.approx(brute_force(real, generated, k), abs=1e-12)
-    assert len({round(value, 3) for value in found.values()}) == 4
-    far = precision_recall(real + 1e4, generated + 1e4, k=k, block=block)
-    assert far == pytest.approx(found, abs=1e-12)
+    scores = precision_recall(real, generated, k=k, block=block)
+    assert scores == pytest.approx(brute_force(real, generated, k), abs=1e-12)
+    assert len({round(value, 3) for value in scores.values()}) == 4
+    shifted = precision_recall(real + 1e4, generated + 1e4, k=k, block=block)
+    assert shifted == pytest.approx(scores, abs=1e-12)
 
 
-def test_radii_do_not_count_an_example_itself():
+def test_radii_exclude_the_example_itself():
     x = np.array([[0.0], [1.0], [3.0], [7.0], [7.0]], np.float32)
     np.testing.assert_allclose(squared_radii(x, 1, 2), [1, 1, 4, 0, 0])
     np.testing.assert_allclose(squared_radii(x, 2, 2), [9, 4, 9, 16, 16])
 
 
-def test_a_generator_that_drops_a_mode_and_one_that_invents_one():
+def test_generators_with_a_missing_and_with_an_additional_mode():
     random = np.random.RandomState(1)
     left, right = random.randn(2, 200, 2) + np.array([[[-50.0, 0.0]], [[50.0, 0.0]]])
-    drops = precision_recall(np.concatenate([left, right]), random.permutation(left))
-    assert drops["precision"] == 1.0
-    assert drops["recall"] == drops["coverage"] == 0.5
-    invents = precision_recall(left, np.concatenate([left, right]))
-    assert invents["recall"] == invents["coverage"] == 1.0
-    assert invents["precision"] == 0.5
+    missing = precision_recall(np.concatenate([left, right]), random.permutation(left))
+    assert missing["precision"] == 1.0
+    assert missing["recall"] == missing["coverage"] == 0.5
+    additional = precision_recall(left, np.concatenate([left, right]))
+    assert additional["recall"] == additional["coverage"] == 1.0
+    assert additional["precision"] == 0.5
     assert precision_recall(left, right) == {
         "precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0
     }  # fmt: skip
 
 
-def test_what_it_cannot_take():
+def test_invalid_arguments_are_reported():
     x = np.random.RandomState(0).randn(4, 2)
     with pytest.raises(ValueError, match=r"k=4 neighbours need k \+ 1 examples of each, found 4"):
         precision_recall(x, x, k=4)
     with pytest.raises(ValueError, match=r"found \(4, 2\) and \(4, 1\)"):
         precision_recall(x, x[:, :1])
-    with pytest.raises(ValueError, match="features of what is generated are not finite"):
+    with pytest.raises(ValueError, match="features of the generated examples are not finite"):
         precision_recall(x, np.full((4, 2), np.inf))

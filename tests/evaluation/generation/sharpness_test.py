@@ -1,4 +1,4 @@
-"""Sharpness on images whose gradients are known."""
+"""Sharpness of images with known gradients."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ def ramp(slope_y, slope_x, n=3, size=6, channels=2):
     return np.broadcast_to((slope_y * y + slope_x * x)[None, ..., None], (n, size, size, channels))
 
 
-def test_a_ramp_has_the_length_of_its_slope():
+def test_gradient_magnitude_of_a_ramp_is_its_slope():
     assert gradient_magnitude(ramp(0.3, 0.4)) == pytest.approx(0.5)
     assert sharpness(ramp(0.3, 0.4), ramp(0.0, 0.25)) == pytest.approx(2.0)
 
 
-def test_a_checkerboard_and_a_step():
+def test_checkerboard_and_step():
     y, x = np.mgrid[:8, :8]
     board = ((y + x) % 2).astype(np.float32)[None, ..., None]
     step = (x >= 4).astype(np.float32)[None, ..., None]  # one of 7 differences in each row
@@ -34,7 +34,7 @@ def test_against_a_loop_over_pixels():
     assert gradient_magnitude(x) == pytest.approx(np.mean(total))
 
 
-def test_blur_lowers_it_noise_raises_it_and_offset_and_scale_do_not_matter():
+def test_blur_lowers_and_noise_raises_sharpness_and_offset_and_scale_keep_it():
     data = (np.random.RandomState(0).rand(4, 16, 16, 1) > 0.5).astype(np.float32)
     blurred = (data + np.roll(data, 1, 1) + np.roll(data, 1, 2) + np.roll(data, (1, 1), (1, 2))) / 4
     assert sharpness(data, data) == 1.0
@@ -45,7 +45,7 @@ def test_blur_lowers_it_noise_raises_it_and_offset_and_scale_do_not_matter():
     assert sharpness(7 * blurred, 7 * data) == pytest.approx(want, rel=1e-5)
 
 
-def test_what_has_no_sharpness():
+def test_invalid_images_are_reported():
     with pytest.raises(ValueError, match="flat"):
         sharpness(ramp(1, 1), np.ones((2, 4, 4, 1)))
     for shape in ((4, 4, 1), (2, 1, 4, 1), (0, 4, 4, 1)):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from vaejax.networks.ops.conv1d import conv_1d, conv_transpose_1d
-from vaejax.networks.ops.conv2d import FORMS
+from vaejax.networks.ops.conv2d import IMPLEMENTATIONS
 
 APPLY = {"conv_1d": conv_1d, "conv_transpose_1d": conv_transpose_1d}
 LENGTHS = [1, 7, 8]
 WINDOWS = [(1, 1), (2, 1), (3, 1), (1, 2), (3, 2), (4, 2), (5, 2), (1, 3), (4, 3), (7, 4)]
 
 
-def draw(seed, *shapes, dtype=jnp.float32):
+def random_arrays(seed, *shapes, dtype=jnp.float32):
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes]
 
@@ -32,43 +32,45 @@ def assert_close(actual, expected, tolerance=1e-5):
 def test_product_equals_native_in_value_and_gradients(name, taps, stride):
     for length in LENGTHS:
         out = -(-length // stride) if name == "conv_1d" else stride * length
-        x, kernel, g = draw(length, (2, length, 3), (taps, 3, 4), (2, out, 4))
+        x, kernel, g = random_arrays(length, (2, length, 3), (taps, 3, 4), (2, out, 4))
 
         @jax.jit
         def both(x, kernel, g):
-            forms = []
-            for form in ("product", "native"):
-                apply = functools.partial(APPLY[name], stride=stride, form=form)
+            results = []
+            for implementation in ("product", "native"):
+                apply = functools.partial(APPLY[name], stride=stride, implementation=implementation)
                 y, pull = jax.vjp(apply, x, kernel)
-                forms.append((y, *pull(g)))
-            return forms
+                results.append((y, *pull(g)))
+            return results
 
         assert_close(*both(x, kernel, g))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_both_forms_follow_the_definition(form):
-    """Seven samples, a window of 4 at stride 2: eight and one are needed, one goes before."""
-    x, kernel = draw(0, (1, 7, 1), (4, 1, 1))
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_implementations_follow_the_definition(implementation):
+    """Seven samples, a window of 4 at stride 2: one sample of padding before, two after."""
+    x, kernel = random_arrays(0, (1, 7, 1), (4, 1, 1))
     padded = np.zeros(10)
     padded[1:8] = x[0, :, 0]
     windows = np.lib.stride_tricks.sliding_window_view(padded, 4)[::2]
-    got = conv_1d(x, kernel, 2, form=form)
+    got = conv_1d(x, kernel, 2, implementation=implementation)
     np.testing.assert_allclose(got[0, :, 0], windows @ kernel[:, 0, 0], rtol=1e-5, atol=1e-6)
     spread = np.zeros(14 + 4)
-    for j in range(7):  # sample j, at 2 j, reaches two before it and one after, kernel reversed
+    for j in range(
+        7
+    ):  # sample j affects the outputs 2 j − 1 to 2 j + 2, through the reversed kernel
         spread[2 * j + 1 : 2 * j + 5] += np.asarray(x[0, j, 0]) * np.asarray(kernel[::-1, 0, 0])
-    got = conv_transpose_1d(x, kernel, 2, form=form)
+    got = conv_transpose_1d(x, kernel, 2, implementation=implementation)
     np.testing.assert_allclose(got[0, :, 0], spread[2:16], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", APPLY)
 def test_in_a_scan_under_vmap_and_twice_differentiated(name):
-    x, kernel = draw(1, (3, 2, 9, 3), (3, 4, 3, 3))
+    x, kernel = random_arrays(1, (3, 2, 9, 3), (3, 4, 3, 3))
 
-    def train(form):
+    def train(implementation):
         def loss(kernel, x):
-            return jnp.mean(jnp.sin(APPLY[name](x, kernel, 2, form=form)))
+            return jnp.mean(jnp.sin(APPLY[name](x, kernel, 2, implementation=implementation)))
 
         def norm(kernel, x):
             return jnp.sum(jnp.square(jax.grad(loss)(kernel, x)))
@@ -83,11 +85,13 @@ def test_in_a_scan_under_vmap_and_twice_differentiated(name):
 
 
 @pytest.mark.parametrize("name", APPLY)
-def test_bfloat16_stays(name):
-    x, kernel = draw(2, (2, 9, 3), (4, 3, 5), dtype=jnp.bfloat16)
-    got = APPLY[name](x, kernel, 2, form="product")
+def test_bfloat16(name):
+    x, kernel = random_arrays(2, (2, 9, 3), (4, 3, 5), dtype=jnp.bfloat16)
+    got = APPLY[name](x, kernel, 2, implementation="product")
     assert got.dtype == jnp.bfloat16
-    want = APPLY[name](x.astype(jnp.float32), kernel.astype(jnp.float32), 2, form="native")
+    want = APPLY[name](
+        x.astype(jnp.float32), kernel.astype(jnp.float32), 2, implementation="native"
+    )
     assert_close(got.astype(jnp.float32), want, tolerance=8e-3)
 
 
@@ -101,16 +105,16 @@ def test_bfloat16_stays(name):
         ((2, 5, 3), (3, 3, 4), 0, "expected a positive stride, found 0"),
     ],
 )
-def test_bad_arguments(name, x, kernel, stride, message):
+def test_invalid_arguments_are_reported(name, x, kernel, stride, message):
     with pytest.raises(ValueError, match=f"{name}: {message}"):
         APPLY[name](jnp.zeros(x), jnp.zeros(kernel), stride)
 
 
 @pytest.mark.parametrize("name", APPLY)
-def test_bad_dtypes_and_forms(name):
+def test_invalid_dtypes_and_implementations_are_reported(name):
     x, kernel = jnp.zeros((2, 5, 3)), jnp.zeros((3, 3, 4))
-    with pytest.raises(ValueError, match="unknown form 'fast'; known: native, product"):
-        APPLY[name](x, kernel, 1, form="fast")
+    with pytest.raises(ValueError, match="unknown implementation 'fast'; known: native, product"):
+        APPLY[name](x, kernel, 1, implementation="fast")
     with pytest.raises(ValueError, match="kernel of dtype float32, found bfloat16"):
         APPLY[name](x, kernel.astype(jnp.bfloat16), 1)
     with pytest.raises(ValueError, match="x of a floating dtype, found int32"):

@@ -1,4 +1,4 @@
-"""The forms of convolutions equal the native one, in value and in every derivative."""
+"""All implementations equal XLA's convolution, in value and in every derivative."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ SIZES = [
     (5, 4, (3, 4), 2, 6, 5),
     (7, 5, (4, 4), 3, 6, 5),
     (28, 28, (4, 4), 2, 1, 8),
-    # Channels enough for Winograd's filters, in one direction or both.
+    # Enough channels for Winograd's filters, in one direction or both.
     (7, 6, (3, 3), 1, 34, 32),
     (7, 6, (2, 2), 1, 34, 32),
     (7, 9, (4, 4), 2, 31, 32),
@@ -43,15 +43,15 @@ SIZES = [
 ]
 
 
-def _draw(seed, *shapes, dtype=jnp.float32):
+def _random_arrays(seed, *shapes, dtype=jnp.float32):
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes]
 
 
-def _value_and_pullback(apply, stride, form):
+def _value_and_pullback(apply, stride, implementation):
     def run(x, kernel, weights):
         def forward(x, kernel):
-            return apply(x, kernel, stride, form=form)
+            return apply(x, kernel, stride, implementation=implementation)
 
         y, pullback = jax.vjp(forward, x, kernel)
         return y, *pullback(weights)
@@ -74,47 +74,54 @@ def test_product_equals_native_in_value_and_gradients(name, size):
         output = (-(-height // stride), -(-width // stride))
     else:
         output = (stride * height, stride * width)
-    arrays = _draw(0, (2, height, width, inputs), (*kernel, inputs, outputs), (2, *output, outputs))
+    arrays = _random_arrays(
+        0, (2, height, width, inputs), (*kernel, inputs, outputs), (2, *output, outputs)
+    )
     product, native = (
-        _value_and_pullback(APPLY[name], stride, form)(*arrays) for form in ("product", "native")
+        _value_and_pullback(APPLY[name], stride, implementation)(*arrays)
+        for implementation in ("product", "native")
     )
     _assert_close(product, native)
 
 
 @pytest.mark.parametrize("name", APPLY)
 @pytest.mark.parametrize("size", [s for s in SIZES if s[:2] in ((7, 6), (8, 8), (7, 5))], ids=str)
-def test_forms_of_accelerators_equal_native_and_say_how(name, size):
-    """Blocks convolve only where they should; patches never do."""
+def test_blocks_and_patches_equal_native(name, size):
+    """Also: "blocks" contains convolutions only where expected, "patches" never."""
     height, width, kernel, stride, inputs, outputs = size
-    arrays = _draw(0, (2, height, width, inputs), (*kernel, inputs, outputs))
+    arrays = _random_arrays(0, (2, height, width, inputs), (*kernel, inputs, outputs))
     weights = jnp.ones_like(APPLY[name](*arrays, stride))
     native = _value_and_pullback(APPLY[name], stride, "native")(*arrays, weights)
     large = inputs if name == "conv" else outputs
     strided = stride > 1 and kernel[0] % stride == kernel[1] % stride == 0
     blocks = strided or (stride == 1 and (kernel == (1, 1) or large <= 4))
-    for form, products in (("blocks", blocks), ("patches", True)):
-        run = _value_and_pullback(APPLY[name], stride, form)
+    for implementation, products in (("blocks", blocks), ("patches", True)):
+        run = _value_and_pullback(APPLY[name], stride, implementation)
         _assert_close(run(*arrays, weights), native)
         assert ("conv_general" in str(run.trace(*arrays, weights).jaxpr)) == (not products)
 
 
-@pytest.mark.parametrize("form", conv2d.FORMS)
-def test_all_forms_follow_tensorflow_and_lax(form):
-    x, kernel = _draw(1, (1, 5, 5, 1), (4, 4, 1, 1))
-    # Eight pixels are needed, so one goes before the five and two after.
+@pytest.mark.parametrize("implementation", conv2d.IMPLEMENTATIONS)
+def test_implementations_follow_tensorflow_and_lax(implementation):
+    x, kernel = _random_arrays(1, (1, 5, 5, 1), (4, 4, 1, 1))
+    # Windows cover eight pixels: one pixel of padding before the five, two after.
     padded = np.zeros((8, 8))
     padded[1:6, 1:6] = x[0, :, :, 0]
     windows = np.lib.stride_tricks.sliding_window_view(padded, (4, 4))[::2, ::2]
     expected = np.einsum("ijkl,kl->ij", windows, kernel[:, :, 0, 0])
-    np.testing.assert_allclose(conv(x, kernel, 2, form=form)[0, :, :, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        conv(x, kernel, 2, implementation=implementation)[0, :, :, 0], expected, rtol=1e-4
+    )
     expected = jax.lax.conv_transpose(
         x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    np.testing.assert_allclose(conv_transpose(x, kernel, 2, form=form), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        conv_transpose(x, kernel, 2, implementation=implementation), expected, atol=1e-5
+    )
 
 
-# A block, a few-channel and a canonical kernel, one that mixes blocks and canonical, and two of
-# Winograd's filters: size, stride, channels in and out.
+# A kernel for each computation (blocks, few channels, canonical, blocks and canonical, and two with
+# Winograd's filters): size, stride, channels in and out.
 KERNELS = {
     "4x4/2": (4, 2, 6, 5),
     "3x3 few": (3, 1, 2, 5),
@@ -128,7 +135,7 @@ KERNELS = {
 def _arrays_of(case, *batch, dtype=jnp.float32):
     size, stride, inputs, outputs = KERNELS[case]
     kernel = (*batch, size, size, inputs, outputs)
-    x, kernel = _draw(2, (*batch, 2, 6, 6, inputs), kernel, dtype=dtype)
+    x, kernel = _random_arrays(2, (*batch, 2, 6, 6, inputs), kernel, dtype=dtype)
     return x, kernel, stride
 
 
@@ -137,9 +144,11 @@ def _arrays_of(case, *batch, dtype=jnp.float32):
 def test_in_scan_with_checkpoint(name, case):
     x, kernel, stride = _arrays_of(case)
 
-    def train(form):
+    def train(implementation):
         def loss(kernel):
-            forward = jax.checkpoint(lambda x, kernel: APPLY[name](x, kernel, stride, form=form))
+            forward = jax.checkpoint(
+                lambda x, kernel: APPLY[name](x, kernel, stride, implementation=implementation)
+            )
             return jnp.mean(jnp.sin(forward(x, kernel)))
 
         def step(kernel, _):
@@ -158,12 +167,12 @@ def test_under_vmap(name, case):
 
     def gradients(x, kernel):
         def loss(x, kernel):
-            return jnp.sum(jnp.sin(APPLY[name](x, kernel, stride, form="product")))
+            return jnp.sum(jnp.sin(APPLY[name](x, kernel, stride, implementation="product")))
 
         return jax.grad(loss, argnums=(0, 1))(x, kernel)
 
-    alone = jax.jit(gradients)
-    looped = [alone(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
+    single = jax.jit(gradients)
+    looped = [single(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
     expected = jax.tree.map(lambda *parts: jnp.stack(parts), *looped)
     _assert_close(jax.jit(jax.vmap(gradients))(xs, kernels), expected)
 
@@ -186,9 +195,9 @@ def test_bfloat16(name, case):
 def test_second_derivatives(name, case, dtype):
     x, kernel, stride = _arrays_of(case, dtype=dtype)
 
-    def second(form, x, kernel):
+    def second(implementation, x, kernel):
         def loss(arguments):
-            return jnp.sum(jnp.sin(APPLY[name](*arguments, stride, form=form)))
+            return jnp.sum(jnp.sin(APPLY[name](*arguments, stride, implementation=implementation)))
 
         def penalty(arguments):
             return sum(jnp.vdot(g, g) for g in jax.grad(loss)(arguments))
@@ -202,18 +211,18 @@ def test_second_derivatives(name, case, dtype):
     assert all(a.dtype == dtype for a in jax.tree.leaves(actual))
 
 
-def test_default_form_follows_the_backend(monkeypatch):
+def test_default_implementation_follows_the_backend(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert conv2d.default_form() == "product"
+    assert conv2d.default_implementation() == "product"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert conv2d.default_form() == "blocks"
-    with conv2d.mapped():
-        assert conv2d.default_form() == "patches"
-    assert conv2d.default_form() == "blocks"
+    assert conv2d.default_implementation() == "blocks"
+    with conv2d.mapped_over_kernels():
+        assert conv2d.default_implementation() == "patches"
+    assert conv2d.default_implementation() == "blocks"
 
 
 @pytest.mark.parametrize("name", APPLY)
-@pytest.mark.parametrize("form", conv2d.FORMS)
+@pytest.mark.parametrize("implementation", conv2d.IMPLEMENTATIONS)
 @pytest.mark.parametrize(
     ("x", "kernel", "stride", "message"),
     [
@@ -223,16 +232,16 @@ def test_default_form_follows_the_backend(monkeypatch):
         ((2, 5, 5, 3), (3, 3, 3, 4), 0, "expected a positive stride, found 0"),
     ],
 )
-def test_bad_arguments(name, form, x, kernel, stride, message):
+def test_invalid_arguments_are_reported(name, implementation, x, kernel, stride, message):
     with pytest.raises(ValueError, match=f"{name}: {message}"):
-        APPLY[name](jnp.zeros(x), jnp.zeros(kernel), stride, form=form)
+        APPLY[name](jnp.zeros(x), jnp.zeros(kernel), stride, implementation=implementation)
 
 
 @pytest.mark.parametrize("name", APPLY)
-def test_bad_dtypes_and_forms(name):
+def test_invalid_dtypes_and_implementations_are_reported(name):
     x, kernel = jnp.zeros((2, 5, 5, 3)), jnp.zeros((3, 3, 3, 4))
-    with pytest.raises(ValueError, match="unknown form 'fast'; known: native, product"):
-        APPLY[name](x, kernel, 1, form="fast")
+    with pytest.raises(ValueError, match="unknown implementation 'fast'; known: native, product"):
+        APPLY[name](x, kernel, 1, implementation="fast")
     with pytest.raises(ValueError, match="kernel of dtype float32, found bfloat16"):
         APPLY[name](x, kernel.astype(jnp.bfloat16), 1)
     with pytest.raises(ValueError, match="x of a floating dtype, found int32"):

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from vaejax.networks.ops import winograd
-from vaejax.networks.ops.conv2d_matmul import Geometry, gather
+from vaejax.networks.ops.conv2d_matmul import gather
+from vaejax.networks.ops.geometry import Geometry
 
 CASES = list(itertools.product(winograd.TAPS, winograd.TAPS, ((2, 4), (5, 3), (1, 6))))
 
 
 def _integers(seed, *shapes):
-    # With whole numbers neither side rounds: halves of them are the worst that comes up.
+    # Without rounding errors: sums of integers and of their halves are exact in float32.
     generator = np.random.default_rng(seed)
     return [jnp.asarray(generator.integers(-8, 9, shape), jnp.float32) for shape in shapes]
 
@@ -27,8 +28,8 @@ def _definition(x, kernel, size):
 
 @pytest.mark.parametrize(("p", "q", "size"), CASES)
 def test_all_three_maps_equal_the_definition(p, q, size):
-    covered = winograd.covered(size, (p, q))
-    x, kernel, y = _integers(0, (3, *covered, 5), (p, q, 5, 4), (3, *size, 4))
+    input_size = winograd.input_size(size, (p, q))
+    x, kernel, y = _integers(0, (3, *input_size, 5), (p, q, 5, 4), (3, *size, 4))
 
     @jax.jit
     def both(x, kernel, y):
@@ -50,18 +51,18 @@ def _products(fn, *shapes):
 
 
 @pytest.mark.parametrize(("taps", "products"), [(2, 9), (3, 16)])
-def test_products(taps, products):
+def test_number_of_products(taps, products):
     size, pair = (6, 6), (taps, taps)
-    x, kernel, y = (1, *winograd.covered(size, pair), 3), (*pair, 3, 2), (1, *size, 2)
+    x, kernel, y = (1, *winograd.input_size(size, pair), 3), (*pair, 3, 2), (1, *size, 2)
     assert _products(lambda x, k: winograd.gather(x, k, size, None), x, kernel) == products
     assert _products(lambda y, k: winograd.scatter(y, k, None), y, kernel) == products
     assert _products(lambda x, y: winograd.correlate(x, y, pair, None), x, y) == products
 
 
 @pytest.mark.parametrize("taps", winograd.TAPS)
-def test_rounding(taps):
+def test_rounding_errors_are_small(taps):
     size, generator = (8, 8), np.random.default_rng(1)
-    x = generator.normal(size=(4, *winograd.covered(size, (taps, taps)), 64))
+    x = generator.normal(size=(4, *winograd.input_size(size, (taps, taps)), 64))
     kernel = generator.normal(size=(taps, taps, 64, 64))
     exact = _definition(x, kernel, size)
     narrow = [np.asarray(a, np.float32) for a in (x, kernel)]
@@ -69,7 +70,7 @@ def test_rounding(taps):
     def error(y):
         return np.sqrt(np.mean((np.asarray(y, np.float64) - exact) ** 2))
 
-    # The inputs are rounded for both alike.
+    # The rounding of the inputs affects both equally.
     filtered = jax.jit(winograd.gather, static_argnums=(2, 3))(*narrow, size, None)
     assert error(filtered) < 3 * error(_definition(*narrow, size))
 
@@ -78,15 +79,15 @@ def test_rounding(taps):
     ("shape", "stride", "size", "dtype", "products"),
     [
         ((3, 3, 32, 32), 1, 7, jnp.float32, 16),
-        ((3, 3, 32, 32), 1, 7, jnp.bfloat16, 0),  # bfloat16 has no digits to spare
-        ((3, 3, 32, 32), 1, 1, jnp.float32, 0),  # half of every tile would be of no use
+        ((3, 3, 32, 32), 1, 7, jnp.bfloat16, 0),  # bfloat16 is too inaccurate
+        ((3, 3, 32, 32), 1, 1, jnp.float32, 0),  # half of every tile would be unused
         ((3, 3, 8, 8), 1, 7, jnp.float32, 0),  # a canonical convolution is faster
         ((4, 4, 16, 32), 2, 8, jnp.float32, 9),
         ((4, 4, 4, 32), 2, 8, jnp.float32, 1),
-        ((3, 3, 32, 32), 2, 8, jnp.float32, 0),  # taps filled up with zeros save nothing
+        ((3, 3, 32, 32), 2, 8, jnp.float32, 0),  # taps padded with zeros save nothing
     ],
 )
-def test_when_they_are_taken(shape, stride, size, dtype, products):
+def test_when_winograd_is_used(shape, stride, size, dtype, products):
     kh, kw, inputs, _ = shape
     small = (-(-size // stride),) * 2
     geometry = Geometry((size, size), small, (kh, kw), stride)

@@ -1,4 +1,4 @@
-"""Which lines are drawn where in the pictures of signals, and that there are pictures."""
+"""The lines in figures of signals."""
 
 import numpy as np
 import pytest
@@ -12,23 +12,23 @@ RNG = np.random.RandomState(0)
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that are drawn, before they are closed."""
-    drawn = []
+    """The data of the lines of each figure, by panel, recorded when it is closed."""
+    recorded = []
     close = pyplot.close
 
-    def keep(figure):
-        drawn.append([[line.get_ydata() for line in panel.lines] for panel in figure.axes
+    def record(figure):
+        recorded.append([[line.get_ydata() for line in panel.lines] for panel in figure.axes
                       if panel.get_visible()])  # fmt: skip
         close(figure)
 
-    monkeypatch.setattr(pyplot, "close", keep)
-    return drawn
+    monkeypatch.setattr(pyplot, "close", record)
+    return recorded
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 15])
-def test_reconstructions_lie_over_their_data(tmp_path, figures, count):
+def test_reconstructions_are_drawn_over_the_data(tmp_path, figures, count):
     x, mean = RNG.standard_normal((2, count, 40, 2))
-    signals.reconstructions(tmp_path / "r.png", x, mean)
+    signals.signal_reconstructions(tmp_path / "r.png", x, mean)
     (panels,) = figures
     assert len(panels) == min(count, 12)
     shown = [int(np.flatnonzero((x[..., 0] == lines[0]).all(axis=1))[0]) for lines in panels]
@@ -38,51 +38,51 @@ def test_reconstructions_lie_over_their_data(tmp_path, figures, count):
         np.testing.assert_array_equal(below, x[i, :, 0])
         np.testing.assert_array_equal(above, mean[i, :, 0])
         np.testing.assert_array_equal(zero, 0)
-    picture = pyplot.imread(tmp_path / "r.png")
-    assert picture[..., :3].std() > 0.01
+    pixels = pyplot.imread(tmp_path / "r.png")
+    assert pixels[..., :3].std() > 0.01
 
 
 def test_samples(tmp_path, figures):
     x = RNG.standard_normal((4, 40, 1))
-    signals.samples(tmp_path / "s.png", x, "Samples")
+    signals.signal_samples(tmp_path / "s.png", x, "Samples")
     (panels,) = figures
     np.testing.assert_array_equal([lines[0] for lines in panels], x[..., 0])
     assert pyplot.imread(tmp_path / "s.png")[..., :3].std() > 0.01
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_beliefs_show_dots_truth_and_bands(tmp_path, monkeypatch, known):
-    seen = []
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_predictions_have_dots_truth_and_bands(tmp_path, monkeypatch, has_truth):
+    figures = []
     close = pyplot.close
-    monkeypatch.setattr(pyplot, "close", lambda figure: (seen.append(figure), close(figure)))
+    monkeypatch.setattr(pyplot, "close", lambda figure: (figures.append(figure), close(figure)))
     y, x = RNG.standard_normal((2, 3, 20))
     mean, sd = RNG.standard_normal((3, 2, 20)), RNG.uniform(0.1, 1, (3, 2, 20))
     mean[:, 1, :12] = np.nan
-    truth = x if known else None
-    signals.beliefs(tmp_path / "b.png", y, mean, sd, 12, truth=truth, title="Title")
-    panels = [panel for panel in seen[0].axes if panel.get_visible()]
+    truth = x if has_truth else None
+    signals.signal_predictions(tmp_path / "b.png", y, mean, sd, 12, truth=truth, title="Title")
+    panels = [panel for panel in figures[0].axes if panel.get_visible()]
     assert len(panels) == 3
     for i, panel in enumerate(panels):
         lines = {line.get_label(): line for line in panel.lines}
-        np.testing.assert_array_equal(lines["given"].get_ydata(), y[i, :12])
-        np.testing.assert_array_equal(lines["not given"].get_xdata(), np.arange(12, 20))
-        np.testing.assert_array_equal(lines["not given"].get_ydata(), y[i, 12:])
+        np.testing.assert_array_equal(lines["observed"].get_ydata(), y[i, :12])
+        np.testing.assert_array_equal(lines["not observed"].get_xdata(), np.arange(12, 20))
+        np.testing.assert_array_equal(lines["not observed"].get_ydata(), y[i, 12:])
         np.testing.assert_array_equal(lines["mean ± 2 sd"].get_ydata(), mean[i, 0])
-        assert ("truth" in lines) == known
-        if known:
+        assert ("truth" in lines) == has_truth
+        if has_truth:
             np.testing.assert_array_equal(lines["truth"].get_ydata(), x[i])
         band, later = (shape.get_paths()[0].vertices for shape in panel.collections)
-        for at in (0, 7, 19):
-            heights = band[band[:, 0] == at, 1]
-            np.testing.assert_allclose(heights.min(), mean[i, 0, at] - 2 * sd[i, 0, at])
-            np.testing.assert_allclose(heights.max(), mean[i, 0, at] + 2 * sd[i, 0, at])
+        for t in (0, 7, 19):
+            heights = band[band[:, 0] == t, 1]
+            np.testing.assert_allclose(heights.min(), mean[i, 0, t] - 2 * sd[i, 0, t])
+            np.testing.assert_allclose(heights.max(), mean[i, 0, t] + 2 * sd[i, 0, t])
         assert later[:, 0].min() == 12
-    picture = pyplot.imread(tmp_path / "b.png")[..., :3]
-    assert picture.std() > 0.05
+    pixels = pyplot.imread(tmp_path / "b.png")[..., :3]
+    assert pixels.std() > 0.05
     assert not pyplot.get_fignums()
 
 
-def test_all_observations_may_be_given(tmp_path):
+def test_all_measurements_may_be_observed(tmp_path):
     y = RNG.standard_normal((1, 9))
-    signals.beliefs(tmp_path / "b.png", y, y[:, None], np.ones((1, 1, 9)), 9)
+    signals.signal_predictions(tmp_path / "b.png", y, y[:, None], np.ones((1, 1, 9)), 9)
     assert pyplot.imread(tmp_path / "b.png").std() > 0.05

@@ -1,1 +1,1 @@
-"""Readers of stored datasets: TFDS, folders of images, npz files, arrays."""
+"""Readers of existing data: TFDS datasets, folders of image files, .npz files, arrays."""

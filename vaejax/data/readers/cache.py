@@ -1,4 +1,4 @@
-"""Arrays computed once and kept on disk, checked whenever they are read."""
+"""A disk cache of arrays, with a checksum that is verified at every read."""
 
 import json
 import logging
@@ -12,7 +12,9 @@ import numpy as np
 
 from vaejax.data.source import Rows
 
-# Count up when a name comes to stand for other content.
+__all__ = ["cache_dir", "load_or_build"]
+
+# Increase the number when the same name gets other content.
 _MAGIC = b"vaejax-1"
 _PREFIX = len(_MAGIC) + 4 + 4  # magic, checksum of all that follows it, length of the header
 _ALIGNMENT = 64
@@ -23,22 +25,22 @@ _log = logging.getLogger(__name__)
 
 def cache_dir() -> Path:
     """`$VAEJAX_CACHE`, else `$XDG_CACHE_HOME/vaejax`, else `~/.cache/vaejax`."""
-    if own := os.environ.get("VAEJAX_CACHE"):
-        return Path(own)
+    if configured := os.environ.get("VAEJAX_CACHE"):
+        return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "vaejax"
 
 
 def load_or_build(name: str, build: Callable[[], Rows]) -> Rows:
-    """The arrays cached under `name`; a missing, truncated or corrupted file is built again.
+    """The arrays cached under `name`; a missing, truncated or corrupted file is rebuilt.
 
     Args:
       name: file name, without suffix, that identifies the content (data, version, options).
-      build: makes the arrays.
+      build: computes the arrays.
 
     Returns:
-      The arrays, read-only and memory-mapped where they came from the cache. If the cache
-      cannot be written they are returned all the same.
+      The arrays, read-only and memory-mapped if they come from the cache. If the cache cannot be
+      written, the built arrays.
     """
     path = cache_dir() / f"{name}.rows"
     if (rows := _read(path)) is not None:
@@ -49,12 +51,12 @@ def load_or_build(name: str, build: Callable[[], Rows]) -> Rows:
     except OSError as error:
         _log.warning("cannot write the cache file %s: %s", path, error)
         return rows
-    # Read back, so that the pages of the file replace the built arrays in memory.
+    # Reading them back lets the pages of the file replace the built arrays in memory.
     return _read(path) or rows
 
 
 def _write(path: Path, rows: Rows) -> None:
-    """Writes the file atomically: readers see all of it or none."""
+    """Writes the file atomically."""
     layout, offset = {}, 0
     for field, value in rows.items():
         layout[field] = {"dtype": value.dtype.str, "shape": value.shape, "offset": offset}
@@ -65,7 +67,7 @@ def _write(path: Path, rows: Rows) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + bytes(4))  # the checksum's place
+            file.write(_MAGIC + bytes(4))  # the checksum is written last
             body = len(header).to_bytes(4, "little") + header
             file.write(body)
             checksum = zlib.crc32(body)
@@ -84,7 +86,7 @@ def _write(path: Path, rows: Rows) -> None:
 
 
 def _read(path: Path) -> Rows | None:
-    """The arrays of a whole and unaltered file, else None."""
+    """The arrays of a complete and unaltered file, else None."""
     if not path.is_file() or path.stat().st_size < _PREFIX:
         return None
     data = np.asarray(np.memmap(path, np.uint8, mode="r"))
@@ -94,7 +96,7 @@ def _read(path: Path) -> Rows | None:
         checksum = zlib.crc32(data[start : start + _CHUNK].data, checksum)
     # The checksum covers header and arrays, so nothing below can be malformed.
     if magic != _MAGIC or checksum != int.from_bytes(stored, "little"):
-        _log.warning("the cache file %s is damaged and will be made again", path)
+        _log.warning("the cache file %s is damaged and will be rebuilt", path)
         return None
     length = int.from_bytes(data[_PREFIX - 4 : _PREFIX].tobytes(), "little")
     layout = json.loads(data[_PREFIX : _PREFIX + length].tobytes())

@@ -1,4 +1,4 @@
-"""Sources of rows that a reader decodes: held in memory where they fit, else streamed."""
+"""Sources of examples decoded by a reader: held in memory if they fit, else streamed."""
 
 import functools
 import hashlib
@@ -14,7 +14,9 @@ from vaejax.data.progress import progress
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, in_memory
 
-_CHUNK = 1024
+__all__ = ["from_reader"]
+
+_CHUNK = 1024  # examples
 
 
 def from_reader(
@@ -32,14 +34,15 @@ def from_reader(
     """A source whose stored examples a reader decodes.
 
     Args:
-      read: decodes the stored examples of these indices, one dict of arrays each; thread-safe.
-      positions: sorted distinct indices of the stored examples that make up the split.
+      read: decodes the stored examples at these indices, one dict of arrays each; thread-safe.
+      positions: sorted distinct indices of the stored examples in the split.
       count: number of stored examples.
       row_bytes: bytes of one decoded example.
-      threads: read in several threads, for decoding that leaves Python to others.
-      label: begins the name of the cache file.
-      identity: JSON value that changes whenever the decoded rows would.
-      max_resident_bytes: if all `count` rows are no larger they are decoded once, cached and held.
+      threads: read in several threads, for decoding that releases the interpreter lock.
+      label: prefix of the name of the cache file.
+      identity: JSON value that changes whenever the decoded rows change.
+      max_resident_bytes: up to this size all `count` rows are decoded once, cached and held in
+        memory.
       **fields: the other fields of `Source`.
     """
     if count * row_bytes > max_resident_bytes:
@@ -59,16 +62,16 @@ def from_reader(
 def _read_all(
     read: Callable[[list[int]], Sequence[Rows]], count: int, threads: bool, name: str
 ) -> Rows:
-    """All rows, without a second copy of them."""
+    """All rows, decoded in chunks into preallocated arrays."""
     rows: Rows = {}
     for start in progress(range(0, count, _CHUNK), f"decoding {name}"):
-        piece = _stacked(read, np.arange(start, min(start + _CHUNK, count)), threads)
+        chunk = _stacked(read, np.arange(start, min(start + _CHUNK, count)), threads)
         if not rows:
             rows = {
                 field: np.empty((count, *value.shape[1:]), value.dtype)
-                for field, value in piece.items()
+                for field, value in chunk.items()
             }
-        for field, value in piece.items():
+        for field, value in chunk.items():
             rows[field][start : start + _CHUNK] = value
     return rows
 

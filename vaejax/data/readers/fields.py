@@ -1,4 +1,4 @@
-"""What arrays may be called, and which shapes, types and ranges they may have."""
+"""The accepted names, shapes, types and ranges of arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,20 @@ import numpy as np
 from vaejax.core.events import EVENTS
 from vaejax.data.source import Rows
 
-ALIASES = {
+__all__ = [
+    "EVAL_WORDS",
+    "IGNORED",
+    "NAMINGS",
+    "by_split",
+    "check_agreement",
+    "check_rows",
+    "class_counts",
+    "count_named_tokens",
+    "pixel_scale",
+    "validate",
+]
+
+_ALIASES = {
     "image": ("image", "images", "imgs", "x"),
     "sequence": ("sequence", "sequences"),
     "vector": ("vector", "vectors", "counts", "expression"),
@@ -20,11 +33,11 @@ ALIASES = {
     "truth": ("truth", "states"),
 }
 NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
-# The published dSprites file holds these too.
+# Further arrays of the published dSprites file.
 IGNORED = ("metadata", "latents_values", "original_dataset_indices")
-EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one found is 'eval'
+EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one present is 'eval'
 
-_FIELD_OF = {alias: field for field, aliases in ALIASES.items() for alias in aliases}
+_FIELD_OF = {alias: field for field, aliases in _ALIASES.items() for alias in aliases}
 _AXES = {
     "image": "[N, H, W] or [N, H, W, C]",
     "sequence": "[N, T, H, W] or [N, T, H, W, C]",
@@ -43,7 +56,7 @@ _RANKS = {
 
 
 def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str, np.ndarray]]]:
-    """The (key, array) of each field in each split; one split `''` where the keys name none."""
+    """The (key, array) of each field in each split; one split `''` if the keys name no splits."""
     parts: dict[str, dict[str, tuple[str, np.ndarray]]] = {}
     for key, value in arrays.items():
         if key in IGNORED or key in NAMINGS:
@@ -55,26 +68,30 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
             elif key.endswith(f"_{word}"):
                 part, alias = word, key.removesuffix(f"_{word}")
         if alias not in _FIELD_OF:
-            accepted = "; ".join(", ".join(aliases) for aliases in ALIASES.values())
+            accepted = "; ".join(", ".join(aliases) for aliases in _ALIASES.values())
             raise ValueError(
-                f"unknown array {key!r} among {sorted(arrays)}: accepted are {accepted}; "
-                f"{', '.join(NAMINGS)}; each of the former also as train_NAME or NAME_test"
+                f"unknown array {key!r} among {sorted(arrays)}: accepted are {accepted}, each also "
+                f"as train_NAME or NAME_test; and {', '.join(NAMINGS)}"
             )
         field = _FIELD_OF[alias]
         if alias == "x":
             field = {2: "vector", 5: "sequence"}.get(np.ndim(value), "image")
         if field in parts.setdefault(part, {}):
-            raise ValueError(f"{parts[part][field][0]!r} and {key!r} are both the {field}")
+            raise ValueError(f"{parts[part][field][0]!r} and {key!r} both name the field {field}")
         parts[part][field] = (key, value)
     if list(parts) != [""] and ("" in parts or "train" not in parts):
         raise ValueError(
-            f"the arrays {sorted(arrays)} must either all name a split, train among them, or none"
+            f"either all of the arrays {sorted(arrays)} must name a split, including train, or none"
         )
     return parts
 
 
-def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
-    """The array as it is stored: pixels and signals with a channel axis, int32 classes."""
+def validate(field: str, key: str, value: np.ndarray) -> np.ndarray:
+    """The array in its stored form: pixels and signals with a channel axis, int32 classes.
+
+    Raises:
+      ValueError: a shape, type or range that the field does not accept.
+    """
     value = np.asarray(value)
     if field == "label" and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
@@ -123,27 +140,27 @@ def checked(field: str, key: str, value: np.ndarray) -> np.ndarray:
 
 
 def check_rows(rows: Rows) -> None:
-    """Raises ValueError unless there is one kind of data, and one row of all for each example."""
+    """Raises ValueError unless there is exactly one event field, and all have equally many rows."""
     if len(set(EVENTS) & set(rows)) != 1:
         raise ValueError(f"expected one of {', '.join(EVENTS)} in each split, found {sorted(rows)}")
     if len({len(value) for value in rows.values()}) > 1:
         lengths = {field: len(value) for field, value in rows.items()}
-        raise ValueError(f"the arrays must have one row for each example, found rows {lengths}")
+        raise ValueError(f"all arrays must have one row per example, found rows {lengths}")
 
 
 def check_agreement(parts: list[Rows]) -> None:
-    """Raises ValueError where splits differ in fields, types or shapes of a row."""
+    """Raises ValueError if splits differ in fields, types or shapes of a row."""
     for rows in parts[1:]:
         forms = [
             {field: (value.dtype.name, value.shape[1:]) for field, value in part.items()}
             for part in (parts[0], rows)
         ]
         if forms[0] != forms[1]:
-            raise ValueError(f"the splits differ in form: {forms[0]} and {forms[1]}")
+            raise ValueError(f"the splits differ in types or shapes: {forms[0]} and {forms[1]}")
 
 
 def class_counts(parts: list[Rows]) -> dict[str, Any]:
-    """`num_classes`, `num_tokens` and `factor_sizes`: one more than the largest class found."""
+    """`num_classes`, `num_tokens` and `factor_sizes`: the largest class + 1."""
     counts: dict[str, Any] = {}
     if labels := [rows["label"] for rows in parts if "label" in rows]:
         counts["num_classes"] = 1 + max(int(label.max()) for label in labels)
@@ -154,23 +171,23 @@ def class_counts(parts: list[Rows]) -> dict[str, Any]:
     return counts
 
 
-def name_tokens(counts: dict[str, Any], namings: Mapping[str, tuple[str, ...]]) -> None:
-    """Every token that has a name counts, used or not: sets `num_tokens`.
+def count_named_tokens(counts: dict[str, Any], namings: Mapping[str, tuple[str, ...]]) -> None:
+    """Sets `num_tokens` to the number of `token_names`, which may exceed the tokens in use.
 
     Raises:
-      ValueError: a token has none.
+      ValueError: a token has no name.
     """
     names = namings.get("token_names")
     if names is None or "num_tokens" not in counts:
         return
     if len(names) < counts["num_tokens"]:
         raise ValueError(
-            f"'token_names' has {len(names)} names, found tokens up to {counts['num_tokens'] - 1}"
+            f"'token_names' has {len(names)} names, but tokens go up to {counts['num_tokens'] - 1}"
         )
     counts["num_tokens"] = len(names)
 
 
 def pixel_scale(parts: list[Rows]) -> float:
-    """What stored pixels are divided by: 255, or 1 for floats and for zeros and ones."""
+    """The divisor of stored pixels: 255, or 1 for floats and for zeros and ones."""
     pixels = [rows[field] for rows in parts for field in ("image", "sequence") if field in rows]
     return 255.0 if any(p.dtype == np.uint8 and p.max() > 1 for p in pixels) else 1.0

@@ -1,4 +1,4 @@
-"""Reading image files, and fitting images to a size and a number of channels."""
+"""Reading image files; converting images to a size and a number of channels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,23 +8,17 @@ import numpy as np
 if TYPE_CHECKING:
     import PIL.Image
 
+__all__ = ["SUFFIXES", "fit", "fitted_shape", "inspect_image", "read_image"]
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's mode L
 
 
-def check_request(image_size: int | None, channels: int | None) -> None:
-    """Raises ValueError for an image size or number of channels that cannot be had."""
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be positive, found {image_size}")
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels must be 1 or 3, found {channels}")
-
-
 def fitted_shape(
     shape: tuple[int, ...], image_size: int | None, channels: int | None
 ) -> tuple[int, ...]:
-    """The shape that `fit` gives images of shape `[..., H, W, C]`."""
+    """The shape that `fit` returns for images of shape `[..., H, W, C]`."""
     *lead, height, width, depth = shape
     if image_size is not None:
         height = width = image_size
@@ -32,13 +26,13 @@ def fitted_shape(
 
 
 def fit(images: np.ndarray, image_size: int | None, channels: int | None) -> np.ndarray:
-    """Images `[..., H, W, C]`, uint8 or float32, as squares with the asked-for channels.
+    """Images `[..., H, W, C]`, uint8 or float32, converted to squares with `channels` channels.
 
     The shorter side is resized with antialiasing and the centre is cropped. One channel becomes
     three by repetition, three become one by luma.
 
     Raises:
-      ValueError: for a number of channels that cannot be converted.
+      ValueError: a number of channels that cannot be converted.
     """
     shape = fitted_shape(images.shape, image_size, channels)
     if images.shape == shape:
@@ -62,14 +56,14 @@ def fit(images: np.ndarray, image_size: int | None, channels: int | None) -> np.
 
 
 def _square(plane: np.ndarray, size: int) -> np.ndarray:
-    """The centre `[size, size]` of one channel `[H, W]` whose shorter side is resized to size."""
+    """The centre `[size, size]` of one channel `[H, W]`, its shorter side resized to `size`."""
     from PIL import Image
 
     height, width = plane.shape
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
-    # The box is what is kept of the resized image, at any fraction of a pixel.
-    # Bilinear is antialiased when it shrinks, and unlike sharper filters it cannot overshoot.
+    # The box crops at fractions of a pixel. Bilinear resizing is antialiased when it shrinks, and
+    # unlike sharper filters it cannot overshoot.
     return np.asarray(
         Image.fromarray(np.ascontiguousarray(plane)).resize(
             (size, size),
@@ -80,10 +74,10 @@ def _square(plane: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
-    """The image of a file, uint8 `[H, W, channels]`, upright as its EXIF data says.
+    """The image of a file, uint8 `[H, W, channels]`, rotated according to its EXIF data.
 
     Raises:
-      ValueError: naming the file, if it cannot be read.
+      ValueError: the file cannot be read.
     """
     from PIL import Image, ImageOps
 
@@ -94,29 +88,29 @@ def read_image(path: Path, channels: int) -> np.ndarray:
                 wide = np.asarray(upright).astype(np.int64)
                 upright = Image.fromarray((wide >> 8).astype(np.uint8))
             pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
-    except Exception as error:  # what a decoder raises on a damaged file is anyone's guess
+    except Exception as error:  # decoders raise many types of errors on damaged files
         raise ValueError(f"cannot read the image {path}: {error}") from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def inspect_image(path: Path) -> tuple[tuple[int, int], bool]:
-    """Size (height, width) and whether it is grey, of an image file, from its header.
+    """(height, width) of an image file, and whether it is grey, from its header.
 
     Raises:
-      ValueError: naming the file, if it cannot be read.
+      ValueError: the file cannot be read.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
-            if _lies_on_its_side(image):
+            if _is_rotated(image):
                 height, width = width, height
             return (height, width), image.mode in ("1", "L", "LA") or image.mode.startswith("I")
     except Exception as error:
         raise ValueError(f"cannot read the image {path}: {error}") from error
 
 
-def _lies_on_its_side(image: "PIL.Image.Image") -> bool:
+def _is_rotated(image: "PIL.Image.Image") -> bool:
     """Whether the EXIF orientation swaps height and width."""
     return image.getexif().get(0x0112) in (5, 6, 7, 8)

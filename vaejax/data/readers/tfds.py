@@ -8,27 +8,30 @@ from typing import Any
 
 import numpy as np
 
+from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.decoded_source import from_reader
-from vaejax.data.readers.images import check_request, fit, fitted_shape
+from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.tfds_files import find_prepared
-from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, check_split, decoder, hold_out
+from vaejax.data.source import Rows, Source, decoder, hold_out
 
-DEFAULT_IMAGE_SIZE = 64
-_PROBE = 64  # examples looked at to tell pixels in 0..1 from pixels in 0..255
-_LARGE_RECORD = 4096  # bytes; decoding smaller ones is mostly Python, which threads only delay
+__all__ = ["load_tfds"]
+
+_DEFAULT_IMAGE_SIZE = 64
+_PROBE = 64  # examples inspected to distinguish pixels in 0..1 from pixels in 0..255
+_LARGE_RECORD = 4096  # bytes; decoding smaller records is mostly Python, which threads slow down
 
 
 @dataclasses.dataclass(frozen=True)
-class _Recipe:
-    """How an example of TFDS becomes a row."""
+class _RowFormat:
+    """How an example of TFDS becomes a row. Its fields identify the cached rows."""
 
-    feature: str  # the one with pixels
+    feature: str  # the feature with pixels
     field: str  # 'image' or 'sequence'
     labelled: bool
     factors: tuple[str, ...]
     image_size: int | None
     channels: int | None
-    stretch: bool  # zeros and ones become 0 and 255, as resizing makes greys
+    stretch: bool  # zeros and ones become 0 and 255, since resizing makes grey levels
 
     def row(self, example: Mapping[str, Any]) -> Rows:
         pixels = _bytes(example[self.feature])
@@ -42,57 +45,43 @@ class _Recipe:
         return row
 
 
-def load_tfds(
-    dataset: str,
-    split: str = "train",
-    *,
-    image_size: int | None = None,
-    channels: int | None = None,
-    holdout: float = 0.1,
-    data_dir: str | None = None,
-    max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
-) -> Source:
+def load_tfds(dataset: str, options: LoadOptions) -> Source:
     """A dataset that TFDS has prepared as `array_record`.
 
     Its image feature (`image`, if there are several) becomes `image`, or else its video feature
-    `sequence`; `label` becomes `label`, and the integers `label_*` become `factors`, in
-    alphabetical order.
+    becomes `sequence`; `label` becomes `label`, and the integers `label_*` become `factors`, in
+    alphabetical order. The split `'eval'` is the dataset's test split, or else its validation
+    split; a dataset with one split has `holdout` of it held out.
 
     Args:
       dataset: `NAME`, `NAME/CONFIG`, `NAME:VERSION` or `NAME/CONFIG:VERSION`.
-      split: `'train'`, or `'eval'`: the dataset's test split, or else its validation split.
-      image_size: height and width. Default: the dataset's own, or 64 if its images differ.
-      channels: 1 or 3. Default: the dataset's own.
-      holdout: fraction held out for `'eval'` where the dataset has one split.
-      data_dir: where datasets are prepared. Default: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-      max_resident_bytes: decoded images larger than this in total are read as they are needed.
+      options: `image_size` defaults to the dataset's own, or 64 if its images differ; decoded
+        images larger than `max_resident_bytes` in total are read when needed.
 
     Raises:
-      FileNotFoundError: if the dataset, or one of its files, is not there.
-      ImportError: if the packages that read it are not installed.
-      ValueError: if it is in another file format, or has no images.
+      FileNotFoundError: the dataset, or one of its files, does not exist.
+      ImportError: the packages that read it are not installed.
+      ValueError: it is in another file format, or has no images.
     """
-    check_split(split)
-    check_request(image_size, channels)
-    folder = find_prepared(dataset, data_dir)
+    folder = find_prepared(dataset, options.data_dir)
     builder = _builder(folder)
     splits, features = builder.info.splits, dict(builder.info.features)
     train_part = "train" if "train" in splits else next(iter(splits))
-    held_part = next((part for part in ("test", "validation") if part in splits), train_part)
-    part = train_part if split == "train" else held_part
+    eval_part = next((part for part in ("test", "validation") if part in splits), train_part)
+    part = train_part if options.split == "train" else eval_part
     files = [(name, (folder / name).stat().st_size) for name in sorted(splits[part].filenames)]
     data, count = builder.as_data_source(split=part), splits[part].num_examples
 
     feature, field = _pixel_feature(dataset, features)
-    shape = tuple(features[feature].shape)
+    shape, image_size = tuple(features[feature].shape), options.image_size
     if image_size is None and None in shape[-3:-1]:
-        image_size = DEFAULT_IMAGE_SIZE
-    fitted = fitted_shape(shape, image_size, channels)
+        image_size = _DEFAULT_IMAGE_SIZE
+    fitted = fitted_shape(shape, image_size, options.channels)
     if None in fitted:
         raise ValueError(f"tfds:{dataset} has {feature!r} of varying shape {shape}")
-    # Looked up in one split, so that both are decoded alike.
+    # Determined from the training split, so that both splits are decoded alike.
     binary = _is_binary(builder.as_data_source(split=train_part), feature)
-    recipe = _Recipe(
+    row_format = _RowFormat(
         feature,
         field,
         labelled="label" in features and _is_integer(features["label"]),
@@ -100,40 +89,41 @@ def load_tfds(
             sorted(n for n in features if n.startswith("label_") and _is_integer(features[n]))
         ),
         image_size=image_size,
-        channels=channels,
+        channels=options.channels,
         stretch=binary and fitted != shape,
     )
 
     def read(indices: list[int]) -> list[Rows]:
-        return [recipe.row(example) for example in data.__getitems__(indices)]
+        return [row_format.row(example) for example in data.__getitems__(indices)]
 
-    label = features["label"] if recipe.labelled else None
-    factor_sizes = [getattr(features[name], "num_classes", None) for name in recipe.factors]
+    held_out = train_part == eval_part
+    label = features["label"] if row_format.labelled else None
+    factor_sizes = [getattr(features[name], "num_classes", None) for name in row_format.factors]
     return from_reader(
         read,
-        np.arange(count) if train_part != held_part else hold_out(count, split, holdout),
+        hold_out(count, options.split, options.holdout) if held_out else np.arange(count),
         count=count,
         row_bytes=int(np.prod(fitted)),
         threads=sum(size for _, size in files) > count * _LARGE_RECORD,
         label="-".join(["tfds", *builder.info.full_name.split("/"), part]),
-        identity=[files, fitted, dataclasses.asdict(recipe)],
-        max_resident_bytes=max_resident_bytes,
-        name=f"tfds:{dataset}",
-        split=split,
-        decode=decoder(1.0 if binary and not recipe.stretch else 255.0),
+        identity=[files, fitted, dataclasses.asdict(row_format)],
+        max_resident_bytes=options.max_resident_bytes,
+        name=options.source,
+        split=options.split,
+        decode=decoder(1.0 if binary and not row_format.stretch else 255.0),
         factor_sizes=tuple(factor_sizes) if factor_sizes and None not in factor_sizes else None,
-        factor_names=tuple(name.removeprefix("label_") for name in recipe.factors) or None,
+        factor_names=tuple(name.removeprefix("label_") for name in row_format.factors) or None,
         num_classes=getattr(label, "num_classes", None),
         class_names=tuple(getattr(label, "names", None) or ()) or None,
     )
 
 
 def _builder(folder: Path) -> Any:
-    """What TFDS makes of a folder with a prepared dataset."""
+    """The TFDS builder of a folder with a prepared dataset."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of its dependencies are not for our users
-            import array_record  # noqa: F401  tensorflow_datasets would miss it later on
+            warnings.simplefilter("ignore")  # warnings of its dependencies
+            import array_record  # noqa: F401  tensorflow_datasets would fail later without it
             import tensorflow_datasets
     except ImportError as error:
         raise ImportError(
@@ -144,7 +134,7 @@ def _builder(folder: Path) -> Any:
         return tensorflow_datasets.builder_from_directory(str(folder))
     except ImportError as error:  # videos, for one
         raise ImportError(
-            f"the features of {folder} need TensorFlow even to be read ({error}): "
+            f"reading the features of {folder} needs TensorFlow ({error}): "
             "pip install 'vaejax[tfds,tf]'"
         ) from error
 
@@ -152,9 +142,9 @@ def _builder(folder: Path) -> Any:
 def _pixel_feature(dataset: str, features: Mapping[str, Any]) -> tuple[str, str]:
     """The name of the feature with the pixels, and the field that it becomes."""
     for kind, field in (("Image", "image"), ("Video", "sequence")):
-        found = sorted(n for n, feature in features.items() if type(feature).__name__ == kind)
-        if field in found or len(found) == 1:
-            return (field if field in found else found[0]), field
+        names = sorted(n for n, feature in features.items() if type(feature).__name__ == kind)
+        if field in names or len(names) == 1:
+            return (field if field in names else names[0]), field
     raise ValueError(
         f"tfds:{dataset} has neither an image feature nor a video, found {sorted(features)}"
     )
@@ -165,16 +155,16 @@ def _is_integer(feature: Any) -> bool:
 
 
 def _is_binary(data: Any, feature: str) -> bool:
-    """Whether pixels are zeros and ones, judged by examples from all over the split."""
+    """Whether pixels are zeros and ones, in examples spread over the split."""
     spread = np.linspace(0, len(data) - 1, min(_PROBE, len(data))).astype(int)
     return all(_bytes(e[feature]).max() <= 1 for e in data.__getitems__(spread.tolist()))
 
 
 def _bytes(pixels: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Pixels `[..., H, W, C]` as uint8; of 16 bits, the upper eight."""
+    """Pixels `[..., H, W, C]` as uint8; of 16 bits the upper eight."""
     pixels = np.asarray(pixels)
     if pixels.dtype == np.uint16:
         return (pixels >> 8).astype(np.uint8)
     if pixels.dtype not in (np.uint8, np.bool_):
-        raise ValueError(f"expected images of bytes or bits, found {pixels.dtype}")
+        raise ValueError(f"expected images of uint8, uint16 or bool, found {pixels.dtype}")
     return pixels.astype(np.uint8)

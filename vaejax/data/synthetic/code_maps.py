@@ -1,31 +1,34 @@
-"""Maps of codes made on the spot, whose entropy is known."""
+"""Generated maps of codes with known entropy."""
 
 import numpy as np
 
-from vaejax.data.source import Source, check_split, decode_rows, in_memory
-from vaejax.quantizers.token_layout import CodeMap, Layout
+from vaejax.core.token_layout import CodeMap, Layout
+from vaejax.data.load_options import LoadOptions
+from vaejax.data.source import Source, decode_rows, in_memory
 
-CODE_MAP, CODE_CLASSES, CODE_NOISE = CodeMap((6, 6), (), 16), 3, 0.1
+__all__ = ["code_map_entropy", "code_maps", "load_codes"]
+
+_CODE_MAP, _CLASSES, _NOISE = CodeMap((6, 6), (), 16), 3, 0.1
 
 
-def codes(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of codes that count: each is its neighbour's number + 1 + class, modulo 16.
+def code_maps(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of codes in which each code is its neighbour's number + 1 + class, modulo 16.
 
-    The neighbour is the one to the left, in the first column the one above. One code in ten is
-    drawn anew instead, uniformly, as is the first.
+    The neighbour is the code to the left, in the first column the one above. One code in ten is
+    uniformly random instead, as is the first.
 
     Args:
       examples: N.
-      seed: of everything.
+      seed: of maps and classes.
 
     Returns:
       Codes int32 `[N, 6, 6]` and classes int32 `[N]`, of which there are three.
     """
     random = np.random.RandomState(seed)
-    (height, width), size = CODE_MAP.places, CODE_MAP.size
-    label = random.randint(CODE_CLASSES, size=examples)
+    (height, width), size = _CODE_MAP.places, _CODE_MAP.size
+    label = random.randint(_CLASSES, size=examples)
     maps = random.randint(size, size=(examples, height, width))
-    noisy = random.rand(examples, height, width) < CODE_NOISE
+    noisy = random.rand(examples, height, width) < _NOISE
     for i in range(height):
         for j in range(width):
             if i or j:
@@ -34,24 +37,24 @@ def codes(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return maps.astype(np.int32), label.astype(np.int32)
 
 
-def codes_entropy() -> float:
-    """Nats of a map of `codes` given its class: what the best model of them reaches."""
-    size, other = CODE_MAP.size, CODE_NOISE / CODE_MAP.size
-    likely = 1 - CODE_NOISE + other
-    each = -likely * np.log(likely) - (size - 1) * other * np.log(other)
-    return float(np.log(size) + (CODE_MAP.length - 1) * each)
+def code_map_entropy() -> float:
+    """Entropy of a map of `code_maps` given its class, in nats: the lowest possible loss."""
+    size, other = _CODE_MAP.size, _NOISE / _CODE_MAP.size
+    likely = 1 - _NOISE + other
+    per_code = -likely * np.log(likely) - (size - 1) * other * np.log(other)
+    return float(np.log(size) + (_CODE_MAP.length - 1) * per_code)
 
 
-def load_codes(split: str) -> Source:
-    """`codes`: 10,000 maps to train on, and 1,000 drawn apart to evaluate on."""
-    check_split(split)
-    maps, label = codes(*{"train": (10_000, 0), "eval": (1000, 1)}[split])
+def load_codes(options: LoadOptions) -> Source:
+    """`code_maps`: 10,000 maps for training and 1,000 independent ones for evaluation."""
+    maps, label = code_maps(*options.size_and_seed)
     return in_memory(
         {"tokens": maps.reshape(len(maps), -1).astype(np.uint8), "label": label},
         np.arange(len(maps)),
-        name="synthetic:codes",
-        split=split,
+        max_resident_bytes=options.max_resident_bytes,
+        name=options.source,
+        split=options.split,
         decode=decode_rows,
-        num_classes=CODE_CLASSES,
-        layout=Layout((CODE_MAP,)),
+        num_classes=_CLASSES,
+        layout=Layout((_CODE_MAP,)),
     )

@@ -1,15 +1,26 @@
-"""Text made on the spot from a small grammar, whose entropy is known exactly.
+"""Text generated from a small grammar, with exactly known entropy.
 
-Every sentence tells of one character: `the old queen guards a ring by the sea and she sings. `. The
-pronoun and the endings of both verbs depend on the subject, the last of them on letters some forty
-places before; to read them is what a model of the text has to learn.
+Every sentence has one subject: `the old queen guards a ring by the sea and she sings. `. The
+pronoun and the endings of both verbs depend on it, the last ending on letters about forty
+characters earlier; a model of the text has to learn this dependence.
 """
 
 import itertools
 
 import numpy as np
 
-ALPHABET = " .abcdefghijklmnopqrstuvwxyz"  # token 0 is the blank, 1 the full stop, 2 the letter a
+__all__ = [
+    "ALPHABET",
+    "CHOICES",
+    "LENGTH",
+    "PRONOUNS",
+    "encode",
+    "entropy_rate",
+    "sentence",
+    "sentences",
+]
+
+ALPHABET = " .abcdefghijklmnopqrstuvwxyz"  # token 0 is the space, 1 the full stop, 2 the letter a
 LENGTH = 64  # characters of an example
 
 _SUBJECTS = {
@@ -19,7 +30,7 @@ _SUBJECTS = {
     "they": ("sailors", "children", "wolves", "giants"),
 }
 PRONOUNS = {name: pronoun for pronoun, names in _SUBJECTS.items() for name in names}
-# A choice in each column, all equally likely and independent.
+# A sentence takes one option of each, independently and uniformly.
 CHOICES = {
     "adjective": ("", "old ", "young ", "small ", "proud ", "sleepy ", "clever ", "kind "),
     "subject": tuple(PRONOUNS),
@@ -31,18 +42,18 @@ CHOICES = {
 
 
 def sentence(adjective: str, subject: str, verb: str, thing: str, place: str, act: str) -> str:
-    """The sentence of a choice in each of `CHOICES`, with the blank that follows it."""
+    """The sentence with these options of `CHOICES`, with the space that follows it."""
     pronoun = PRONOUNS[subject]
     s = "" if pronoun == "they" else "s"
     return f"the {adjective}{subject} {verb}{s} {thing} {place} and {pronoun} {act}{s}. "
 
 
 def entropy_rate() -> float:
-    """Nats a character of the endless text: what the best model of it reaches, 0.210 (0.303 bits).
+    """Nats per character of the infinite text, 0.210 (0.303 bits): the lowest possible loss.
 
-    Different choices make different sentences and a full stop ends each, so that the text and the
-    choices determine one another: the rate is the entropy of the choices over the mean length of
-    a sentence. An example begins anywhere, and a model that sees it alone needs a little more.
+    Different choices give different sentences and each ends in a full stop, so text and choices
+    determine each other: the rate is the entropy of the choices over the mean sentence length. An
+    example starts at an arbitrary character, so its own entropy is slightly higher.
     """
     nats = sum(np.log(len(options)) for options in CHOICES.values())
     lengths = [len(sentence(*chosen)) for chosen in itertools.product(*CHOICES.values())]
@@ -50,7 +61,7 @@ def entropy_rate() -> float:
 
 
 def encode(text: str) -> np.ndarray:
-    """The tokens of a text in the characters of `ALPHABET`, int32."""
+    """Tokens int32 `[T]` of a text of T characters, all in `ALPHABET`."""
     table = np.zeros(128, np.int32)
     for token, character in enumerate(ALPHABET):
         table[ord(character)] = token
@@ -58,14 +69,14 @@ def encode(text: str) -> np.ndarray:
 
 
 def sentences(examples: int, seed: int) -> np.ndarray:
-    """Pieces of 64 characters, one after the other, of an endless text of such sentences.
+    """Consecutive pieces of 64 characters of an infinite text of such sentences.
 
     Args:
       examples: N.
-      seed: of everything.
+      seed: of the choices.
 
     Returns:
-      Tokens int32 `[N, 64]`, numbers in `ALPHABET`.
+      Tokens int32 `[N, 64]`, indices into `ALPHABET`.
     """
     random = np.random.RandomState(seed)
     parts, length = [], 0

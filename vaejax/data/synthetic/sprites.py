@@ -1,19 +1,32 @@
-"""The dSprites images, rendered from their five factors: nothing to download.
+"""The dSprites images, rendered from their five factors; nothing to download.
 
-The 737,280 images are every combination of shape, scale, orientation, x and y. Each is a filled
-polygon whose corners are rounded to 1/256 of a pixel; a pixel is lit where its centre lies inside.
-After the rounding all arithmetic is in integers.
+The 737,280 images are all combinations of shape, scale, orientation, x and y. Each is a filled
+polygon with corners rounded to 1/256 of a pixel; a pixel is 1 if its centre lies inside. After the
+rounding all arithmetic is in integers.
 """
 
 import functools
 
 import numpy as np
 
+__all__ = [
+    "NAMES",
+    "SHAPES",
+    "SIZES",
+    "WIDTH",
+    "factors_of",
+    "index_of",
+    "render",
+    "render_packed",
+    "strided_indices",
+    "values_of",
+]
+
 SIZES = (3, 6, 40, 32, 32)
 NAMES = ("shape", "scale", "orientation", "x", "y")
 SHAPES = ("square", "ellipse", "heart")
 WIDTH = 64
-ROW_BYTES = WIDTH * WIDTH // 8
+_ROW_BYTES = WIDTH * WIDTH // 8
 
 _UNIT = 256  # corners are placed in units of 1/256 pixel
 _HALF = _UNIT // 2
@@ -21,33 +34,33 @@ _RADIUS = 9.6  # half the side, in pixels, of the square at scale 1
 
 
 def index_of(factors: np.ndarray) -> np.ndarray:
-    """Index int64 `[...]` in the published order of factor classes `[..., 5]`.
+    """Indices int64 `[...]`, in the published order, of factor classes `[..., 5]`.
 
     Raises:
-      ValueError: where a class is out of range.
+      ValueError: a class is out of range.
     """
-    return np.ravel_multi_index(tuple(np.moveaxis(_checked(factors), -1, 0)), SIZES)
+    return np.ravel_multi_index(tuple(np.moveaxis(_validated(factors), -1, 0)), SIZES)
 
 
 def factors_of(index: np.ndarray) -> np.ndarray:
     """Factor classes int32 `[..., 5]` of indices `[...]` in the published order.
 
     Raises:
-      ValueError: where an index is out of range.
+      ValueError: an index is out of range.
     """
     return np.stack(np.unravel_index(np.asarray(index), SIZES), axis=-1).astype(np.int32)
 
 
 def values_of(factors: np.ndarray) -> np.ndarray:
-    """Latent values float64 `[..., 5]`, as published, of factor classes `[..., 5]`.
+    """The published factor values, float64 `[..., 5]`, of factor classes `[..., 5]`.
 
     Shape is 1 to 3, scale 0.5 to 1, orientation 0 to 2π (both ends included), x and y 0 to 1.
 
     Raises:
-      ValueError: where a class is out of range.
+      ValueError: a class is out of range.
     """
     ends = ((1, 3), (0.5, 1), (0, 2 * np.pi), (0, 1), (0, 1))
-    classes = np.moveaxis(_checked(factors), -1, 0)
+    classes = np.moveaxis(_validated(factors), -1, 0)
     columns = [
         np.linspace(low, high, size)[column]
         for (low, high), size, column in zip(ends, SIZES, classes, strict=True)
@@ -56,10 +69,10 @@ def values_of(factors: np.ndarray) -> np.ndarray:
 
 
 def render(factors: np.ndarray) -> np.ndarray:
-    """Images uint8 `[N, 64, 64]`, of zeros and ones, of factor classes `[N, 5]`.
+    """Images uint8 `[N, 64, 64]` of zeros and ones, of factor classes `[N, 5]`.
 
     Raises:
-      ValueError: where a class is out of range, or for another shape.
+      ValueError: a class is out of range, or the shape is another.
     """
     packed = render_packed(index_of(factors))
     return np.unpackbits(packed, axis=-1).reshape(-1, WIDTH, WIDTH)
@@ -68,10 +81,10 @@ def render(factors: np.ndarray) -> np.ndarray:
 def render_packed(index: np.ndarray) -> np.ndarray:
     """Images of indices `[N]` as bits, uint8 `[N, 512]`; bit 7 of a byte is its first pixel.
 
-    Images of one shape, scale and orientation are made together, which takes 2 ms for all 1,024.
+    Images of equal shape, scale and orientation are rendered together: 2 ms for all 1,024.
 
     Raises:
-      ValueError: where an index is out of range, or for another shape.
+      ValueError: an index is out of range, or the shape is another.
     """
     factors = factors_of(index)
     if factors.ndim != 2:
@@ -79,17 +92,17 @@ def render_packed(index: np.ndarray) -> np.ndarray:
     pose = np.asarray(index) // (SIZES[3] * SIZES[4])
     order = np.argsort(pose, kind="stable")
     _, starts = np.unique(pose[order], return_index=True)
-    packed = np.empty((len(factors), ROW_BYTES), np.uint8)
-    for here in np.split(order, starts)[1:]:
-        x, x_place = np.unique(factors[here, 3], return_inverse=True)
-        y, y_place = np.unique(factors[here, 4], return_inverse=True)
-        shape, scale, orientation = factors[here[0], :3].tolist()
-        packed[here] = _render_pose(shape, scale, orientation, x, y)[x_place, y_place]
+    packed = np.empty((len(factors), _ROW_BYTES), np.uint8)
+    for rows in np.split(order, starts)[1:]:
+        x, x_place = np.unique(factors[rows, 3], return_inverse=True)
+        y, y_place = np.unique(factors[rows, 4], return_inverse=True)
+        shape, scale, orientation = factors[rows[0], :3].tolist()
+        packed[rows] = _render_pose(shape, scale, orientation, x, y)[x_place, y_place]
     return packed
 
 
-def every(strides: tuple[int, ...]) -> np.ndarray:
-    """Index int32 `[N]`, ascending, of the images with every `strides[k]`-th class of factor k."""
+def strided_indices(strides: tuple[int, ...]) -> np.ndarray:
+    """Indices int32 `[N]`, ascending, of images with every `strides[k]`-th class of factor k."""
     kept = (np.arange(0, size, stride) for size, stride in zip(SIZES, strides, strict=True))
     return np.ravel_multi_index(np.ix_(*kept), SIZES).ravel().astype(np.int32)
 
@@ -109,7 +122,7 @@ def _corners(shape: int) -> np.ndarray:
 def _render_pose(
     shape: int, scale: int, orientation: int, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Packed images uint8 `[len(x), len(y), 512]` of one pose at the given places."""
+    """Packed images uint8 `[len(x), len(y), 512]` of one pose at these positions."""
     angle = 2 * np.pi * orientation / (SIZES[2] - 1)
     cos, sin = np.cos(angle), np.sin(angle)
     across, down = ((0.5 + 0.1 * scale) * _corners(shape)).T
@@ -134,18 +147,19 @@ def _render_pose(
     key = place * WIDTH + line
     first = np.flatnonzero(np.diff(key, prepend=-1))
     words = np.zeros((len(x), len(y) * WIDTH), np.uint64)
-    words[:, key[first]] = np.bitwise_xor.reduceat(_left_of()[crossing], first, axis=1)
-    return words.view(np.uint8).reshape(len(x), len(y), ROW_BYTES)
+    words[:, key[first]] = np.bitwise_xor.reduceat(_first_pixels()[crossing], first, axis=1)
+    return words.view(np.uint8).reshape(len(x), len(y), _ROW_BYTES)
 
 
 @functools.cache
-def _left_of() -> np.ndarray:
-    """Uint64 `[65]`: eight packed bytes of a line of pixels whose first t are lit."""
-    lit = np.arange(WIDTH) < np.arange(WIDTH + 1)[:, None]
-    return np.packbits(lit, axis=-1).view(np.uint64)[:, 0]
+def _first_pixels() -> np.ndarray:
+    """Uint64 `[65]`: at t, a line of 64 packed pixels of which the first t are 1."""
+    pixels = np.arange(WIDTH) < np.arange(WIDTH + 1)[:, None]
+    return np.packbits(pixels, axis=-1).view(np.uint64)[:, 0]
 
 
-def _checked(factors: np.ndarray) -> np.ndarray:
+def _validated(factors: np.ndarray) -> np.ndarray:
+    """`factors` as an array `[..., 5]`; raises ValueError for another shape or range."""
     factors = np.asarray(factors)
     if factors.ndim == 0 or factors.shape[-1] != len(SIZES):
         raise ValueError(f"expected factor classes [..., {len(SIZES)}], found {factors.shape}")

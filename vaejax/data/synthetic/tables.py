@@ -1,27 +1,31 @@
-"""Data made on the spot, whose truth is known."""
+"""Generated datasets with known ground truth: vectors, audio clips, sentences, maps of codes."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from vaejax.data.readers.npz import from_arrays
-from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
+from vaejax.data.load_options import LoadOptions
+from vaejax.data.readers.npz import source_of_arrays
+from vaejax.data.source import Source
 from vaejax.data.synthetic.code_maps import load_codes
 from vaejax.data.synthetic.sentences import ALPHABET, sentences
 from vaejax.data.synthetic.waveforms import waveforms
 
-FACTOR_COLUMNS = ("z1", "2 z1", "3 z1²", "4 z2", "5 z2", "6 sin z2", "7 z1 z2")
+__all__ = ["FACTOR_SUPPORT", "TABLES", "factors", "load_synthetic"]
+
+_FACTOR_COLUMNS = ("z1", "2 z1", "3 z1²", "4 z2", "5 z2", "6 sin z2", "7 z1 z2")
 FACTOR_SUPPORT = np.array([[1, 1, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 1, 1]], bool).T  # [7, 2]
 
 
 def factors(examples: int, seed: int, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """The simulation of sparse decoding (2110.10804, section 4.1): which column uses which factor.
+    """The simulated data of sparse decoding (2110.10804, section 4.1).
 
-    Two independent factors from N(0, 1), seven columns, `FACTOR_COLUMNS`, with Gaussian noise.
+    Seven columns are functions of two independent factors from N(0, 1), with Gaussian noise;
+    `FACTOR_SUPPORT` says which column depends on which factor.
 
     Args:
       examples: N.
-      seed: of everything.
+      seed: of factors and noise.
       noise: standard deviation.
 
     Returns:
@@ -39,7 +43,7 @@ def _factors() -> dict[str, np.ndarray]:
     return {
         "train_vector": factors(1000, seed=0)[0],
         "eval_vector": factors(1000, seed=1)[0],
-        "column_names": np.array(FACTOR_COLUMNS),
+        "column_names": np.array(_FACTOR_COLUMNS),
     }
 
 
@@ -65,35 +69,19 @@ TABLES: dict[str, Callable[[], dict[str, np.ndarray]]] = {
 }
 
 
-def load_synthetic(
-    table: str,
-    split: str = "train",
-    *,
-    image_size: int | None = None,
-    channels: int | None = None,
-    holdout: float = 0.1,
-    max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
-) -> Source:
-    """One of `TABLES`, the examples to evaluate on drawn apart from those to train on.
+def load_synthetic(table: str, options: LoadOptions) -> Source:
+    """One of `TABLES`, or `codes`; the examples of the two splits are independent.
 
-    `factors` has 1,000 of each, `text` and `waveforms` 8,000 to train on and 1,000 to evaluate on,
-    `codes` 10,000 and 1,000.
+    `factors` has 1,000 examples in each split, `text` and `waveforms` have 8,000 for training and
+    1,000 for evaluation, `codes` 10,000 and 1,000.
 
     Raises:
-      ValueError: for an unknown table, split or option.
+      ValueError: unknown table or option.
     """
     if table == "codes":
-        return load_codes(split)
+        return load_codes(options)
     if table not in TABLES:
         raise ValueError(
             f"unknown synthetic table {table!r}: known are {', '.join([*TABLES, 'codes'])}"
         )
-    return from_arrays(
-        TABLES[table](),
-        split,
-        name=f"synthetic:{table}",
-        image_size=image_size,
-        channels=channels,
-        holdout=holdout,
-        max_resident_bytes=max_resident_bytes,
-    )
+    return source_of_arrays(TABLES[table](), options)

@@ -1,10 +1,14 @@
-"""How codes relate to the factors that made the data: the metrics of 1811.12359, and UDR.
+"""Disentanglement metrics: those of 1811.12359, which compare codes with factors, and UDR.
 
-Each metric is `f(codes [N, D], factors [N, K]) -> dict`. Those that hold a factor also take
-`f(encode, source, key)`. All but `dci` are compiled and take codes of many models `[M, N, D]`.
+Each metric is `f(codes [N, D], factors [N, K]) -> dict`. The β-VAE and FactorVAE scores also come
+as `f(encode, source, key)`. All but `dci` are compiled and take codes of many models `[M, N, D]`.
 """
 
-from vaejax.evaluation.disentanglement.all_metrics import check_disentanglement, disentanglement
+from vaejax.evaluation.disentanglement.all_metrics import (
+    check_disentanglement,
+    disentanglement_metrics,
+    mean_encoder,
+)
 from vaejax.evaluation.disentanglement.beta_and_factor_vae_scores import (
     beta_vae_score,
     beta_vae_score_of_codes,
@@ -13,6 +17,7 @@ from vaejax.evaluation.disentanglement.beta_and_factor_vae_scores import (
 )
 from vaejax.evaluation.disentanglement.dci import dci, dci_linear
 from vaejax.evaluation.disentanglement.encoding import encode_split
+from vaejax.evaluation.disentanglement.histograms import information_and_entropy
 from vaejax.evaluation.disentanglement.irs import irs
 from vaejax.evaluation.disentanglement.mig import mig
 from vaejax.evaluation.disentanglement.modularity_explicitness import explicitness, modularity
@@ -25,12 +30,14 @@ __all__ = [
     "check_disentanglement",
     "dci",
     "dci_linear",
-    "disentanglement",
+    "disentanglement_metrics",
     "encode_split",
     "explicitness",
     "factor_vae_score",
     "factor_vae_score_of_codes",
+    "information_and_entropy",
     "irs",
+    "mean_encoder",
     "mig",
     "modularity",
     "sap",

@@ -1,4 +1,4 @@
-"""All metrics of a trained model with one Gaussian vector node."""
+"""All disentanglement metrics of a trained model whose latents are one continuous vector."""
 
 from typing import Any
 
@@ -8,24 +8,26 @@ import numpy as np
 from vaejax.core.game import Batch, Family, Params
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import Normal
+from vaejax.distributions import capabilities_of
 from vaejax.evaluation.disentanglement.beta_and_factor_vae_scores import (
     beta_vae_score_of_codes,
     factor_vae_score_of_codes,
 )
-from vaejax.evaluation.disentanglement.dci import dci, dci_linear, require_trees
+from vaejax.evaluation.disentanglement.dci import dci, dci_linear, import_ensemble
 from vaejax.evaluation.disentanglement.encoding import Encode, check_factors, encode_split
-from vaejax.evaluation.disentanglement.inputs import rows_to_learn_from
+from vaejax.evaluation.disentanglement.inputs import num_train_rows
 from vaejax.evaluation.disentanglement.irs import irs
 from vaejax.evaluation.disentanglement.mig import mig
 from vaejax.evaluation.disentanglement.modularity_explicitness import explicitness, modularity
 from vaejax.evaluation.disentanglement.sap import sap
 
-DISENTANGLEMENT = 6  # a stream of random keys of its own
+__all__ = ["DISENTANGLEMENT", "check_disentanglement", "disentanglement_metrics", "mean_encoder"]
+
+DISENTANGLEMENT = 6  # a separate stream of random keys
 
 
 def mean_encoder(family: Family, params: Params) -> Encode:
-    """`batch -> posterior mean [B, D]`, of a model with one node."""
+    """The function `batch -> posterior mean [B, D]` of a model with one node."""
 
     def encode(params: Params, batch: Batch) -> jax.Array:
         (node,) = family.model.encode(params, batch, jax.random.key(0))
@@ -35,7 +37,7 @@ def mean_encoder(family: Family, params: Params) -> Encode:
 
 
 def check_disentanglement(family: Family, params: Params, source: Source) -> None:
-    """Sees, without computing anything, whether `disentanglement` can judge a model.
+    """Checks that `disentanglement_metrics` applies to a model, without computing them.
 
     Args:
       family: whose model.
@@ -44,16 +46,16 @@ def check_disentanglement(family: Family, params: Params, source: Source) -> Non
 
     Raises:
       ValueError: the source has fewer than two factors, or the model's latents are not one
-        Gaussian vector.
+        continuous vector.
       ImportError: scikit-learn is missing.
     """
     check_factors(source)
     if sum(size > 1 for size in source.factor_sizes or ()) < 2:
         raise ValueError(
-            f"disentanglement is of several factors: those of {source.name!r} have "
-            f"{source.factor_sizes} classes"
+            f"disentanglement metrics need at least two factors that vary; those of "
+            f"{source.name!r} have {source.factor_sizes} classes"
         )
-    require_trees()
+    import_ensemble()
     prepare = preparation(source)
 
     def latents(params: Params, rows: Any, key: jax.Array) -> Any:
@@ -61,17 +63,17 @@ def check_disentanglement(family: Family, params: Params, source: Source) -> Non
 
     nodes = jax.eval_shape(latents, params, source.take(np.zeros(1, np.int32)), jax.random.key(0))
     if len(nodes) != 1:
-        raise ValueError(f"disentanglement is of one node of latents, found {len(nodes)}")
+        raise ValueError(f"disentanglement metrics need one node of latents, found {len(nodes)}")
     posterior = nodes[0].posterior
-    if not isinstance(posterior, Normal) or posterior.loc.ndim != 2:
+    if not capabilities_of(posterior).continuous or nodes[0].z.ndim != 2:
         shape = getattr(nodes[0].z, "shape", ())[1:]
         raise ValueError(
-            "disentanglement needs a Gaussian posterior of one vector, found "
+            "disentanglement metrics need a continuous posterior of one vector, found "
             f"{type(posterior).__name__} of shape {list(shape)}"
         )
 
 
-def disentanglement(
+def disentanglement_metrics(
     family: Family,
     params: Params,
     source: Source,
@@ -84,17 +86,17 @@ def disentanglement(
 ) -> dict[str, float]:
     """All metrics of the posterior means of a split, in the protocol of 1811.12359.
 
-    There, figures are of all of dSprites: 10,000 draws for MIG, modularity, IRS and for
-    predictors to learn from, 5,000 to test these, and fresh draws for the two scores that hold a
-    factor. Here all draws are of the split: two thirds of the first `examples` of `eval_order` in
-    place of the 10,000, the rest of these in place of the 5,000, and all examples for the two
-    scores. `data.holdout=0` makes a split of every image.
+    There, metrics are of all of dSprites: 10,000 samples for MIG, modularity, IRS and to train
+    predictors, 5,000 to test these, and fresh samples for the β-VAE and FactorVAE scores. Here all
+    examples are of the split: two thirds of the first `examples` of `eval_order` in place of the
+    10,000, the rest of these in place of the 5,000, and all examples for the two scores.
+    `data.holdout=0` makes a split of every image.
 
     Args:
       family: whose model.
       params: of it.
       source: the split, with factors.
-      key: of the draws.
+      key: of all random numbers.
       examples: for the metrics of fixed codes, at most.
       batch_size: examples encoded at once.
       binarize: as in training.
@@ -114,23 +116,23 @@ def disentanglement(
         encode, source, data_key, batch_size=batch_size, binarize=binarize
     )
     codes, factors = all_codes[:examples], all_factors[:examples]
-    rows = rows_to_learn_from(factors, None)
-    seen = codes[:rows], factors[:rows]
-    found = {
-        **mig(*seen),
-        **irs(*seen),
-        **modularity(*seen),
+    rows = num_train_rows(factors, None)
+    train = codes[:rows], factors[:rows]
+    scores = {
+        **mig(*train),
+        **irs(*train),
+        **modularity(*train),
         **explicitness(codes, factors),
         **sap(codes, factors),
         **factor_vae_score_of_codes(all_codes, all_factors, keys[0]),
         **beta_vae_score_of_codes(all_codes, all_factors, keys[1]),
     }
     names = ("mig", "factor_vae_score", "beta_vae_score", "sap", "modularity", "explicitness")
-    result = {name: float(found[name]) for name in (*names, "irs")}
-    several = {"dci_linear": dci_linear(codes, factors)}
+    result = {name: float(scores[name]) for name in (*names, "irs")}
+    dci_scores = {"dci_linear": dci_linear(codes, factors)}
     if trees:
-        several["dci"] = dci(codes, factors, trees=trees)
-    for metric, parts in several.items():
+        dci_scores["dci"] = dci(codes, factors, trees=trees)
+    for metric, values in dci_scores.items():
         for name in ("disentanglement", "completeness", "informativeness"):
-            result[f"{metric}/{name}"] = float(parts[name])
+            result[f"{metric}/{name}"] = float(values[name])
     return result

@@ -1,4 +1,4 @@
-"""The codes of a whole split, and with them the examples that share a factor."""
+"""Encodes a whole split into codes and factors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,8 @@ from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preprocess import preparation
 
+__all__ = ["Encode", "check_factors", "encode_split"]
+
 Encode = Callable[[Batch], jax.Array]
 
 
@@ -19,8 +21,8 @@ def check_factors(source: Source) -> None:
     """Raises ValueError unless the examples of a source come with factors."""
     if not source.factor_sizes:
         raise ValueError(
-            f"{source.name!r} has no factors, which measures of disentanglement need: use sprites, "
-            "or an .npz file with an array 'factors'"
+            f"{source.name!r} has no factors, which disentanglement metrics need: use sprites, or "
+            "an .npz file with an array 'factors'"
         )
 
 
@@ -32,18 +34,18 @@ def encode_split(
     batch_size: int = 256,
     binarize: str = "none",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes float32 `[N, D]` and factors int32 `[N, K]` of a split, in `eval_order`: a random one.
+    """Codes float32 `[N, D]` and factors int32 `[N, K]` of a split, in the random `eval_order`.
 
     Args:
-      encode: batch -> codes `[B, D]`, as posterior means. A `jax.tree_util.Partial` has its
+      encode: batch -> codes `[B, D]`, such as posterior means. A `jax.tree_util.Partial` has its
         parameters passed to the compiled program; those of another function become constants.
       source: the split, with factors.
-      key: of the draws of binarised images; None for a fixed one.
+      key: of the binarisation of images; None for a fixed one.
       batch_size: examples at once.
       binarize: as in training.
 
     Raises:
-      ValueError: the source has no factors, or the codes are no vectors.
+      ValueError: the source has no factors, or the codes are not vectors.
     """
     check_factors(source)
     prepare = preparation(source, binarize)
@@ -52,16 +54,16 @@ def encode_split(
         encode = jax.tree_util.Partial(encode)
 
     @jax.jit
-    def part(encode: Any, rows: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode_batch(encode: Any, rows: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch = prepare(rows, key)
         return encode(batch), batch["factors"]
 
-    pieces = []
-    for number, (indices, counts) in enumerate(eval_batches(source.size, batch_size)):
-        step = jax.random.fold_in(key, jnp.uint32(number))
-        found = part(encode, source.take(indices), step)
-        if found[0].ndim != 2:
-            raise ValueError(f"encode must give codes [B, D], found shape {found[0].shape}")
-        pieces.append(tuple(np.asarray(a)[counts] for a in found))
-    codes, factors = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    parts = []
+    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size)):
+        batch_key = jax.random.fold_in(key, jnp.uint32(number))
+        encoded = encode_batch(encode, source.take(indices), batch_key)
+        if encoded[0].ndim != 2:
+            raise ValueError(f"encode must return codes [B, D], found shape {encoded[0].shape}")
+        parts.append(tuple(np.asarray(a)[mask] for a in encoded))
+    codes, factors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return codes, factors

@@ -1,4 +1,4 @@
-"""Examples by factor: those that share a class of one factor, drawn inside a compiled program."""
+"""Sampling examples that share the class of one factor, inside a compiled program."""
 
 from typing import NamedTuple
 
@@ -7,25 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["FactorIndex", "index_by_factor", "sample_with_class"]
 
-class ByFactors(NamedTuple):
+
+class FactorIndex(NamedTuple):
     """The rows of a table of factors, sorted by each of them.
 
     Attributes:
       classes: int32 `[N, K]`, of each example, numbered from 0 without gaps.
       order: int32 `[K, N]`, the examples sorted by factor k.
       start: int32 `[K, C]`, where in that order each class begins.
-      amount: int32 `[K, C]`, examples of each class; 0 past the last class of a factor.
+      sizes: int32 `[K, C]`, number of examples of each class; 0 past the last class of a factor.
     """
 
     classes: jax.Array
     order: jax.Array
     start: jax.Array
-    amount: jax.Array
+    sizes: jax.Array
 
 
-def by_factors(factors: ArrayLike) -> ByFactors:
-    """Sorts the examples whose factor classes, integers `[N, K]`, these are.
+def index_by_factor(factors: ArrayLike) -> FactorIndex:
+    """The index of integer factor classes `[N, K]`.
 
     Raises:
       ValueError: there is no example, or no factor.
@@ -34,33 +36,33 @@ def by_factors(factors: ArrayLike) -> ByFactors:
     if table.ndim != 2 or not table.size:
         raise ValueError(f"expected factor classes [N, K], found shape {table.shape}")
     columns = [np.unique(column, return_inverse=True)[1] for column in table.T]
-    most = 1 + max(int(column.max()) for column in columns)
-    count = np.stack([np.bincount(column, minlength=most) for column in columns])
+    max_classes = 1 + max(int(column.max()) for column in columns)
+    sizes = np.stack([np.bincount(column, minlength=max_classes) for column in columns])
     arrays = (
         np.stack(columns, axis=-1),
         np.stack([np.argsort(column, kind="stable") for column in columns]),
-        np.cumsum(count, axis=-1) - count,
-        count,
+        np.cumsum(sizes, axis=-1) - sizes,
+        sizes,
     )
-    return ByFactors(*(jnp.asarray(a.astype(np.int32)) for a in arrays))
+    return FactorIndex(*(jnp.asarray(a.astype(np.int32)) for a in arrays))
 
 
-def draw_alike(
-    examples: ByFactors, key: jax.Array, factor: jax.Array, classes: jax.Array
+def sample_with_class(
+    index: FactorIndex, key: jax.Array, factor: jax.Array, classes: jax.Array
 ) -> jax.Array:
-    """Examples drawn uniformly, with replacement, from those that have a class of a factor.
+    """Samples examples uniformly, with replacement, among those with a given class of a factor.
 
-    What their other factors are follows the table: where that holds every combination, they are
-    uniform and independent.
+    Their other factors are distributed as in the table: uniform and independent if it holds every
+    combination.
 
     Args:
-      examples: sorted by factor.
-      key: of the draws.
-      factor: k, int32 `[]`.
-      classes: of factor k, int32 `[...]`, one for each draw.
+      index: of the factors.
+      key: of the samples.
+      factor: k, int32, broadcast against `classes`.
+      classes: of factor k, int32 `[...]`, one for each sample.
 
     Returns:
-      Indices int32 `[...]`.
+      Numbers of examples, int32 `[...]`.
     """
-    place = jax.random.randint(key, classes.shape, 0, examples.amount[factor, classes])
-    return examples.order[factor, examples.start[factor, classes] + place]
+    offset = jax.random.randint(key, classes.shape, 0, index.sizes[factor, classes])
+    return index.order[factor, index.start[factor, classes] + offset]

@@ -1,4 +1,4 @@
-"""What the metrics are given: codes beside the factors that made the data."""
+"""Codes and ground-truth factors, checked and prepared for the metrics."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,17 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["CodesAndFactors", "Score", "checked_inputs", "num_train_rows", "over_models"]
+
 Score = dict[str, jax.Array]
 
 
-class Judged(NamedTuple):
-    """Codes and factors that fit together.
+class CodesAndFactors(NamedTuple):
+    """Codes and factors of the same examples.
 
     Attributes:
       codes: float32 `[..., N, D]`.
       classes: int32 `[N, K']` of the factors that vary, numbered from 0 without gaps.
-      sizes: classes of each of those.
-      varying: which of all K factors they are.
+      sizes: number of classes of each of those.
+      varying: which of all K factors vary, bool `[K]`.
     """
 
     codes: jax.Array
@@ -27,17 +29,17 @@ class Judged(NamedTuple):
     varying: np.ndarray
 
     def per_factor(self, values: jax.Array) -> jax.Array:
-        """Numbers `[..., K']` at their places among all factors `[..., K]`, NaN at the constant."""
-        places = np.flatnonzero(self.varying)
-        whole = jnp.full((*values.shape[:-1], len(self.varying)), jnp.nan, values.dtype)
-        return whole.at[..., places].set(values)
+        """Scatters `[..., K']` to all factors `[..., K]`, with NaN for constant ones."""
+        positions = np.flatnonzero(self.varying)
+        result = jnp.full((*values.shape[:-1], len(self.varying)), jnp.nan, values.dtype)
+        return result.at[..., positions].set(values)
 
 
-def judged(codes: ArrayLike, factors: ArrayLike) -> Judged:
+def checked_inputs(codes: ArrayLike, factors: ArrayLike) -> CodesAndFactors:
     """Checks codes `[..., N, D]` and the integer factors `[N, K]` of the same examples.
 
-    Codes may be traced; factors may not, since how many classes they have decides shapes. A
-    factor that is the same for all examples says nothing of the codes and is left out.
+    Codes may be traced; factors may not, since the number of their classes determines shapes. A
+    factor that is the same for all examples is left out.
 
     Raises:
       ValueError: other shapes or types than these, codes that are not finite, or no factor that
@@ -67,33 +69,33 @@ def judged(codes: ArrayLike, factors: ArrayLike) -> Judged:
         raise ValueError(f"none of the {len(sizes)} factors varies among the {len(table)} examples")
     columns = [column for _, column in numbered]
     classes = np.stack(columns, axis=-1).astype(np.int32)[:, varying]
-    kept = tuple(int(size) for size in sizes[varying])
-    return Judged(jnp.asarray(codes, jnp.float32), classes, kept, varying)
+    varying_sizes = tuple(int(size) for size in sizes[varying])
+    return CodesAndFactors(jnp.asarray(codes, jnp.float32), classes, varying_sizes, varying)
 
 
 def over_models(metric: Callable[[jax.Array], Any], codes: jax.Array) -> Any:
-    """`metric` of codes `[N, D]`, mapped over all axes before those; products in full precision."""
+    """`metric` of codes `[N, D]`, mapped over all leading axes; products in full precision."""
     for _ in range(codes.ndim - 2):
         metric = jax.vmap(metric)
     with jax.default_matmul_precision("highest"):
         return metric(codes)
 
 
-def rows_to_learn_from(classes: np.ndarray, train: int | None) -> int:
-    """How many rows, the first, a predictor is fitted to; the others test it.
+def num_train_rows(classes: np.ndarray, train: int | None) -> int:
+    """The number of rows, the first ones, that a predictor is fitted to; the others test it.
 
     Args:
       classes: int32 `[N, K]`, numbered from 0.
       train: that number; None for two thirds of N, as the 10,000 and 5,000 of 1811.12359.
 
     Raises:
-      ValueError: one of the two parts is empty, or most of the classes of one are not in the
-        other, as in data that is sorted by a factor.
+      ValueError: one of the two parts is empty, or most test rows have a class that does not occur
+        in training, as in data that is sorted by a factor.
     """
     n = len(classes)
     rows = -(-2 * n // 3) if train is None else train
     if not 0 < rows < n:
-        raise ValueError(f"train={train} of {n} rows leaves none to learn from, or none to test")
+        raise ValueError(f"train={train} of {n} rows leaves no row to train on, or none to test")
     for k, column in enumerate(classes.T):
         unseen = ~np.isin(column[rows:], column[:rows])
         if unseen.mean() > 0.5:

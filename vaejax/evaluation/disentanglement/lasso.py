@@ -5,30 +5,33 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+__all__ = ["lasso", "standardised"]
+
 
 def lasso(
     x: jax.Array, y: jax.Array, penalty: float, *, tolerance: float = 1e-6, sweeps: int = 1000
 ) -> jax.Array:
     """The w `[D, T]` that minimises ‖y − x w‖² / 2N + penalty · ‖w‖₁ for each column of y.
 
-    Coordinate descent on XᵀX, as many sweeps as it takes. A column of zeros gets weight zero.
+    Coordinate descent on XᵀX until convergence. A column of zeros gets weight zero.
 
     Args:
       x: `[N, D]`, centred.
       y: `[N, T]`, centred.
       penalty: of the weights.
       tolerance: largest change of a weight in a sweep at which to stop.
-      sweeps: at most.
+      sweeps: maximal number of sweeps over the coordinates.
     """
     n, d = x.shape
     gram, moment = x.T @ x / n, x.T @ y / n  # [D, D], [D, T]
-    size = jnp.diagonal(gram)
-    alive = size > 1e-12
+    variance = jnp.diagonal(gram)
+    nonzero = variance > 1e-12
 
     def coordinate(j: Any, w: jax.Array) -> jax.Array:
-        rest = moment[j] - gram[j] @ w + size[j] * w[j]
-        shrunk = jnp.sign(rest) * jnp.maximum(jnp.abs(rest) - penalty, 0.0)
-        return w.at[j].set(jnp.where(alive[j], shrunk / jnp.where(alive[j], size[j], 1.0), 0.0))
+        residual = moment[j] - gram[j] @ w + variance[j] * w[j]
+        shrunk = jnp.sign(residual) * jnp.maximum(jnp.abs(residual) - penalty, 0.0)
+        updated = shrunk / jnp.where(nonzero[j], variance[j], 1.0)
+        return w.at[j].set(jnp.where(nonzero[j], updated, 0.0))
 
     def sweep(carry: Any) -> Any:
         w, _, number = carry
@@ -46,5 +49,5 @@ def standardised(x: jax.Array, rows: int | None = None) -> jax.Array:
     part = x[:rows]
     mean = part.mean(axis=0)
     deviation = jnp.sqrt(jnp.square(part - mean[None]).mean(axis=0))
-    alive = part.max(axis=0) > part.min(axis=0)
-    return jnp.where(alive[None], (x - mean[None]) / jnp.where(alive, deviation, 1.0)[None], 0.0)
+    varies = part.max(axis=0) > part.min(axis=0)
+    return jnp.where(varies[None], (x - mean[None]) / jnp.where(varies, deviation, 1.0)[None], 0.0)

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+__all__ = ["Classifier", "logistic_regression", "roc_auc"]
+
 _ABSENT = -1e9  # the logit of a class that a factor does not have
 
 
 class Classifier(NamedTuple):
-    """Logits (x − mean) / scale @ weights + bias."""
+    """A linear classifier with logits (x − mean) / scale @ weights + bias."""
 
     mean: jax.Array  # [D]
     scale: jax.Array  # [D]
@@ -25,8 +27,8 @@ class Classifier(NamedTuple):
 def logistic_regression(
     x: jax.Array,
     y: jax.Array,
-    most: int,
-    size: jax.Array | int,
+    max_classes: int,
+    classes: jax.Array | int,
     *,
     strength: float = 1.0,
     tolerance: float = 1e-6,
@@ -34,31 +36,31 @@ def logistic_regression(
 ) -> Classifier:
     """The minimum of strength · Σ −log p(y | x) + ½‖W‖², found by Newton's method.
 
-    It is scikit-learn's `LogisticRegression(C=strength)`: the bias is free, W multiplies x as it
-    is (columns are only scaled on the way), and two classes share one W. Steps are found by
-    conjugate gradients and halved where they go up.
+    The objective is that of scikit-learn's `LogisticRegression(C=strength)`: the bias is not
+    penalised, W multiplies the unscaled x (columns are standardised internally), and two classes
+    share one W. Steps are found by conjugate gradients and halved when they increase the loss.
 
     Args:
-      x: `[N, D]`; may be constant in a column.
-      y: int32 `[N]` in 0..size−1.
-      most: C, the number of columns of the answer.
-      size: how many of them are classes; may be traced.
-      strength: of the data against the penalty.
+      x: `[N, D]`; columns may be constant.
+      y: int32 `[N]` in 0..classes−1.
+      max_classes: C, the number of columns of the result.
+      classes: number of classes of y; may be traced.
+      strength: weight of the data relative to the penalty.
       tolerance: largest entry of the gradient of the mean loss at which to stop.
-      iterations: at most.
+      iterations: maximal number of steps.
     """
     n, d = x.shape
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     scale = jnp.where(deviation > 1e-7 * jnp.abs(mean) + 1e-12, deviation, 1.0)
     z = (x - mean[None]) / scale[None]
     inputs = jnp.concatenate([z, jnp.ones((n, 1), z.dtype)], axis=1)  # the bias is the last row
-    present = jnp.arange(most) < size
+    present = jnp.arange(max_classes) < classes
     # With two classes W = ±w / 2, whose norm is half of that of w.
-    weight = jnp.where(jnp.asarray(size) == 2, 2.0, 1.0) / (strength * n)
+    weight = jnp.where(jnp.asarray(classes) == 2, 2.0, 1.0) / (strength * n)
     penalty = weight * jnp.append(1 / jnp.square(scale), 0.0)[:, None]  # [D + 1, 1]
-    target = jax.nn.one_hot(y, most, dtype=z.dtype)
+    target = jax.nn.one_hot(y, max_classes, dtype=z.dtype)
 
-    def look(theta: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def loss_and_step(theta: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The mean loss, its gradient and Newton's step."""
         logits = jnp.where(present[None], inputs @ theta, _ABSENT)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
@@ -66,33 +68,34 @@ def logistic_regression(
         p = jax.nn.softmax(logits)
         grad = inputs.T @ (p - target) / n + penalty * theta
 
-        def curvature(v: jax.Array) -> jax.Array:
+        def hessian_product(v: jax.Array) -> jax.Array:
             u = inputs @ v
             return inputs.T @ (p * (u - (p * u).sum(axis=1, keepdims=True))) / n + penalty * v
 
-        step, _ = jax.scipy.sparse.linalg.cg(curvature, -grad, tol=0.05, maxiter=50)
+        step, _ = jax.scipy.sparse.linalg.cg(hessian_product, -grad, tol=0.05, maxiter=50)
         return loss, grad, step
 
     def advance(carry: Any) -> Any:
         theta, loss, grad, step, number = carry
-        found = look(theta + step)
-        better = found[0] <= loss + 1e-6 * jnp.abs(loss)  # as far as rounding can tell
-        now = (theta + step, *found)
-        before = (theta, loss, grad, 0.5 * step)
-        picked = (jnp.where(better, a, b) for a, b in zip(now, before, strict=True))
-        return (*picked, number + 1)
+        proposal = (theta + step, *loss_and_step(theta + step))
+        halved = (theta, loss, grad, 0.5 * step)
+        accept = proposal[1] <= loss + 1e-6 * jnp.abs(loss)  # up to rounding
+        chosen = (jnp.where(accept, a, b) for a, b in zip(proposal, halved, strict=True))
+        return (*chosen, number + 1)
 
-    start = jnp.zeros((d + 1, most), z.dtype)
+    start = jnp.zeros((d + 1, max_classes), z.dtype)
     theta, *_ = jax.lax.while_loop(
         lambda carry: (carry[4] < iterations) & (jnp.abs(carry[2]).max() > tolerance),
         advance,
-        (start, *look(start), jnp.int32(0)),
+        (start, *loss_and_step(start), jnp.int32(0)),
     )
     return Classifier(mean, scale, theta[:-1], jnp.where(present, theta[-1], _ABSENT))
 
 
 def roc_auc(scores: jax.Array, positive: jax.Array) -> jax.Array:
-    """The chance that a positive outscores a negative, ties counted half; NaN without either.
+    """The probability that a positive outscores a negative, ties counted half.
+
+    NaN if there are no positives or no negatives.
 
     Args:
       scores: `[N]`.
@@ -100,9 +103,9 @@ def roc_auc(scores: jax.Array, positive: jax.Array) -> jax.Array:
     """
     ordered = jnp.sort(scores)
     below = jnp.searchsorted(ordered, scores, side="left")
-    upto = jnp.searchsorted(ordered, scores, side="right")
-    rank = 0.5 * (below + upto + 1).astype(jnp.float32)  # ties share their mean rank
-    chosen = positive.astype(jnp.float32)
-    n = chosen.sum()
-    mean_rank = (rank * chosen).sum() / n
-    return (mean_rank - 0.5 * (n + 1)) / (chosen.size - n)
+    not_above = jnp.searchsorted(ordered, scores, side="right")
+    rank = 0.5 * (below + not_above + 1).astype(jnp.float32)  # tied values have their mean rank
+    weight = positive.astype(jnp.float32)
+    n = weight.sum()
+    mean_rank = (rank * weight).sum() / n
+    return (mean_rank - 0.5 * (n + 1)) / (weight.size - n)

@@ -1,4 +1,4 @@
-"""Unsupervised disentanglement ranking: how much models of one data set agree."""
+"""Unsupervised disentanglement ranking: the agreement of models of one data set."""
 
 import functools
 
@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 
 from vaejax.evaluation.disentanglement.inputs import Score
 from vaejax.evaluation.disentanglement.lasso import lasso, standardised
+
+__all__ = ["udr"]
 
 _CORRELATIONS = ("lasso", "spearman")
 
@@ -20,7 +22,7 @@ def udr(
     threshold: float = 0.01,
     penalty: float = 0.1,
 ) -> Score:
-    """Unsupervised disentanglement ranking (Duan et al., 1905.12614): no factors.
+    """Unsupervised disentanglement ranking (Duan et al., 1905.12614), without factors.
 
     For two models with similarity R `[D, D]` of their dimensions, the mean over the second's
     dimensions of max_a R_ab² / Σ_a R_ab and the mean over the first's of max_b R_ab² / Σ_b R_ab,
@@ -28,21 +30,21 @@ def udr(
     score is the median over the others. (The authors' code averages the two means; the paper's
     equation pools them, which differs where the models keep different numbers of dimensions.)
 
-    Give it models that differ in their seed alone. The first model of a pair predicts the
-    second's codes, so with the lasso pairwise is not symmetric, and its shrinkage keeps even two
-    equal models at about 1 − penalty.
+    Meant for models that differ only in their seed. The first model of a pair predicts the codes of
+    the second, so with the lasso `pairwise` is not symmetric, and due to the shrinkage even two
+    equal models score about 1 − penalty.
 
     Args:
       codes: `[M, N, D]`, means of the same N examples by M models.
       kl: KL in nats of each dimension `[M, D]`, averaged over examples; None keeps all that vary.
-      correlation: `'lasso'`, the size of a lasso's weights, or `'spearman'`, that of the rank
+      correlation: `'lasso'`, the absolute weights of a lasso, or `'spearman'`, the absolute rank
         correlation.
       threshold: dimensions with less KL are left out.
       penalty: of the lasso.
 
     Returns:
-      udr `[M]` and pairwise `[M, M]`, of model i predicting j, zero on the diagonal. Where nothing
-      is left of a model its pairs score 0.
+      udr `[M]` and pairwise `[M, M]`, of model i predicting j, zero on the diagonal. Pairs with a
+      model that has no dimension left score 0.
 
     Raises:
       ValueError: fewer than two models, other shapes, or an unknown correlation.
@@ -67,19 +69,19 @@ def udr(
 
 @functools.partial(jax.jit, static_argnames=("correlation",))
 def _pairwise(codes: jax.Array, kept: jax.Array, correlation: str, penalty: float) -> jax.Array:
-    if correlation == "spearman":  # of the codes as they are: rounded further, some would be equal
+    if correlation == "spearman":  # ranks before standardising, whose rounding could create ties
         codes = jax.vmap(jax.vmap(_ranks, 1, 1))(codes)
     z = jax.vmap(standardised)(codes) * kept[:, None].astype(codes.dtype)
 
-    def similarity(one: jax.Array, other: jax.Array) -> jax.Array:
+    def similarity(x: jax.Array, y: jax.Array) -> jax.Array:
         if correlation == "spearman":
-            return jnp.abs(one.T @ other) / len(one)
-        return jnp.abs(lasso(one, other, penalty))
+            return jnp.abs(x.T @ y) / len(x)
+        return jnp.abs(lasso(x, y, penalty))
 
     def score(i: jax.Array, j: jax.Array) -> jax.Array:
         r = similarity(z[i], z[j]) * (kept[i][:, None] & kept[j][None]).astype(z.dtype)
-        both = (_relative_strength(r, kept[j]) + _relative_strength(r.T, kept[i])) / 2
-        return jnp.where(i == j, 0.0, both)
+        mean = (_relative_strength(r, kept[j]) + _relative_strength(r.T, kept[i])) / 2
+        return jnp.where(i == j, 0.0, mean)
 
     models = jnp.arange(len(codes))
     return jax.lax.map(lambda i: jax.vmap(lambda j: score(i, j))(models), models)
@@ -89,13 +91,13 @@ def _relative_strength(r: jax.Array, kept: jax.Array) -> jax.Array:
     """Mean over kept columns of the largest entry squared over the sum; 0 for empty ones."""
     total = r.sum(axis=0)
     share = jnp.square(r.max(axis=0)) / jnp.where(total > 0, total, 1.0)
-    number = kept.sum().astype(r.dtype)
-    return jnp.where(kept, share, 0.0).sum() / jnp.maximum(number, 1.0)
+    count = kept.sum().astype(r.dtype)
+    return jnp.where(kept, share, 0.0).sum() / jnp.maximum(count, 1.0)
 
 
 def _ranks(x: jax.Array) -> jax.Array:
     """Ranks `[N]` from 1, those of equal values averaged."""
     ordered = jnp.sort(x)
     below = jnp.searchsorted(ordered, x, side="left")
-    upto = jnp.searchsorted(ordered, x, side="right")
-    return 0.5 * (below + upto + 1).astype(x.dtype)
+    not_above = jnp.searchsorted(ordered, x, side="right")
+    return 0.5 * (below + not_above + 1).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""What images are judged by: features of a classifier, of Inception, or of any exported program."""
+"""Feature extractors for images: a trained classifier, Inception v3, or any exported program."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,91 +18,99 @@ from vaejax.export.safetensors import need
 from vaejax.training.restore import open_run
 from vaejax.training.train_step import eval_params
 
-# Images `[B, H, W, C]` in [0, 1] -> features `[B, F]`. Any function of this kind will do.
-Features = Callable[[jax.Array], jax.Array]
+__all__ = ["FeatureExtractor", "load_feature_extractor"]
 
-PROGRAM, WEIGHTS = ".jaxexport", (".npz", ".safetensors")
+# Images `[B, H, W, C]` in [0, 1] -> features `[B, F]`.
+FeatureExtractor = Callable[[jax.Array], jax.Array]
+
+_PROGRAM, _WEIGHTS = ".jaxexport", (".npz", ".safetensors")
 
 
-def load_features(
-    asked: str,
+def load_feature_extractor(
+    location: str,
     shape: Sequence[int],
     *,
     build: Callable[..., Family],
     load_split: Callable[[Mapping[str, Any], str], Source],
-) -> Features:
-    """The features that `evaluate.features` names, tried on shapes.
+) -> FeatureExtractor:
+    """Loads the feature extractor of `evaluate.feature_extractor` and checks its shapes.
 
     Args:
-      asked: the `--workdir` of a trained `configs/classifier.py`; or a file: `.jaxexport`, a
-        program of `jax.export` from images float32 `[b, H, W, C]` to features, b free; `.npz` or
-        `.safetensors`, weights of Inception v3 (see `networks.inception`).
+      location: the `--workdir` of a trained `configs/classifier.py`; or a file: `.jaxexport`, a
+        program of `jax.export` from images float32 `[b, H, W, C]` to features, with a symbolic
+        batch size b; `.npz` or `.safetensors`, weights of Inception v3 (see `inception`).
       shape: of one image, (H, W, C).
-      build: `(config, shape, facts) -> family`.
+      build: `(config, shape, dataset_info) -> family`.
       load_split: `(config, split) -> its data`.
 
     Raises:
       FileNotFoundError: there is neither such a run nor such a file.
-      ValueError: the run is of no classifier, the file holds something else, or images of this
+      ValueError: the run is not of a classifier, the file has other contents, or images of this
         shape do not fit.
       ImportError: a package that reads the file is missing.
     """
-    path = Path(asked)
+    path = Path(location)
     if path.is_dir():
-        features = _of_run(path, shape, build, load_split)
-    elif path.suffix not in (PROGRAM, *WEIGHTS):
+        extractor = _from_run(path, shape, build, load_split)
+    elif path.suffix not in (_PROGRAM, *_WEIGHTS):
         raise ValueError(
-            f"evaluate.features={asked} is neither the --workdir of a classifier nor a file that "
-            f"ends in {', '.join((PROGRAM, *WEIGHTS))}"
+            f"evaluate.feature_extractor={location} is neither the --workdir of a classifier nor a "
+            f"file that ends in {', '.join((_PROGRAM, *_WEIGHTS))}"
         )
     elif not path.is_file():
-        raise FileNotFoundError(f"evaluate.features: no file {asked}")
-    elif path.suffix == PROGRAM:
-        features = _of_program(path)
+        raise FileNotFoundError(f"evaluate.feature_extractor: no file {location}")
+    elif path.suffix == _PROGRAM:
+        extractor = _from_program(path)
     else:
-        features = inception_features(read_weights(path))
+        extractor = inception_features(read_weights(path))
     try:
-        out = jax.eval_shape(features, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+        out = jax.eval_shape(extractor, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"evaluate.features={asked} does not take images {tuple(shape)}: {error}"
+            f"evaluate.feature_extractor={location} does not take images {tuple(shape)}: {error}"
         ) from error
     if getattr(out, "ndim", 0) != 2 or len(out) != 2:
         raise ValueError(
-            f"evaluate.features={asked} should give features [B, F] of images, but gives "
-            f"{getattr(out, 'shape', type(out).__name__)} of two"
+            f"evaluate.feature_extractor={location} should return features [B, F], but returns "
+            f"{getattr(out, 'shape', type(out).__name__)} for two images"
         )
-    return features
+    return extractor
 
 
-def _of_run(
+def _from_run(
     path: Path,
     shape: Sequence[int],
     build: Callable[..., Family],
     load_split: Callable[[Mapping[str, Any], str], Source],
-) -> Features:
-    found = open_run(path, make_mesh(1), "evaluate.features", build=build, load_split=load_split)
-    see = found.family.model.features
-    if see is None:
+) -> FeatureExtractor:
+    run = open_run(
+        path, make_mesh(1), "evaluate.feature_extractor", build=build, load_split=load_split
+    )
+    features = run.family.model.features
+    if features is None:
         raise ValueError(
-            f"{found.name} is a run of {found.config['family']!r}: features are those of a "
+            f"{run.name} is a run of {run.config['family']!r}, but a feature extractor must be a "
             "classifier, see configs/classifier.py"
         )
-    own = event(found.batch).shape[1:]
-    if own != tuple(shape):
-        raise ValueError(f"{found.name} learned from images {own}, these are {tuple(shape)}")
-    params = jax.tree.map(np.asarray, eval_params(found.restore(0)))  # on no device
+    train_shape = event(run.batch).shape[1:]
+    if train_shape != tuple(shape):
+        raise ValueError(
+            f"{run.name} was trained on images {train_shape}, these are {tuple(shape)}"
+        )
+    params = jax.tree.map(np.asarray, eval_params(run.restore(0)))  # on the host
 
-    def features(images: jax.Array) -> jax.Array:
-        return see(jax.tree.map(jnp.asarray, params), images)
+    def extractor(images: jax.Array) -> jax.Array:
+        return features(jax.tree.map(jnp.asarray, params), images)
 
-    return features
+    return extractor
 
 
-def _of_program(path: Path) -> Features:
+def _from_program(path: Path) -> FeatureExtractor:
     need("flatbuffers")
     try:
         program = jax_export.deserialize(bytearray(path.read_bytes()))
-    except Exception as error:  # whatever the bytes lead it to
-        raise ValueError(f"evaluate.features: {path} is no program of jax.export") from error
+    except Exception as error:  # invalid bytes can raise almost any exception
+        raise ValueError(
+            f"evaluate.feature_extractor: {path} is not a program of jax.export"
+        ) from error
     return lambda images: program.call(images)

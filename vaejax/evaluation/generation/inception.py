@@ -1,10 +1,10 @@
-"""Inception v3 (1512.00567) up to its pooled features, with weights that the user has.
+"""Inception v3 (1512.00567) up to its pooled features, with weights from a file of the user.
 
-The names of weights are those of torchvision's `inception_v3` and of the file for the FID that goes
-by `pt_inception-2015-12-05`: `Mixed_5b.branch1x1.conv.weight` `[O, I, kh, kw]`, `....bn.weight`,
+The names of weights are those of torchvision's `inception_v3` and of the file for the FID known as
+`pt_inception-2015-12-05`: `Mixed_5b.branch1x1.conv.weight` `[O, I, kh, kw]`, `....bn.weight`,
 `.bias`, `.running_mean`, `.running_var`, and so on. The two networks differ in their pooling: the
-FID's, which has 1,008 classes, leaves the padding out of its averages and takes a maximum in the
-last block. Which one a file is of is told by `fc.weight`; without it, it is taken for the FID's.
+FID's, which has 1,008 classes, excludes the padding from its averages and takes a maximum in the
+last block. The shape of `fc.weight` distinguishes them; without it, the FID's network is assumed.
 """
 
 import re
@@ -19,6 +19,8 @@ from jax import lax
 
 from vaejax.core.registry import near_names
 from vaejax.export.safetensors import need
+
+__all__ = ["inception_features", "is_for_fid", "read_weights", "weight_shapes"]
 
 Weights = Mapping[str, np.ndarray]
 _EPSILON, _SIZE, _FID_CLASSES = 1e-3, 299, 1008
@@ -67,7 +69,7 @@ def _block_e(name: str, inputs: int) -> dict[str, tuple[int, int, int, int]]:
 
 
 # Each convolution: channels in and out, height and width of the kernel.
-CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
+_CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
     "Conv2d_1a_3x3": (3, 32, 3, 3),
     "Conv2d_2a_3x3": (32, 32, 3, 3),
     "Conv2d_2b_3x3": (32, 64, 3, 3),
@@ -95,17 +97,17 @@ CONVOLUTIONS: dict[str, tuple[int, int, int, int]] = {
 }
 
 
-def wanted_shapes() -> dict[str, tuple[int, ...]]:
-    """The shape of every weight that the features depend on, by its name."""
+def weight_shapes() -> dict[str, tuple[int, ...]]:
+    """The shape of every weight that the features depend on, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, (inputs, outputs, height, width) in CONVOLUTIONS.items():
+    for name, (inputs, outputs, height, width) in _CONVOLUTIONS.items():
         shapes[f"{name}.{_PARTS[0]}"] = (outputs, inputs, height, width)
         shapes |= {f"{name}.{part}": (outputs,) for part in _PARTS[1:]}
     return shapes
 
 
 def read_weights(path: Path) -> Weights:
-    """Arrays by name, of a `.npz` or `.safetensors` file, their names and shapes checked.
+    """Reads the weights of a `.npz` or `.safetensors` file, and checks their names and shapes.
 
     Raises:
       ValueError: weights are missing, or have other shapes.
@@ -116,7 +118,7 @@ def read_weights(path: Path) -> Weights:
             weights = {name: file[name] for name in file.files}
     else:
         weights = need("safetensors.numpy").load_file(str(path))
-    shapes = wanted_shapes()
+    shapes = weight_shapes()
     missing = [name for name in shapes if name not in weights]
     if missing:
         raise ValueError(
@@ -130,14 +132,14 @@ def read_weights(path: Path) -> Weights:
 
 
 def is_for_fid(weights: Weights) -> bool:
-    """Whether the weights are of the network that the FID is defined by."""
+    """Whether the weights are of the network that defines the FID."""
     return "fc.weight" not in weights or weights["fc.weight"].shape[0] == _FID_CLASSES
 
 
 def _folded(weights: Weights) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Kernel `[kh, kw, I, O]` and bias of each convolution with its batch norm in it."""
+    """Kernel `[kh, kw, I, O]` and bias of each convolution with its batch norm folded in."""
     folded = {}
-    for name in CONVOLUTIONS:
+    for name in _CONVOLUTIONS:
         kernel, gain, bias, mean, variance = (
             np.asarray(weights[f"{name}.{part}"], np.float64) for part in _PARTS
         )
@@ -148,8 +150,8 @@ def _folded(weights: Weights) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _window(x: jax.Array, start: float, operation: Any, stride: int, padding: str) -> jax.Array:
-    of = jnp.asarray(start, x.dtype)
-    return lax.reduce_window(x, of, operation, (1, 3, 3, 1), (1, stride, stride, 1), padding)
+    init = jnp.asarray(start, x.dtype)
+    return lax.reduce_window(x, init, operation, (1, 3, 3, 1), (1, stride, stride, 1), padding)
 
 
 def _max_pool(x: jax.Array, stride: int, padding: str = "VALID") -> jax.Array:
@@ -166,8 +168,8 @@ def _mean_pool(x: jax.Array, count_padding: bool) -> jax.Array:
 def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
     """Images `[B, H, W, 1 or 3]` in [0, 1] -> the 2,048 pooled features of each.
 
-    Images are resized to 299×299 bilinearly, without smoothing, and brought to [−1, 1]; grey ones
-    become three equal channels.
+    Images are resized to 299×299 bilinearly, without antialiasing, and scaled to [−1, 1]; grey ones
+    are repeated to three channels.
 
     Args:
       weights: as from `read_weights`.
@@ -182,42 +184,42 @@ def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
         )
         return jax.nn.relu(y + jnp.asarray(bias)[None, None, None])
 
-    def along(x: jax.Array, block: str, *names: str, last: int = 1) -> jax.Array:
+    def sequence(x: jax.Array, block: str, *names: str, last_stride: int = 1) -> jax.Array:
         for i, name in enumerate(names):
-            strided = i == len(names) - 1 and last > 1
-            x = apply(x, f"{block}.{name}", last if strided else 1, "VALID" if strided else "SAME")
+            stride = last_stride if i == len(names) - 1 else 1
+            x = apply(x, f"{block}.{name}", stride, "VALID" if stride > 1 else "SAME")
         return x
 
-    def many(stem: str, count: int) -> list[str]:
+    def numbered(stem: str, count: int) -> list[str]:
         return [f"{stem}_{i}" for i in range(1, count + 1)]
 
-    def pooled(x: jax.Array, block: str) -> jax.Array:
+    def pool_branch(x: jax.Array, block: str) -> jax.Array:
         if fid and block == "Mixed_7c":
-            return along(_max_pool(x, 1, "SAME"), block, "branch_pool")
-        return along(_mean_pool(x, count_padding=not fid), block, "branch_pool")
+            return sequence(_max_pool(x, 1, "SAME"), block, "branch_pool")
+        return sequence(_mean_pool(x, count_padding=not fid), block, "branch_pool")
 
     def mixed(x: jax.Array, block: str) -> jax.Array:
-        def go(*names: str, last: int = 1) -> jax.Array:
-            return along(x, block, *names, last=last)
+        def branch(*names: str, last_stride: int = 1) -> jax.Array:
+            return sequence(x, block, *names, last_stride=last_stride)
 
         if re.match("Mixed_5", block):
-            parts = [go("branch1x1"), go("branch5x5_1", "branch5x5_2")]
-            parts += [go(*many("branch3x3dbl", 3)), pooled(x, block)]
+            parts = [branch("branch1x1"), branch("branch5x5_1", "branch5x5_2")]
+            parts += [branch(*numbered("branch3x3dbl", 3)), pool_branch(x, block)]
         elif block == "Mixed_6a":
-            parts = [go("branch3x3", last=2), go(*many("branch3x3dbl", 3), last=2)]
-            parts += [_max_pool(x, 2)]
+            parts = [branch("branch3x3", last_stride=2)]
+            parts += [branch(*numbered("branch3x3dbl", 3), last_stride=2), _max_pool(x, 2)]
         elif re.match("Mixed_6", block):
-            parts = [go("branch1x1"), go(*many("branch7x7", 3))]
-            parts += [go(*many("branch7x7dbl", 5)), pooled(x, block)]
+            parts = [branch("branch1x1"), branch(*numbered("branch7x7", 3))]
+            parts += [branch(*numbered("branch7x7dbl", 5)), pool_branch(x, block)]
         elif block == "Mixed_7a":
-            parts = [go(*many("branch3x3", 2), last=2)]
-            parts += [go(*many("branch7x7x3", 4), last=2), _max_pool(x, 2)]
+            parts = [branch(*numbered("branch3x3", 2), last_stride=2)]
+            parts += [branch(*numbered("branch7x7x3", 4), last_stride=2), _max_pool(x, 2)]
         else:
-            one, two = go("branch3x3_1"), go("branch3x3dbl_1", "branch3x3dbl_2")
-            parts = [go("branch1x1")]
-            parts += [along(one, block, f"branch3x3_{n}") for n in ("2a", "2b")]
-            parts += [along(two, block, f"branch3x3dbl_{n}") for n in ("3a", "3b")]
-            parts += [pooled(x, block)]
+            single, double = branch("branch3x3_1"), branch("branch3x3dbl_1", "branch3x3dbl_2")
+            parts = [branch("branch1x1")]
+            parts += [sequence(single, block, f"branch3x3_{n}") for n in ("2a", "2b")]
+            parts += [sequence(double, block, f"branch3x3dbl_{n}") for n in ("3a", "3b")]
+            parts += [pool_branch(x, block)]
         return jnp.concatenate(parts, axis=-1)
 
     def features(images: jax.Array) -> jax.Array:
@@ -231,7 +233,7 @@ def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
         x = _max_pool(apply(x, "Conv2d_2b_3x3"), 2)
         x = apply(x, "Conv2d_3b_1x1", 1, "VALID")
         x = _max_pool(apply(x, "Conv2d_4a_3x3", 1, "VALID"), 2)
-        for block in dict.fromkeys(n.partition(".")[0] for n in CONVOLUTIONS if "." in n):
+        for block in dict.fromkeys(n.partition(".")[0] for n in _CONVOLUTIONS if "." in n):
             x = mixed(x, block)
         return x.mean(axis=(1, 2))
 

@@ -1,4 +1,4 @@
-"""Precision and recall of a generator: are its examples like the data, and all of the data?"""
+"""Precision, recall, density and coverage of generated examples, from features."""
 
 import functools
 from typing import Any
@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
+
+__all__ = ["precision_recall", "squared_radii"]
 
 
 def _distances(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -17,9 +19,9 @@ def _distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _blocks(x: jax.Array, block: int) -> tuple[jax.Array, jax.Array]:
-    """`[N, D]` in blocks `[⌈N / block⌉, block, D]`, the last filled up, and the number of each row.
+    """Splits `[N, D]` into blocks `[⌈N / block⌉, block, D]`, the last padded, with row numbers.
 
-    Rows that fill up have the numbers from N on.
+    Rows of padding have the numbers from N on.
     """
     padded = jnp.pad(x, ((0, -len(x) % block), (0, 0)))
     return padded.reshape(-1, block, x.shape[1]), jnp.arange(len(padded)).reshape(-1, block)
@@ -27,54 +29,55 @@ def _blocks(x: jax.Array, block: int) -> tuple[jax.Array, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("k", "block"))
 def squared_radii(x: jax.Array, k: int, block: int = 512) -> jax.Array:
-    """Squared distance of each of `[N, D]` from its k-th neighbour, itself not counted, `[N]`."""
+    """Squared distance of each of `[N, D]` from its k-th nearest neighbour, excluding itself."""
 
     def radius(part: tuple[jax.Array, jax.Array]) -> jax.Array:
         rows, numbers = part
-        own = numbers[:, None] == jnp.arange(len(x))[None]
-        near = jax.lax.top_k(-jnp.where(own, jnp.inf, _distances(rows, x)), k)[0]
-        return -near[:, -1]
+        itself = numbers[:, None] == jnp.arange(len(x))[None]
+        nearest = jax.lax.top_k(-jnp.where(itself, jnp.inf, _distances(rows, x)), k)[0]
+        return -nearest[:, -1]
 
     return jax.lax.map(radius, _blocks(x, block)).reshape(-1)[: len(x)]
 
 
 @functools.partial(jax.jit, static_argnames=("block",))
-def _balls(
+def _ball_membership(
     centres: jax.Array, radii: jax.Array, x: jax.Array, block: int = 512
 ) -> tuple[jax.Array, jax.Array]:
-    """In how many balls each of x lies, `[n]`, and whether each ball holds any, `[N]`."""
+    """The number of balls that contain each of x, `[n]`, and whether each ball has any, `[N]`."""
 
-    def look(held: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def body(occupied: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         rows, numbers = part
         inside = (_distances(rows, centres) <= radii[None]) & (numbers < len(x))[:, None]
-        return held | inside.any(axis=0), inside.sum(axis=1)
+        return occupied | inside.any(axis=0), inside.sum(axis=1)
 
-    held, counts = jax.lax.scan(look, jnp.zeros(len(centres), bool), _blocks(x, block))
-    return counts.reshape(-1)[: len(x)], held
+    start = jnp.zeros(len(centres), bool)
+    occupied, counts = jax.lax.scan(body, start, _blocks(x, block))
+    return counts.reshape(-1)[: len(x)], occupied
 
 
 def precision_recall(
     real: ArrayLike, generated: ArrayLike, *, k: int = 3, block: int = 512
 ) -> dict[str, float]:
-    """Precision, recall, density and coverage by balls about examples, each in [0, 1] but density.
+    """Precision, recall, density and coverage; all but density in [0, 1].
 
-    The manifold of a set is the union of balls about its features `[N, D]`, each as wide as the
-    distance to the k-th neighbour. `precision`: the share of what is generated that lies on the
-    manifold of the data; `recall`: the share of the data that lies on the manifold of what is
-    generated (1904.06991, eq. 1 and 2). `density`: in how many balls of the data, over k, a
-    generated example lies on average; `coverage`: the share of the balls of the data that hold any
-    (2002.09797, eq. 4 and 5), which outliers distort less.
+    The manifold of a set is the union of balls about its features `[N, D]`, each with the distance
+    to the k-th nearest neighbour as radius. `precision`: the fraction of generated examples on the
+    manifold of the data; `recall`: the fraction of the data on the manifold of the generated
+    examples (1904.06991, eq. 1 and 2). `density`: the mean number of balls of the data that contain
+    a generated example, over k; `coverage`: the fraction of balls of the data that contain any
+    (2002.09797, eq. 4 and 5); both are less sensitive to outliers.
 
-    Memory is `block · N` distances. Distances are float32 of features about the data's mean.
+    Memory is `block · N` distances. Distances are float32 of features centred at the data's mean.
 
     Args:
       real: features of the data.
-      generated: of what a model made.
+      generated: features of generated examples.
       k: which neighbour; 3 in 1904.06991, 5 in 2002.09797.
       block: examples compared with all others at once.
 
     Raises:
-      ValueError: these are no features of one kind, are not finite, or a set has no k-th neighbour.
+      ValueError: the shapes do not fit, values are not finite, or a set has no k-th neighbour.
     """
     sets: list[Any] = [np.asarray(a, np.float64) for a in (real, generated)]
     if any(a.ndim != 2 for a in sets) or sets[0].shape[1] != sets[1].shape[1]:
@@ -85,17 +88,17 @@ def precision_recall(
         raise ValueError(
             f"k={k} neighbours need k + 1 examples of each, found {len(sets[0])} and {len(sets[1])}"
         )
-    for name, a in zip(("the data", "what is generated"), sets, strict=True):
+    for name, a in zip(("the data", "the generated examples"), sets, strict=True):
         if not np.isfinite(a).all():
             raise ValueError(f"features of {name} are not finite")
     mean = sets[0].mean(axis=0)
     x, y = (jnp.asarray(a - mean, jnp.float32) for a in sets)
     real_radii, generated_radii = (squared_radii(a, k, block) for a in (x, y))
-    inside, held = map(np.asarray, _balls(x, real_radii, y, block))
-    found, _ = map(np.asarray, _balls(y, generated_radii, x, block))
+    real_balls, occupied = map(np.asarray, _ball_membership(x, real_radii, y, block))
+    generated_balls, _ = map(np.asarray, _ball_membership(y, generated_radii, x, block))
     return {
-        "precision": float((inside > 0).mean()),
-        "recall": float((found > 0).mean()),
-        "density": float(inside.mean() / k),
-        "coverage": float(held.mean()),
+        "precision": float((real_balls > 0).mean()),
+        "recall": float((generated_balls > 0).mean()),
+        "density": float(real_balls.mean() / k),
+        "coverage": float(occupied.mean()),
     }

@@ -1,15 +1,15 @@
-"""Convolutions and transposed convolutions in the form that is fast on the backend.
+"""Convolutions and transposed convolutions of images, fast on every backend.
 
-All forms have the same value, up to rounding:
+All implementations return the same values, up to rounding:
 
 - "native": XLA's convolution, with JAX's own derivatives;
 - "product", for CPU, where those derivatives and transposed convolutions are slow, and within
   `lax.scan` slower still by an order of magnitude: matrix products and canonical convolutions
-  (`vaejax.networks.convolution_products`), with fewer products where there are channels enough;
+  (`vaejax.networks.ops.conv2d_matmul`), with Winograd's filters if there are enough channels;
 - "blocks", for accelerators: strided convolutions, transposed ones above all, are matrix products,
   since cuDNN has no good kernels for them; the others are native;
-- "patches", there for many kernels at once: under `jax.vmap` a convolution becomes a grouped one,
-  which is slow, and a matrix product a batched one. All are products.
+- "patches", for many kernels at once: under `jax.vmap` a convolution becomes a grouped one, which
+  is slow, but a matrix product becomes a batched one. All convolutions are matrix products.
 """
 
 import contextlib
@@ -21,39 +21,48 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vaejax.networks.ops.conv2d_matmul import (
-    NUMBERS,
+from vaejax.networks.ops.conv2d_matmul import correlate, gather, scatter
+from vaejax.networks.ops.geometry import (
+    DIMENSION_NUMBERS,
     Geometry,
     Precision,
-    by_blocks,
-    correlate,
-    gather,
-    scatter,
-    turn,
+    flip_kernel,
+    uses_blocks,
 )
 
-FORMS = ("native", "product", "blocks", "patches")
-_CHOSEN: contextvars.ContextVar[str | None] = contextvars.ContextVar("form", default=None)
+__all__ = [
+    "IMPLEMENTATIONS",
+    "conv",
+    "conv_transpose",
+    "default_implementation",
+    "mapped_over_kernels",
+    "using_implementation",
+]
+
+IMPLEMENTATIONS = ("native", "product", "blocks", "patches")
+_SELECTED: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "implementation", default=None
+)
 
 
-def default_form() -> str:
-    """Returns what `in_form` says, else "product" on CPU and "blocks" elsewhere."""
-    return _CHOSEN.get() or ("product" if jax.default_backend() == "cpu" else "blocks")
+def default_implementation() -> str:
+    """The one set by `using_implementation`, else "product" on CPU and "blocks" elsewhere."""
+    return _SELECTED.get() or ("product" if jax.default_backend() == "cpu" else "blocks")
 
 
 @contextlib.contextmanager
-def in_form(form: str | None) -> Iterator[None]:
-    """What is traced in here has convolutions of this form by default; None: of the backend's."""
-    token = _CHOSEN.set(form)
+def using_implementation(implementation: str | None) -> Iterator[None]:
+    """Context manager: sets the default of convolutions traced inside; None for the backend's."""
+    token = _SELECTED.set(implementation)
     try:
         yield
     finally:
-        _CHOSEN.reset(token)
+        _SELECTED.reset(token)
 
 
-def mapped() -> contextlib.AbstractContextManager[None]:
-    """What is traced in here will be mapped over kernels by `jax.vmap`."""
-    return in_form(None if jax.default_backend() == "cpu" else "patches")
+def mapped_over_kernels() -> contextlib.AbstractContextManager[None]:
+    """Context manager for tracing convolutions whose kernels are mapped by `jax.vmap`."""
+    return using_implementation(None if jax.default_backend() == "cpu" else "patches")
 
 
 def conv(
@@ -61,36 +70,42 @@ def conv(
     kernel: jax.Array,
     stride: int = 1,
     *,
-    form: str | None = None,
+    implementation: str | None = None,
     precision: Precision = None,
 ) -> jax.Array:
-    """Convolves images, padded 'SAME' in TensorFlow's sense.
+    """Convolves images with TensorFlow's 'SAME' padding.
 
-    Every form takes every kernel size, stride and number of channels. Those of products can be
-    differentiated in reverse mode as often as wanted and forward over reverse, but not by `jax.jvp`
-    or `jax.jacfwd` alone.
+    Every implementation supports every kernel size, stride and number of channels. Those by matrix
+    products support repeated reverse-mode differentiation and forward over reverse, but not
+    `jax.jvp` or `jax.jacfwd` by themselves.
 
     Args:
       x: Images, [B, H, W, C].
       kernel: Kernel, [kh, kw, C, O], of the same floating dtype.
       stride: Step of the window in both directions.
-      form: One of `FORMS`; None takes `default_form()`.
+      implementation: One of `IMPLEMENTATIONS`; None for `default_implementation()`.
       precision: As for `jax.lax.conv_general_dilated`.
 
     Returns:
       Images, [B, ceil(H / stride), ceil(W / stride), O], of the dtype of `x`.
 
     Raises:
-      ValueError: The form is unknown, the stride not positive or the arrays do not fit.
+      ValueError: The implementation is unknown, the stride is not positive, or shapes or dtypes of
+        the arrays do not fit.
     """
-    form = _checked_form("conv", x, kernel, stride, form)
+    implementation = _checked_implementation("conv", x, kernel, stride, implementation)
     _, height, width, _ = x.shape
     kh, kw, _, _ = kernel.shape
     small = (-(-height // stride), -(-width // stride))
-    geometry = Geometry((height, width), small, (kh, kw), stride, form)
+    geometry = Geometry((height, width), small, (kh, kw), stride, implementation)
     if _is_native(kernel.shape, geometry):
         return lax.conv_general_dilated(
-            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+            x,
+            kernel,
+            (stride, stride),
+            "SAME",
+            dimension_numbers=DIMENSION_NUMBERS,
+            precision=precision,
         )
     return _conv(x, kernel, geometry, precision)
 
@@ -100,49 +115,60 @@ def conv_transpose(
     kernel: jax.Array,
     stride: int,
     *,
-    form: str | None = None,
+    implementation: str | None = None,
     precision: Precision = None,
 ) -> jax.Array:
-    """Convolves images with a fractional stride, like `jax.lax.conv_transpose`, padded 'SAME'.
+    """Transposed convolution of images, like `jax.lax.conv_transpose` with 'SAME' padding.
 
     Args:
       x: Images, [B, h, w, C].
       kernel: Kernel, [kh, kw, C, O], of the same floating dtype.
-      stride: How many times larger the images become in both directions.
-      form: As for `conv`.
+      stride: Factor by which the images become larger in both directions.
+      implementation: As for `conv`.
       precision: As for `jax.lax.conv_transpose`.
 
     Returns:
       Images, [B, stride * h, stride * w, O], of the dtype of `x`.
 
     Raises:
-      ValueError: The form is unknown, the stride not positive or the arrays do not fit.
+      ValueError: The implementation is unknown, the stride is not positive, or shapes or dtypes of
+        the arrays do not fit.
     """
-    form = _checked_form("conv_transpose", x, kernel, stride, form)
+    implementation = _checked_implementation("conv_transpose", x, kernel, stride, implementation)
     _, height, width, _ = x.shape
     kh, kw, _, _ = kernel.shape
     large = (stride * height, stride * width)
-    geometry = Geometry(large, (height, width), (kh, kw), stride, form)
-    turned = turn(kernel)
-    if _is_native(turned.shape, geometry):
+    geometry = Geometry(large, (height, width), (kh, kw), stride, implementation)
+    flipped = flip_kernel(kernel)
+    if _is_native(flipped.shape, geometry):
         return lax.conv_transpose(
-            x, kernel, (stride, stride), "SAME", dimension_numbers=NUMBERS, precision=precision
+            x,
+            kernel,
+            (stride, stride),
+            "SAME",
+            dimension_numbers=DIMENSION_NUMBERS,
+            precision=precision,
         )
-    return _conv_transpose(x, turned, geometry, precision)
+    return _conv_transpose(x, flipped, geometry, precision)
 
 
 def _is_native(shape: tuple[int, ...], geometry: Geometry) -> bool:
-    """Whether XLA's convolution is taken for a kernel [kh, kw, L, S] of this shape."""
-    if geometry.form == "blocks":
-        return not by_blocks(shape, geometry)
-    return geometry.form == "native"
+    """Whether to use XLA's convolution for a kernel [kh, kw, L, S] of this shape."""
+    if geometry.implementation == "blocks":
+        return not uses_blocks(shape, geometry)
+    return geometry.implementation == "native"
 
 
-def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form: str | None) -> str:
-    """Returns the form to take, or raises if it or the arguments are not what `name` expects."""
-    form = default_form() if form is None else form
-    if form not in FORMS:
-        raise ValueError(f"{name}: unknown form {form!r}; known: {', '.join(FORMS)}.")
+def _checked_implementation(
+    name: str, x: jax.Array, kernel: jax.Array, stride: int, implementation: str | None
+) -> str:
+    """The implementation to use, after checking the arguments of the function `name`."""
+    implementation = default_implementation() if implementation is None else implementation
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"{name}: unknown implementation {implementation!r}; known: "
+            f"{', '.join(IMPLEMENTATIONS)}."
+        )
     if stride < 1:
         raise ValueError(f"{name}: expected a positive stride, found {stride}.")
     if x.ndim != 4:
@@ -158,7 +184,7 @@ def _checked_form(name: str, x: jax.Array, kernel: jax.Array, stride: int, form:
         raise ValueError(f"{name}: expected x of a floating dtype, found {x.dtype}.")
     if x.dtype != kernel.dtype:
         raise ValueError(f"{name}: expected a kernel of dtype {x.dtype}, found {kernel.dtype}.")
-    return form
+    return implementation
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

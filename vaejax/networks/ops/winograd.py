@@ -1,17 +1,18 @@
 """The three linear maps of a convolution of stride 1, with fewer multiplications.
 
-Winograd's minimal filters F(2, r) give two outputs of a filter of r taps by r + 1 multiplications
-where the definition has 2 r (Winograd 1980, "Arithmetic Complexity of Computations"; for networks
-Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4):
+Winograd's minimal filters F(2, r) compute two outputs of a filter of r taps with r + 1
+multiplications, where the definition has 2 r (Winograd 1980, "Arithmetic Complexity of
+Computations"; for networks Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
+section 4):
 
     y = A^T [(G g) * (B^T d)]
 
-of r + 1 inputs d and r taps g. Nested over both directions of an image, that makes 9 products of
-matrices for 2x2 taps where there were 16, and 16 for 3x3 where there were 36, each over all tiles
-of 2x2 outputs of a batch. The sums before and after cost a little accuracy: rounding errors become
-about twice as large.
+of r + 1 inputs d and r taps g. Nested over both directions of an image, that is 9 matrix products
+for 2x2 taps instead of 16, and 16 for 3x3 instead of 36, each over all tiles of 2x2 outputs of a
+batch. The sums before and after cost a little accuracy: rounding errors become about twice as
+large.
 
-The other two maps are the transposes of the first in its two arguments, of as many products. None
+The other two maps are the transposes of the first in its two arguments, with as many products. None
 has a `custom_vjp`, so that all can be differentiated in turn.
 """
 
@@ -21,6 +22,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+__all__ = ["TAPS", "TILE", "correlate", "gather", "input_size", "scatter"]
 
 TILE = 2  # outputs of a tile in each direction
 
@@ -47,13 +50,13 @@ _FILTERS = {
         b=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     ),
 }
-TAPS = tuple(_FILTERS)  # lengths of filters that there are
+TAPS = tuple(_FILTERS)  # the supported filter lengths
 
 _Pair = tuple[int, int]
 
 
-def covered(size: _Pair, taps: _Pair) -> _Pair:
-    """Returns the size of the input that whole tiles of at least `size` outputs cover."""
+def input_size(size: _Pair, taps: _Pair) -> _Pair:
+    """The input size of the whole tiles that contain `size` outputs."""
     (h, w), (p, q) = (_tiles(size), taps)
     return h * TILE + p - 1, w * TILE + q - 1
 
@@ -62,7 +65,7 @@ def gather(x: jax.Array, kernel: jax.Array, size: _Pair, precision: lax.Precisio
     """Filters images.
 
     Args:
-      x: Images, [B, *covered(size, (p, q)), D].
+      x: Images, [B, *input_size(size, (p, q)), D].
       kernel: Taps, [p, q, D, S], p and q in `TAPS`.
       size: Height and width of the result.
       precision: As for `jax.lax.dot_general`.
@@ -71,29 +74,32 @@ def gather(x: jax.Array, kernel: jax.Array, size: _Pair, precision: lax.Precisio
       The sums over taps (i, j) of x[:, i : i + h, j : j + w] @ kernel[i, j], [B, h, w, S].
     """
     rows, columns = _filters(kernel.shape[:2])
-    inputs = _cut(x, _tiles(size), rows.b, columns.b)
-    products = _products(inputs, _transformed(kernel, rows.g, columns.g), (1, 0), precision)
-    y = _joined(products, (x.shape[0], *_tiles(size)), rows.a, columns.a)
+    inputs = _tile_combinations(x, _tiles(size), rows.b, columns.b)
+    products = _products(inputs, _transform_kernel(kernel, rows.g, columns.g), (1, 0), precision)
+    y = _from_tile_combinations(products, (x.shape[0], *_tiles(size)), rows.a, columns.a)
     return y[:, : size[0], : size[1]]
 
 
 def scatter(y: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """Spreads [B, h, w, S] over [B, *covered((h, w), (p, q)), D]; the transpose of `gather`."""
+    """Spreads [B, h, w, S] over [B, *input_size((h, w), (p, q)), D]; the transpose of `gather`."""
     rows, columns = _filters(kernel.shape[:2])
-    y, tiles = _whole(y)
-    outputs = _cut(y, tiles, rows.a, columns.a)
-    products = _products(outputs, _transformed(kernel, rows.g, columns.g), (1, 1), precision)
-    return _joined(products, (y.shape[0], *tiles), rows.b, columns.b)
+    y, tiles = _pad_to_tiles(y)
+    outputs = _tile_combinations(y, tiles, rows.a, columns.a)
+    products = _products(outputs, _transform_kernel(kernel, rows.g, columns.g), (1, 1), precision)
+    return _from_tile_combinations(products, (y.shape[0], *tiles), rows.b, columns.b)
 
 
 def correlate(x: jax.Array, y: jax.Array, taps: _Pair, precision: lax.PrecisionLike) -> jax.Array:
-    """Meets what `gather` takes and what it gives in a kernel, [p, q, D, S]."""
+    """The gradient [p, q, D, S] of <gather(x, kernel), y> with respect to the kernel."""
     rows, columns = _filters(taps)
-    y, tiles = _whole(y)
-    inputs, outputs = _cut(x, tiles, rows.b, columns.b), _cut(y, tiles, rows.a, columns.a)
+    y, tiles = _pad_to_tiles(y)
+    inputs, outputs = (
+        _tile_combinations(x, tiles, rows.b, columns.b),
+        _tile_combinations(y, tiles, rows.a, columns.a),
+    )
     products = _products(inputs, outputs, (0, 0), precision)
-    grid = [_combined(_turned(columns.g), line) for line in products]  # [p + 1][q]
-    grid = [_combined(_turned(rows.g), line) for line in zip(*grid, strict=True)]  # [q][p]
+    grid = [_combine(_transpose(columns.g), line) for line in products]  # [p + 1][q]
+    grid = [_combine(_transpose(rows.g), line) for line in zip(*grid, strict=True)]  # [q][p]
     return jnp.stack([jnp.stack(line) for line in zip(*grid, strict=True)])
 
 
@@ -105,8 +111,8 @@ def _tiles(size: Sequence[int]) -> _Pair:
     return -(-size[0] // TILE), -(-size[1] // TILE)
 
 
-def _whole(y: jax.Array) -> tuple[jax.Array, _Pair]:
-    """Pads [B, h, w, S] to whole tiles; returns how many there are, too."""
+def _pad_to_tiles(y: jax.Array) -> tuple[jax.Array, _Pair]:
+    """[B, h, w, S] padded to whole tiles, and the number of tiles in each direction."""
     h, w = _tiles(y.shape[1:3])
     extra = ((0, 0), (0, h * TILE - y.shape[1]), (0, w * TILE - y.shape[2]), (0, 0))
     return (jnp.pad(y, extra) if any(map(any, extra)) else y), (h, w)
@@ -115,35 +121,37 @@ def _whole(y: jax.Array) -> tuple[jax.Array, _Pair]:
 _Grid = list[list[jax.Array]]
 
 
-def _cut(x: jax.Array, tiles: _Pair, rows: _Matrix, columns: _Matrix) -> _Grid:
-    """Combines the pixels of every tile: [B, H, W, D] to matrices [B h w, D], one for each pair."""
+def _tile_combinations(x: jax.Array, tiles: _Pair, rows: _Matrix, columns: _Matrix) -> _Grid:
+    """Linear combinations of the pixels of each tile, [B h w, D] each, from [B, H, W, D]."""
     (h, w), d = tiles, x.shape[3]
 
-    def every(x: jax.Array, axis: int, start: int, count: int) -> jax.Array:
+    def pixel_of_tiles(x: jax.Array, axis: int, start: int, count: int) -> jax.Array:
         stop = start + (count - 1) * TILE + 1
         return lax.slice_in_dim(x, start, stop, TILE, axis)
 
-    lines = _combined(rows, [every(x, 1, i, h) for i in range(len(rows[0]))])
+    lines = _combine(rows, [pixel_of_tiles(x, 1, i, h) for i in range(len(rows[0]))])
     return [
         [
             part.reshape(-1, d)
-            for part in _combined(columns, [every(line, 2, j, w) for j in range(len(columns[0]))])
+            for part in _combine(
+                columns, [pixel_of_tiles(line, 2, j, w) for j in range(len(columns[0]))]
+            )
         ]
         for line in lines
     ]
 
 
-def _joined(
+def _from_tile_combinations(
     products: _Grid, shape: tuple[int, int, int], rows: _Matrix, columns: _Matrix
 ) -> jax.Array:
-    """Lays out and adds what tiles give: the transpose of `_cut` with the same matrices."""
+    """The transpose of `_tile_combinations` with the same matrices: overlaps are added."""
     parts = [[product.reshape(*shape, -1) for product in line] for line in products]
-    lines = [_laid(_combined(_turned(columns), line), 2) for line in parts]
-    return _laid(_combined(_turned(rows), lines), 1)
+    lines = [_interleave(_combine(_transpose(columns), line), 2) for line in parts]
+    return _interleave(_combine(_transpose(rows), lines), 1)
 
 
-def _laid(parts: list[jax.Array], axis: int) -> jax.Array:
-    """Interleaves along an axis: pixel i of a tile beside pixel i + TILE of the tile before it."""
+def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
+    """Interleaves along an axis, adding pixel i + TILE of a tile to pixel i of the next tile."""
     count, beyond = parts[0].shape[axis], len(parts) - TILE
 
     def padded(part: jax.Array, before: int, after: int) -> jax.Array:
@@ -152,10 +160,10 @@ def _laid(parts: list[jax.Array], axis: int) -> jax.Array:
         return jnp.pad(part, widths)
 
     if beyond:
-        own, before = parts[:TILE], parts[TILE:]
-        parts = [padded(part, 0, 1) for part in own]
+        inside, outside = parts[:TILE], parts[TILE:]
+        parts = [padded(part, 0, 1) for part in inside]
         parts[:beyond] = [
-            part + padded(other, 1, 0) for part, other in zip(parts, before, strict=False)
+            part + padded(other, 1, 0) for part, other in zip(parts, outside, strict=False)
         ]
     shape = list(parts[0].shape)
     shape[axis] *= TILE
@@ -163,9 +171,9 @@ def _laid(parts: list[jax.Array], axis: int) -> jax.Array:
     return lax.slice_in_dim(joined, 0, count * TILE + beyond, axis=axis)
 
 
-def _transformed(kernel: jax.Array, rows: _Matrix, columns: _Matrix) -> _Grid:
-    """G g G^T of a kernel [p, q, D, S]: matrices [D, S]."""
-    return [_combined(columns, list(line)) for line in _combined(rows, list(kernel))]
+def _transform_kernel(kernel: jax.Array, rows: _Matrix, columns: _Matrix) -> _Grid:
+    """G g G^T of a kernel [p, q, D, S], as matrices [D, S]."""
+    return [_combine(columns, list(line)) for line in _combine(rows, list(kernel))]
 
 
 def _products(x: _Grid, y: _Grid, axes: _Pair, precision: lax.PrecisionLike) -> _Grid:
@@ -176,8 +184,8 @@ def _products(x: _Grid, y: _Grid, axes: _Pair, precision: lax.PrecisionLike) -> 
     ]
 
 
-def _combined(matrix: _Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """Multiplies a matrix of few and simple numbers with a vector of arrays."""
+def _combine(matrix: _Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
+    """The product of a small constant matrix with a vector of arrays."""
     sums = []
     for row in matrix:
         terms = [(c, part) for c, part in zip(row, parts, strict=True) if c]
@@ -191,5 +199,5 @@ def _combined(matrix: _Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
     return sums
 
 
-def _turned(matrix: _Matrix) -> _Matrix:
+def _transpose(matrix: _Matrix) -> _Matrix:
     return tuple(zip(*matrix, strict=True))

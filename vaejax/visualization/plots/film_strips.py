@@ -1,4 +1,4 @@
-"""Pictures of sequences `[N, T, H, W, C]`: film strips and animations."""
+"""Figures of image sequences `[N, T, H, W, C]`: film strips and animations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,20 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.grids_and_curves import INK, LINES, PALE, is_image, save_grid, tile
+from vaejax.visualization.plots.image_grids import is_image, save_grid, tile
+from vaejax.visualization.plots.style import INK, LINES, PALE
 
-UNMARKED, GIVEN, PREDICTED = 0, 1, 2  # what a frame's border says
-COLOURS = (PALE, LINES["train"], LINES["eval"])
-_LEGEND = "blue: given, orange: predicted"
+__all__ = [
+    "OBSERVED",
+    "PREDICTED",
+    "UNMARKED",
+    "animation",
+    "film_reconstructions",
+    "film_samples",
+    "framed",
+    "is_film",
+    "rollouts",
+    "strips",
+]
+
+UNMARKED, OBSERVED, PREDICTED = 0, 1, 2  # kinds of a frame
+BORDER_COLOURS = (PALE, LINES["train"], LINES["eval"])  # of each kind
+_LEGEND = "blue: observed, orange: predicted"
 _BORDER = 2  # pixels
-_SHOWN = 20  # frames of a strip at most
-_SIDE = 64  # pixels that a frame of an animation has at least
-_GREYS = 240  # steps of brightness in an animation, which leaves colours for the rest
-_STEP, _PAUSE = 120, 900  # milliseconds of a frame, and of the last
+_MAX_FRAMES = 20  # of a strip
+_MIN_SIDE = 64  # pixels of a frame of an animation
+_GREYS = 240  # levels of grey in an animation; the other palette entries are for borders
+_FRAME_MS, _LAST_FRAME_MS = 120, 900  # durations in milliseconds
 
 
 def is_film(shape: Sequence[int]) -> bool:
-    """Whether events of this shape can be drawn: (T, H, W, 1) or (T, H, W, 3)."""
+    """Whether events of this shape can be drawn as films: (T, H, W, 1) or (T, H, W, 3)."""
     return len(shape) == 4 and is_image(shape[1:])
 
 
@@ -29,11 +43,11 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def framed(films: np.ndarray, marks: np.ndarray | None = None, border: int = _BORDER) -> np.ndarray:
-    """Frames in colour with a border that says what they are.
+    """RGB frames with a border in the colour of their kind.
 
     Args:
       films: `[N, T, H, W, C]`, C 1 or 3, clipped to [0, 1].
-      marks: of every frame `[N, T]`: `UNMARKED`, `GIVEN` or `PREDICTED`; None for none.
+      marks: the kind of every frame `[N, T]`: `UNMARKED`, `OBSERVED` or `PREDICTED`; None for none.
       border: b, pixels.
 
     Returns:
@@ -41,7 +55,7 @@ def framed(films: np.ndarray, marks: np.ndarray | None = None, border: int = _BO
     """
     n, t, h, w, _ = films.shape
     marks = np.full((n, t), UNMARKED) if marks is None else np.asarray(marks)
-    colours = np.stack([_rgb(colour) for colour in COLOURS])[marks]  # [N, T, 3]
+    colours = np.stack([_rgb(colour) for colour in BORDER_COLOURS])[marks]  # [N, T, 3]
     shape = (n, t, h + 2 * border, w + 2 * border, 3)
     sheet = np.broadcast_to(colours[:, :, None, None], shape).copy()
     inside = slice(border, border + h), slice(border, border + w)
@@ -57,22 +71,22 @@ def strips(
     title: str = "",
     row_labels: Sequence[str] = (),
 ) -> None:
-    """One film a row, time along it: at most 20 frames, spread over the film, numbered below.
+    """One film per row with at most 20 evenly spaced frames, whose times are the column labels.
 
     Args:
       path: of the PNG.
       films: `[N, T, H, W, C]`.
       marks: as in `framed`; None for none.
-      title: above.
-      row_labels: one a row, or none.
+      title: above the grid.
+      row_labels: one for each row, or none.
     """
     length = films.shape[1]
-    times = np.unique(np.linspace(0, length - 1, min(_SHOWN, length)).round().astype(int))
-    shown = framed(films[:, times], None if marks is None else marks[:, times])
+    times = np.unique(np.linspace(0, length - 1, min(_MAX_FRAMES, length)).round().astype(int))
+    frames = framed(films[:, times], None if marks is None else marks[:, times])
     marked = marks is not None and bool((marks != UNMARKED).any())
     save_grid(
         path,
-        shown.reshape(-1, *shown.shape[2:]),
+        frames.reshape(-1, *frames.shape[2:]),
         len(times),
         title=f"{title} ({_LEGEND})" if marked else title,
         row_labels=row_labels,
@@ -84,21 +98,21 @@ def strips(
 def animation(
     path: Path, films: np.ndarray, *, marks: np.ndarray | None = None, columns: int = 0
 ) -> None:
-    """All films at once, in rows of `columns`, as a GIF that goes round.
+    """All films side by side, in rows of `columns`, as a GIF that loops.
 
-    Small frames are enlarged by a whole factor. A bar below shows the time.
+    Small frames are enlarged by an integer factor. A bar below shows the time.
 
     Args:
       path: of the GIF.
       films: `[N, T, H, W, C]`.
       marks: as in `framed`; None for none.
-      columns: films a row; 0 for a square-ish sheet.
+      columns: films per row; 0 for a square-ish grid.
 
     Raises:
       ImportError: Pillow is not installed.
     """
     length, height, width, channels = films.shape[1:]
-    zoom = max(1, -(-_SIDE // max(height, width)))
+    zoom = max(1, -(-_MIN_SIDE // max(height, width)))
     if channels == 1:
         films = np.rint(films * _GREYS) / _GREYS
     columns = columns or int(np.ceil(np.sqrt(len(films))))
@@ -108,13 +122,13 @@ def animation(
         sheet = tile(frames, columns)
         bar = np.broadcast_to(_rgb("#dddddd"), (4, sheet.shape[1], 3)).copy()
         bar[:, : round((t + 1) / length * sheet.shape[1])] = _rgb(INK)
-        sheets.append(_paletted(np.rint(255 * np.concatenate([sheet, bar])).astype(np.uint8)))
-    durations = [_STEP] * (length - 1) + [_PAUSE]
+        sheets.append(_palette_image(np.rint(255 * np.concatenate([sheet, bar])).astype(np.uint8)))
+    durations = [_FRAME_MS] * (length - 1) + [_LAST_FRAME_MS]
     sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
 
 
-def _paletted(pixels: np.ndarray) -> Any:
-    """A Pillow image of pixels uint8 `[H, W, 3]`, exact where they have 256 colours at most."""
+def _palette_image(pixels: np.ndarray) -> Any:
+    """A Pillow image of pixels uint8 `[H, W, 3]`, exact if they have at most 256 colours."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -130,28 +144,28 @@ def _paletted(pixels: np.ndarray) -> Any:
     return image
 
 
-def reconstructions(path: Path, x: np.ndarray, mean: np.ndarray, count: int = 6) -> None:
-    """Pairs of strips, data above its reconstruction, and beside the PNG an animation, `.gif`.
+def film_reconstructions(path: Path, x: np.ndarray, mean: np.ndarray, count: int = 6) -> None:
+    """Pairs of strips, data above its reconstruction, and an animation in a `.gif` of that name.
 
     Args:
       path: of the PNG.
-      x: `[N, T, H, W, C]`, of which `count` spread over all are shown.
-      mean: the same of the reconstructions.
-      count: pairs at most.
+      x: the data, `[N, T, H, W, C]`.
+      mean: the reconstructions, `[N, T, H, W, C]`.
+      count: pairs at most, evenly spaced over the N.
     """
-    picked = np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)
-    pairs = np.stack([x[picked], mean[picked]], axis=1)
+    rows = np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)
+    pairs = np.stack([x[rows], mean[rows]], axis=1)
     films = pairs.reshape(-1, *x.shape[1:])
-    labels = ["data", "reconstruction"] * len(picked)
+    labels = ["data", "reconstruction"] * len(rows)
     strips(path, films, title="Reconstructions", row_labels=labels)
     side_by_side = np.moveaxis(pairs, 1, 0).reshape(-1, *x.shape[1:])
-    animation(path.with_suffix(".gif"), side_by_side, columns=len(picked))
+    animation(path.with_suffix(".gif"), side_by_side, columns=len(rows))
 
 
-def samples(
+def film_samples(
     path: Path, films: np.ndarray, title: str = "Samples from the prior", count: int = 10
 ) -> None:
-    """The first `count` of sequences `[N, T, H, W, C]` as strips; all of them move in `.gif`."""
+    """The first `count` of sequences `[N, T, H, W, C]` as strips; all of them in a `.gif`."""
     strips(path, films[:count], title=title)
     animation(path.with_suffix(".gif"), films)
 
@@ -159,39 +173,39 @@ def samples(
 def rollouts(
     path: Path,
     x: np.ndarray,
-    futures: np.ndarray,
+    predictions: np.ndarray,
     *,
     reconstruction: np.ndarray | None = None,
     title: str = "Rollouts",
 ) -> None:
-    """Each sequence, its reconstruction and several futures: strips, and an animation beside.
+    """Each sequence, its reconstruction and several rollouts: strips, and an animation.
 
-    Frames that the model was given have one colour, those that it predicted another; what came
-    in truth after those given has none.
+    Borders distinguish frames that the model observed and those that it predicted; the data after
+    the observed part has no mark.
 
     Args:
-      path: of the PNG; the animation is beside it, `.gif`, one sequence a row.
-      x: `[N, T, H, W, C]`.
-      futures: predicted frames that follow the first k, `[N, R, T − k, H, W, C]`.
-      reconstruction: of the first k frames at least, `[N, k.., H, W, C]`; shown before the
-        futures in place of the data, and in a row of its own.
-      title: above.
+      path: of the PNG; the animation is a `.gif` of the same name, one sequence per row.
+      x: the data, `[N, T, H, W, C]`.
+      predictions: R rollouts after the first k frames, `[N, R, T − k, H, W, C]`.
+      reconstruction: of the first k frames at least, `[N, ≥ k, H, W, C]`; shown in a row of its
+        own, and before the rollouts in place of the data. None for none.
+      title: above the grid.
     """
-    ahead, length = futures.shape[1:3]
+    count, length = predictions.shape[1:3]
     k = x.shape[1] - length
     past = x if reconstruction is None else reconstruction
-    rows, marks, labels = [x], [[GIVEN] * k + [UNMARKED] * length], ["data"]
+    rows, marks, labels = [x], [[OBSERVED] * k + [UNMARKED] * length], ["data"]
     if reconstruction is not None:
-        blank = np.ones_like(x)
-        blank[:, : reconstruction.shape[1]] = reconstruction
-        rows.append(blank)
+        padded = np.ones_like(x)
+        padded[:, : reconstruction.shape[1]] = reconstruction
+        rows.append(padded)
         marks.append([UNMARKED] * x.shape[1])
         labels.append("reconstruction")
-    for r in range(ahead):
-        rows.append(np.concatenate([past[:, :k], futures[:, r]], axis=1))
-        marks.append([GIVEN] * k + [PREDICTED] * length)
-        labels.append(f"rollout {r + 1}" if ahead > 1 else "rollout")
+    for r in range(count):
+        rows.append(np.concatenate([past[:, :k], predictions[:, r]], axis=1))
+        marks.append([OBSERVED] * k + [PREDICTED] * length)
+        labels.append(f"rollout {r + 1}" if count > 1 else "rollout")
     films = np.stack(rows, axis=1).reshape(-1, *x.shape[1:])
-    told = np.tile(np.array(marks), (len(x), 1))
-    strips(path, films, marks=told, title=title, row_labels=labels * len(x))
-    animation(path.with_suffix(".gif"), films, marks=told, columns=len(rows))
+    all_marks = np.tile(np.array(marks), (len(x), 1))
+    strips(path, films, marks=all_marks, title=title, row_labels=labels * len(x))
+    animation(path.with_suffix(".gif"), films, marks=all_marks, columns=len(rows))

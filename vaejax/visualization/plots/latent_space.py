@@ -1,4 +1,4 @@
-"""Pictures of a latent space, as PNG files made from NumPy arrays."""
+"""Figures of a latent space, as PNG files from NumPy arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vaejax.visualization.plots.grids_and_curves import INK, MUTED, PALE, load_pyplot, save_grid
+from vaejax.visualization.plots.image_grids import save_grid
+from vaejax.visualization.plots.style import INK, MUTED, PALE, load_pyplot
 
-_TELLABLE = 10  # as many classes as there are colours that can be told apart
+__all__ = ["Panel", "interpolations", "latent_map"]
+
+_MAX_LEGEND = 10  # classes, the number of distinct colours; more are drawn with a colour bar
 
 
 class Panel(NamedTuple):
-    """By what the points of a map are coloured.
+    """A panel of a map, whose points are coloured by their class.
 
     Attributes:
       title: of the panel.
-      values: the class of each point, int `[N]`; below 0 for none.
+      values: the class of each point, int `[N]`; negative for none.
       names: of the classes, or none.
     """
 
@@ -28,14 +31,14 @@ class Panel(NamedTuple):
 def interpolations(
     path: Path, ends: np.ndarray, between: np.ndarray, kinds: Sequence[str], title: str = ""
 ) -> None:
-    """For each pair of examples a row a kind: the first, what lies between, the second.
+    """One row per pair of examples and kind of interpolation, between the data at its ends.
 
     Args:
       path: of the PNG.
       ends: the data, `[N, 2, H, W, C]`.
-      between: `[N, K, S, H, W, C]`.
-      kinds: K words.
-      title: above.
+      between: decoded interpolations, `[N, K, S, H, W, C]`.
+      kinds: K names.
+      title: above the grid.
     """
     n, k, steps = between.shape[:3]
     first, last = (np.repeat(ends[:, i, None, None], k, axis=1) for i in (0, 1))
@@ -55,7 +58,7 @@ def latent_map(
     title: str,
     axes: tuple[str, str],
 ) -> None:
-    """The points `[N, 2]` once a panel: a legend of few classes, a scale of many."""
+    """The points `[N, 2]` once per panel, with a legend for few classes, a colour bar for many."""
     pyplot = load_pyplot()
     count = len(panels)
     columns = min(count, 2)
@@ -64,39 +67,39 @@ def latent_map(
         rows, columns, figsize=(4.3 * columns, 3.4 * rows + 0.3), squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for place, panel in zip(grid.flat, panels, strict=False):
-        _points(pyplot, figure, place, points, panel)
-        place.set_title(panel.title, fontsize=9, color=INK, loc="left")
-        place.set_xlabel(axes[0], fontsize=8, color=MUTED)
-        place.set_ylabel(axes[1], fontsize=8, color=MUTED)
-        place.tick_params(labelsize=7, colors=MUTED)
-        place.set_aspect("equal", adjustable="datalim")
-        place.spines[["top", "right"]].set_visible(False)
-    for place in grid.flat[count:]:
-        place.set_visible(False)
+    for plot, panel in zip(grid.flat, panels, strict=False):
+        _scatter(pyplot, figure, plot, points, panel)
+        plot.set_title(panel.title, fontsize=9, color=INK, loc="left")
+        plot.set_xlabel(axes[0], fontsize=8, color=MUTED)
+        plot.set_ylabel(axes[1], fontsize=8, color=MUTED)
+        plot.tick_params(labelsize=7, colors=MUTED)
+        plot.set_aspect("equal", adjustable="datalim")
+        plot.spines[["top", "right"]].set_visible(False)
+    for plot in grid.flat[count:]:
+        plot.set_visible(False)
     figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
 
-def _points(pyplot: Any, figure: Any, place: Any, points: np.ndarray, panel: Panel) -> None:
+def _scatter(pyplot: Any, figure: Any, plot: Any, points: np.ndarray, panel: Panel) -> None:
     values = np.asarray(panel.values)
     style = {"s": 9, "linewidths": 0, "alpha": 0.85}
-    place.scatter(*points[values < 0].T, color=PALE, **style)
+    plot.scatter(*points[values < 0].T, color=PALE, **style)
     classes = np.unique(values[values >= 0])
-    if len(classes) > _TELLABLE or (len(classes) > 3 and not panel.names):
-        known = values >= 0
-        drawn = place.scatter(*points[known].T, c=values[known], cmap="viridis", **style)
-        bar = figure.colorbar(drawn, ax=place, shrink=0.8)
+    if len(classes) > _MAX_LEGEND or (len(classes) > 3 and not panel.names):
+        labelled = values >= 0
+        scatter = plot.scatter(*points[labelled].T, c=values[labelled], cmap="viridis", **style)
+        bar = figure.colorbar(scatter, ax=plot, shrink=0.8)
         bar.ax.tick_params(labelsize=7, colors=MUTED)
         bar.outline.set_visible(False)
         return
     for value in classes:
         name = panel.names[value] if value < len(panel.names) else str(value)
-        colour = pyplot.get_cmap("tab10")(int(value) % _TELLABLE)
-        place.scatter(*points[values == value].T, color=[colour], label=name, **style)
+        colour = pyplot.get_cmap("tab10")(int(value) % _MAX_LEGEND)
+        plot.scatter(*points[values == value].T, color=[colour], label=name, **style)
     if len(classes):
-        place.legend(
+        plot.legend(
             fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0),
             handletextpad=0.1, labelcolor=INK,
         )  # fmt: skip

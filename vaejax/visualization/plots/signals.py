@@ -1,23 +1,25 @@
-"""Pictures of signals `[N, T, C]`: every one a panel, its first channel a line."""
+"""Figures of signals `[N, T, C]`: one panel each, with the first channel as a line."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.grids_and_curves import INK, LINES, MUTED, PALE, load_pyplot
+from vaejax.visualization.plots.style import INK, LINES, MUTED, PALE, load_pyplot
+
+__all__ = ["signal_predictions", "signal_reconstructions", "signal_samples"]
 
 _COLUMNS = 3
 
 
-def reconstructions(path: Path, x: np.ndarray, mean: np.ndarray, count: int = 12) -> None:
-    """Reconstructions over their data, of `count` signals spread over the `[N, T, C]` of each."""
-    picked = np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)
-    lines = [("data", MUTED, 2.2, x[picked]), ("reconstruction", LINES["eval"], 0.9, mean[picked])]
+def signal_reconstructions(path: Path, x: np.ndarray, mean: np.ndarray, count: int = 12) -> None:
+    """Reconstructions over their data, of `count` evenly spaced signals of `[N, T, C]` each."""
+    rows = np.linspace(0, len(x) - 1, min(count, len(x))).astype(int)
+    lines = [("data", MUTED, 2.2, x[rows]), ("reconstruction", LINES["eval"], 0.9, mean[rows])]
     _panels(path, lines, "Reconstructions")
 
 
-def samples(
+def signal_samples(
     path: Path, signals: np.ndarray, title: str = "Samples from the prior", count: int = 12
 ) -> None:
     """The first `count` of signals `[N, T, C]`."""
@@ -25,7 +27,7 @@ def samples(
 
 
 def _panels(path: Path, lines: list[tuple[str, str, float, np.ndarray]], title: str) -> None:
-    """Panels of one scale, with lines of a label, colour, width and signals `[N, T, C]`."""
+    """Panels on a common scale; each line has a label, colour, width and signals `[N, T, C]`."""
     pyplot = load_pyplot()
     count = len(lines[0][3])
     columns = min(_COLUMNS, count)
@@ -55,31 +57,31 @@ def _panels(path: Path, lines: list[tuple[str, str, float, np.ndarray]], title: 
     pyplot.close(figure)
 
 
-def beliefs(
+def signal_predictions(
     path: Path,
-    observed: np.ndarray,
+    x: np.ndarray,
     mean: np.ndarray,
     sd: np.ndarray,
-    given: int,
+    observed: int,
     *,
     truth: np.ndarray | None = None,
     title: str = "Predictions",
     count: int = 6,
 ) -> None:
-    """Signals, what the model was given of them, and what it expects: the mean ± 2 sd.
+    """Signals with their observed part, and the model's estimates: mean ± 2 sd.
 
     Args:
       path: of the PNG.
-      observed: `[N, T]`; the first `given` are dots, the later ones faint.
-      mean: of R rollouts or beliefs of each, `[N, R, T]`; NaN where there is none.
-      sd: their standard deviations, the same.
-      given: k, observations that the model saw.
+      x: measurements, `[N, T]`; the observed ones are dots, the later ones faint dots.
+      mean: of R estimates of each, `[N, R, T]`; NaN where there is none.
+      sd: their standard deviations, of the same shape.
+      observed: number of measurements that the model was given, the first ones.
       truth: without noise, `[N, T]`; None if unknown.
-      title: above.
+      title: above the panels.
       count: signals at most.
     """
     pyplot = load_pyplot()
-    count = min(count, len(observed))
+    count = min(count, len(x))
     columns = min(2, count)
     rows = -(-count // columns)
     figure, axes = pyplot.subplots(
@@ -89,7 +91,8 @@ def beliefs(
     for i, panel in enumerate(axes.flat):
         panel.set_visible(i < count)
         if i < count:
-            _belief(panel, observed[i], mean[i], sd[i], given, truth if truth is None else truth[i])
+            clean = None if truth is None else truth[i]
+            _prediction(panel, x[i], mean[i], sd[i], observed, clean)
             panel.tick_params(labelbottom=i + columns >= count)
     figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
     figure.supxlabel("time in steps", fontsize=8, color=MUTED)
@@ -99,27 +102,31 @@ def beliefs(
     pyplot.close(figure)
 
 
-def _belief(
-    panel: Any, y: np.ndarray, mean: np.ndarray, sd: np.ndarray, given: int, x: np.ndarray | None
+def _prediction(
+    panel: Any,
+    x: np.ndarray,
+    means: np.ndarray,
+    sds: np.ndarray,
+    observed: int,
+    truth: np.ndarray | None,
 ) -> None:
-    """One signal `[T]` with the rollouts `[R, T]` that were made for it."""
-    t = np.arange(len(y))
-    panel.plot(t[:given], y[:given], "o", color=LINES["train"], ms=2, mew=0, label="given")
-    if given < len(y):
-        panel.plot(t[given:], y[given:], "o", color=PALE, ms=2, mew=0, label="not given")
-        panel.axvline(given - 0.5, color=MUTED, lw=0.8, ls=":")
-    if x is not None:
-        panel.plot(t, x, color=INK, lw=0.9, label="truth")
-    opacity = max(0.06, 0.3 / len(mean))
-    for r, (middle, spread) in enumerate(zip(mean, sd, strict=True)):
+    """One signal `[T]` with its R estimates, `[R, T]` each."""
+    t = np.arange(len(x))
+    panel.plot(t[:observed], x[:observed], "o", color=LINES["train"], ms=2, mew=0, label="observed")
+    if observed < len(x):
+        panel.plot(t[observed:], x[observed:], "o", color=PALE, ms=2, mew=0, label="not observed")
+        panel.axvline(observed - 0.5, color=MUTED, lw=0.8, ls=":")
+    if truth is not None:
+        panel.plot(t, truth, color=INK, lw=0.9, label="truth")
+    opacity = max(0.06, 0.3 / len(means))
+    for r, (mean, sd) in enumerate(zip(means, sds, strict=True)):
         panel.plot(
-            t, middle, color=LINES["eval"], lw=1.0,
-            alpha=1.0 if len(mean) == 1 else 0.7, label="" if r else "mean ± 2 sd",
+            t, mean, color=LINES["eval"], lw=1.0,
+            alpha=1.0 if len(means) == 1 else 0.7, label="" if r else "mean ± 2 sd",
         )  # fmt: skip
         panel.fill_between(
-            t, middle - 2 * spread, middle + 2 * spread,
-            color=LINES["eval"], alpha=opacity, lw=0,
-        )  # fmt: skip
+            t, mean - 2 * sd, mean + 2 * sd, color=LINES["eval"], alpha=opacity, lw=0
+        )
     panel.margins(x=0.01)
     panel.tick_params(labelsize=6, colors=MUTED, length=2)
     panel.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Families with a critic, and their losses as one scalar."""
+"""Families with a discriminator, and their losses as one scalar."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,12 @@ from vaejax import families, networks
 def factor_vae():
     players = {
         "vae": ({"nll": 1, "kl": 1, "tc": 10.0}, adam()),
-        "critic": ({"critic": 1}, optax.adam(1e-3, b1=0.5, b2=0.9, eps=1e-4)),
+        "discriminator": ({"discriminator_loss": 1}, optax.adam(1e-3, b1=0.5, b2=0.9, eps=1e-4)),
     }
-    critic = {"hidden": (64,)}
-    return families.factor_vae(SHAPE, players, latent_dim=4, network=MLP, critic=critic)
+    discriminator = {"hidden": (64,)}
+    return families.factor_vae(
+        SHAPE, players, latent_dim=4, network=MLP, discriminator=discriminator
+    )
 
 
 def factor_vae_reference(params, x, trace, step):
@@ -32,22 +34,22 @@ def factor_vae_reference(params, x, trace, step):
         hidden = jnp.where(hidden > 0, hidden, 0.2 * hidden)
         return hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"][None]
 
-    d, half = logits(sg(params["critic"]), z), len(z) // 2
+    d, half = logits(sg(params["discriminator"]), z), len(z) // 2
     shuffled = jax.random.permutation(key, sg(z)[half:], axis=0, independent=True)
-    joint = logits(params["critic"], sg(z)[:half])
-    product = logits(params["critic"], shuffled)
+    joint = logits(params["discriminator"], sg(z)[:half])
+    product = logits(params["discriminator"], shuffled)
     entropy = jax.nn.logsumexp(joint, axis=1) - joint[:, 0]
     entropy += jax.nn.logsumexp(product, axis=1) - product[:, 1]
     return nll + kl + 10 * (d[:, 0] - d[:, 1]).mean() + 0.5 * entropy.mean()
 
 
-def _verdict(params, x):
-    """A critic of one hidden layer: logits, and the layer before its activation."""
+def _discriminate(params, x):
+    """A discriminator of one hidden layer: logits, and the layer before its activation."""
     features = x.reshape(len(x), -1) @ params["v"]
     return jnp.tanh(features) @ params["w"], features
 
 
-def _critic(key, x):
+def _init(key, x):
     return {"v": 0.3 * jax.random.normal(key, (256, 64)), "w": 0.3 * jax.random.normal(key, (64,))}
 
 
@@ -55,10 +57,10 @@ def vae_gan():
     players = {
         "encoder": ({"kl": 1, "feature": 1}, adam()),
         "decoder": ({"feature": 0.5, "generator": 0.1}, adam()),
-        "critic": ({"gan": 1, "r1": 0.1}, optax.adam(1e-4, eps=1e-4)),
+        "discriminator": ({"gan": 1, "r1": 0.1}, optax.adam(1e-4, eps=1e-4)),
     }
-    critic = networks.Network(_critic, _verdict)
-    options = {"latent_dim": 4, "network": MLP, "critic": critic, "r1": True}
+    discriminator = networks.Network(_init, _discriminate)
+    options = {"latent_dim": 4, "network": MLP, "discriminator": discriminator, "r1": True}
     return families.vae_gan(SHAPE, players, objective="non_saturating", **options)
 
 
@@ -67,7 +69,7 @@ def vae_gan_reference(params, x, trace, step):
     sg = jax.lax.stop_gradient
     node = trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
-    # The key of the draw from the prior, as the training step derives it.
+    # The key of the sample from the prior, as the training step derives it.
     key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[2]
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     z = loc + jnp.exp(log_variance / 2) * noise
@@ -76,16 +78,19 @@ def vae_gan_reference(params, x, trace, step):
 
     def feature(z, decoder):
         fake = jax.nn.sigmoid(dense(decoder, z))
-        gap = _verdict(sg(params["critic"]), x)[1] - _verdict(sg(params["critic"]), fake)[1]
+        discriminator = sg(params["discriminator"])
+        gap = _discriminate(discriminator, x)[1] - _discriminate(discriminator, fake)[1]
         return 0.5 * (gap**2).sum(axis=1)
 
-    def minus_log_d(z, decoder, critic, sign):
-        return jnp.log1p(jnp.exp(-sign * _verdict(critic, jax.nn.sigmoid(dense(decoder, z)))[0]))
+    def minus_log_d(z, decoder, discriminator, sign):
+        return jnp.log1p(
+            jnp.exp(-sign * _discriminate(discriminator, jax.nn.sigmoid(dense(decoder, z)))[0])
+        )
 
-    slope = jax.vmap(jax.grad(lambda x: _verdict(params["critic"], x[None])[0][0]))(x)
+    slope = jax.vmap(jax.grad(lambda x: _discriminate(params["discriminator"], x[None])[0][0]))(x)
     total = kl + feature(z, sg(params["decoder"])) + 0.5 * feature(sg(z), params["decoder"])
-    for draw in (sg(z), z_p):
-        total += 0.1 * minus_log_d(draw, params["decoder"], sg(params["critic"]), 1)
-        total += minus_log_d(draw, sg(params["decoder"]), params["critic"], -1)
-    total += jnp.log1p(jnp.exp(-_verdict(params["critic"], x)[0]))
+    for sample in (sg(z), z_p):
+        total += 0.1 * minus_log_d(sample, params["decoder"], sg(params["discriminator"]), 1)
+        total += minus_log_d(sample, sg(params["decoder"]), params["discriminator"], -1)
+    total += jnp.log1p(jnp.exp(-_discriminate(params["discriminator"], x)[0]))
     return (total + 0.1 * 0.5 * sums(slope**2)).mean()

@@ -1,4 +1,4 @@
-"""pythae's own trainers, given the same networks."""
+"""The cases with pythae's trainers and the same networks."""
 
 import tempfile
 from collections.abc import Callable
@@ -16,9 +16,11 @@ from pythae.trainers import (
     BaseTrainerConfig,
 )
 
-from benchmarks.peers import torch_parts
-from benchmarks.peers.cases import CASES, UNIT, data
-from benchmarks.peers.torch_models import critic, vae_networks
+from . import torch_parts
+from .cases import CASES, UNIT, data
+from .torch_models import discriminator, vae_networks
+
+__all__ = ["train"]
 
 
 class _Encoder(BaseEncoder):
@@ -45,7 +47,7 @@ class _Decoder(BaseDecoder):
         return ModelOutput(reconstruction=out.reshape(-1, *self.shape))
 
 
-class _Critic(BaseDiscriminator):
+class _Discriminator(BaseDiscriminator):
     def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()
         self.net = net
@@ -57,9 +59,9 @@ class _Critic(BaseDiscriminator):
 def _model(name: str, shape: tuple[int, ...]) -> Any:
     case = CASES[name]
     if name == "vqvae":
-        width, inner = case.hidden
-        encoder = _Encoder(torch_parts.residual_encoder(width, inner, case.latent), False)
-        decoder = _Decoder(torch_parts.residual_decoder(width, inner, case.latent), shape, False)
+        widths = case.hidden
+        encoder = _Encoder(torch_parts.residual_encoder(*widths, case.latent), False)
+        decoder = _Decoder(torch_parts.residual_decoder(*widths, case.latent), shape, False)
         config = VQVAEConfig(
             input_dim=shape, latent_dim=case.latent, num_embeddings=case.codes, use_ema=True
         )
@@ -73,16 +75,21 @@ def _model(name: str, shape: tuple[int, ...]) -> Any:
             input_dim=shape, latent_dim=case.latent, reconstruction_loss=loss, gamma=35.0
         )
         model = FactorVAE(config, *both)
-        model.set_discriminator(_Critic(critic(case.latent)))  # its own has a layer less
+        model.set_discriminator(
+            _Discriminator(discriminator(case.latent))
+        )  # pythae's has one layer less
         return model
     return VAE(VAEConfig(input_dim=shape, latent_dim=case.latent, reconstruction_loss=loss), *both)
 
 
-def trains(name: str, *, times: int = 1) -> tuple[Callable[[int], None], int]:
-    """Steps of pythae's trainer, an epoch being `UNIT` of them, of `times` the batch.
+def train(name: str, *, times: int = 1) -> tuple[Callable[[int], None], int]:
+    """Training steps of pythae, an epoch of `UNIT` steps per call; the number of parameters.
 
-    Its FactorVAE trains the autoencoder on half of the batch only, the other half serving the
-    critic: with `times=2` the autoencoder learns from as many examples as everyone else's.
+    Args:
+      name: of the case.
+      times: factor of the batch size. pythae's FactorVAE trains the autoencoder on one half of the
+        batch and the discriminator on the other; with 2 the autoencoder gets as many examples as
+        those of the other competitors.
     """
     case, x = CASES[name], torch.from_numpy(data(name)).repeat_interleave(times, 0)
     x = x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x
@@ -104,8 +111,8 @@ def trains(name: str, *, times: int = 1) -> tuple[Callable[[int], None], int]:
         training_config=trainer.training_config, model_config=trainer.model_config
     )
 
-    def go(steps: int) -> None:
+    def take_steps(steps: int) -> None:
         for epoch in range(steps // UNIT):
             trainer.train_step(epoch)
 
-    return go, sum(p.numel() for p in model.parameters())
+    return take_steps, sum(p.numel() for p in model.parameters())

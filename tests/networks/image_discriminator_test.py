@@ -1,11 +1,11 @@
-"""The image critic against one written in NumPy, at even, odd and tiny sizes."""
+"""The image discriminator against a NumPy implementation, at even, odd and tiny sizes."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.networks import Network, build_critic, image_critic
+from vaejax.networks import Network, build_discriminator, image_discriminator
 
 KEY = jax.random.key(0)
 
@@ -42,69 +42,78 @@ def in_numpy(params, x, condition=None):
 
 
 def randomized(params):
-    """Biases start at zero, where mistakes with them would not show."""
+    """The parameters with noise: biases start at zero, which would hide errors."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(7), len(leaves))
-    draws = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, draws)
+    noise = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, noise)
 
 
 @pytest.mark.parametrize(
-    ("shape", "kernel", "layer", "form"),
+    ("shape", "kernel", "layer", "implementation"),
     [((8, 8, 1), 4, -1, "native"), ((7, 10, 3), 5, 0, "product"), ((1, 3, 2), 4, 1, "product")],
     ids=str,
 )
-def test_it_is_the_critic_written_in_numpy(shape, kernel, layer, form):
+def test_it_equals_a_numpy_implementation(shape, kernel, layer, implementation):
     x = jax.random.uniform(KEY, (3, *shape))
-    critic = image_critic(channels=(3, 4), kernel=kernel, hidden=5, feature_layer=layer, form=form)
-    params = randomized(jax.jit(critic.init)(KEY, x))
-    logits, features = jax.jit(critic.apply)(params, x)
+    discriminator = image_discriminator(
+        channels=(3, 4), kernel=kernel, hidden=5, feature_layer=layer, implementation=implementation
+    )
+    params = randomized(jax.jit(discriminator.init)(KEY, x))
+    logits, features = jax.jit(discriminator.apply)(params, x)
     want, maps = in_numpy(params, x)
     assert logits.dtype == features.dtype == jnp.float32
     np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(features, maps[layer], rtol=1e-4, atol=1e-5)
 
 
-def test_a_condition_stands_beside_the_image():
+def test_a_condition_is_concatenated_to_the_image():
     x, c = jax.random.uniform(KEY, (3, 6, 6, 1)), jax.random.normal(KEY, (3, 2))
-    critic = image_critic(channels=(3, 4), hidden=5)
-    params = randomized(jax.jit(critic.init)(KEY, x, c))
+    discriminator = image_discriminator(channels=(3, 4), hidden=5)
+    params = randomized(jax.jit(discriminator.init)(KEY, x, c))
     want, _ = in_numpy(params, x, np.asarray(c, np.float64))
-    apply = jax.jit(critic.apply)
+    apply = jax.jit(discriminator.apply)
     np.testing.assert_allclose(apply(params, x, c)[0], want, rtol=1e-4, atol=1e-5)
     assert not np.allclose(apply(params, x, c + 1)[0], want)
 
 
-def test_with_group_norm_the_verdict_on_an_image_does_not_depend_on_its_neighbours():
+def test_with_group_norm_logits_do_not_depend_on_other_images_of_the_batch():
     x = jax.random.uniform(KEY, (4, 6, 6, 1))
-    critic = image_critic(channels=(4, 8), hidden=5, groups=4, feature_layer=0)
-    params = randomized(jax.jit(critic.init)(KEY, x))
+    discriminator = image_discriminator(channels=(4, 8), hidden=5, groups=4, feature_layer=0)
+    params = randomized(jax.jit(discriminator.init)(KEY, x))
     assert "GroupNorm_0" in params["Norm_0"]
-    together, features = jax.jit(critic.apply)(params, x)
-    alone = jax.jit(lambda x: jax.lax.map(lambda a: critic.apply(params, a[None])[0][0], x))(x)
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+    batched, features = jax.jit(discriminator.apply)(params, x)
+
+    def per_image(image):
+        return discriminator.apply(params, image[None])[0][0]
+
+    single = jax.jit(lambda x: jax.lax.map(per_image, x))(x)
+    np.testing.assert_allclose(batched, single, rtol=1e-5, atol=1e-6)
     # The features are taken before the norm.
     np.testing.assert_allclose(features, in_numpy(params, x)[1][0], rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_computes_in_it_and_answers_in_float32():
+def test_outputs_are_float32_when_computing_in_bfloat16():
     x = jax.random.uniform(KEY, (2, 8, 8, 1))
     exact, rough = (
-        image_critic(channels=(4, 8), hidden=5, dtype=dtype) for dtype in ("float32", "bfloat16")
+        image_discriminator(channels=(4, 8), hidden=5, dtype=dtype)
+        for dtype in ("float32", "bfloat16")
     )
     params = randomized(jax.jit(exact.init)(KEY, x))
-    for a, b in zip(*(jax.jit(critic.apply)(params, x) for critic in (exact, rough)), strict=True):
+    for a, b in zip(
+        *(jax.jit(discriminator.apply)(params, x) for discriminator in (exact, rough)), strict=True
+    ):
         assert b.dtype == jnp.float32
         assert not np.array_equal(a, b)
         np.testing.assert_allclose(a, b, atol=0.05 * float(jnp.abs(a).max()))
 
 
-def test_errors_name_the_culprit():
+def test_invalid_arguments_are_reported():
     with pytest.raises(ValueError, match="2 convolutions, so no feature_layer 2"):
-        image_critic(channels=(3, 4), feature_layer=2)
+        image_discriminator(channels=(3, 4), feature_layer=2)
     with pytest.raises(ValueError, match=r"no setting 'channel'.*did you mean 'channels'"):
-        build_critic({"channel": (3,)}, (8, 8, 1))
+        build_discriminator({"channel": (3,)}, (8, 8, 1))
     with pytest.raises(ValueError, match=r"images of shape \(H, W, C\).*\(5,\).*Network"):
-        build_critic({}, (5,))
-    own = Network(lambda key, x: {}, lambda params, x: (x.sum(axis=1), x))
-    assert build_critic(own, (5,)) is own
+        build_discriminator({}, (5,))
+    custom = Network(lambda key, x: {}, lambda params, x: (x.sum(axis=1), x))
+    assert build_discriminator(custom, (5,)) is custom

@@ -1,4 +1,4 @@
-"""The same with vaejax: through its `Trainer`, as `python -m vaejax.main` has it."""
+"""The cases in vaejax, through its `Trainer`, as in `python -m vaejax.main`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.peers.cases import CASES, UNIT, data
 from vaejax import families
 from vaejax.core.game import Family, Latent, Trace
 from vaejax.data import from_arrays
@@ -17,7 +16,11 @@ from vaejax.quantizers import bottleneck, vector
 from vaejax.quantizers.nearest_neighbors import nearest
 from vaejax.training import Settings, Trainer
 
-Go = Callable[[int], None]
+from .cases import CASES, UNIT, data
+
+__all__ = ["family", "quantize", "search", "search_memory", "train"]
+
+TakeSteps = Callable[[int], None]
 
 
 def family(name: str) -> Family:
@@ -31,25 +34,28 @@ def family(name: str) -> Family:
             return families.beta_vae(case.shape, vae, **common)
         players = {
             "vae": ({"nll": 1.0, "kl": 1.0, "tc": 35.0}, adam),
-            "critic": ({"critic": 1.0}, optax.adam(1e-4, b1=0.5, b2=0.9)),
+            "discriminator": ({"discriminator_loss": 1.0}, optax.adam(1e-4, b1=0.5, b2=0.9)),
         }
-        return families.factor_vae(case.shape, players, critic={"hidden": (1000,) * 6}, **common)
+        return families.factor_vae(
+            case.shape, players, discriminator={"hidden": (1000,) * 6}, **common
+        )
     if name == "vqvae":
         players = {
             "vae": ({"nll": 1.0, "vq": 0.25}, adam),
             "codebook": ({"vq": 1.0}, ema_codebook(0.99)),
         }
-        width, inner = case.hidden
+        width, block_width = case.hidden
         return families.vqvae(
             case.shape, players,
             quantizer={"kind": "vector", "codes": case.codes, "dim": case.latent},
-            network={"kind": "residual", "hidden": width, "block_hidden": inner},
+            network={"kind": "residual", "hidden": width, "block_hidden": block_width},
             likelihood={"kind": "normal", "scale": 0.1},
         )  # fmt: skip
     if name == "td_vae":
         return families.td_vae(
             case.shape, vae, latent_dims=(16, 16), belief={"kind": "lstm", "size": 128},
-            features=128, network={"kind": "mlp", "hidden": case.hidden}, hidden=(128,), pairs=4,
+            features=128, network={"kind": "mlp", "hidden": case.hidden}, hidden=(128,),
+            num_pairs=4,
         )  # fmt: skip
     if name == "lvae":
         return families.hierarchical(
@@ -62,8 +68,8 @@ def family(name: str) -> Family:
     )  # fmt: skip
 
 
-def trains(name: str) -> tuple[Go, int]:
-    """Dispatches of `UNIT` steps, which is the default of a run."""
+def train(name: str) -> tuple[TakeSteps, int]:
+    """Training steps in dispatches of `UNIT`, the default of a run; the number of parameters."""
     case, x = CASES[name], data(name)
     if len(case.shape) == 1:
         rows = {"vector": x}
@@ -75,63 +81,63 @@ def trains(name: str) -> tuple[Go, int]:
     trainer = Trainer(family(name), source, settings)
     state, done = trainer.init(), 0
 
-    def go(steps: int) -> None:
+    def take_steps(steps: int) -> None:
         nonlocal state, done
         spans = [(s, s + UNIT) for s in range(done, done + steps, UNIT)]
-        for span, chunk in trainer.feed.chunks(spans):
-            state, _ = trainer.dispatch(state, span, chunk)
+        for span, batches in trainer.loader.batches(spans):
+            state, _ = trainer.dispatch(state, span, batches)
         jax.block_until_ready(state)
         done += steps
 
-    return go, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return take_steps, sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
-def quantizes(name: str) -> tuple[Go, int]:
-    """Lookup and update, `UNIT` of them in a call."""
+def quantize(name: str) -> tuple[TakeSteps, int]:
+    """Quantisation with an EMA update of the codebook, `UNIT` times per call."""
     case, x = CASES[name], jnp.asarray(data(name))[None]
     layer, tx = bottleneck(vector(case.codes, case.latent)), ema_codebook(0.99)
     params = jax.random.normal(jax.random.key(0), (case.codes, case.latent))
 
-    def one(_: Any, carry: Any) -> Any:
-        params, state, sink = carry
+    def step(_: Any, carry: Any) -> Any:
+        params, state, total = carry
         key = jax.random.key(0)
         node: Latent = layer.apply({"codebook": params}, x, key)
         trace = Trace(x, None, (node,))
         update, state = tx.update(params, state, params, trace=trace, key=key)
-        return params + update, state, sink + node.z
+        return params + update, state, total + node.z
 
     @jax.jit
-    def several(carry: Any) -> Any:
-        return jax.lax.fori_loop(0, UNIT, one, carry)
+    def dispatch(carry: Any) -> Any:
+        return jax.lax.fori_loop(0, UNIT, step, carry)
 
     carry = (params, tx.init(params), jnp.zeros_like(x))
 
-    def go(steps: int) -> None:
+    def take_steps(steps: int) -> None:
         nonlocal carry
         for _ in range(steps // UNIT):
-            carry = several(carry)
+            carry = dispatch(carry)
         jax.block_until_ready(carry)
 
-    return go, params.size
+    return take_steps, params.size
 
 
-def searches(name: str) -> tuple[Go, int]:
-    """One search a call."""
+def search(name: str) -> tuple[TakeSteps, int]:
+    """A search of nearest codes, once per call."""
     case, x = CASES[name], jnp.asarray(data(name))
     codes = jax.random.normal(jax.random.key(0), (case.codes, case.latent))
     call = jax.jit(nearest)
 
-    def go(steps: int) -> None:
+    def take_steps(steps: int) -> None:
         for _ in range(steps):
             jax.block_until_ready(call(x, codes))
 
-    return go, codes.size
+    return take_steps, codes.size
 
 
 def search_memory(name: str) -> int:
-    """Bytes that a search takes beyond its inputs, as the compiler tells."""
+    """Bytes beyond the inputs of a search, as reported by the compiler."""
     case, x = CASES[name], data(name)
-    shape = jax.ShapeDtypeStruct((case.codes, case.latent), jnp.float32)
-    given = jax.ShapeDtypeStruct(x.shape, jnp.float32)
-    analysis = jax.jit(nearest).lower(given, shape).compile().memory_analysis()
+    codes = jax.ShapeDtypeStruct((case.codes, case.latent), jnp.float32)
+    tokens = jax.ShapeDtypeStruct(x.shape, jnp.float32)
+    analysis = jax.jit(nearest).lower(tokens, codes).compile().memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes

@@ -1,0 +1,119 @@
+"""The types of the game: traces, loss transforms, players, models and families."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+__all__ = [
+    "Batch",
+    "Family",
+    "Latent",
+    "LossTransform",
+    "Losses",
+    "Model",
+    "Params",
+    "Player",
+    "Trace",
+    "Weight",
+]
+
+Params = dict[str, Any]  # group name -> tree of arrays
+Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
+Batch = Mapping[str, jax.Array]
+Weight = Any  # a number, an array [L], or a schedule: step -> number
+
+
+class Latent(NamedTuple):
+    """One stochastic node: q(z | ...), p(z | ...), and the sample z that the decoder received."""
+
+    posterior: Any
+    prior: Any
+    z: jax.Array  # [B, ...]
+
+
+class Trace(NamedTuple):
+    """The result of a forward pass, from which every loss and metric is computed.
+
+    Attributes:
+      x: the event, `[B, ...]`.
+      likelihood: p(x | z), a distribution.
+      latents: the stochastic nodes, top-down.
+      generated: p(x | z) at z ~ prior, only in models built to compute it.
+      step: the training step, for losses that anneal something other than their weight.
+      condition: of a conditional model, `[B, ...]`; None for any other.
+    """
+
+    x: jax.Array
+    likelihood: Any
+    latents: tuple[Latent, ...]
+    generated: Any = None
+    step: Any = 0
+    condition: jax.Array | None = None
+
+
+class LossTransform(NamedTuple):
+    """A pair of pure functions that adds named losses to a dict of them.
+
+    Attributes:
+      init: `(key, trace) -> {group: params}`, the parameters of its own networks; `{}` if none.
+      apply: `(losses, params, trace, key) -> losses`. It receives the losses of the transforms
+        before it, all parameter groups of the family, the trace and a random key, and returns these
+        losses with its own added; it may not overwrite or drop any.
+    """
+
+    init: Callable[[jax.Array, Trace], Params]
+    apply: Callable[[Losses, Params, Trace, jax.Array], Losses]
+
+
+class Player(NamedTuple):
+    """One row of the table: its parameter groups, its objective and its optimizer.
+
+    Attributes:
+      owns: names of parameter groups; every group of a family has exactly one owner.
+      minimizes: loss name -> weight. A weight is a number (traced or not), an array `[L]` for a
+        loss `[B, L]`, or a schedule of the step.
+      tx: the optimizer of these groups. Its update also receives `trace`, `losses` and `key` as
+        extra arguments, so that closed-form updates (an EMA codebook) and updates that depend on
+        losses (a discriminator that is frozen while it is ahead) are ordinary optimizers.
+    """
+
+    owns: tuple[str, ...]
+    minimizes: Mapping[str, Weight]
+    tx: optax.GradientTransformation
+
+
+class Model(NamedTuple):
+    """Pure functions over a dict of parameter groups.
+
+    Attributes:
+      init: `(key, batch) -> {group: params}`, possibly depending on the batch (data-dependent
+        initialisation).
+      forward: `(params, batch, key, step) -> Trace`; outside of training the step is None, and
+        nothing is dropped out or relaxed.
+      encode: `(params, batch, key) -> tuple[Latent, ...]`; with the key None, z are means or the
+        most likely codes.
+      decode: `(params, zs, condition) -> likelihood`.
+      generate: `(params, key, n, condition, temperature) -> likelihood` at z ~ prior.
+      embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
+      sequences: a `sequences.SequenceModel`, for models that predict future frames; else None.
+      features: `(params, events) -> [B, F]`, the inputs of a classifier's last layer; else None.
+    """
+
+    init: Callable[..., Params]
+    forward: Callable[..., Trace]
+    encode: Callable[..., tuple[Latent, ...]]
+    decode: Callable[..., Any]
+    generate: Callable[..., Any]
+    embed: Callable[..., tuple[jax.Array, ...]] | None = None
+    sequences: Any = None
+    features: Callable[..., jax.Array] | None = None
+
+
+class Family(NamedTuple):
+    """A model, its chain of losses and its table of players: what the trainer trains."""
+
+    model: Model
+    losses: LossTransform
+    players: Mapping[str, Player]

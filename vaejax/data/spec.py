@@ -1,0 +1,110 @@
+"""The form of a dataset: shapes, types and names, from which a model is built without data."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaejax.core.events import EVENTS
+from vaejax.data.preprocess import preparation
+from vaejax.data.source import Source, decoder, in_memory
+
+__all__ = ["DataSpec", "spec_of"]
+
+_NAMES = ("class_names", "factor_names", "column_names", "token_names")
+
+
+class DataSpec(NamedTuple):
+    """The form of a dataset, stored as `data.json` in a run's working directory.
+
+    Attributes:
+      fields: name -> shape (without the batch axis) and dtype of each field of a prepared batch.
+      pixel_scale: divisor of stored uint8 pixels, 255 or 1.
+      examples: number of training examples.
+      classes: number of classes of `label`; 0 without labels.
+      tokens: number of classes of `tokens`; 0 without tokens.
+      names: `class_names`, `factor_names`, `column_names` and `token_names`, if the data has them.
+    """
+
+    fields: dict[str, tuple[tuple[int, ...], str]]
+    pixel_scale: float
+    examples: int
+    classes: int
+    tokens: int
+    names: dict[str, tuple[str, ...]]
+
+    @property
+    def event(self) -> str:
+        """The name in `events.EVENTS` of the modelled field."""
+        return next(name for name in EVENTS if name in self.fields)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return self.fields[self.event][0]
+
+    def dataset_info(self) -> dict[str, Any]:
+        """The properties of the data that `families.build` uses."""
+        info = {"examples": self.examples, "classes": self.classes, "tokens": self.tokens}
+        return {**info, "layout": None}
+
+    def batch(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a prepared batch of this size."""
+        return {
+            name: jax.ShapeDtypeStruct((size, *shape), jnp.dtype(dtype))
+            for name, (shape, dtype) in self.fields.items()
+        }
+
+    def source(self, rows: Mapping[str, np.ndarray]) -> Source:
+        """A source of stored rows of this form, `[N, ...]` each."""
+        size = len(next(iter(rows.values())))
+        names: dict[str, Any] = dict(self.names)
+        return in_memory(
+            rows,
+            np.arange(size),
+            name="arrays",
+            split="eval",
+            decode=decoder(self.pixel_scale),
+            num_classes=self.classes or None,
+            num_tokens=self.tokens or None,
+            **names,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return self._asdict()
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "DataSpec":
+        """The inverse of `to_json`."""
+        fields = {name: (tuple(shape), dtype) for name, (shape, dtype) in stored["fields"].items()}
+        names = {name: tuple(values) for name, values in stored["names"].items()}
+        return cls(**{**stored, "fields": fields, "names": names})
+
+
+def spec_of(source: Source, binarize: str = "none") -> DataSpec:
+    """The form of a training split.
+
+    Args:
+      source: the split.
+      binarize: as in training, see `preprocess.preparation`.
+    """
+    rows = source.take(np.zeros(1, np.int32))
+    batch = jax.eval_shape(preparation(source, binarize), rows, jax.random.key(0))
+    fields = {name: (tuple(a.shape[1:]), str(a.dtype)) for name, a in batch.items()}
+    scale = 255.0
+    for name in ("image", "sequence"):
+        stored = rows.get(name)
+        if stored is not None and name in fields and stored.shape[1:] == fields[name][0]:
+            ones: Any = {**rows, name: np.ones_like(stored)}
+            scale = float(np.round(1.0 / np.asarray(source.decode(ones)[name]).max()))
+    return DataSpec(
+        fields,
+        scale,
+        source.size,
+        source.num_classes or 0,
+        source.num_tokens or 0,
+        {name: names for name in _NAMES if (names := getattr(source, name))},
+    )

@@ -1,0 +1,78 @@
+"""From a config to the family, the data and the training settings that it describes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vaejax import families
+from vaejax.core.game import Family
+from vaejax.core.registry import call
+from vaejax.data import Source, load
+from vaejax.data.preprocess import event_shape
+from vaejax.data.quadrants import with_quadrants
+from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
+from vaejax.optimizers.build import players
+from vaejax.training import Settings
+from vaejax.training.two_stage import FirstStage
+
+__all__ = ["build", "feature_extractor_of", "load_split", "sources", "training_settings"]
+
+Config = Mapping[str, Any]
+
+
+def build(
+    config: Config, shape: tuple[int, ...], dataset_info: Mapping[str, Any] | None = None
+) -> Family:
+    """The family that a config describes.
+
+    Args:
+      config: as nested plain mappings.
+      shape: of one event.
+      dataset_info: as from `preprocess.dataset_info`.
+
+    Raises:
+      ValueError: an unknown family, network, loss, player or setting.
+    """
+    table = players(config["players"])
+    return families.build(config["family"], shape, table, config["model"], dataset_info or {})
+
+
+def load_split(config: Config, split: str) -> Source:
+    """A split of the config's data."""
+    data = config["data"]
+    source = load(
+        data["source"],
+        split,
+        image_size=data["image_size"] or None,
+        channels=data["channels"] or None,
+        holdout=data["holdout"],
+    )
+    return with_quadrants(source, data["observed_quadrants"])
+
+
+def sources(config: Config, first: FirstStage | None, mode: str) -> tuple[Source, Source, Source]:
+    """Held-out data; the evaluation and the training split: these, or their latents.
+
+    Args:
+      config: of the run.
+      first: the first stage of a run that learns a prior of its latents, else None.
+      mode: only `'train'` encodes the training split.
+    """
+    data, train = load_split(config, "eval"), load_split(config, "train")
+    if first is None:
+        return data, data, train
+    latents = first.latents(data)
+    return data, latents, first.latents(train) if mode == "train" else latents
+
+
+def feature_extractor_of(config: Config, data: Source) -> FeatureExtractor | None:
+    """The feature extractor for sample quality; None if the config names none."""
+    if not (setting := config["evaluate"]["feature_extractor"]):
+        return None
+    return load_feature_extractor(setting, event_shape(data), build=build, load_split=load_split)
+
+
+def training_settings(config: Config) -> tuple[Settings, int]:
+    """The training settings, and the number of examples that are evaluated at checkpoints."""
+    train = dict(config["train"])
+    examples = train.pop("eval_examples")
+    return call(Settings, "train", **train), examples

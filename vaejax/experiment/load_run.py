@@ -1,0 +1,107 @@
+"""Opens a trained run by its working directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vaejax.core.sharding import check_batch, make_mesh, tree_sharding
+from vaejax.experiment.build import build, load_split
+from vaejax.experiment.trained_model import Run
+from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.restore import open_run, read_config, restore_state
+from vaejax.training.train_step import eval_params, init_state
+from vaejax.training.two_stage import restore as restore_first_stage
+
+__all__ = ["load_run"]
+
+
+def load_run(
+    workdir: str | Path,
+    checkpoint: str | int = "latest",
+    *,
+    mesh: Mesh | None = None,
+    batch_size: int | None = None,
+) -> Run:
+    """Opens a trained run by its working directory. Nothing on disk changes.
+
+    Args:
+      workdir: the `--workdir` of a run, or of one model of a sweep (`models/N` in it).
+      checkpoint: `'latest'`, `'best'` (the kept one with the highest evaluated ELBO), or a step.
+      mesh: the devices, see `vaejax.make_mesh`; None for one device.
+      batch_size: examples at once; None for that of training.
+
+    Raises:
+      FileNotFoundError: there is no run, or no such checkpoint.
+      ValueError: the checkpoint is neither of these, or the directory is that of a sweep.
+      ImportError: the run needs a package or file that is missing.
+    """
+    workdir, mesh = Path(workdir), make_mesh(1) if mesh is None else mesh
+    config = read_config(workdir)
+    if "sweep" in config:
+        raise ValueError(
+            f"{workdir} holds a sweep; --config.sweep.index=N --mode=evaluate makes model N a run "
+            f"in {workdir / 'models' / 'N'}, which can be loaded"
+        )
+    step = _step_of(workdir, checkpoint)
+    size = batch_size or config["train"]["batch_size"]
+    check_batch(mesh, size)
+    if config.get("first_stage"):
+        return _load_two_stages(workdir, config, step, mesh, size)
+    run = open_run(workdir, mesh, "workdir", build=build, load_split=load_split, batch_size=size)
+    state = run.restore(step)
+    return Run(
+        run.config,
+        run.family,
+        eval_params(state),
+        int(state.step),
+        run.spec,
+        mesh=mesh,
+        batch_size=size,
+    )
+
+
+def _step_of(workdir: Path, checkpoint: str | int) -> int:
+    """The step of a checkpoint that is named; 0 for the newest."""
+    if checkpoint == "latest":
+        return 0
+    if checkpoint == "best":
+        checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
+        try:
+            return checkpoints.best() or 0
+        finally:
+            checkpoints.close()
+    if isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0:
+        return checkpoint
+    raise ValueError(f"checkpoint is 'latest', 'best' or a step, found {checkpoint!r}")
+
+
+def _load_two_stages(
+    workdir: Path, config: Mapping[str, Any], step: int, mesh: Mesh, size: int
+) -> Run:
+    """A run that learned a prior of another run's latents, and that run, as one model."""
+    config, first = restore_first_stage(config, mesh, build=build, load_split=load_split)
+    spec, latents = first.spec, first.latent_spec()
+    assert spec is not None
+    family = build(config, latents.event_shape, {**latents.dataset_info(), "layout": first.layout})
+    batch = latents.batch(size)
+    shape = jax.eval_shape(
+        lambda b: init_state(family, config["seed"], b, config["train"]["ema_decay"]), batch
+    )
+    like = jax.tree.map(
+        lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at),
+        shape,
+        tree_sharding(mesh, shape),
+    )
+    state = restore_state(workdir / "checkpoints", like, step)
+    return Run(
+        config,
+        first.joint_family(family),
+        first.joint_params(eval_params(state)),
+        int(state.step),
+        spec,
+        mesh=mesh,
+        batch_size=size,
+    )

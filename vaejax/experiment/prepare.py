@@ -1,0 +1,126 @@
+"""Everything a run needs, built and checked from its config before any training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from vaejax.core.game import Family, Params
+from vaejax.core.plugins import import_plugins
+from vaejax.core.sharding import make_mesh
+from vaejax.data import Source
+from vaejax.data.preprocess import dataset_info, event_shape
+from vaejax.data.spec import spec_of
+from vaejax.evaluation.final_metrics import check_final_metrics
+from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.experiment.build import (
+    build,
+    feature_extractor_of,
+    load_split,
+    sources,
+    training_settings,
+)
+from vaejax.experiment.renamed_fields import check_names
+from vaejax.experiment.workdir import Config, acquire_workdir, flatten
+from vaejax.export.programs import check_run
+from vaejax.sweeps.grid import is_sweep
+from vaejax.training import Settings, Trainer
+from vaejax.training.logging import write_json
+from vaejax.training.two_stage import FirstStage, restore
+
+__all__ = ["Experiment", "prepare"]
+
+
+class Experiment(NamedTuple):
+    """A run, ready to be trained or evaluated.
+
+    Attributes:
+      config: as nested plain mappings.
+      workdir: where everything goes.
+      mesh: the devices.
+      family: what is trained.
+      trainer: its compiled training programs.
+      settings: of the training.
+      eval_examples: how many examples are evaluated at checkpoints.
+      train_source: the training split.
+      source: the evaluation split of what is trained: of the data, or of the first stage's latents.
+      data: the evaluation split of the data.
+      first: the first stage of a run that learns a prior for it; else None.
+      features: the feature extractor for sample quality, if the config names one.
+    """
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    family: Family
+    trainer: Trainer
+    settings: Settings
+    eval_examples: int
+    train_source: Source
+    source: Source
+    data: Source
+    first: FirstStage | None
+    features: FeatureExtractor | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of evaluations."""
+        return {"seed": self.config["seed"], "binarize": self.config["data"]["binarize"]}
+
+    def model_of_data(self, params: Params) -> tuple[Family, Params]:
+        """The model of the data: the trained family, or with a first stage the two as one."""
+        if self.first is None:
+            return self.family, params
+        return self.first.joint_family(self.family), self.first.joint_params(params)
+
+
+def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
+    """Builds and checks a run; afterwards the working directory belongs to it.
+
+    Args:
+      config: as from `configs/`, as nested plain mappings.
+      workdir: where everything goes.
+      mode: see `run`.
+
+    Raises:
+      ValueError: an unknown or impossible setting.
+      FileNotFoundError: data, a first stage or the run itself does not exist.
+      ConfigChangedError: the directory belongs to another configuration.
+    """
+    if is_sweep(config):
+        raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
+    config = {k: v for k, v in config.items() if k != "sweep"}
+    check_names(flatten(config))
+    import_plugins(config.get("imports", ()))
+    if mode == "export":
+        check_run(config)
+    mesh, first = make_mesh(**config["mesh"]), None
+    if config.get("first_stage"):
+        config, first = restore(config, mesh, build=build, load_split=load_split)
+    data, source, train_source = sources(config, first, mode)
+    family = build(config, event_shape(source), dataset_info(train_source))
+    settings, eval_examples = training_settings(config)
+    trainer = Trainer(
+        family,
+        train_source,
+        settings,
+        seed=config["seed"],
+        binarize=config["data"]["binarize"],
+        condition_dropout=config["data"]["condition_dropout"],
+        mesh=mesh,
+    )
+    features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
+    experiment = Experiment(
+        config, workdir, mesh, family, trainer, settings, eval_examples, train_source, source,
+        data, first, features,
+    )  # fmt: skip
+    check_final_metrics(
+        *experiment.model_of_data(trainer.state_shape.params), data, config["evaluate"]
+    )
+    acquire_workdir(workdir, config, create=mode == "train")
+    if mode == "train" and jax.process_index() == 0:
+        spec = spec_of(train_source, config["data"]["binarize"])
+        write_json(workdir / "data.json", spec.to_json())
+    return experiment

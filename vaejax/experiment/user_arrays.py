@@ -1,0 +1,104 @@
+"""Arrays as users have them, checked and brought into the form of a run's data."""
+
+from typing import Any
+
+import numpy as np
+
+from vaejax.core.registry import near_names
+from vaejax.data.readers import fields
+from vaejax.data.spec import DataSpec
+
+__all__ = ["condition_fields", "event_rows"]
+
+
+def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
+    """Events as rows `[N, *event_shape]` with pixels in [0, 1], and whether x had no axis N.
+
+    Args:
+      spec: of the run's data.
+      x: events `[N, ...]`, or one without the axis N.
+
+    Raises:
+      ValueError: another shape, type or range than the run's data.
+    """
+    x, name, shape = np.asarray(x), spec.event, spec.event_shape
+    channels_left_out = name in ("image", "sequence", "signal") and shape[-1] == 1
+    single = x.shape == shape or (channels_left_out and x.shape == shape[:-1])
+    if single:
+        x = x[None]
+    if channels_left_out and x.shape[1:] == shape[:-1]:
+        x = x[..., None]
+    if x.shape[1:] != shape or not len(x):
+        raise ValueError(
+            f"the run was trained on {name}s of shape {list(shape)}; expected an array of shape "
+            f"[N, {', '.join(map(str, shape))}], found {list(x.shape)}"
+        )
+    rows = fields.validate(name, "x", x)
+    if name in ("image", "sequence") and rows.dtype == np.uint8:
+        scale = 1.0 if x.dtype == np.bool_ else spec.pixel_scale
+        rows = rows.astype(np.float32) / np.float32(scale)
+    return rows, single
+
+
+def condition_fields(
+    spec: DataSpec, name: str | None, condition: Any, n: int, *, optional: bool
+) -> dict[str, np.ndarray]:
+    """The field of a batch that holds the condition; `{}` for none.
+
+    Args:
+      spec: of the run's data.
+      name: of the field that the model is conditioned on; None for a model without condition.
+      condition: labels (numbers or names of classes) or an array, `[n, ...]` or one for all; None
+        for none.
+      n: number of examples.
+      optional: whether the model was also trained without its condition.
+
+    Raises:
+      ValueError: a condition is missing, superfluous, or does not fit.
+    """
+    if name is None:
+        if condition is not None:
+            raise ValueError("this run's model is not conditional: leave the condition out")
+        return {}
+    if condition is None:
+        if not optional:
+            raise ValueError(f"this run's model is conditional: pass condition={_example(name)}")
+        shape, dtype = spec.fields[name]
+        return {name: np.full((n, *shape), -1 if name == "label" else 0, dtype)}
+    if name == "label":
+        return {"label": _labels(spec, condition, n)}
+    shape, dtype = spec.fields[name]
+    value = np.asarray(condition, dtype)
+    value = np.broadcast_to(value, (n, *shape)) if value.shape == shape else value
+    if value.shape != (n, *shape):
+        raise ValueError(
+            f"the condition must have shape {[n, *shape]} or {list(shape)}, found "
+            f"{list(value.shape)}"
+        )
+    return {name: value}
+
+
+def _example(name: str) -> str:
+    return "a class number or [N] of them" if name == "label" else "an array"
+
+
+def _labels(spec: DataSpec, condition: Any, n: int) -> np.ndarray:
+    """Class numbers int32 `[n]`."""
+    names = spec.names.get("class_names", ())
+    value = np.asarray(condition)
+    if value.dtype.kind in "US":
+        for label in value.reshape(-1):
+            if str(label) not in names:
+                raise ValueError(f"unknown class {near_names(str(label), names)}")
+        value = np.vectorize(lambda label: names.index(str(label)))(value)
+    if value.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers or class names, found {value.dtype}")
+    value = np.broadcast_to(value, (n,)) if value.ndim == 0 else value
+    if value.shape != (n,):
+        raise ValueError(f"expected one label or {n} of them, found shape {list(value.shape)}")
+    if value.min() < -1 or value.max() >= spec.classes:
+        raise ValueError(
+            f"labels must lie in 0..{spec.classes - 1}, or be -1 for no class; found "
+            f"{value.min()}..{value.max()}"
+        )
+    return value.astype(np.int32)

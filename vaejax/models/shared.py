@@ -1,0 +1,99 @@
+"""Parts that all models share: conditions, learned constants of the likelihood, steps, sampling."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from vaejax.core.bottleneck import Bottleneck
+from vaejax.core.conditions import Condition
+from vaejax.core.game import Batch, Latent, Params, Trace
+from vaejax.distributions.likelihoods import Likelihood
+from vaejax.networks import Network, bind_constants
+
+__all__ = [
+    "at_step",
+    "condition_reader",
+    "generate_with",
+    "make_trace",
+    "with_likelihood_constants",
+]
+
+_Zs = tuple[jax.Array, ...]
+
+
+def with_likelihood_constants(decoder: Network, likelihood: Likelihood) -> Network:
+    """The decoder with the learned scalars that the likelihood needs appended to its channels."""
+    return bind_constants(decoder, likelihood.constants) if likelihood.constants else decoder
+
+
+def condition_reader(condition: Condition | None) -> Callable[[Batch | None, int], _Zs]:
+    """`(batch, n) -> condition` as a tuple of further inputs of a network.
+
+    The tuple is empty for an unconditional model. If the batch is None it holds the value for n
+    examples without a condition.
+    """
+
+    def read(batch: Batch | None, n: int) -> _Zs:
+        if condition is None:
+            return ()
+        return (condition.absent(n) if batch is None else condition.read(batch),)
+
+    return read
+
+
+def at_step(bottleneck: Bottleneck, step: jax.Array | None) -> Bottleneck:
+    """The bottleneck as it is at a training step; unchanged outside of training (None)."""
+    if bottleneck.training_variant is None or step is None:
+        return bottleneck
+    return bottleneck.training_variant(step)
+
+
+def make_trace(
+    x: jax.Array,
+    likelihood: Any,
+    latents: tuple[Latent, ...],
+    step: jax.Array | None,
+    condition: _Zs = (),
+    generated: Any = None,
+) -> Trace:
+    """The trace of a forward pass; its step is 0 outside of training (None).
+
+    Args:
+      x: the event that is explained.
+      likelihood: p(x | z).
+      latents: the nodes.
+      step: of training, or None.
+      condition: from `condition_reader`.
+      generated: p(x | z) at z ~ prior, or None.
+    """
+    c = condition[0] if condition else None
+    return Trace(x, likelihood, latents, generated, 0 if step is None else step, c)
+
+
+def generate_with(
+    sample_prior: Callable[..., Any], decode: Callable[[Params, Any, Batch | None], Any]
+) -> Callable[..., Any]:
+    """`Model.generate`: samples from the prior, then decodes.
+
+    Args:
+      sample_prior: `(params, key, n, condition, temperature, **options) -> zs`.
+      decode: `(params, zs, condition) -> likelihood`.
+
+    Returns:
+      `(params, key, n, condition=None, temperature=1.0, **options) -> likelihood`; the options are
+      those of `sample_prior`.
+    """
+
+    def generate(
+        params: Params,
+        key: jax.Array,
+        n: int,
+        condition: Mapping[str, jax.Array] | None = None,
+        temperature: float | jax.Array = 1.0,
+        **options: Any,
+    ) -> Any:
+        zs = sample_prior(params, key, n, condition, temperature, **options)
+        return decode(params, zs, condition)
+
+    return generate
