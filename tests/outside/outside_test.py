@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
+ALONE = {"JAX_NUM_CPU_DEVICES": "1", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 SHORT = [
     *(
         "--config.train.steps=40",
@@ -25,7 +26,7 @@ def shell(*arguments, python=("-m", "vaejax.main")):
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     done = subprocess.run(
         [sys.executable, *python, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": "1"},
+        env={**os.environ, "PYTHONPATH": path, **ALONE},
         capture_output=True,
         text=True,
         timeout=500,
@@ -137,6 +138,8 @@ def test_a_second_stage_over_the_codes(run, tmp_path):
     assert 0 < found["bits_per_code"] < 20
     assert found["elbo"] == pytest.approx(-found["nll"] - found["nll_codes"], rel=1e-5)
     assert (tmp_path / "prior" / "figures" / "samples.png").exists()
+    program = "import sys, vaejax; print(vaejax.load_run(sys.argv[1]).sample(3, seed=2).shape)"
+    assert shell(tmp_path / "prior", python=("-c", program)).strip() == "(3, 16, 16, 1)"
 
 
 def test_a_sweep_over_an_option_of_the_family(tmp_path):
