@@ -42,17 +42,28 @@ def _xla_flags() -> str:
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{_xla_flags()} {os.environ.get('XLA_FLAGS', '')}".strip()
 
-# Under 90 s together: no family is trained in them, few large programs are compiled.
+# Less than 90 s together on two cores: they compile little, and train nothing.
 _FAST = (
     "core",
     "data",
     "distributions",
+    "docs_form_test.py",
     "evaluation/generation",
+    "experiment/errors_test.py",
     "latents",
-    "losses",
+    "losses/constraints_test.py",
+    "losses/losses_test.py",
+    "losses/metrics_test.py",
     "optimizers",
-    "quantizers",
+    "quantizers/nearest_neighbors_test.py",
+    "quantizers/segment_sums_test.py",
+    "quantizers/token_layout_test.py",
+    "quantizers/vector_test.py",
     "rooms_test.py",
+    "sweeps/confidence_intervals_test.py",
+    "sweeps/grid_test.py",
+    "training/batch_loader_test.py",
+    "visualization/event_renderers_test.py",
     "visualization/plots",
     "words_test.py",
 )
