@@ -42,7 +42,7 @@ def _xla_flags() -> str:
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{_xla_flags()} {os.environ.get('XLA_FLAGS', '')}".strip()
 
-# Less than 90 s together on two cores: they compile little, and train nothing.
+# They compile little, and train nothing.
 _FAST = (
     "core",
     "data",
