@@ -30,7 +30,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from vaejax.core.rng import DATA, key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.data.preprocess import preparation
 from vaejax.sweeps import Sweep, product
 from vaejax.training import Trainer, fit
@@ -76,7 +76,7 @@ class _Variants:
         step_fn = make_step(family, ema_decay=settings.ema_decay)
 
         def step(state: Any, rows: Any) -> Any:
-            return step_fn(state, prepare(rows, key_of(0, DATA, state.step)), 0)[0]
+            return step_fn(state, prepare(rows, key_of(0, Stream.DATA, state.step)), 0)[0]
 
         return step
 

@@ -24,13 +24,14 @@ import numpy as np
 from absl import app, flags
 
 from vaejax.core.game import Family, Params
-from vaejax.core.rng import key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.data.preprocess import event_shape
+from vaejax.evaluation import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.likelihood import LIKELIHOOD, importance_sampled, log_likelihood
+from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
 from vaejax.experiment.build import build, load_split, training_settings
 from vaejax.training import Trainer, fit
 from vaejax.training.restore import open_run
@@ -102,8 +103,8 @@ def main(argv: list[str]) -> None:
     result: dict[str, Any] = {**machine(), "model": about, "draws": samples, "chunk": chunk}
     result |= {"images": min(_EXAMPLES.value, test.size), "batch": batch}
     memory, start, processor = _peak_mib(), time.perf_counter(), time.process_time()
-    options: dict[str, Any] = {"samples": samples, "chunk": chunk, "batch_size": batch}
-    value = importance_sampled(family, test, params, examples=_EXAMPLES.value, **options)
+    context = EvaluationContext(family, params, test, batch_size=batch)
+    value = importance_sampled(context, samples, examples=_EXAMPLES.value, chunk=chunk)
     result["seconds"] = time.perf_counter() - start
     result["processor_seconds"] = time.process_time() - processor
     result["grown_by_mib"], result["peak_mib"] = _peak_mib() - memory, _peak_mib()
@@ -115,7 +116,7 @@ def main(argv: list[str]) -> None:
     estimate = log_likelihood(family.model, samples, chunk)
     compiled = estimate.lower(params, x, jax.random.key(0)).compile()
     result["program_mib"] = compiled.memory_analysis().temp_size_in_bytes / 2**20
-    key, _ = jax.random.split(key_of(0, LIKELIHOOD, jnp.uint32(0)))
+    key, _ = jax.random.split(key_of(0, Stream.LIKELIHOOD, jnp.uint32(0)))
     log_p = np.asarray(compiled(params, x, key), np.float64)
     latents = params["encoder"][f"Dense_{len(params['encoder']) - 1}"]["bias"].shape[0] // 2
     if _SEARCH.value:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from vaejax.core.rng import DATA, key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import make_mesh
 from vaejax.data.preprocess import preparation
 from vaejax.networks.ops.conv2d import using_implementation
@@ -77,7 +77,7 @@ class _Program:
         compile_seconds = time.perf_counter() - start
 
         prepare, rows = preparation(source, binarize), source.take(np.arange(settings.batch_size))
-        batch = jax.eval_shape(prepare, rows, key_of(0, DATA))
+        batch = jax.eval_shape(prepare, rows, key_of(0, Stream.DATA))
         step = make_step(family, ema_decay=settings.ema_decay)
         with using_implementation("native"):
             direct_step = make_step(family, ema_decay=settings.ema_decay)

@@ -6,6 +6,7 @@ that open a trained run find a tiny one in `runs/beta_vae`.
 """
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -22,6 +23,7 @@ from vaejax import main
 from vaejax.core import registry
 from vaejax.experiment.stock_configs import stock_configs
 from vaejax.experiment.workdir import flatten
+from vaejax.visualization.final_figures import draw_final_figures
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -120,7 +122,7 @@ def parse(argv):
     """The config of a command; fails as the command does."""
     for flag in [flag for flag in flags.FLAGS if flag.startswith("config.")]:
         delattr(flags.FLAGS, flag)
-    for flag in ("config", "workdir", "mode", "show_config"):
+    for flag in ("config", "workdir", "mode", "split", "show_config"):
         flags.FLAGS[flag].unparse()
     flags.FLAGS.unparse_flags()
     with mock.patch.object(sys, "argv", ["main", *argv]):
@@ -147,6 +149,9 @@ def test_python_of_a_page_runs(name, workspace):
         assert scope["z"].shape == (5, 10)
     if name == "docs/extend/metric.md":
         assert scope["values"]["psnr"] > 0
+        importlib.import_module("psnr_figure")
+        draw_final_figures(workspace / "figures", scope["values"])
+        assert [file.name for file in (workspace / "figures").iterdir()] == ["psnr.png"]
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if commands(name)])

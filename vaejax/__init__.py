@@ -30,7 +30,7 @@ from vaejax.core.sharding import make_mesh
 from vaejax.data import Source, from_arrays
 from vaejax.data import load as load_data
 from vaejax.distributions import Capabilities
-from vaejax.distributions.likelihoods import Likelihood
+from vaejax.distributions.likelihoods import Likelihood, likelihood
 from vaejax.latents.priors import LatentPrior
 from vaejax.networks import Network
 from vaejax.optimizers.build import players
@@ -38,8 +38,9 @@ from vaejax.quantizers import Quantizer
 
 if TYPE_CHECKING:
     from vaejax import evaluation, export, second_stage, sweeps, training, visualization
+    from vaejax.evaluation.context import EvaluationContext
     from vaejax.evaluation.evaluate import evaluator
-    from vaejax.evaluation.metric import EvaluationContext, Metric
+    from vaejax.evaluation.metric import Metric
     from vaejax.experiment.load_run import load_run
     from vaejax.experiment.trained_model import Run
     from vaejax.training import Settings, Trainer, fit
@@ -50,7 +51,7 @@ __version__ = "0.2.0"
 _LAZY = {
     **{room: f"vaejax.{room}" for room in ("evaluation", "export", "second_stage", "sweeps")},
     **{room: f"vaejax.{room}" for room in ("training", "visualization")},
-    "EvaluationContext": "vaejax.evaluation.metric",
+    "EvaluationContext": "vaejax.evaluation.context",
     "Metric": "vaejax.evaluation.metric",
     "Run": "vaejax.experiment.trained_model",
     "Settings": "vaejax.training",
@@ -104,6 +105,7 @@ __all__ = [
     "fit",
     "from_arrays",
     "latents",
+    "likelihood",
     "load_data",
     "load_run",
     "losses",

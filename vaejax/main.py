@@ -1,4 +1,4 @@
-"""Trains, evaluates, samples from and exports a variational autoencoder.
+"""Trains, evaluates, samples from, encodes with and exports a variational autoencoder.
 
   python -m vaejax.main --config=configs/vqvae.py --workdir=runs/vqvae
   python -m vaejax.main --config=configs/beta_vae.py:mnist --workdir=runs/mnist \
@@ -41,7 +41,12 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and figures go.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "sample", "export"], "What to do.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate", "sample", "encode", "export"], "What to do."
+)
+_SPLIT = flags.DEFINE_enum(
+    "split", "eval", ["train", "eval", "all"], "The examples that --mode=encode encodes."
+)
 _SHOW = flags.DEFINE_bool("show_config", False, "Print the config's fields as flags, and stop.")
 
 
@@ -142,7 +147,8 @@ def main(argv: Sequence[str]) -> None:
     if not workdir:
         _fail(ValueError("--workdir is missing, for example --workdir=runs/first"))
     try:
-        (run_sweep if is_sweep(config) else run)(config, Path(workdir), _MODE.value)
+        start = run_sweep if is_sweep(config) else run
+        start(config, Path(workdir), _MODE.value, split=_SPLIT.value)
     except (ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError) as error:
         if os.environ.get("VAEJAX_TRACEBACK"):  # to debug the library itself
             raise

@@ -18,7 +18,7 @@ from vaejax.core.sharding import make_mesh, on_one_device
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preprocess import preparation
-from vaejax.evaluation import evaluator, is_conditional, traverse, vector_node
+from vaejax.evaluation import EvaluationContext, evaluator, is_conditional, traverse, vector_node
 from vaejax.training import Settings, Trainer, eval_params, fit
 from vaejax.visualization import draw_figures, plots
 
@@ -136,12 +136,15 @@ def all_figures(trained: Trained, *, seed: int = 0, count: int = 64) -> dict[str
     """
     return figures(
         lambda folder: draw_figures(
-            trained.family,
-            trained.params,
-            trained.held_out,
+            EvaluationContext(
+                trained.family,
+                trained.params,
+                trained.held_out,
+                step=trained.step,
+                seed=seed,
+                binarize=trained.binarize,
+            ),
             folder,
-            binarize=trained.binarize,
-            seed=seed,
             records=trained.records,
             count=count,
         )
@@ -180,6 +183,6 @@ def traversals(trained: Trained, *, rows: int = 10, seed: int = 0) -> Figure:
             f"traversals need one continuous vector of latents, found latents of shape {shapes}"
         )
     (node,) = jax.jit(encode)(trained.params, batch)
-    conditions = batch if is_conditional(family, trained.params, source) else None
+    conditions = batch if is_conditional(family, source) else None
     images, labels = traverse(family, trained.params, node, rows, conditions=conditions)
     return show(plots.traversals, np.asarray(images), labels)

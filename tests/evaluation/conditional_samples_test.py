@@ -25,7 +25,8 @@ def transparent():
         x, c = event(batch), batch["condition"]
         prior = Normal(jnp.concatenate([10 * c, -c], axis=1), jnp.ones((len(x), 2)))
         posterior = Normal(x, jnp.ones_like(x))
-        return (Latent(posterior, prior, posterior.sample(key)),)
+        z = posterior.mean if key is None else posterior.sample(key)
+        return (Latent(posterior, prior, z),)
 
     def decode(params, zs, condition):
         mean = jnp.concatenate([zs[0], condition["condition"]], axis=1)

@@ -11,9 +11,10 @@ import scipy.stats
 
 from vaejax import families
 from vaejax.core import game
+from vaejax.core.sharding import make_mesh
 from vaejax.data.quadrants import with_quadrants
 from vaejax.data.readers.npz import from_arrays
-from vaejax.evaluation import conditional
+from vaejax.evaluation import EvaluationContext, conditional, evaluator
 from vaejax.evaluation.conditional_samples import evenly_spaced_examples
 from vaejax.evaluation.likelihood import importance_sampled
 
@@ -34,7 +35,7 @@ def cvae(data, **options):
     """A family with one latent, and parameters far from their initial values."""
     options = {"latent_dim": 1, "network": MLP, "prior_network": MLP, **options}
     family = families.cvae(SHAPE, PLAYERS, classes=CLASSES, **options)
-    batch = evenly_spaced_examples(data, 4)
+    batch = evenly_spaced_examples(EvaluationContext(None, {}, data), 4)
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     noise = np.random.RandomState(1)
     return family, jax.tree.map(
@@ -91,7 +92,8 @@ def test_conditional_nll_by_quadrature_over_one_latent(target):
         for t in grid
     ])  # fmt: skip
     particles = 2000
-    got = conditional.conditional_nll(family, params, data, particles=particles, batch_size=8)
+    context = EvaluationContext(family, params, data, batch_size=8)
+    got = conditional.conditional_nll(context, particles=particles)
 
     mean = (log_w * density).sum(axis=0)
     variance = ((log_w - mean) ** 2 * density).sum(axis=0)
@@ -108,10 +110,10 @@ def test_conditional_nll_by_quadrature_over_one_latent(target):
     assert error < 0.01 * (variance.mean() + 1)  # the test is sensitive
 
     # The general estimator of the library, from other samples.
-    other = importance_sampled(family, data, params, samples=particles, batch_size=8)
+    other = importance_sampled(context, particles)
     assert abs(np.log(evidence).mean() - other - bias) < 4 * error
 
-    few = conditional.conditional_nll(family, params, data, particles=1, batch_size=8, limit=5)
+    few = conditional.conditional_nll(context, particles=1, examples=5)
     recognition, importance = few.values()
     np.testing.assert_allclose(recognition, importance, rtol=1e-6)  # equal for one particle
 
@@ -127,9 +129,21 @@ def test_elbo_of_each_class_by_a_closed_form():
     log_p = log_likelihood(dense(params["decoder"], np.zeros((23, 1)), c), x)
     (m, s), (n, t) = gaussian(dense(params["encoder"], x, c)), gaussian(dense(params["prior"], c))
     elbo = log_p - (np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5)
-    got = conditional.per_class(family, params, data, batch_size=8)
+    context = EvaluationContext(family, params, data, batch_size=8)
+    got = conditional.elbo_per_class(context)
     assert set(got) == {"elbo/class_0", "elbo/class_2"}  # class 1 does not occur
     for k in (0, 2):
         np.testing.assert_allclose(got[f"elbo/class_{k}"], elbo[k == LABEL].mean(), rtol=1e-5)
+    plain = from_arrays(PIXELS, holdout=0)
     with pytest.raises(ValueError, match="has no classes"):
-        conditional.per_class(family, params, from_arrays(PIXELS, holdout=0))
+        conditional.elbo_per_class(EvaluationContext(family, params, plain))
+
+
+def test_elbo_of_the_classes_and_of_the_split_agree():
+    data = source()
+    family, params = cvae(data)
+    got = conditional.elbo_per_class(EvaluationContext(family, params, data, batch_size=8, seed=4))
+    counts = np.bincount(LABEL, minlength=CLASSES)
+    total = sum(got[f"elbo/class_{k}"] * counts[k] for k in (0, 2)) / 23
+    evaluate = evaluator(family, data, make_mesh(1), batch_size=8, seed=4)
+    np.testing.assert_allclose(total, evaluate(params, 0)["elbo"], rtol=1e-6)

@@ -108,13 +108,21 @@ def test_codes_over_the_split(source, x, batch_size, limit):
     assert "active_units" not in metrics
 
 
-def test_perplexity_is_the_mean_of_the_batches(source, x):
-    metrics = evaluate_model(quantizer(), source, batch_size=5, limit=10)
-    first = x[eval_order(N)[:10]]
-    indices = ((first[:, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
-    shares = [np.bincount(part, minlength=5) / 5 for part in (indices[:5], indices[5:])]
-    entropies = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in shares]
-    np.testing.assert_allclose(metrics["perplexity"], np.exp(entropies).mean(), rtol=1e-6)
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_perplexity_is_of_the_whole_split(source, x, batch_size):
+    metrics = evaluate_model(quantizer(), source, batch_size=batch_size)
+    indices = ((x[:, None] - CODEBOOK) ** 2).sum(axis=-1).argmin(axis=1)
+    p = np.bincount(indices, minlength=5) / N
+    entropy = -(p[p > 0] * np.log(p[p > 0])).sum()
+    np.testing.assert_allclose(metrics["perplexity"], np.exp(entropy), rtol=1e-6)
+
+
+def test_a_statistic_of_the_batch_says_so_in_its_name(source):
+    family, params = gaussian(-60.0)
+    family = family._replace(losses=chain(losses.nll(), losses.kl(), losses.nll_optimal()))
+    metrics = evaluate_model((family, params), source)
+    assert "batch/nll_optimal" in metrics
+    assert "nll_optimal" not in metrics
 
 
 def test_evaluation_shuffles_sorted_examples():

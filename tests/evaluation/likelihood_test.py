@@ -16,6 +16,7 @@ from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Bernoulli, Normal, OneHotCodes, Uniform
 from vaejax.distributions.likelihoods import Likelihood
+from vaejax.evaluation import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
 from vaejax.families import beta_vae
@@ -136,9 +137,10 @@ def source(examples):
 def test_mean_over_a_split_counts_each_example_once(examples, batch, mesh):
     model = linear_gaussian()
     family = Family(model, losses.nll(), {})
-    options = {"samples": 4000, "examples": examples, "chunk": 400, "batch_size": batch}
-    options["mesh"] = make_mesh(mesh) if mesh else None
-    got = importance_sampled(family, source(10), model.init(KEY, BATCH), **options)
+    context = EvaluationContext(
+        family, model.init(KEY, BATCH), source(10), make_mesh(mesh or 1), batch_size=batch
+    )
+    got = importance_sampled(context, 4000, examples=examples, chunk=400)
     np.testing.assert_allclose(got, exact(X[eval_order(10)[: examples or 10]]).mean(), atol=0.02)
     assert abs(exact(X[:7]).mean() - exact().mean()) > 0.05
 

@@ -4,9 +4,13 @@ import pytest
 
 from vaejax.core import registry
 from vaejax.core.registry import register
-from vaejax.evaluation.metric import EvaluationContext, compute_metrics, metrics_named
+from vaejax.evaluation import EvaluateOptions, EvaluationContext
+from vaejax.evaluation.metric import check_metrics, compute_metrics
 
-CONTEXT = EvaluationContext(None, {}, None, None, 7, 4, 0, "none")
+
+def compute(names):
+    options = EvaluateOptions(metrics=names)
+    return compute_metrics(EvaluationContext(None, {}, None, step=7, options=options), ())
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,8 @@ def three_metrics(monkeypatch):
 
     @register("metric", "again")
     class Again(Step):
-        pass
+        def compute(self, context):
+            return {"step_of": context.step + 1}
 
     @register("metric", "never")
     class Never(Step):
@@ -33,17 +38,17 @@ def three_metrics(monkeypatch):
 
 
 def test_the_numbers_of_several_metrics():
-    assert compute_metrics(" step ", CONTEXT) == {"step_of": 7.0}
-    assert compute_metrics("", CONTEXT) == {}
+    assert compute(" step ") == {"step_of": 7.0}
+    assert compute("") == {}
 
 
 def test_what_does_not_apply_is_reported_before_anything_is_computed():
-    with pytest.raises(ValueError, match="'never' does not apply here: the data has no factors"):
-        metrics_named("step,never", None, None)
+    with pytest.raises(ValueError, match="=never does not apply here: the data has no factors"):
+        check_metrics(None, None, EvaluateOptions("step,never"))
     with pytest.raises(ValueError, match=r"unknown metric 'stepp'.*did you mean 'step'"):
-        metrics_named("stepp", None, None)
+        check_metrics(None, None, EvaluateOptions("stepp"))
 
 
 def test_names_of_two_metrics_must_differ():
-    with pytest.raises(ValueError, match=r"return \['step_of'\]"):
-        compute_metrics("step,again", CONTEXT)
+    with pytest.raises(ValueError, match=r"'again' returns \['step_of'\], as another"):
+        compute("step,again")

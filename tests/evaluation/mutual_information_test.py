@@ -10,12 +10,12 @@ import scipy.stats
 from tests.evaluation.likelihood_test import BATCH, linear_gaussian, source
 from vaejax import losses
 from vaejax.core.game import Family
-from vaejax.core.rng import key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Normal
+from vaejax.evaluation import EvaluationContext
 from vaejax.evaluation.mutual_information import (
-    INFORMATION,
-    check_mutual_information,
+    MutualInformation,
     gaussian_kl_decomposition,
     mutual_information_of_split,
 )
@@ -69,14 +69,14 @@ def test_information_of_well_separated_examples_is_log_n():
 def test_split_by_a_sum_in_float64(examples):
     model = linear_gaussian()
     params = model.init(KEY, BATCH)
-    result = mutual_information_of_split(
-        Family(model, losses.nll(), {}), params, source(10), examples=examples, batch_size=4, seed=3
-    )
+    family = Family(model, losses.nll(), {})
+    context = EvaluationContext(family, params, source(10), batch_size=4, seed=3)
+    result = mutual_information_of_split(context, examples)
     order, n = eval_order(10), examples or 10
     loc, scale, z = [], [], []
     for number in range(-(-n // 4)):
         rows = {"vector": BATCH["vector"][order[np.arange(4 * number, 4 * number + 4) % 10]]}
-        key = jax.random.split(key_of(3, INFORMATION, number))[0]
+        key = jax.random.split(key_of(3, Stream.MUTUAL_INFORMATION, number))[0]
         (node,) = model.encode(params, rows, key)
         for into, a in zip(
             (loc, scale, z), (*jax.tree.leaves(node.posterior), node.z), strict=True
@@ -92,9 +92,16 @@ def test_split_by_a_sum_in_float64(examples):
 
 
 def test_models_without_mutual_information_are_rejected():
-    nodes = linear_gaussian().encode({"encoder": ()}, BATCH, KEY)
-    check_mutual_information(nodes, conditional=False)
-    with pytest.raises(ValueError, match="depends on a condition"):
-        check_mutual_information(nodes, conditional=True)
-    with pytest.raises(ValueError, match=r"a continuous vector; this model has Normal \[2\]"):
-        check_mutual_information(nodes * 2, conditional=False)
+    def reason(**changes):
+        model = linear_gaussian()._replace(**changes)
+        return MutualInformation().requires(Family(model, losses.nll(), {}), source(10))
+
+    model = linear_gaussian()
+
+    def conditional(*args):
+        return model.forward(*args)._replace(condition=jnp.zeros(1))
+
+    assert reason() is None
+    assert "depends on a condition" in reason(forward=conditional)
+    two = reason(encode=lambda *args: 2 * model.encode(*args))
+    assert "a continuous vector; this model has Normal [2]" in two

@@ -1,5 +1,7 @@
 """Annealed metrics of a split, on a linear Gaussian model with known rates and distortions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,10 @@ from vaejax import losses
 from vaejax.core.game import Family
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Uniform
+from vaejax.evaluation import AnnealingOptions, EvaluateOptions, EvaluationContext
 from vaejax.evaluation.rate_distortion import (
+    Annealing,
     annealed_metrics,
-    check_annealing,
     is_curve_point,
 )
 
@@ -28,9 +31,10 @@ def gaussian_point(mean, covariance, x):
 @pytest.fixture(scope="module")
 def metrics():
     model = linear_gaussian()
-    settings = {"temperatures": 100, "chains": 32, "examples": 7, "batch_size": 4}
+    options = AnnealingOptions(temperatures=100, chains=256, examples=7)
     family = Family(model, losses.nll(), {})
-    return annealed_metrics(family, model.init(KEY, BATCH), source(10), **settings)
+    context = EvaluationContext(family, model.init(KEY, BATCH), source(10), batch_size=4)
+    return annealed_metrics(context, options)
 
 
 def test_means_count_each_example_once(metrics):
@@ -65,13 +69,20 @@ def test_curve_points_are_recognised(metrics):
 
 def test_models_that_cannot_be_annealed_are_rejected():
     model = linear_gaussian()
-    nodes = model.encode(model.init(KEY, BATCH), BATCH, KEY)
-    check_annealing(nodes, BATCH)
-    with pytest.raises(ValueError, match=r"the priors of this one are: Normal \[2\], Normal"):
-        check_annealing(nodes * 2, BATCH)
-    with pytest.raises(ValueError, match=r"one are: Uniform"):
-        check_annealing((nodes[0]._replace(prior=Uniform(8, (10,))),), BATCH)
-    with pytest.raises(ValueError, match="of whole events"):
-        check_annealing(nodes, {**BATCH, "mask": BATCH["vector"]})
+
+    def reason(change, data=None):
+        changed = model._replace(encode=lambda *args: change(model.encode(*args)))
+        return Annealing().requires(Family(changed, losses.nll(), {}), data or source(10))
+
+    assert reason(lambda nodes: nodes) is None
+    assert "priors of this one are: Normal [2], Normal" in reason(lambda nodes: nodes * 2)
+    uniform = Uniform(8, (10,))
+    codes = reason(lambda nodes: (nodes[0]._replace(prior=uniform),))
+    assert "one are: Uniform" in codes
+    masked = dataclasses.replace(
+        source(10),
+        decode=lambda rows: {**rows, "mask": rows["vector"], "condition": rows["vector"]},
+    )
+    assert "of whole events" in reason(lambda nodes: nodes, masked)
     with pytest.raises(ValueError, match=r"annealing\.chains must be at least 1, found 0"):
-        annealed_metrics(Family(model, losses.nll(), {}), {}, source(10), temperatures=9, chains=0)
+        EvaluateOptions(annealing=AnnealingOptions(chains=0))

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.game import Model
+from vaejax.core.game import Family, Model
 from vaejax.data import from_arrays
 from vaejax.distributions import Normal
+from vaejax.evaluation import EvaluationContext
 from vaejax.evaluation.sequence_prediction import (
     context_length,
     horizon_errors,
@@ -69,7 +70,8 @@ def test_errors_by_horizon():
     source = from_arrays({"sequence": films(30)}, "eval", name="films", holdout=0.5)
     assert context_length(12) == 9
     model = counting(longest=2, bias=0.1, shape=(4, 4, 1))
-    errors = horizon_errors(model, {}, source, KEY, samples=2, batch_size=4)
+    context = EvaluationContext(Family(model, None, {}), {}, source, batch_size=4)
+    errors = horizon_errors(context, samples=2)
     every = {f"mse_{kind}/{h}" for kind in ("rollout", "copy_last") for h in (1, 2, 3)}
     assert errors.keys() == {*every, "mse_direct/1", "mse_direct/2"}
     for h in (1, 2, 3):

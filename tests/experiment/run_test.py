@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from vaejax.evaluation import final_metrics
 from vaejax.experiment import run
 from vaejax.export.safetensors import load_params
 
@@ -85,25 +84,32 @@ def test_evaluate(command, trained, data):
     assert contents(workdir) == before
 
 
-def test_further_questions(command, trained, data, tmp_path):
-    shutil.copytree(trained[0], tmp_path / "run")
-    before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    asked = []
+CURVE = """
+import vaejax
 
-    def annealed_metrics(family, params, source, **options):
-        """The real one takes long to compile; `rate_distortion_test.py` has it."""
-        asked.append((source.split, options))
-        curve = {f"{of}/{b}": float(b != "q") for of in ("rate", "distortion") for b in ("1", "q")}
+
+@vaejax.register("metric", "curve")
+class Curve:
+    def requires(self, family, source):
+        return None
+
+    def compute(self, context):
+        assert context.source.split == "eval"
+        curve = {f"{of}/{b}": b != "q" for of in ("rate", "distortion") for b in ("1", "q")}
         return {"bdmc_gap": 0.125, **curve}
+"""
 
+
+def test_further_metrics(command, trained, data, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    (tmp_path / "curve.py").write_text(CURVE)
+    before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     flags = [
         "--config.evaluate.mutual_information_samples=4",
-        "--config.evaluate.annealing.temperatures=3",
+        "--config.evaluate.metrics=curve",
+        f"--config.imports=('{tmp_path / 'curve.py'}',)",
     ]
-    with (
-        mock.patch.object(run, "draw_figures"),
-        mock.patch.object(final_metrics, "annealed_metrics", annealed_metrics),
-    ):
+    with mock.patch.object(run, "draw_figures"):
         code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
     assert code == 0, err
     after = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -112,11 +118,37 @@ def test_further_questions(command, trained, data, tmp_path):
     assert parts[0] <= np.log(4) + 1e-4
     curve = {k: after.pop(k) for k in ("rate/1", "rate/q", "distortion/1", "distortion/q")}
     assert (after.pop("bdmc_gap"), after) == (0.125, pytest.approx(before))
-    ((split, options),) = asked
-    assert (split, options["temperatures"], options["chains"]) == ("eval", 3, 16)
     assert "bdmc_gap" in out
-    assert not any(name in out for name in curve)  # points of a picture, which is there
+    assert not any(name in out for name in curve)  # points of a figure, which is there
     assert (tmp_path / "run" / "figures" / "rate_distortion.png").exists()
+
+
+def test_encode(command, trained, data):
+    workdir, _ = trained
+    before = contents(workdir)
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    found = {}
+    for split in ("eval", "train", "all"):
+        flags = [f"--workdir={workdir}", "--mode=encode", f"--split={split}"]
+        code, out, err = command(*data, *flags)
+        assert code == 0, err
+        assert str(workdir / "latents.npz") in out
+        found[split] = dict(np.load(workdir / "latents.npz"))
+    (workdir / "latents.npz").unlink()
+    assert contents(workdir) == before
+    assert {name: len(a["mean"]) for name, a in found.items()} == {
+        "eval": 4,
+        "train": 36,
+        "all": 40,
+    }
+    np.testing.assert_allclose(found["eval"]["elbo"].mean(), evaluation["elbo"], rtol=1e-5)
+    # `all` is in the order of the data, of which the splits are parts.
+    stored = {row.tobytes(): i for i, row in enumerate(np.round(found["all"]["mean"], 4))}
+    for split in ("eval", "train"):
+        positions = [stored[row.tobytes()] for row in np.round(found[split]["mean"], 4)]
+        assert positions == sorted(positions)
+        scales = found["all"]["scale"][positions]
+        np.testing.assert_allclose(found[split]["scale"], scales, rtol=1e-5)
 
 
 def test_samples_judged_by_a_program(command, trained, data, tmp_path):

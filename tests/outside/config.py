@@ -13,13 +13,13 @@ and whatever opens the run imports them again. `imports` also takes paths of `.p
 
 from ml_collections import ConfigDict
 
-from vaejax.experiment.config_defaults import choose, defaults
+from vaejax.experiment import choose, defaults
 
 
 def rings(config: ConfigDict) -> None:
-    """Directions in five dimensions, for four factors."""
+    """Points on two spheres, for four factors."""
     config.family = "hyperspherical_vae"
-    config.model = ConfigDict({"latent_dim": 5, "min_concentration": 1.0})
+    config.model = ConfigDict({"spheres": 2})
     config.model.network = ConfigDict({"kind": "mlp", "hidden": (64,)})
     config.model.likelihood = ConfigDict({"kind": "laplace", "scale": 0.05})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"})

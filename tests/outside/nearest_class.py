@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import vaejax
-from vaejax.data.preprocess import preparation
 
 
 @vaejax.register("metric", "nearest_class")
@@ -21,22 +21,12 @@ class NearestClass:
         return None if source.num_classes else f"{source.name} has no labels"
 
     def compute(self, context: vaejax.EvaluationContext) -> Mapping[str, float]:
-        model, source = context.family.model, context.source
-        prepare = preparation(source, context.binarize)
+        def encode(params: Any, batch: Any, key: jax.Array) -> Any:
+            nodes = context.family.model.encode(params, batch, None)
+            means = [node.posterior.mean for node in nodes]
+            return jnp.concatenate([m.reshape(len(m), -1) for m in means], axis=1), batch["label"]
 
-        @jax.jit
-        def encode(params: Any, rows: Any, key: jax.Array) -> Any:
-            batch = prepare(rows, key)
-            means = [node.posterior.mean for node in model.encode(params, batch, None)]
-            return [m.reshape(len(m), -1) for m in means], batch["label"]
-
-        parts = []
-        for i in range(0, source.size, context.batch_size):
-            rows = source.take(np.arange(i, min(i + context.batch_size, source.size)))
-            key = jax.random.fold_in(jax.random.key(context.seed), i)
-            means, label = jax.tree.map(np.asarray, encode(context.params, rows, key))
-            parts.append((np.concatenate(means, axis=1), label))
-        z, label = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        z, label = context.rows_of_split(encode)
         order = np.random.RandomState(context.seed).permutation(len(z))
         train, test = order[::2], order[1::2]
         classes = np.unique(label[train])

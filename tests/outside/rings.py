@@ -3,7 +3,7 @@
 import numpy as np
 
 import vaejax
-from vaejax.data.load_options import LoadOptions
+from vaejax.data import LoadOptions
 
 NAMES = ("radius", "thickness", "x", "y")
 CLASSES = ("small", "medium", "large")  # of the radius, which is the label

@@ -1,76 +1,71 @@
-"""The von Mises-Fisher distribution, as a posterior on the unit sphere of ℝᴰ, D ≥ 2."""
+"""The von Mises-Fisher distribution on each of several unit spheres in ℝ³, and a uniform one."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from sphere import log_bessel, unit
 
-from vaejax.distributions import LOG_2PI, Capabilities
+from vaejax.distributions import Capabilities, register_kl
+
+
+def unit(z: jax.Array) -> jax.Array:
+    """Every three values of z `[B, 3 S]` divided by their length."""
+    points = z.reshape(*z.shape[:-1], -1, 3)
+    return (points / jnp.linalg.norm(points, axis=-1, keepdims=True)).reshape(z.shape)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UniformOnSpheres:
+    """The uniform distribution; its `mean` is 0 `[B, 3 S]`."""
+
+    capabilities = Capabilities(continuous=True, elementwise=False)
+    mean: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        return unit(jax.random.normal(key, self.mean.shape))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        return jnp.full(z.shape[:-1], -z.shape[-1] / 3 * math.log(4 * math.pi))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class VonMisesFisher:
-    """Density ∝ exp(κ μᵀz): unit vectors `direction` μ `[B, D]`, `concentration` κ `[B, 1]`."""
+    """Density ∝ exp(κ μᵀz) on each sphere: `direction` μ, `concentration` κ, both `[B, 3 S]`."""
 
     capabilities = Capabilities(continuous=True, elementwise=False, reparameterized=True)
     direction: jax.Array
-    concentration: jax.Array
-
-    @property
-    def length(self) -> jax.Array:
-        """Of the mean: A(κ) = I_{D/2}(κ) / I_{D/2−1}(κ), `[B, 1]`."""
-        low, high = log_bessel(self.direction.shape[-1] / 2 - 1, self.concentration)
-        return jnp.exp(high - low)
-
-    @property
-    def mean(self) -> jax.Array:
-        return self.length * self.direction
+    concentration: jax.Array  # each of the S values three times
+    length = property(lambda self: 1 / jnp.tanh(self.concentration) - 1 / self.concentration)
+    mean = property(lambda self: self.length * self.direction)
 
     @property
     def variance(self) -> jax.Array:
-        d, a = self.direction.shape[-1], self.length
-        ratio = a / self.concentration
-        return ratio + (1 - d * ratio - a * a) * jnp.square(self.direction)
+        ratio, squares = self.length / self.concentration, jnp.square(self.direction)
+        return ratio + (1 - 3 * ratio - jnp.square(self.length)) * squares
 
     def project(self, z: jax.Array) -> jax.Array:
         return unit(z)
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        d, k = self.direction.shape[-1], self.concentration[..., 0]
-        log_scale = (d / 2 - 1) * jnp.log(k) - d / 2 * LOG_2PI - log_bessel(d / 2 - 1, k)[0]
-        return log_scale - 0.5 * k * jnp.sum(jnp.square(z - self.direction), axis=-1)
+        k = self.concentration
+        log_scale = jnp.log(k) - math.log(2 * math.pi) - jnp.log(-jnp.expm1(-2 * k))
+        return ((log_scale - k) / 3 + k * self.direction * z).sum(axis=-1)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Wood's rejection sampler (1994): the first accepted of 16 proposals; P(none) < 1e-7.
+        """μᵀz by the inverse of its distribution function, and a uniform direction around μ."""
+        k, (key, tangent_key) = self.concentration[..., ::3], jax.random.split(key)
+        u = jax.random.uniform(key, k.shape, minval=1e-6)
+        gap = -jnp.repeat(jnp.log(u + (1 - u) * jnp.exp(-2 * k)) / k, 3, axis=-1)  # 1 − μᵀz
+        tangent = jnp.cross(*(a.reshape(*k.shape, 3) for a in (
+            self.direction, jax.random.normal(tangent_key, self.direction.shape))))  # fmt: skip
+        along, across = (1 - gap) * self.direction, jnp.sqrt(gap * (2 - gap))
+        return along + across * unit(tangent.reshape(self.direction.shape))
 
-        The gradient of w = μᵀz by κ is −∂F(w)/∂κ / f(w) (1805.08498), a quadrature over [w, 1].
-        """
-        d, k = self.direction.shape[-1], jax.lax.stop_gradient(self.concentration)
-        key, accept_key, tangent_key = jax.random.split(key, 3)
-        root = jnp.sqrt(4 * k * k + (d - 1) ** 2)
-        a, b = (d - 1 + 2 * k + root) / 4, (d - 1) / (2 * k + root)
-        uniform = unit(jax.random.normal(key, (*k.shape[:-1], 16, d)))
-        e = (1 + uniform[..., 0]) / 2  # of the distribution Beta((D − 1) / 2, (D − 1) / 2)
-        t = 2 * a * b / (1 - (1 - b) * e)
-        log_accept = (d - 1) * jnp.log(t / (d - 1)) - t + 4 * a * b / (1 + b)
-        accepted = log_accept >= jnp.log(jax.random.uniform(accept_key, e.shape))
-        e = jnp.take_along_axis(e, jnp.argmax(accepted, axis=-1, keepdims=True), axis=-1)
-        gap = jnp.clip(2 * b * e / (1 - (1 - b) * e), 1e-12, 2 - 1e-6)  # 1 − w
-        nodes, weights = np.polynomial.legendre.leggauss(32)
-        x2 = np.square(1 + nodes) / 4  # integrates over 1 − gap · x², without singular ends
-        weights, power = (
-            jnp.asarray(a, gap.dtype)[None] for a in (weights, (d / 2 - 1) * np.log(x2))
-        )
-        inner = 1 - gap * jnp.asarray(x2, gap.dtype)[None]  # 1 − gap · x²
-        power += (d - 3) / 2 * jnp.log((1 + inner) / (2 - gap)) + k * (inner - 1 + gap)
-        f = weights * jnp.exp(power) * (inner - jax.lax.stop_gradient(self.length))
-        slope = jax.lax.stop_gradient(gap * f.sum(axis=-1, keepdims=True))
-        gap -= slope * (self.concentration - k)  # which is 0, with this gradient
-        tangent = jax.random.normal(tangent_key, self.direction.shape)
-        for _ in range(2):  # once does not make it orthogonal to rounding
-            along = jnp.sum(tangent * self.direction, axis=-1, keepdims=True)
-            tangent = unit(tangent - along * self.direction)
-        return (1 - gap) * self.direction + jnp.sqrt(gap * (2 - gap)) * tangent
+
+@register_kl(VonMisesFisher, UniformOnSpheres)
+def kl(q: VonMisesFisher, p: UniformOnSpheres) -> jax.Array:
+    """Nats `[B]`: both log-densities are linear in z, so their means are those at the mean."""
+    return q.log_prob(q.mean) - p.log_prob(q.mean)

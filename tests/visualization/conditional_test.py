@@ -8,7 +8,7 @@ from tests.evaluation.conditional_test import LABEL, MLP, PLAYERS, SHAPE, cvae, 
 from vaejax import families
 from vaejax.core import game
 from vaejax.data.quadrants import with_quadrants
-from vaejax.evaluation import condition_batch, is_conditional
+from vaejax.evaluation import EvaluationContext, condition_batch, is_conditional
 from vaejax.visualization.conditional import draw_conditional, select_conditions
 
 
@@ -38,16 +38,18 @@ def test_figures_of_class_conditional_and_of_inpainting_models(tmp_path):
     ]:
         family, params = cvae(data, **options)
         (tmp_path / name).mkdir()
-        draw_conditional(family, params, data, tmp_path / name)
+        context = EvaluationContext(family, params, data)
+        draw_conditional(context, tmp_path / name)
         assert {p.name for p in (tmp_path / name).iterdir()} == NAMES
-        assert is_conditional(family, params, data)
-        conditions = condition_batch(family, params, data, 5)
+        assert is_conditional(family, data)
+        conditions = condition_batch(context, 5)
         np.testing.assert_array_equal(conditions["label"], LABEL[[0, 5, 11, 16, 22]])
     family = families.beta_vae(SHAPE, PLAYERS, latent_dim=1, network=MLP)
     batch = {"image": jnp.zeros((2, *SHAPE))}
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     (tmp_path / "none").mkdir()
-    draw_conditional(family, params, source(), tmp_path / "none")
+    context = EvaluationContext(family, params, source())
+    draw_conditional(context, tmp_path / "none")
     assert not list((tmp_path / "none").iterdir())
-    assert not is_conditional(family, params, source())
-    assert condition_batch(family, params, source(), 5) is None
+    assert not is_conditional(family, source())
+    assert condition_batch(context, 5) is None

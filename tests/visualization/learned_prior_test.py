@@ -12,6 +12,7 @@ from vaejax.core.sharding import make_mesh
 from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.data.readers.npz import from_arrays
 from vaejax.distributions import Delta
+from vaejax.evaluation import EvaluationContext
 from vaejax.training.two_stage import FirstStage
 from vaejax.visualization import plots
 from vaejax.visualization.learned_prior import class_rows, draw_prior_samples
@@ -35,7 +36,7 @@ def model(conditional):
         brightness = condition["label"] / CLASSES if conditional else jnp.full(n, 0.1 * temperature)
         return Delta(jnp.broadcast_to(brightness.reshape(-1, 1, 1, 1), (n, *SHAPE)) + 0.001 * top_k)
 
-    return Family(Model(None, forward, None, None, generate), None, {})
+    return Family(Model(lambda key, batch: {}, forward, None, None, generate), None, {})
 
 
 def grids(tmp_path, conditional, layout, count):
@@ -43,11 +44,8 @@ def grids(tmp_path, conditional, layout, count):
     with mock.patch.object(plots, "save_grid") as save:
         draw_prior_samples(
             first,
-            model(conditional),
-            {"first": {}, "second": {}},
-            SOURCE,
+            EvaluationContext(model(conditional), {"first": {}, "second": {}}, SOURCE),
             tmp_path,
-            seed=0,
             count=count,
             temperature=0.5,
             top_k=7,

@@ -11,6 +11,7 @@ from matplotlib import image
 from vaejax import families
 from vaejax.core import game
 from vaejax.data.readers.npz import from_arrays
+from vaejax.evaluation import EvaluationContext
 from vaejax.quantizers import vector
 from vaejax.visualization import draw_figures
 
@@ -48,12 +49,8 @@ def figures_of(family, source, tmp_path, records=True):
     batch = source.decode(source.take(np.arange(8)))
     params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
     draw_figures(
-        family,
-        params,
-        source,
+        EvaluationContext(family, params, source),
         tmp_path / "figures",
-        binarize="none",
-        seed=0,
         records=tmp_path / "metrics.jsonl",
         count=9,
     )

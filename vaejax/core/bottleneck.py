@@ -18,7 +18,8 @@ class Bottleneck(NamedTuple):
       init: `(key, features) -> {group: params}`, its own parameter groups, which may depend on the
         features (data-dependent initialisation).
       apply: `(params, features, key) -> Latent`. With the key None nothing is sampled: z is the
-        mean, or the most likely code.
+        mean of the posterior, projected to its support where it lies outside, or the most likely
+        code.
       sample_prior: `(params, key, shape, temperature) -> z`, a sample from the prior for features
         of this shape.
       training_variant: step -> the bottleneck at this step of training, where it anneals or drops

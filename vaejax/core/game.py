@@ -79,7 +79,8 @@ def chain(*transforms: LossTransform) -> LossTransform:
             losses = after
         return losses
 
-    return LossTransform(init, apply)
+    statistics = (name for transform in transforms for name in transform.batch_statistics)
+    return LossTransform(init, apply, tuple(dict.fromkeys(statistics)))
 
 
 def merge(groups: Params, more: Params, who: str) -> Params:

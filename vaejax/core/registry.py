@@ -39,6 +39,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "optimizer": "(*, settings) -> optax.GradientTransformation",
         "data": "(argument, options) -> vaejax.Source",
         "metric": "a class with requires(family, source) and compute(context)",
+        "figure": "(metrics, folder) -> whether it wrote the figure of the metric of this name",
     }
 )
 _TABLES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
@@ -82,7 +83,10 @@ def register(kind: str, name: str) -> Callable[[Entry], Entry]:
         `quantizer`: `(*, settings) -> Quantizer`;
         `optimizer`: `(*, settings) -> optax.GradientTransformation`;
         `data`: `(argument, options) -> Source` for `data.source='name:argument'`;
-        `metric`: a class with `requires(family, source)` and `compute(context)`.
+        `metric`: a class with `requires(family, source)` and `compute(context)`;
+        `figure`: `(metrics, folder) -> bool`, which draws the metric of the same name: it receives
+          all numbers of an evaluation, writes files into the folder of figures, and returns
+          whether it wrote any.
       name: in configs.
 
     Raises:

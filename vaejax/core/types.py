@@ -61,10 +61,14 @@ class LossTransform(NamedTuple):
       apply: `(losses, params, trace, key) -> losses`. It receives the losses of the transforms
         before it, all parameter groups of the family, the trace and a random key, and returns these
         losses with its own added; it may not overwrite or drop any.
+      batch_statistics: names of the losses whose value for an example, or for the batch, depends on
+        the other examples of the batch. An evaluation, which averages them over batches, reports
+        them as `batch/NAME`.
     """
 
     init: Callable[[jax.Array, Trace], Params]
     apply: Callable[[Losses, Params, Trace, jax.Array], Losses]
+    batch_statistics: tuple[str, ...] = ()
 
 
 class Player(NamedTuple):

@@ -9,19 +9,23 @@ from vaejax.evaluation.annealed_importance_sampling import (
     annealed_importance_sampling,
     bidirectional_monte_carlo,
 )
-from vaejax.evaluation.conditional import conditional_nll, is_conditional, per_class
+from vaejax.evaluation.conditional import conditional_nll, elbo_per_class
 from vaejax.evaluation.conditional_samples import (
     condition_batch,
     sample_per_condition,
     vary_condition,
     vary_latent,
 )
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.ladder_layers import layer_kl, reconstruct_from_top, resample_lower_layers
 from vaejax.evaluation.latent_space import interpolate, principal_plane, vector_node
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
-from vaejax.evaluation.metric import EvaluationContext, Metric
+from vaejax.evaluation.metric import Metric, compute_metrics
+from vaejax.evaluation.model_shapes import is_conditional, latent_shapes
 from vaejax.evaluation.mutual_information import mutual_information_of_split
+from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
+from vaejax.evaluation.rate_distortion import annealed_metrics
 from vaejax.evaluation.reconstructions import reconstruct
 from vaejax.evaluation.sequence_prediction import horizon_errors, jumpy_predictions, predict
 from vaejax.evaluation.sparse_factors import top_columns
@@ -29,13 +33,18 @@ from vaejax.evaluation.traversals import traverse
 from vaejax.evaluation.two_stage import two_stage_metrics
 
 __all__ = [
+    "AnnealingOptions",
+    "EvaluateOptions",
     "EvaluationContext",
     "Metric",
     "annealed_importance_sampling",
+    "annealed_metrics",
     "bidirectional_monte_carlo",
+    "compute_metrics",
     "condition_batch",
     "conditional_nll",
     "disentanglement",
+    "elbo_per_class",
     "evaluator",
     "generation",
     "horizon_errors",
@@ -43,10 +52,10 @@ __all__ = [
     "interpolate",
     "is_conditional",
     "jumpy_predictions",
+    "latent_shapes",
     "layer_kl",
     "log_likelihood",
     "mutual_information_of_split",
-    "per_class",
     "predict",
     "principal_plane",
     "reconstruct",

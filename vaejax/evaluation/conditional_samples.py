@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Batch, Family, Params
-from vaejax.data import Source
-from vaejax.data.preprocess import preparation
-from vaejax.evaluation.conditional import is_conditional
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import is_conditional
 
 __all__ = [
     "condition_batch",
@@ -20,30 +19,21 @@ __all__ = [
 ]
 
 
-def evenly_spaced_examples(
-    source: Source, count: int, *, binarize: str = "none", seed: int = 0
-) -> Batch:
+def evenly_spaced_examples(context: EvaluationContext, count: int) -> Batch:
     """A batch of `count` examples evenly spaced over the split, which may be sorted by class."""
-    indices = np.linspace(0, source.size - 1, count).astype(np.int32)
-    prepare = jax.jit(preparation(source, binarize))
-    return prepare(source.take(indices), jax.random.key(seed))
+    indices = np.linspace(0, context.source.size - 1, count).astype(np.int32)
+    rows = context.source.take(indices)
+    return jax.jit(context.prepare)(rows, jax.random.key(context.seed))
 
 
-def condition_batch(
-    family: Family, params: Params, source: Source, count: int, **options: Any
-) -> Batch | None:
-    """A batch whose conditions can be sampled under; None for an unconditional model.
+def condition_batch(context: EvaluationContext, count: int) -> Batch | None:
+    """A batch of `count` examples whose conditions can be sampled under.
 
-    Args:
-      family: whose model.
-      params: of it.
-      source: the evaluation split.
-      count: examples.
-      **options: of `evenly_spaced_examples`.
+    None for an unconditional model.
     """
-    if not is_conditional(family, params, source):
+    if not is_conditional(context.family, context.source):
         return None
-    return evenly_spaced_examples(source, count, **options)
+    return evenly_spaced_examples(context, count)
 
 
 def _take(batch: Batch, indices: Any) -> dict[str, jax.Array]:
@@ -72,11 +62,12 @@ def sample_per_condition(
 def vary_condition(family: Family, params: Params, batch: Batch, conditions: Batch) -> jax.Array:
     """The z of each example decoded under each condition: `[N, C, ...]`, decoder means.
 
-    z is the mean of q(z | x, c) under the example's own condition, the same along a row.
+    z is that of an encoding without a key, the mean of q(z | x, c) under the example's own
+    condition. It is the same along a row.
     """
     n, count = _size(batch), _size(conditions)
-    nodes = family.model.encode(params, batch, jax.random.key(0))
-    zs = tuple(jnp.repeat(node.posterior.mean, count, axis=0) for node in nodes)
+    nodes = family.model.encode(params, batch, None)
+    zs = tuple(jnp.repeat(node.z, count, axis=0) for node in nodes)
     tiled = _take(conditions, np.tile(np.arange(count), n))
     mean = family.model.decode(params, zs, tiled).mean
     return mean.reshape(n, count, *mean.shape[1:])

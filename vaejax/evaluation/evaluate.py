@@ -7,20 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from vaejax.core.game import Family, Params, losses_and_trace
-from vaejax.core.rng import key_of
-from vaejax.core.sharding import batch_sharding, check_batch, put, replicated
+from vaejax.core.rng import Stream, key_of
+from vaejax.core.sharding import batch_sharding, check_batch, replicated
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
+from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import Prepare, preparation
 from vaejax.distributions import capabilities_of
 from vaejax.losses.metrics import code_counts, trace_metrics
 
-__all__ = ["EVAL", "batch_sums", "evaluator", "metrics_of_sums", "sum_over_batches"]
+__all__ = ["batch_sums", "evaluator", "metrics_of_sums"]
 
-EVAL = 3  # a stream of random keys that training does not use
 _ACTIVE = 0.01  # variance of the posterior mean of an active unit (1509.00519, section 5.2)
 
 
@@ -31,18 +30,20 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
     of the metrics, how often each code was used, and sums of the posterior means and their squares.
     """
     losses_fn = losses_and_trace(family, training=False)
+    of_batch = family.losses.batch_statistics
 
     def sums(
         seed: Any, params: Params, rows: Any, mask: jax.Array, number: Any, step: Any
     ) -> tuple[Any, Any, Any]:
-        key, data_key = jax.random.split(key_of(seed, EVAL, number))
+        key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
         losses, trace = losses_fn(params, prepare(rows, data_key), key, step)
         samples = trace.x.shape[0] // mask.shape[0]  # of each example, in adjacent rows
         mask = jnp.repeat(mask, samples)
         weight = mask.astype(jnp.float32) / samples
         named = {
-            k: (v * weight).sum() if v.ndim else v * weight.sum()
+            f"batch/{k}" if k in of_batch else k: (v * weight).sum() if v.ndim else v * weight.sum()
             for k, v in trace_metrics(losses, trace).items()
+            if not k.startswith("perplexity")  # of the whole split, see `metrics_of_sums`
         }
         means = {
             i: node.posterior.mean.reshape(mask.shape[0], -1)
@@ -57,35 +58,17 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
     return sums
 
 
-def sum_over_batches(
-    sums: Callable[[Any, jax.Array, Any], Any],
-    source: Source,
-    sharding: NamedSharding,
-    batch_size: int,
-    limit: int,
-) -> tuple[Any, int]:
-    """Sums over all batches of a split, float64 on the host, and the number of their examples.
-
-    Args:
-      sums: `(rows, mask, number of the batch) -> sums over the batch`.
-      source: the split.
-      sharding: of the rows on the devices.
-      batch_size: examples at once.
-      limit: only this many examples; 0 for all.
-    """
-    total: Any = None
-    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, limit)):
-        arrays = put(sharding, source.take(indices) | {"": mask})
-        mask_array = arrays.pop("")
-        part = sums(arrays, mask_array, np.uint32(number))
-        part = jax.tree.map(lambda a: np.asarray(a, np.float64), part)
-        total = part if total is None else jax.tree.map(np.add, total, part)
-    return total, min(limit, source.size) if limit else source.size
+def _perplexity(counts: np.ndarray) -> float:
+    """`losses.metrics.perplexity` of the counts of a whole split, `[S, K]`, in float64."""
+    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
+    return float(np.exp(entropy).mean())
 
 
 def metrics_of_sums(total: Any, size: int) -> dict[str, float]:
     """The metrics of `size` examples, from the sums of `batch_sums` over these."""
     named, counts, moments = total
+    nodes = len(counts) + len(moments)
     result = {name: float(value) / size for name, value in named.items()}
 
     def add_per_node(
@@ -97,6 +80,8 @@ def metrics_of_sums(total: Any, size: int) -> dict[str, float]:
             result.update({f"{name}/{i}": value for i, value in per_node.items()})
 
     used = {i: float((c > 0).mean()) for i, c in counts.items()}
+    for i, c in counts.items():
+        result["perplexity" if nodes == 1 else f"perplexity/{i}"] = _perplexity(c)
     variance = {i: s2 / size - (s / size) ** 2 for i, (s, s2) in moments.items()}
     active = {i: float((v > _ACTIVE).sum()) for i, v in variance.items()}
     add_per_node("codes_used", used, np.mean)
@@ -130,7 +115,8 @@ def evaluator(
       `(params, step, limit=0) -> metrics` of `limit` examples (the first of `eval_order`, a random
       order), or of all: means of every loss, `elbo`, `mse`, and for suitable latents `codes_used`
       (fraction of the codebook over the whole split) and `active_units` (units whose posterior mean
-      varies, 1509.00519, section 5.2). A statistic of the batch is averaged over batches.
+      varies, 1509.00519, section 5.2), `perplexity` of the codes of the split. A loss that is a
+      statistic of the batch, such as `mmd`, is averaged over batches, under the name `batch/mmd`.
     """
     check_batch(mesh, batch_size)
     seeded = functools.partial(batch_sums(family, preparation(source, binarize)), seed)
@@ -140,7 +126,7 @@ def evaluator(
         def sums(rows: Any, mask: jax.Array, number: Any) -> Any:
             return compiled(params, rows, mask, number, np.int32(step))
 
-        total, size = sum_over_batches(sums, source, batch_sharding(mesh), batch_size, limit)
-        return metrics_of_sums(total, size)
+        total = sum_over_split(sums, source, batch_size, limit=limit, sharding=batch_sharding(mesh))
+        return metrics_of_sums(total, min(limit, source.size) if limit else source.size)
 
     return evaluate

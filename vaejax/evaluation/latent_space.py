@@ -1,5 +1,7 @@
 """Interpolations in the space of one continuous latent vector, and its principal plane."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,6 +76,7 @@ def decode_interpolations(
     pairs: np.ndarray,
     steps: int = 8,
     conditions: Batch | None = None,
+    project: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
     """Decoder means on interpolations of posterior means: `[N, len(INTERPOLATIONS), steps, ...]`.
 
@@ -85,9 +88,11 @@ def decode_interpolations(
       steps: points of each interpolation, its ends among them.
       conditions: a batch of the B examples; the condition is that of the first of a pair. None for
         an unconditional model.
+      project: points of ℝᴰ to the support of the posterior, where that is smaller.
     """
     z0, z1 = means[pairs[:, 0]], means[pairs[:, 1]]
     z = jnp.stack([interpolate(z0, z1, steps, kind) for kind in INTERPOLATIONS], axis=1)
+    z = z if project is None else project(z)
     flat, points = z.reshape(-1, z.shape[-1]), len(INTERPOLATIONS) * steps
     repeated = conditions and {
         k: jnp.repeat(v[pairs[:, 0]], points, axis=0) for k, v in conditions.items()

@@ -1,25 +1,23 @@
 """log p(x) by importance sampling, comparable between models that were trained on any bound."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Family, Latent, Model, Params
-from vaejax.core.rng import key_of
-from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
+from vaejax.core.registry import register
+from vaejax.core.rng import Stream
 from vaejax.data import Source
-from vaejax.data.preprocess import preparation
 from vaejax.distributions import capabilities_of
-from vaejax.evaluation.evaluate import sum_over_batches
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import latent_shapes
 from vaejax.losses import event_log_prob, sampled_kl
 
-__all__ = ["LIKELIHOOD", "check_importance_sampling", "importance_sampled", "log_likelihood"]
+__all__ = ["Likelihood", "importance_sampled", "importance_sampling_obstacle", "log_likelihood"]
 
-LIKELIHOOD = 5  # a separate stream of random keys
+_SAMPLES = 100  # of z for each example
 
 
 def log_likelihood(
@@ -68,70 +66,60 @@ def log_likelihood(
     return jax.jit(estimate)
 
 
-def check_importance_sampling(what: str, nodes: Sequence[Latent]) -> None:
-    """Checks that the likelihood of a model can be estimated by importance sampling.
+def importance_sampling_obstacle(nodes: Sequence[Latent]) -> str | None:
+    """Why the likelihood of a model cannot be estimated by importance sampling; None if it can.
 
     Args:
-      what: needs it, for errors.
       nodes: of the model, as arrays or shapes.
-
-    Raises:
-      ValueError: a posterior has no density, or the model is not one of the whole event.
     """
     if not nodes or not all(capabilities_of(node.posterior).continuous for node in nodes):
         kinds = ", ".join(type(node.posterior).__name__ for node in nodes)
-        raise ValueError(
-            f"{what} needs a model whose posteriors have densities, such as Gaussian ones; the "
+        return (
+            "it needs a model whose posteriors have densities, such as Gaussian ones; the "
             f"posteriors of this model are: {kinds or 'none'}"
         )
     if any(capabilities_of(node.prior).monte_carlo_kl for node in nodes):
-        raise ValueError(
-            f"{what} needs a model of p(x) of the whole event; this one is trained on pairs of "
+        return (
+            "it needs a model of p(x) of the whole event; this one is trained on pairs of "
             "times of a sequence (see its prediction errors mse_rollout/h)"
         )
+    return None
 
 
 def importance_sampled(
-    family: Family,
-    source: Source,
-    params: Params,
-    *,
-    samples: int,
-    examples: int = 0,
-    chunk: int = 50,
-    batch_size: int = 100,
-    seed: int = 0,
-    binarize: str = "none",
-    mesh: Mesh | None = None,
+    context: EvaluationContext, samples: int, *, examples: int = 0, chunk: int = 50
 ) -> float:
     """The mean log-likelihood of a split, nats per example, by `log_likelihood`.
 
     Args:
-      family: whose model.
-      source: the split.
-      params: of the model.
+      context: the model and the split.
       samples: of z for each example.
       examples: number of examples, the first of `eval_order`; 0 for all.
       chunk: samples computed at once.
-      batch_size: examples at once.
-      seed: of the samples of z, and of binarised images.
-      binarize: as in training.
-      mesh: the devices; None for one.
     """
-    mesh = make_mesh(1) if mesh is None else mesh
-    check_batch(mesh, batch_size)
-    prepare, estimate = preparation(source, binarize), log_likelihood(family.model, samples, chunk)
+    estimate = log_likelihood(context.family.model, samples, chunk)
 
-    def batch_sum(params: Params, rows: Any, mask: jax.Array, number: Any) -> jax.Array:
-        key, data_key = jax.random.split(key_of(seed, LIKELIHOOD, number))
-        return jnp.sum(jnp.where(mask, estimate(params, prepare(rows, data_key), key), 0.0))
+    def batch_sum(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(mask, estimate(params, batch, key), 0.0))
 
-    compiled = jax.jit(batch_sum, out_shardings=replicated(mesh))
-    total, size = sum_over_batches(
-        lambda rows, mask, number: compiled(params, rows, mask, number),
-        source,
-        batch_sharding(mesh),
-        batch_size,
-        examples,
-    )
+    total, size = context.sum_over_split(batch_sum, Stream.LIKELIHOOD, examples=examples)
     return float(total) / size
+
+
+@register("metric", "likelihood")
+class Likelihood:
+    """`log_likelihood`: log p(x) by importance sampling, nats per example.
+
+    From `evaluate.importance_samples` samples of z for each of `evaluate.examples` examples; from
+    100 samples if the metric is selected by its name alone.
+    """
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply: codes as latents, or a model of a part of the event."""
+        return importance_sampling_obstacle(latent_shapes(family, source))
+
+    def compute(self, context: EvaluationContext) -> Mapping[str, float]:
+        """The metric of a split."""
+        options = context.options
+        samples = options.importance_samples or _SAMPLES
+        return {"log_likelihood": importance_sampled(context, samples, examples=options.examples)}

@@ -1,30 +1,31 @@
 """Splits the average KL into I(x; z) and KL(q(z) ‖ p(z)) of the aggregate posterior q(z)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.game import Family, Latent, Params
-from vaejax.core.rng import key_of
+from vaejax.core.game import Batch, Family, Params
+from vaejax.core.registry import register
+from vaejax.core.rng import Stream
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
-from vaejax.data.preprocess import preparation
-from vaejax.distributions import LOG_2PI, Normal, capabilities_of
+from vaejax.distributions import LOG_2PI, Normal
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.latent_space import vector_node
+from vaejax.evaluation.model_shapes import is_conditional, latent_shapes
 from vaejax.losses import event_log_prob
 
 __all__ = [
-    "INFORMATION",
     "KLDecomposition",
-    "check_mutual_information",
+    "MutualInformation",
     "gaussian_kl_decomposition",
     "log_aggregate_posterior",
     "mutual_information_of_split",
 ]
 
-INFORMATION = 8  # a separate stream of random keys
+_EXAMPLES = 10_000
 
 
 class KLDecomposition(NamedTuple):
@@ -117,73 +118,56 @@ def gaussian_kl_decomposition(
     return jax.tree.map(lambda a: a.mean(), estimates)
 
 
-def check_mutual_information(nodes: Sequence[Latent], conditional: bool) -> None:
-    """Checks that `mutual_information_of_split` applies to a model.
-
-    Args:
-      nodes: of the model, of arrays or of shapes.
-      conditional: whether the model has a condition.
-
-    Raises:
-      ValueError: its latents are not one continuous vector, or its prior depends on a condition.
-    """
-    if conditional:
-        raise ValueError(
-            "evaluate.mutual_information_samples needs one prior p(z) for all examples; the prior "
-            "of this model depends on a condition"
-        )
-    if (
-        len(nodes) != 1
-        or not capabilities_of(nodes[0].posterior).continuous
-        or nodes[0].z.ndim != 2
-    ):
-        kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
-        raise ValueError(
-            "evaluate.mutual_information_samples needs a model with one node, a continuous vector; "
-            f"this model has {', '.join(kinds) or 'none'}"
-        )
-
-
-def mutual_information_of_split(
-    family: Family,
-    params: Params,
-    source: Source,
-    *,
-    examples: int,
-    batch_size: int,
-    seed: int = 0,
-    binarize: str = "none",
-) -> dict[str, float]:
+def mutual_information_of_split(context: EvaluationContext, examples: int = 0) -> dict[str, float]:
     """`mutual_information` and `marginal_kl` of a split, nats: their sum is its average KL.
 
     From one sample of z for each example, and the sum over the posteriors of all examples. The
     mutual information of N examples is at most log N: compare values of the same N only.
 
     Args:
-      family: whose model, with one continuous vector.
-      params: of it, on one device.
-      source: the split.
-      examples: N, the first of `eval_order`; all if there are fewer.
-      batch_size: examples encoded at once.
-      seed: of the samples.
-      binarize: as in training.
+      context: the model, with one continuous vector, and the split.
+      examples: N, the first of `eval_order`; 0 for all.
     """
-    prepare = preparation(source, binarize)
 
-    @jax.jit
-    def encode(params: Params, rows: Any, number: Any) -> tuple[Any, ...]:
-        key, data_key = jax.random.split(key_of(seed, INFORMATION, number))
-        (node,) = family.model.encode(params, prepare(rows, data_key), key)
+    def encode(params: Params, batch: Batch, key: jax.Array) -> tuple[Any, ...]:
+        (node,) = context.family.model.encode(params, batch, key)
         q, p, z = node
         return q, z, event_log_prob(q, z), event_log_prob(p, z)
 
-    parts = []
-    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, examples)):
-        encoded = encode(params, source.take(indices), jnp.uint32(number))
-        parts.append(jax.tree.map(lambda a, mask=mask: np.asarray(a)[mask], encoded))
-    q, z, log_q, log_prior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    encoded = context.rows_of_split(encode, Stream.MUTUAL_INFORMATION, examples=examples)
+    q, z, log_q, log_prior = encoded
     log_aggregate = np.asarray(jax.jit(log_aggregate_posterior)(z, q), np.float64)
     return {
         "mutual_information": float((log_q - log_aggregate).mean()),
         "marginal_kl": float((log_aggregate - log_prior).mean()),
     }
+
+
+@register("metric", "mutual_information")
+class MutualInformation:
+    """`mutual_information` and `marginal_kl`, nats: see `mutual_information_of_split`.
+
+    Of `evaluate.mutual_information_samples` examples; of 10,000 if the metric is selected by its
+    name alone.
+    """
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply: latents other than one continuous vector, or a condition."""
+        if is_conditional(family, source):
+            return (
+                "it needs one prior p(z) for all examples; the prior of this model depends on a "
+                "condition"
+            )
+        nodes = latent_shapes(family, source)
+        if vector_node(nodes) is None:
+            kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
+            return (
+                "it needs a model with one node, a continuous vector; this model has "
+                f"{', '.join(kinds) or 'none'}"
+            )
+        return None
+
+    def compute(self, context: EvaluationContext) -> Mapping[str, float]:
+        """The metrics of a split."""
+        examples = context.options.mutual_information_samples or _EXAMPLES
+        return mutual_information_of_split(context, examples)

@@ -1,73 +1,37 @@
 """Annealed importance sampling of a split: log p(x), the BDMC gap, and rate and distortion."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.events import event
-from vaejax.core.game import Family, Latent, Params
-from vaejax.core.rng import key_of
+from vaejax.core.game import Batch, Family, Params
+from vaejax.core.registry import register
+from vaejax.core.rng import Stream
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
-from vaejax.data.preprocess import preparation
 from vaejax.distributions import capabilities_of
 from vaejax.evaluation.annealed_importance_sampling import (
     annealed_importance_sampling,
     beta_schedule,
     bidirectional_monte_carlo,
 )
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import batch_shapes, latent_shapes
+from vaejax.evaluation.options import AnnealingOptions
 from vaejax.losses import event_log_prob, node_kl
 
-__all__ = ["DISTORTION", "RATE", "annealed_metrics", "check_annealing", "is_curve_point"]
+__all__ = ["DISTORTION", "RATE", "Annealing", "annealed_metrics", "is_curve_point"]
 
-ANNEALING = 9  # a separate stream of random keys
 RATE, DISTORTION = "rate/", "distortion/"  # prefixes of β in the names of metrics
+_TEMPERATURES = 500
 _POINTS = 16  # of the curve
 _ENCODER_SAMPLES = 16  # for the rate and distortion of the encoder
 
 
-def check_annealing(nodes: Sequence[Latent], batch: Mapping[str, Any]) -> None:
-    """Checks that annealed importance sampling applies to a model.
-
-    Args:
-      nodes: of the model, of arrays or of shapes.
-      batch: of the data, likewise.
-
-    Raises:
-      ValueError: the model does not have exactly one node whose prior is a density that can be
-        sampled, or it is trained on a part of x.
-    """
-    if len(nodes) != 1 or not capabilities_of(nodes[0].prior).euclidean:
-        kinds = [f"{type(node.prior).__name__} {list(node.z.shape[1:])}" for node in nodes]
-        raise ValueError(
-            "evaluate.annealing needs a model with one node whose prior is a density, Gaussian or "
-            f"a mixture; the priors of this one are: {', '.join(kinds) or 'none'}. Importance "
-            "sampling (evaluate.importance_samples) takes any number of nodes with densities"
-        )
-    if "mask" in batch:
-        raise ValueError(
-            "evaluate.annealing needs models of whole events, but parts of these are observed "
-            "(data.observed_quadrants); use evaluate.importance_samples"
-        )
-
-
-def annealed_metrics(
-    family: Family,
-    params: Params,
-    source: Source,
-    *,
-    temperatures: int,
-    chains: int = 16,
-    leapfrog: int = 10,
-    step_size: float = 0.1,
-    examples: int = 100,
-    batch_size: int = 100,
-    seed: int = 0,
-    binarize: str = "none",
-) -> dict[str, float]:
+def annealed_metrics(context: EvaluationContext, options: AnnealingOptions) -> dict[str, float]:
     """Metrics of annealed importance sampling of some examples of a split; nats, means over these.
 
     `annealed/log_likelihood`, on average a lower bound of log p(x) that does not use the encoder;
@@ -78,43 +42,25 @@ def annealed_metrics(
     `distortion/q` of the model's encoder.
 
     Args:
-      family: whose model.
-      params: of it, on one device.
-      source: the split.
-      temperatures: T, from the prior to the posterior.
-      chains: for each example.
-      leapfrog: steps of a transition.
-      step_size: of the first transition.
-      examples: number of examples, the first of `eval_order`; 0 for all.
-      batch_size: examples at once.
-      seed: of all random keys.
-      binarize: as in training.
-
-    Raises:
-      ValueError: a number is out of range.
+      context: the model and the split.
+      options: with at least one temperature.
     """
-    numbers = {"temperatures": temperatures, "chains": chains, "leapfrog": leapfrog}
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"evaluate.annealing.{name} must be at least 1, found {value}")
-    size = min(examples or source.size, source.size)
-    prepare, model = preparation(source, binarize), family.model
+    model, temperatures = context.family.model, options.temperatures
     points = np.unique(np.linspace(0, temperatures - 1, _POINTS).round().astype(int))
-    settings: Any = {**numbers, "step_size": step_size}
+    settings = dataclasses.asdict(options)
+    examples = settings.pop("examples")
 
-    @jax.jit
-    def batch_sums(params: Params, rows: Any, mask: jax.Array, number: Any) -> dict[str, jax.Array]:
-        keys = jax.random.split(key_of(seed, ANNEALING, number), 4)
-        batch = prepare(rows, keys[0])
-        estimate = annealed_importance_sampling(model, params, batch, keys[1], **settings)
-        lower, upper = bidirectional_monte_carlo(model, params, batch, keys[2], **settings)
+    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        keys = jax.random.split(key, 3)
+        estimate = annealed_importance_sampling(model, params, batch, keys[0], **settings)
+        lower, upper = bidirectional_monte_carlo(model, params, batch, keys[1], **settings)
 
         def encoder_point(key: jax.Array) -> tuple[jax.Array, jax.Array]:
             (node,) = model.encode(params, batch, key)
             p = model.decode(params, (node.z,), batch)
             return node_kl(node), -event_log_prob(p, event(batch))
 
-        encoder_keys = jax.random.split(keys[3], _ENCODER_SAMPLES)
+        encoder_keys = jax.random.split(keys[2], _ENCODER_SAMPLES)
         rate, distortion = (a.mean(axis=0) for a in jax.lax.map(encoder_point, encoder_keys))
         per_example = {
             "annealed/log_likelihood": estimate.log_p,
@@ -127,20 +73,45 @@ def annealed_metrics(
         }
         return {name: jnp.where(mask, a, 0.0).sum(axis=-1) for name, a in per_example.items()}
 
-    total: dict[str, Any] = {}
-    for number, (indices, mask) in enumerate(
-        eval_batches(source.size, min(batch_size, size), size)
-    ):
-        part = batch_sums(params, source.take(indices), mask, jnp.uint32(number))
-        for name, value in part.items():
-            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64) / size
+    total, size = context.sum_over_split(sums, Stream.ANNEALING, examples=examples)
     betas = np.asarray(beta_schedule(temperatures))[1:][points]
     curves = {
-        f"{name}{beta:.3g}": float(value)
+        f"{name}{beta:.3g}": float(value) / size
         for name in (RATE, DISTORTION)
         for beta, value in zip(betas, total.pop(name), strict=True)
     }
-    return {name: float(value) for name, value in total.items()} | curves
+    return {name: float(value) / size for name, value in total.items()} | curves
+
+
+@register("metric", "annealing")
+class Annealing:
+    """Annealed importance sampling and the rate-distortion curve: see `annealed_metrics`.
+
+    With `evaluate.annealing`; with 500 temperatures if the metric is selected by its name alone.
+    """
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply: other latents than one density, or a part of x is given."""
+        nodes = latent_shapes(family, source)
+        if len(nodes) != 1 or not capabilities_of(nodes[0].prior).euclidean:
+            kinds = [f"{type(node.prior).__name__} {list(node.z.shape[1:])}" for node in nodes]
+            return (
+                "it needs a model with one node whose prior is a density, Gaussian or a mixture; "
+                f"the priors of this one are: {', '.join(kinds) or 'none'}. Importance sampling "
+                "(evaluate.importance_samples) takes any number of nodes with densities"
+            )
+        if "mask" in batch_shapes(source):
+            return (
+                "it needs models of whole events, but parts of these are observed "
+                "(data.observed_quadrants); use evaluate.importance_samples"
+            )
+        return None
+
+    def compute(self, context: EvaluationContext) -> Mapping[str, float]:
+        """The metrics of a split."""
+        options = context.options.annealing
+        temperatures = options.temperatures or _TEMPERATURES
+        return annealed_metrics(context, dataclasses.replace(options, temperatures=temperatures))
 
 
 def is_curve_point(name: str) -> bool:

@@ -1,16 +1,17 @@
 """Reconstructions of a random part of a split, with the trace that they come from."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from vaejax.core.game import Batch, Family, Latent, Params, Trace
+from vaejax.core.game import Batch, Family, Params, Trace
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
-from vaejax.data.preprocess import preparation
 from vaejax.distributions import capabilities_of
 from vaejax.distributions.point_estimate import point_estimate
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import latent_shapes
 
 __all__ = ["Reconstructions", "has_latents", "reconstruct"]
 
@@ -30,57 +31,38 @@ class Reconstructions(NamedTuple):
     means: jax.Array
 
 
-def _point(node: Latent) -> jax.Array:
-    """The posterior's mean, or the z of a node of codes, which may be a projection of them."""
-    return node.posterior.mean if capabilities_of(node.posterior).continuous else node.z
-
-
-def has_latents(family: Family, params: Params, source: Source) -> bool:
+def has_latents(family: Family, source: Source) -> bool:
     """Whether the model encodes the examples of a source; computes nothing."""
-    prepare = preparation(source)
-
-    def encode(params: Params, rows: Any, key: jax.Array) -> Any:
-        return family.model.encode(params, prepare(rows, key), key)
-
-    rows = source.take(np.zeros(1, np.int32))
-    return bool(jax.eval_shape(encode, params, rows, jax.random.key(0)))
+    return bool(latent_shapes(family, source))
 
 
-def reconstruct(
-    family: Family,
-    params: Params,
-    source: Source,
-    *,
-    examples: int = 512,
-    seed: int = 0,
-    binarize: str = "none",
-) -> Reconstructions:
+def reconstruct(context: EvaluationContext, *, examples: int = 512) -> Reconstructions:
     """Encodes and reconstructs a random part of a split, in the order of the split.
 
+    Reconstructions are decoded from the z of an encoding without a key: posterior means, projected
+    to the support of the posterior where that is not all of ℝᴰ, or the most likely codes.
+
     Args:
-      family: whose model.
-      params: of the model, on one device.
-      source: the split.
+      context: the model and the split.
       examples: at most.
-      seed: of all random numbers.
-      binarize: as in training.
     """
-    prepare = preparation(source, binarize)
+    model, prepare = context.family.model, context.prepare
 
     @jax.jit
-    def forward(params: Params, rows: Any, key: jax.Array) -> Reconstructions:
+    def forward(params: Params, rows: dict[str, jax.Array], key: jax.Array) -> Reconstructions:
         data_key, key = jax.random.split(key)
         batch = prepare(rows, data_key)
-        trace = family.model.forward(params, batch, key, None)
+        trace = model.forward(params, batch, key, None)
         samples = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
-        zs = tuple(_point(node)[::samples] for node in trace.latents)
         latents = tuple(
             node._replace(prior=None) if capabilities_of(node.prior).indices else node
             for node in trace.latents  # the logits of a learned prior are large and not needed
         )
         trace = trace._replace(x=trace.x[::samples], latents=latents)
-        means = point_estimate(family.model.decode(params, zs, batch))
+        zs = tuple(node.z for node in model.encode(params, batch, None))
+        means = point_estimate(model.decode(params, zs, batch))
         return Reconstructions(batch, trace, means)
 
-    indices = np.sort(eval_order(source.size)[:examples])
-    return forward(params, source.take(indices), jax.random.key(seed))
+    indices = np.sort(eval_order(context.source.size)[:examples])
+    key = jax.random.key(context.seed)
+    return forward(context.local_params, context.source.take(indices), key)

@@ -1,19 +1,22 @@
 """Predictions of a sequence model from an observed context: step by step and in one jump."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.events import event
-from vaejax.core.game import Model, Params
+from vaejax.core.game import Batch, Family, Model, Params
+from vaejax.core.registry import register
+from vaejax.core.rng import Stream
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
-from vaejax.data.preprocess import event_shape, preparation
+from vaejax.data.preprocess import event_shape
+from vaejax.evaluation.context import EvaluationContext
 
 __all__ = [
-    "PREDICTION",
+    "PredictionErrors",
     "Predictions",
     "context_length",
     "horizon_errors",
@@ -21,7 +24,6 @@ __all__ = [
     "predict",
 ]
 
-PREDICTION = 6  # a separate stream of random keys
 _HORIZONS = (1, 2, 3, 4, 5, 10, 20, 50, 100)
 
 
@@ -123,80 +125,71 @@ def jumpy_predictions(
 
 
 def horizon_errors(
-    model: Model,
-    params: Params,
-    source: Source,
-    key: jax.Array,
-    *,
-    binarize: str = "none",
-    samples: int = 16,
-    batch_size: int = 100,
-    limit: int = 1000,
+    context: EvaluationContext, *, samples: int = 16, examples: int = 1000
 ) -> dict[str, float]:
     """Squared errors of the expected frames, given the first three quarters of a sequence.
 
     The expected frame is the mean over samples; errors are averaged over the values of a frame.
 
     Args:
-      model: of sequences.
-      params: of the model.
-      source: the evaluation split.
-      key: of the samples.
-      binarize: as in training.
+      context: a model of sequences, and the split.
       samples: that the expected frame is the mean of.
-      batch_size: sequences at once.
-      limit: sequences at most.
+      examples: sequences at most.
 
     Returns:
       `mse_rollout/h`, h steps ahead step by step; `mse_direct/h` in one jump, up to the longest
       that the model was trained on; `mse_copy_last/h`, of a copy of the last observed frame.
     """
-    length = event_shape(source)[0]
+    model = context.family.model
+    length = event_shape(context.source)[0]
     observed = context_length(length)
     horizons = [h for h in _HORIZONS if h <= length - observed]
     max_delta = model.sequences.max_delta
     direct = [h for h in horizons if h <= max_delta] if max_delta > 1 else []
-    prepare = preparation(source, binarize)
+    if not horizons:
+        return {}
 
-    @jax.jit
-    def batch_sums(
-        params: Params, rows: Any, mask: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
-        data_key, rollout_key, jump_key = jax.random.split(key, 3)
-        x = event(prepare(rows, data_key))
-        context, future = x[:, :observed], x[:, observed:]
+    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        rollout_key, jump_key = jax.random.split(key)
+        x = event(batch)
+        past, future = x[:, :observed], x[:, observed:]
 
         def error(expected: jax.Array, hs: list[int]) -> jax.Array:  # [B, S, ...] -> [S]
             actual = future[:, np.array(hs) - 1]
             squares = jnp.square(expected - actual).reshape(*actual.shape[:2], -1).mean(axis=2)
-            return (squares * mask[:, None]).sum(axis=0)
+            return jnp.where(mask[:, None], squares, 0.0).sum(axis=0)
 
-        predictions = predict(model, params, context, horizons[-1], samples, rollout_key)
+        predictions = predict(model, params, past, horizons[-1], samples, rollout_key)
         rollout = predictions.rollout.mean(axis=0)
-        last = jnp.repeat(context[:, -1:], len(horizons), axis=1)
-        sums = {
+        last = jnp.repeat(past[:, -1:], len(horizons), axis=1)
+        result = {
             "mse_rollout": error(rollout[:, np.array(horizons) - 1], horizons),
             "mse_copy_last": error(last, horizons),
         }
         if direct:
             deltas = jnp.asarray(direct, jnp.int32)
-            jumps = jumpy_predictions(model, params, context, deltas, samples, jump_key)
-            sums["mse_direct"] = error(jumps.mean(axis=0), direct)
-        return sums
+            jumps = jumpy_predictions(model, params, past, deltas, samples, jump_key)
+            result["mse_direct"] = error(jumps.mean(axis=0), direct)
+        return result
 
-    if not horizons:
-        return {}
-    total: Any = None
-    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, limit)):
-        part = batch_sums(
-            params, source.take(indices), mask.astype(np.float32), jax.random.fold_in(key, number)
-        )
-        part = jax.tree.map(lambda a: np.asarray(a, np.float64), part)
-        total = part if total is None else jax.tree.map(np.add, total, part)
-    size = min(limit, source.size)
+    total, size = context.sum_over_split(sums, Stream.PREDICTION, examples=examples)
     names = {"mse_rollout": horizons, "mse_copy_last": horizons, "mse_direct": direct}
     return {
         f"{name}/{h}": float(value) / size
         for name, values in total.items()
         for h, value in zip(names[name], values, strict=True)
     }
+
+
+@register("metric", "prediction_errors")
+class PredictionErrors:
+    """Errors of predicted frames by horizon, of models of sequences: see `horizon_errors`."""
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply: a model that does not predict frames."""
+        del source
+        return None if family.model.sequences else "it needs a model of sequences, such as TD-VAE"
+
+    def compute(self, context: EvaluationContext) -> Mapping[str, float]:
+        """The metrics of at most 1,000 sequences of a split."""
+        return horizon_errors(context)

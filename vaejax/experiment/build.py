@@ -10,11 +10,19 @@ from vaejax.data import Source, load
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
+from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
 from vaejax.optimizers.build import players
 from vaejax.training import Settings
 from vaejax.training.two_stage import FirstStage
 
-__all__ = ["build", "feature_extractor_of", "load_split", "sources", "training_settings"]
+__all__ = [
+    "build",
+    "evaluate_options",
+    "feature_extractor_of",
+    "load_split",
+    "sources",
+    "training_settings",
+]
 
 Config = Mapping[str, Any]
 
@@ -69,6 +77,14 @@ def feature_extractor_of(config: Config, data: Source) -> FeatureExtractor | Non
     if not (setting := config["evaluate"]["feature_extractor"]):
         return None
     return load_feature_extractor(setting, event_shape(data), build=build, load_split=load_split)
+
+
+def evaluate_options(config: Config) -> EvaluateOptions:
+    """The section `evaluate`, checked."""
+    evaluate = dict(config["evaluate"])
+    annealing = call(AnnealingOptions, "evaluate.annealing", **evaluate.pop("annealing"))
+    options: EvaluateOptions = call(EvaluateOptions, "evaluate", annealing=annealing, **evaluate)
+    return options
 
 
 def training_settings(config: Config) -> tuple[Settings, int]:

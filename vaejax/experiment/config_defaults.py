@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 from vaejax.core.registry import near_names
+from vaejax.evaluation.options import EvaluateOptions
 from vaejax.training import Settings
 
 __all__ = ["Setting", "choose", "config_function", "defaults"]
@@ -32,19 +33,7 @@ def defaults(family: str) -> ConfigDict:
     config.train = ConfigDict(dataclasses.asdict(Settings()))
     config.train.eval_examples = 2000  # at checkpoints; the final evaluation takes all
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all remaining
-    evaluate = config.evaluate = ConfigDict()
-    evaluate.metrics = ""  # names of registered metrics, computed after training
-    evaluate.importance_samples = 0  # of z, for `log_likelihood`; 0: off
-    evaluate.examples = 0  # for `log_likelihood`; 0: all
-    evaluate.disentanglement = False  # all metrics, for data with factors; takes minutes
-    evaluate.mutual_information_samples = 0  # examples, for I(x; z) and KL(q(z) || p(z)); 0: off
-    evaluate.num_generated = 0  # samples, for sharpness and sample quality; 0: off
-    # For Fréchet distance, precision and recall: the workdir of a run of configs/classifier.py, or
-    # a file, see docs/metrics.md.
-    evaluate.feature_extractor = ""
-    # Annealed importance sampling, if `temperatures` is not 0; takes minutes.
-    annealing = evaluate.annealing = ConfigDict({"temperatures": 0, "chains": 16, "leapfrog": 10})
-    annealing.update({"step_size": 0.1, "examples": 100})
+    config.evaluate = ConfigDict(dataclasses.asdict(EvaluateOptions()))
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
     sweep = config.sweep = ConfigDict()
     # Every combination of values of fields of `model` and `players` becomes a model, as in

@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from vaejax.core.game import Family, Params
+from vaejax.core.game import Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.data.spec import spec_of
-from vaejax.evaluation.final_metrics import check_final_metrics
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.evaluation.metric import check_metrics
+from vaejax.evaluation.options import EvaluateOptions
 from vaejax.experiment.build import (
     build,
+    evaluate_options,
     feature_extractor_of,
     load_split,
     sources,
@@ -28,6 +31,7 @@ from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
 from vaejax.training.logging import write_json
+from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import FirstStage, restore
 
 __all__ = ["Experiment", "prepare"]
@@ -44,6 +48,7 @@ class Experiment(NamedTuple):
       trainer: its compiled training programs.
       settings: of the training.
       eval_examples: how many examples are evaluated at checkpoints.
+      evaluate: the metrics after training.
       train_source: the training split.
       source: the evaluation split of what is trained: of the data, or of the first stage's latents.
       data: the evaluation split of the data.
@@ -58,6 +63,7 @@ class Experiment(NamedTuple):
     trainer: Trainer
     settings: Settings
     eval_examples: int
+    evaluate: EvaluateOptions
     train_source: Source
     source: Source
     data: Source
@@ -65,15 +71,30 @@ class Experiment(NamedTuple):
     features: FeatureExtractor | None
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of evaluations."""
-        return {"seed": self.config["seed"], "binarize": self.config["data"]["binarize"]}
+    def model_of_data(self) -> Family:
+        """The trained family; of a run with a first stage, the two as one."""
+        return self.first.joint_family(self.family) if self.first else self.family
 
-    def model_of_data(self, params: Params) -> tuple[Family, Params]:
-        """The model of the data: the trained family, or with a first stage the two as one."""
-        if self.first is None:
-            return self.family, params
-        return self.first.joint_family(self.family), self.first.joint_params(params)
+    def context(self, state: TrainState, data: Source | None = None) -> EvaluationContext:
+        """The model of the data, as trained, and a split.
+
+        Args:
+          state: of the training.
+          data: the split, by default that of evaluations.
+        """
+        trained = eval_params(state)
+        return EvaluationContext(
+            self.model_of_data,
+            self.first.joint_params(trained) if self.first else trained,
+            self.data if data is None else data,
+            self.mesh,
+            step=int(state.step),
+            batch_size=self.settings.batch_size,
+            seed=self.config["seed"],
+            binarize=self.config["data"]["binarize"],
+            options=self.evaluate,
+            features=self.features,
+        )
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
@@ -102,6 +123,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
     data, source, train_source = sources(config, first, mode)
     family = build(config, event_shape(source), dataset_info(train_source))
     settings, eval_examples = training_settings(config)
+    evaluate = evaluate_options(config)
     trainer = Trainer(
         family,
         train_source,
@@ -113,12 +135,10 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
     )
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
-        config, workdir, mesh, family, trainer, settings, eval_examples, train_source, source,
-        data, first, features,
+        config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,
+        source, data, first, features,
     )  # fmt: skip
-    check_final_metrics(
-        *experiment.model_of_data(trainer.state_shape.params), data, config["evaluate"]
-    )
+    check_metrics(experiment.model_of_data, data, evaluate)
     acquire_workdir(workdir, config, create=mode == "train")
     if mode == "train" and jax.process_index() == 0:
         spec = spec_of(train_source, config["data"]["binarize"])

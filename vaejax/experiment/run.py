@@ -1,19 +1,20 @@
-"""One run in its working directory: train, evaluate, sample, export."""
+"""One run in its working directory: train, evaluate, sample, encode, export."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from vaejax.core.game import Family, Params
 from vaejax.core.sharding import on_one_device
 from vaejax.evaluation.conditional_samples import condition_batch
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
-from vaejax.evaluation.final_metrics import final_metrics, in_summary
+from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
+from vaejax.experiment.encode import encode_splits, write_latents
 from vaejax.experiment.prepare import Experiment, prepare
 from vaejax.experiment.workdir import Config
-from vaejax.export.programs import export
+from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
 from vaejax.training.logging import table, write_json
 from vaejax.training.restore import restore_state
@@ -24,20 +25,24 @@ from vaejax.visualization.learned_prior import draw_prior_samples
 from vaejax.visualization.report import draw_figures, draw_samples
 from vaejax.visualization.sequence_prediction import draw_predictions
 
-__all__ = ["run"]
+__all__ = ["encode", "evaluate", "export", "run", "sample", "train"]
 
 
-def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
-    """Trains (or resumes), evaluates, samples, or exports, in a working directory.
+def run(
+    config: Config, workdir: Path, mode: str = "train", *, split: str = "eval"
+) -> dict[str, float]:
+    """Trains (or resumes), evaluates, samples, encodes or exports, in a working directory.
 
     Args:
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
-      mode: `'train'`, which ends with an evaluation; `'evaluate'`; `'sample'`; or `'export'`, see
-        `export.programs`.
+      mode: `'train'`, which ends with an evaluation; `'evaluate'`; `'sample'`; `'encode'`; or
+        `'export'`, see `export.programs`.
+      split: that is encoded: `'train'`, `'eval'` or `'all'`.
 
     Returns:
-      The final metrics; `{}` after sampling or exporting, or if a signal ended the training.
+      The final metrics; `{}` after sampling, encoding or exporting, or if a signal ended the
+      training.
 
     Raises:
       ValueError, FileNotFoundError: as from `prepare`; there is no checkpoint.
@@ -45,68 +50,66 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
     """
     experiment = prepare(config, workdir, mode)
     if mode == "train":
-        outcome = _train(experiment)
+        outcome = train(experiment)
         if outcome.interrupted:
             step = int(outcome.state.step)
             print(f"Stopped at step {step} and saved; the same command resumes from there.")
             return {}
-        return _evaluate(experiment, outcome.state, rate=outcome.rate)
+        return evaluate(experiment, outcome.state, rate=outcome.rate)
     state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
     if mode == "evaluate":
-        return _evaluate(experiment, state)
-    (_sample if mode == "sample" else _export)(experiment, state)
+        return evaluate(experiment, state)
+    if mode == "encode":
+        encode(experiment, state, split)
+    else:
+        (sample if mode == "sample" else export)(experiment, state)
     return {}
 
 
-def _train(experiment: Experiment) -> Outcome:
-    evaluate = _evaluator(experiment)
+def train(experiment: Experiment) -> Outcome:
+    """Trains from the newest checkpoint on; evaluates at every checkpoint."""
+    metrics_of = _evaluator(experiment)
     print(_heading(experiment), flush=True)
     return fit(
         experiment.trainer,
         experiment.settings,
         workdir=experiment.workdir,
-        evaluate=lambda params, step: evaluate(params, step, experiment.eval_examples),
+        evaluate=lambda params, step: metrics_of(params, step, experiment.eval_examples),
     )
 
 
 def _evaluator(experiment: Experiment) -> Any:
-    size = experiment.settings.batch_size
     return evaluator(
         experiment.family,
         experiment.source,
         experiment.mesh,
-        batch_size=size,
-        **experiment.options,
+        batch_size=experiment.settings.batch_size,
+        seed=experiment.config["seed"],
+        binarize=experiment.config["data"]["binarize"],
     )
 
 
-def _evaluate(
+def evaluate(
     experiment: Experiment, state: TrainState, rate: float | None = None
 ) -> dict[str, float]:
-    """Metrics of the whole evaluation split, `evaluation.json`, figures and a table."""
-    config, workdir = experiment.config, experiment.workdir
-    trained, step = eval_params(state), int(state.step)
+    """Metrics of the whole evaluation split, `evaluation.json`, figures and a table.
+
+    Args:
+      experiment: the run.
+      state: of the training.
+      rate: steps per second of the training, for the table.
+    """
+    config, workdir, step = experiment.config, experiment.workdir, int(state.step)
+    trained, context = eval_params(state), experiment.context(state)
     result = _evaluator(experiment)(trained, step)
     if experiment.first:
-        result |= two_stage_metrics(
-            experiment.first, experiment.family, trained, experiment.data, config["seed"]
-        )
-    family, params = experiment.model_of_data(trained)
-    result |= final_metrics(
-        family,
-        params,
-        experiment.data,
-        experiment.mesh,
-        config["evaluate"],
-        step=step,
-        batch_size=experiment.settings.batch_size,
-        features=experiment.features,
-        **experiment.options,
-    )
-    params = on_one_device(experiment.mesh, params)
+        first, data, seed = experiment.first, experiment.data, config["seed"]
+        result |= two_stage_metrics(first, experiment.family, trained, data, seed)
+    result |= compute_metrics(context)
+    _ = context.local_params  # on every process
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
-        _draw(experiment, family, params, result)
+        _draw(experiment, context, result)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if in_summary(k)]
     if rate is not None:
         rows.append(("steps per second", rate))
@@ -115,67 +118,59 @@ def _evaluate(
     return result
 
 
-def _draw(
-    experiment: Experiment, family: Family, params: Params, metrics: dict[str, float]
-) -> None:
-    """All figures of a run.
-
-    Args:
-      experiment: the run.
-      family: the model of the data.
-      params: of it, on one device.
-      metrics: of the evaluation.
-    """
-    config, folder = experiment.config, experiment.workdir / "figures"
-    options = {"seed": config["seed"], **config["sample"]}
-    draw_figures(
-        family,
-        params,
-        experiment.data,
-        folder,
-        binarize=config["data"]["binarize"],
-        records=experiment.workdir / "metrics.jsonl",
-        samples=experiment.first is None,
-        **options,
-    )
-    if experiment.first:
-        draw_prior_samples(experiment.first, family, params, experiment.data, folder, **options)
+def _draw(experiment: Experiment, context: EvaluationContext, metrics: dict[str, float]) -> None:
+    """All figures of a run."""
+    folder, options = experiment.workdir / "figures", experiment.config["sample"]
+    records, first = experiment.workdir / "metrics.jsonl", experiment.first
+    draw_figures(context, folder, records=records, samples=first is None, **options)
+    if first:
+        draw_prior_samples(first, context, folder, **options)
     draw_final_figures(folder, metrics)
 
 
-def _sample(experiment: Experiment, state: TrainState) -> None:
+def sample(experiment: Experiment, state: TrainState) -> None:
     """Figures of samples alone."""
-    config, folder, data = experiment.config, experiment.workdir / "figures", experiment.data
-    family, params = experiment.model_of_data(eval_params(state))
-    params = on_one_device(experiment.mesh, params)
+    folder, sampling = experiment.workdir / "figures", experiment.config["sample"]
+    context, first = experiment.context(state), experiment.first
+    _ = context.local_params  # on every process
     if jax.process_index() > 0:
         return
     folder.mkdir(exist_ok=True)
-    sampling = {"seed": config["seed"], **config["sample"]}
-    if family.model.sequences:
-        temperature = config["sample"]["temperature"]
-        path = draw_predictions(
-            family, params, data, folder, temperature=temperature, **experiment.options
-        )
-    elif experiment.first:
-        draw_prior_samples(experiment.first, family, params, data, folder, **sampling)
+    path: Path | None
+    if context.family.model.sequences:
+        path = draw_predictions(context, folder, temperature=sampling["temperature"])
+    elif first:
+        draw_prior_samples(first, context, folder, **sampling)
         path = folder / "samples.png" if (folder / "samples.png").exists() else None
     else:
-        count, renderer = sampling["count"], event_renderer(data)
-        conditions = condition_batch(family, params, data, count, **experiment.options)
         path = draw_samples(
-            family, params, folder, conditions=conditions, renderer=renderer, **sampling
+            context.family,
+            context.local_params,
+            folder,
+            conditions=condition_batch(context, sampling["count"]),
+            renderer=event_renderer(context.source),
+            seed=context.seed,
+            **sampling,
         )
-    print(f"Samples: {path or f'events of {data.name} have no figure'}")
+    print(f"Samples: {path or f'events of {context.source.name} have no figure'}")
 
 
-def _export(experiment: Experiment, state: TrainState) -> None:
+def encode(experiment: Experiment, state: TrainState, split: str) -> None:
+    """The file `latents.npz` of a split, see `experiment.encode`."""
+    arrays = encode_splits(experiment, state, split)
+    if jax.process_index() == 0:
+        path = experiment.workdir / "latents.npz"
+        write_latents(path, arrays)
+        print(f"Latents: {path}, with {', '.join(sorted(arrays))}")
+
+
+def export(experiment: Experiment, state: TrainState) -> None:
     """The folder `export/`."""
     config, folder = experiment.config, experiment.workdir / "export"
     params = on_one_device(experiment.mesh, eval_params(state))
     if jax.process_index() > 0:
         return
-    export(
+    export_programs(
         experiment.family,
         params,
         experiment.source,
@@ -191,9 +186,9 @@ def _heading(experiment: Experiment) -> str:
     leaves = jax.tree.leaves(experiment.trainer.state_shape.params)
     mesh, config = experiment.mesh, experiment.config
     device = mesh.devices.flat[0]
-    train, held_out = experiment.train_source.size, experiment.source.size
+    train_size, held_out = experiment.train_source.size, experiment.source.size
     rows = [
-        ("examples", f"{train:,} to train on, {held_out:,} to evaluate on"),
+        ("examples", f"{train_size:,} to train on, {held_out:,} to evaluate on"),
         ("parameters", f"{sum(leaf.size for leaf in leaves):,}"),
         ("devices", f"{mesh.size} × {device.device_kind} ({device.platform})"),
         ("working directory", str(experiment.workdir)),

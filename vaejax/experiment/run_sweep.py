@@ -6,68 +6,35 @@ metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from vaejax.core.game import Family, Params
-from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh, replicated
-from vaejax.data import Source
-from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.data.spec import spec_of
-from vaejax.evaluation.final_metrics import check_final_metrics, final_metrics
-from vaejax.evaluation.generation.features import FeatureExtractor
-from vaejax.experiment.build import (
-    build,
-    feature_extractor_of,
-    load_split,
-    sources,
-    training_settings,
-)
-from vaejax.experiment.renamed_fields import check_names
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.metric import compute_metrics
+from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
 from vaejax.experiment.run import run
-from vaejax.experiment.workdir import Config, acquire_workdir, flatten
-from vaejax.sweeps import Sweep, select
-from vaejax.sweeps.evaluate import grid_table, results, select_metrics, sweep_evaluator
-from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
-from vaejax.sweeps.sweep import Make
-from vaejax.training import fit
+from vaejax.experiment.workdir import Config, acquire_workdir
+from vaejax.sweeps import select
+from vaejax.sweeps.evaluate import grid_table, results
+from vaejax.sweeps.grid import config_of_model
+from vaejax.training import Outcome, fit
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.logging import table, write_json
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
-from vaejax.training.two_stage import restore
 from vaejax.visualization import plots
 
-__all__ = ["run_sweep"]
+__all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
 
 
-def _newest(workdir: Path, sweep: Sweep) -> TrainState:
-    """The state of the newest checkpoint.
-
-    Raises:
-      FileNotFoundError: there is none.
-    """
-    return restore_state(workdir / "checkpoints", sweep.state_shape)
-
-
-def _take_out(workdir: Path, sweep: Sweep, model: int) -> Path:
-    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
-    folder, state = workdir / "models" / str(model), select(_newest(workdir, sweep), model)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    try:
-        if (checkpoints.latest() or -1) < int(state.step):
-            checkpoints.save(int(state.step), state)
-    finally:
-        checkpoints.close()
-    return folder
-
-
-def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, Any]:
+def run_sweep(
+    config: Config, workdir: Path, mode: str = "train", *, split: str = "eval"
+) -> dict[str, Any]:
     """Trains (or resumes) and evaluates a sweep; or one of its models.
 
     With `sweep.index=N` that model becomes a run of its own in `models/N/`, from the sweep's newest
@@ -76,7 +43,8 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
     Args:
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
-      mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model also `'sample'`.
+      mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model any mode of `run`.
+      split: as for `run`.
 
     Returns:
       The content of `sweep.json`; `{}` if a signal ended the training; for one model as `run`.
@@ -85,133 +53,123 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
       ValueError, FileNotFoundError: an impossible setting, or missing data.
       ConfigChangedError: the directory belongs to another configuration.
     """
-    check_names(flatten(config))
-    import_plugins(config.get("imports", ()))
-    grid, model = grid_of(config), config["sweep"]["index"]
-    whole = {**config, "sweep": {k: v for k, v in config["sweep"].items() if k != "index"}}
-    if mode == "sample" and model < 0:
+    model = config["sweep"]["index"]
+    if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
-            "choose the model of the sweep to sample from: --config.sweep.index=N, N from 0 to "
-            f"{grid.size - 1}"
+            f"--mode={mode} applies to one model of the sweep: choose it by "
+            "--config.sweep.index=N, the models are listed in sweep.json"
         )
-    single = config_of_model(config, grid, model) if model >= 0 else None
-    mesh, first = make_mesh(**config["mesh"]), None
-    if config.get("first_stage"):
-        config, first = restore(config, mesh, build=build, load_split=load_split)
-        whole = {**config, "sweep": whole["sweep"]}
-    _, source, train_source = sources(config, first, "evaluate" if single else mode)
-    shape, known = event_shape(source), dataset_info(train_source)
+    one = model >= 0
+    experiment = prepare_sweep(config, workdir, "evaluate" if one else mode)
+    acquire_workdir(workdir, experiment.config, create=mode == "train" and not one)
+    if one:
+        folder = _take_out(experiment, model)
+        single = config_of_model(config, experiment.grid, model)
+        return dict(run(single, folder, mode, split=split))
+    if mode == "evaluate":
+        return evaluate_sweep(experiment, _newest(experiment))
+    if jax.process_index() == 0:
+        spec = spec_of(experiment.train_source, config["data"]["binarize"])
+        write_json(workdir / "data.json", spec.to_json())
+    outcome = train_sweep(experiment)
+    if outcome.interrupted:
+        step = int(np.max(outcome.state.step))
+        print(f"Stopped at step {step} and saved; the same command resumes from there.")
+        return {}
+    return evaluate_sweep(experiment, outcome.state)
 
-    def make(values: Mapping[str, Any]) -> Family:
-        return build(substitute(config, values), shape, known)
 
-    families = [make(values) for values, _ in grid.points()]  # errors come before any training
-    settings, eval_examples = training_settings(config)
-    binarize, chunk = config["data"]["binarize"], config["sweep"]["chunk"]
-    sweep = Sweep(
-        make,
-        grid,
-        train_source,
-        settings,
-        binarize=binarize,
-        condition_dropout=config["data"]["condition_dropout"],
-        mesh=mesh,
-        chunk=chunk,
+def _newest(experiment: SweepExperiment) -> TrainState:
+    """The state of the newest checkpoint.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    return restore_state(experiment.workdir / "checkpoints", experiment.sweep.state_shape)
+
+
+def _take_out(experiment: SweepExperiment, model: int) -> Path:
+    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
+    workdir, folder = experiment.workdir, experiment.workdir / "models" / str(model)
+    state = select(_newest(experiment), model)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    try:
+        if (checkpoints.latest() or -1) < int(state.step):
+            checkpoints.save(int(state.step), state)
+    finally:
+        checkpoints.close()
+    config = config_of_model(experiment.config, experiment.grid, model)
+    acquire_workdir(folder, config, create=True)
+    if (workdir / "data.json").exists():
+        shutil.copy(workdir / "data.json", folder / "data.json")
+    return folder
+
+
+def train_sweep(experiment: SweepExperiment) -> Outcome:
+    """Trains all models from the newest checkpoint on; evaluates them at every checkpoint."""
+    print(_heading(experiment), flush=True)
+    metrics_of, examples = experiment.evaluator.evaluate, experiment.eval_examples
+    return fit(
+        experiment.sweep,
+        experiment.settings,
+        workdir=experiment.workdir,
+        evaluate=lambda params, step: metrics_of(params, step, examples),
     )
-    if single:
-        acquire_workdir(workdir, whole, create=False)
-        folder = _take_out(workdir, sweep, model)
-        acquire_workdir(folder, config_of_model(config, grid, model), create=True)
-        if (workdir / "data.json").exists():
-            shutil.copy(workdir / "data.json", folder / "data.json")
-        return dict(run(single, folder, mode))
-    one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
-    check_final_metrics(families[0], one, source, config["evaluate"])
-    features = feature_extractor_of(config, source)
-    evaluation = sweep_evaluator(
-        make,
-        grid,
-        sweep.state_shape.params,
-        source,
-        mesh,
-        batch_size=settings.batch_size,
-        chunk=sweep.chunk,
-        binarize=binarize,
-    )
-    shown = select_metrics(config["sweep"]["metrics"], evaluation.names)
-    acquire_workdir(workdir, whole, create=mode == "train")
-    if mode == "train" and jax.process_index() == 0:
-        write_json(workdir / "data.json", spec_of(train_source, binarize).to_json())
 
-    if mode == "train":
-        print(_heading(config, workdir, sweep, mesh.size), flush=True)
-        outcome = fit(
-            sweep,
-            settings,
-            workdir=workdir,
-            evaluate=lambda params, step: evaluation.evaluate(params, step, eval_examples),
-        )
-        state = outcome.state
-        if outcome.interrupted:
-            at = int(np.max(state.step))
-            print(f"Stopped at step {at} and saved; the same command resumes from there.")
-            return {}
-    else:
-        state = _newest(workdir, sweep)
 
+def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Any]:
+    """Metrics of all models, `sweep.json`, figures and a table."""
+    config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
     params, step = eval_params(state), int(np.max(state.step))
-    metrics = evaluation.evaluate(params, step)
-    more = _final_metrics(config, make, grid, params, source, step, features)
-    metrics, shown = metrics | more, shown + [name for name in more if "/" not in name]
-    found = results(grid, metrics, sweep.failed(state), step)
+    metrics = experiment.evaluator.evaluate(params, step)
+    more = _final_metrics(experiment, params, step)
+    shown = experiment.shown + [name for name in more if "/" not in name]
+    failed = experiment.sweep.failed(state)
+    found = results(grid, metrics | more, failed, step)
     title = f"{config['family']} on {config['data']['source']}, {grid.size} models, step {step}"
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:
-        write_json(workdir / "sweep.json", found)
-        (workdir / "figures").mkdir(exist_ok=True)
-        plots.sweep(workdir / "figures" / "sweep.png", found, shown)
-        plots.rate_distortion_of_sweep(workdir / "figures" / "rate_distortion.png", found)
-        print(f"Figures: {workdir / 'figures'}")
+        write_json(experiment.workdir / "sweep.json", found)
+        folder.mkdir(exist_ok=True)
+        plots.sweep(folder / "sweep.png", found, shown)
+        plots.rate_distortion_of_sweep(folder / "rate_distortion.png", found)
+        print(f"Figures: {folder}")
     return found
 
 
-def _final_metrics(
-    config: Config,
-    make: Make,
-    grid: Grid,
-    params: Params,
-    source: Source,
-    step: int,
-    features: FeatureExtractor | None,
-) -> dict[str, np.ndarray]:
+def _final_metrics(experiment: SweepExperiment, params: Any, step: int) -> dict[str, np.ndarray]:
     """The final metrics of each model, `[N]`; computed for one model after another."""
-    mesh = make_mesh(1)
+    mesh, grid, config = make_mesh(1), experiment.grid, experiment.config
     each = [
-        final_metrics(
-            make(grid.of(i)),
-            jax.device_put(select(params, i), replicated(mesh)),
-            source,
-            mesh,
-            config["evaluate"],
-            step=step,
-            batch_size=config["train"]["batch_size"],
-            seed=int(grid.seeds[i]),
-            binarize=config["data"]["binarize"],
-            features=features,
+        compute_metrics(
+            EvaluationContext(
+                experiment.make(grid.of(i)),
+                jax.device_put(select(params, i), replicated(mesh)),
+                experiment.source,
+                mesh,
+                step=step,
+                batch_size=experiment.settings.batch_size,
+                seed=int(grid.seeds[i]),
+                binarize=config["data"]["binarize"],
+                options=experiment.evaluate,
+                features=experiment.features,
+            )
         )
         for i in range(grid.size)
     ]
     return {name: np.array([one[name] for one in each]) for name in each[0]}
 
 
-def _heading(config: Config, workdir: Path, sweep: Sweep, devices: int) -> str:
-    seeds = sorted(set(sweep.grid.seeds.tolist()))
-    each = sum(leaf.size for leaf in jax.tree.leaves(sweep.state_shape.params)) // sweep.grid.size
-    at_once = min(sweep.chunk, -(-sweep.grid.size // devices))
+def _heading(experiment: SweepExperiment) -> str:
+    sweep, grid, config = experiment.sweep, experiment.grid, experiment.config
+    devices, workdir = experiment.mesh.size, experiment.workdir
+    seeds = sorted(set(grid.seeds.tolist()))
+    each = sum(leaf.size for leaf in jax.tree.leaves(sweep.state_shape.params)) // grid.size
+    at_once = min(sweep.chunk, -(-grid.size // devices))
     rows = [
-        ("models", f"{sweep.grid.size}, of {each:,} parameters each"),
+        ("models", f"{grid.size}, of {each:,} parameters each"),
         *((name, " ".join(f"{v:g}" for v in dict.fromkeys(values.tolist())))
-          for name, values in sweep.grid.settings.items()),
+          for name, values in grid.settings.items()),
         ("seeds", " ".join(map(str, seeds))),
         ("at once", f"{at_once} on each of {devices} devices"),
         ("working directory", str(workdir)),

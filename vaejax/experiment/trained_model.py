@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from vaejax.core.dependencies import fields_read
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Family, Params, losses_and_trace
-from vaejax.core.rng import key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import (
     replicated,
 )
@@ -21,8 +21,8 @@ from vaejax.data.preprocess import preparation
 from vaejax.data.quadrants import with_quadrants
 from vaejax.data.spec import DataSpec
 from vaejax.distributions.point_estimate import point_estimate
-from vaejax.evaluation.evaluate import EVAL, evaluator
-from vaejax.evaluation.likelihood import check_importance_sampling, log_likelihood
+from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.likelihood import importance_sampling_obstacle, log_likelihood
 from vaejax.experiment.build import load_split
 from vaejax.experiment.row_batches import latent_values, map_rows, padded
 from vaejax.experiment.user_arrays import condition_fields, event_rows
@@ -231,7 +231,8 @@ class Run:
         if samples:
             first = {name: value[:1] for name, value in rows.items()}
             nodes = jax.eval_shape(encode, self.params, first, jax.random.key(0))
-            check_importance_sampling("log_likelihood", nodes)
+            if reason := importance_sampling_obstacle(nodes):
+                raise ValueError(f"log_likelihood does not apply to this run: {reason}")
         result = self._map(("score", samples), score, rows, seed=seed)
         return {name: a[0] if single else a for name, a in result.items()}
 
@@ -298,7 +299,7 @@ class Run:
         """`function(params, batch, key)` over rows; compiled once for each name."""
 
         def of_rows(params: Params, rows: Any, seed: Any, number: Any) -> Any:
-            key, data_key = jax.random.split(key_of(seed, EVAL, number))
+            key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
             return function(params, rows if prepared else self._prepare(rows, data_key), key)
 
         compiled = self._compiled.setdefault(

@@ -59,8 +59,9 @@ class Program(NamedTuple):
 def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Program]:
     """Encoder and decoder of a model, for CPU, CUDA and TPU, with a symbolic batch size.
 
-    The encoder maps an event `[b, *shape]`, prepared as in training, to the posterior mean of each
-    node, or to indices for nodes of codes. The decoder maps these to the mean of p(x | z), or for
+    The encoder maps an event `[b, *shape]`, prepared as in training, to the z of each node without
+    sampling (the posterior mean, projected to the support of the posterior where that is smaller),
+    or to indices for nodes of codes. The decoder maps these to the mean of p(x | z), or for
     tokens to the likeliest x. Both have the further fields of the batch that they depend on, such
     as `label`, as additional inputs. Neither is stochastic. Of a masked event all pixels are
     decoded.
@@ -114,10 +115,10 @@ def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Pro
 
 
 def _export_latent(node: Latent, codes: bool) -> jax.Array:
-    """The exported value of a node: the posterior mean, or the indices of codes."""
+    """The exported value of a node encoded without a key: its z, or the indices of codes."""
     if codes and capabilities_of(node.posterior).quantized:
         return node.posterior.indices
-    return point_estimate(node.posterior) if codes else node.posterior.mean
+    return point_estimate(node.posterior) if codes else node.z
 
 
 def _meaning(node: Latent, codes: bool) -> str:
@@ -126,6 +127,8 @@ def _meaning(node: Latent, codes: bool) -> str:
         return f"indices of the nearest codes, of {node.posterior.size}"
     if codes:
         return f"indices of the likeliest codes, of {node.posterior.logits.shape[-1]}"
+    if hasattr(node.posterior, "project"):  # the mean lies outside of the posterior's support
+        return "mean of the posterior, projected to its support"
     return "mean of the posterior"
 
 

@@ -169,4 +169,4 @@ def adversarial(
             named["generator_balanced"] = balance(params, trace, adaptive) * generator
         return {**losses, **named}
 
-    return LossTransform(init, apply)
+    return LossTransform(init, apply, ("generator_balanced",) if adaptive else ())

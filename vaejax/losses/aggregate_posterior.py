@@ -139,7 +139,7 @@ def decomposition(
             for name, column in zip(("mi", "tc", "dimwise_kl"), columns, strict=True)
         }
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("mi", "tc", "dimwise_kl"))
 
 
 def dip(kind: str = "i") -> LossTransform:
@@ -186,4 +186,4 @@ def dip(kind: str = "i") -> LossTransform:
             "dip_diagonal": jnp.stack(diagonal).sum(),
         }
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("dip_off_diagonal", "dip_diagonal"))

@@ -12,14 +12,16 @@ from vaejax.distributions import as_rows
 __all__ = ["event_log_prob", "squared_error", "stateless", "sum_event"]
 
 
-def stateless(apply: Callable[[Losses, Trace], Losses]) -> LossTransform:
+def stateless(
+    apply: Callable[[Losses, Trace], Losses], *, batch_statistics: tuple[str, ...] = ()
+) -> LossTransform:
     """A transform without parameters or randomness, from `(losses, trace) -> new losses`."""
 
     def add(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
         del params, key
         return {**losses, **apply(losses, trace)}
 
-    return LossTransform(init=lambda key, trace: {}, apply=add)
+    return LossTransform(lambda key, trace: {}, add, batch_statistics)
 
 
 def sum_event(x: jax.Array) -> jax.Array:

@@ -58,7 +58,7 @@ def free_bits(nats: float | jax.Array, per: str = "node") -> LossTransform:
             free = jnp.stack([jnp.maximum(kls, nats).sum() for kls in dimension_kls])
         return {"kl_free": jnp.broadcast_to(free[None], kl.shape)}
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("kl_free",))
 
 
 def kl_balancing() -> LossTransform:
@@ -77,7 +77,7 @@ def kl_balancing() -> LossTransform:
         weight = weight / jnp.maximum(weight.mean(), 1e-12)
         return {"kl_balanced": weight[None] * kl}
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("kl_balanced",))
 
 
 def geco(target: float | jax.Array, of: str = "nll") -> LossTransform:

@@ -66,7 +66,7 @@ def nll_optimal() -> LossTransform:
         dims = float(math.prod(trace.x.shape[1:]))
         return {"nll_optimal": 0.5 * dims * (jnp.log(error / dims) + distributions.LOG_2PI + 1.0)}
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("nll_optimal",))
 
 
 def kl() -> LossTransform:
@@ -95,4 +95,4 @@ def capacity(target: Callable[[jax.Array], jax.Array]) -> LossTransform:
         current = jnp.asarray(target(trace.step), total.dtype)
         return {"kl_capacity": jnp.abs(total - current)}
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("kl_capacity",))

@@ -180,4 +180,4 @@ def mmd(
             )
         return {**losses, "mmd": total}
 
-    return LossTransform(lambda key, trace: {}, apply)
+    return LossTransform(lambda key, trace: {}, apply, ("mmd",))

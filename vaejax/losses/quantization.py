@@ -89,4 +89,4 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
         token, usage = (sum(values[1:], values[0]) for values in zip(*nodes, strict=True))
         return {"token_entropy": token, "usage_entropy": usage}
 
-    return stateless(apply)
+    return stateless(apply, batch_statistics=("usage_entropy",))

@@ -90,4 +90,4 @@ def total_correlation(
             f"{group}_accuracy": (correct > 0).astype(jnp.float32).mean(),
         }
 
-    return LossTransform(init, apply)
+    return LossTransform(init, apply, (f"{group}_loss", f"{group}_accuracy"))

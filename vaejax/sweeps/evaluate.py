@@ -11,8 +11,9 @@ from vaejax.core.game import Params
 from vaejax.core.registry import near_names
 from vaejax.core.sharding import replicated
 from vaejax.data import Source
+from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import preparation
-from vaejax.evaluation.evaluate import batch_sums, metrics_of_sums, sum_over_batches
+from vaejax.evaluation.evaluate import batch_sums, metrics_of_sums
 from vaejax.sweeps.confidence_intervals import mean_interval
 from vaejax.sweeps.grid import Grid
 from vaejax.sweeps.sweep import Make, over_models, select
@@ -27,7 +28,8 @@ __all__ = [
 
 # The metrics shown by default, if a model has them.
 _DEFAULT_METRICS = (
-    "elbo", "nll", "kl", "mse", "accuracy", "tc", "mmd", "codes_used", "active_units"
+    "elbo", "nll", "kl", "mse", "accuracy", "tc", "batch/tc", "batch/mmd", "codes_used",
+    "active_units",
 )  # fmt: skip
 
 _INTERVAL = "95 % confidence interval of the mean over seeds (Student's t)"
@@ -85,7 +87,8 @@ def sweep_evaluator(
         def sums(*batch: Any) -> Any:
             return compiled(params, settings, *batch, np.int32(step))
 
-        total, size = sum_over_batches(sums, source, replicated(mesh), batch_size, limit)
+        total = sum_over_split(sums, source, batch_size, limit=limit, sharding=replicated(mesh))
+        size = min(limit, source.size) if limit else source.size
         per_model = [metrics_of_sums(select(total, i), size) for i in range(grid.size)]
         return {name: np.array([metrics[name] for metrics in per_model]) for name in per_model[0]}
 

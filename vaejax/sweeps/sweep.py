@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaejax.core.game import Family
-from vaejax.core.rng import DATA, key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import DATA as DATA_AXIS
 from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
 from vaejax.data import Source
@@ -158,7 +158,7 @@ class Sweep:
         def trace(values: Mapping[str, Any]) -> TrainState:
             seed, rows = jnp.int32(seeds[0]), select(first_batch, 0)
             state = self._init_model((values, seed, 0), first_batch)
-            batch = self._prepare(rows, key_of(seed, DATA))
+            batch = self._prepare(rows, key_of(seed, Stream.DATA))
             return self._make_step(values)(state, batch, seed)[0]
 
         model_shape = check_traceable(trace, grid)
@@ -184,7 +184,9 @@ class Sweep:
     def _init_model(self, per_model: Any, rows: Any) -> TrainState:
         """The initial state of a model, given the first batches `[S, B, ...]` of all seeds."""
         values, seed, seed_index = per_model
-        batch = self._prepare(jax.tree.map(lambda a: a[seed_index], rows), key_of(seed, DATA))
+        batch = self._prepare(
+            jax.tree.map(lambda a: a[seed_index], rows), key_of(seed, Stream.DATA)
+        )
         return init_state(self._make(values), seed, batch, self._settings.ema_decay)
 
     def _make_step(self, values: Any) -> Any:
@@ -206,7 +208,7 @@ class Sweep:
 
         def step(state: TrainState, i: jax.Array) -> Any:
             rows = self.loader.rows(data, batches, i, seed_index)
-            batch = self._prepare(rows, key_of(seed, DATA, state.step))
+            batch = self._prepare(rows, key_of(seed, Stream.DATA, state.step))
             return step_fn(state, batch, seed)
 
         steps = traced_n[0] if n is None else n

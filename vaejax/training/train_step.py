@@ -9,7 +9,7 @@ import optax
 
 from vaejax.core import game
 from vaejax.core.game import Batch, Family, Losses, Params, Trace
-from vaejax.core.rng import INIT, STEP, key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.losses.metrics import trace_metrics
 
 __all__ = ["Metrics", "TrainState", "eval_params", "init_state", "make_step"]
@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
 
 def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) -> TrainState:
     """The state before the first step; `batch` is for data-dependent initialisation."""
-    params = game.init(family, key_of(seed, INIT), batch)
+    params = game.init(family, key_of(seed, Stream.INIT), batch)
     opt_state = game.optimizer(family.players).init(params)
     zero = jnp.zeros((), jnp.int32)
     ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
@@ -163,7 +163,7 @@ def make_step(
     def step_fn(
         state: TrainState, batch: Batch, seed: Any
     ) -> tuple[TrainState, Metrics, jax.Array]:
-        key, tx_key = jax.random.split(key_of(seed, STEP, state.step))
+        key, tx_key = jax.random.split(key_of(seed, Stream.STEP, state.step))
         grads, losses, trace = gradient(state.params, state.step, batch, key, state.step)
         norm = _norm(grads)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Family
-from vaejax.core.rng import DATA, key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
@@ -145,13 +145,13 @@ class Trainer:
         def step(data: Any, batches: Any, state: TrainState, i: jax.Array) -> Any:
             rows = self.loader.rows(data, batches, i)
             rows = jax.lax.with_sharding_constraint(rows, over_examples)
-            return step_fn(state, prepare(rows, key_of(seed, DATA, state.step)), seed)
+            return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
 
         def run(state: TrainState, data: Any, batches: Any, n: Any) -> tuple[TrainState, Any]:
             return repeat_step(functools.partial(step, data, batches), per_dispatch)(state, n)
 
         def init(rows: Any) -> TrainState:
-            batch = prepare(rows, key_of(seed, DATA))
+            batch = prepare(rows, key_of(seed, Stream.DATA))
             return init_state(family, seed, batch, settings.ema_decay)
 
         first_batch = put(over_examples, self.loader.first_batch())

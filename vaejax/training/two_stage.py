@@ -11,13 +11,12 @@ from jax.sharding import Mesh
 
 from vaejax import losses
 from vaejax.core.game import Batch, Family, Params, chain
-from vaejax.core.rng import key_of
-from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, put, replicated
+from vaejax.core.rng import Stream, key_of
+from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
 from vaejax.core.token_layout import Layout
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
+from vaejax.data.map_split import in_stored_order, rows_of_split
 from vaejax.data.preprocess import preparation
-from vaejax.data.progress import progress
 from vaejax.data.source import decode_rows, in_memory
 from vaejax.data.spec import DataSpec, spec_of
 from vaejax.quantizers.token_layout import layout_of_model
@@ -26,8 +25,6 @@ from vaejax.training.restore import open_run
 from vaejax.training.train_step import eval_params
 
 __all__ = ["FirstStage", "first_stage", "restore"]
-
-_ENCODE = 6  # a stream of random keys
 
 Config = Mapping[str, Any]
 
@@ -76,7 +73,7 @@ class FirstStage(NamedTuple):
         prepare = preparation(source, self.binarize)
 
         def encode(params: Params, rows: Any, number: Any) -> Batch:
-            key, data_key = jax.random.split(key_of(seed, _ENCODE, number))
+            key, data_key = jax.random.split(key_of(seed, Stream.LATENTS, number))
             batch = prepare(rows, data_key)
             nodes = self.family.model.encode(params, batch, key)
             label = {"label": batch["label"]} if "label" in batch else {}
@@ -86,13 +83,14 @@ class FirstStage(NamedTuple):
             return {"tokens": tokens.astype(jnp.int32), **label}
 
         compiled = jax.jit(encode, out_shardings=replicated(self.mesh))
-        parts, batches = [], list(eval_batches(source.size, self.batch_size))
-        for number, (indices, _) in enumerate(progress(batches, f"encoding {source.name}")):
-            batch = put(batch_sharding(self.mesh), source.take(indices))
-            parts.append(jax.tree.map(np.asarray, compiled(self.params, batch, np.uint32(number))))
-        order = np.concatenate([indices for indices, _ in batches])  # the order of evaluations
-        stored = np.unique(order, return_index=True)[1]
-        rows = {k: np.concatenate([p[k] for p in parts])[stored] for k in parts[0]}
+        rows = rows_of_split(
+            lambda rows, mask, number: compiled(self.params, rows, number),
+            source,
+            self.batch_size,
+            sharding=batch_sharding(self.mesh),
+            description=f"encoding {source.name}",
+        )
+        rows = in_stored_order(rows, source.size)
         if self.layout is not None and self.layout.vocabulary <= 2**16:
             rows["tokens"] = rows["tokens"].astype(np.uint16)
         return in_memory(

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.conditions import HIDDEN
-from vaejax.core.game import Batch, Family, Params
-from vaejax.data import Source
+from vaejax.core.game import Batch
 from vaejax.data.preprocess import event_shape
-from vaejax.evaluation.conditional import is_conditional
 from vaejax.evaluation.conditional_samples import (
     evenly_spaced_examples,
     sample_per_condition,
     vary_condition,
     vary_latent,
 )
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import is_conditional
 from vaejax.visualization import plots
 
 __all__ = ["draw_conditional", "select_conditions"]
@@ -56,34 +56,22 @@ def select_conditions(
     return {**rows, "label": jnp.asarray(labels)}, labels
 
 
-def draw_conditional(
-    family: Family,
-    params: Params,
-    source: Source,
-    folder: Path,
-    *,
-    binarize: str = "none",
-    seed: int = 0,
-    temperature: float = 1.0,
-) -> None:
+def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: float = 1.0) -> None:
     """Writes `conditional_samples.png`, `vary_condition.png`, `vary_latent.png`.
 
     Nothing for an unconditional model, or for events that are not images.
 
     Args:
-      family: whose model.
-      params: of it.
-      source: the evaluation split.
+      context: the model and the evaluation split.
       folder: for the PNG files.
-      binarize: as in training.
-      seed: of all samples.
       temperature: of the prior that samples are drawn from.
     """
+    family, params, source = context.family, context.local_params, context.source
     shape = event_shape(source)
-    if not plots.is_image(shape) or not is_conditional(family, params, source):
+    if not plots.is_image(shape) or not is_conditional(family, source):
         return
-    batch = evenly_spaced_examples(source, 4 * _SIDE, binarize=binarize, seed=seed)
-    key = jax.random.key(seed)
+    batch = evenly_spaced_examples(context, 4 * _SIDE)
+    key = jax.random.key(context.seed)
     condition = jax.jit(family.model.forward)(params, batch, key, jnp.int32(0)).condition
     conditions, classes = select_conditions(condition, batch, source.num_classes or 0)
     names = source.class_names

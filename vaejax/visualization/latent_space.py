@@ -97,7 +97,10 @@ def draw_interpolations(
     means = posterior_means(trace)
     count = min(pairs, len(means) // 2)
     chosen = np.linspace(0, len(means) - 1, 2 * count).astype(int).reshape(2, count).T
-    images = decode_interpolations(family, params, means, chosen, conditions=conditions)
+    project = getattr(trace.latents[0].posterior, "project", None)
+    images = decode_interpolations(
+        family, params, means, chosen, conditions=conditions, project=project
+    )
     x = np.asarray(trace.x)
     title = "Interpolations between posterior means"
     if conditions is not None:

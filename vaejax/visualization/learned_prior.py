@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.game import Family, Params
-from vaejax.data import Source
-from vaejax.evaluation.conditional import is_conditional
+from vaejax.core.game import Params
+from vaejax.evaluation.context import EvaluationContext
+from vaejax.evaluation.model_shapes import is_conditional
 from vaejax.evaluation.prior_samples import sample_means
 from vaejax.training.two_stage import FirstStage
 from vaejax.visualization import plots
@@ -29,12 +29,9 @@ def class_rows(classes: int, count: int) -> tuple[np.ndarray, int]:
 
 def draw_prior_samples(
     first: FirstStage,
-    family: Family,
-    params: Params,
-    source: Source,
+    context: EvaluationContext,
     folder: Path,
     *,
-    seed: int,
     count: int,
     temperature: float,
     **sampling: Any,
@@ -47,17 +44,16 @@ def draw_prior_samples(
 
     Args:
       first: the first stage.
-      family: of the two-stage model.
-      params: of the two-stage model.
-      source: the data.
+      context: the two-stage model and the data.
       folder: for the PNG files.
-      seed: of the samples.
       count: number of samples.
       temperature: of the learned prior.
       **sampling: further settings of the `generate` of the two-stage model.
     """
+    family, params, source = context.family, context.local_params, context.source
+    seed = context.seed
     conditions, columns, labels = None, int(np.ceil(np.sqrt(count))), []
-    if source.num_classes and is_conditional(family, params, source):
+    if source.num_classes and is_conditional(family, source):
         label, columns = class_rows(source.num_classes, count)
         conditions, count = {"label": jnp.asarray(label)}, len(label)
         names = source.class_names or [str(k) for k in range(source.num_classes)]

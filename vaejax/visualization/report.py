@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Batch, Family, Params, Trace
-from vaejax.data import Source
 from vaejax.data.preprocess import event_shape
 from vaejax.distributions import Uniform
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.conditional_samples import condition_batch
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.ladder_layers import is_ladder
 from vaejax.evaluation.latent_space import posterior_means, vector_node
 from vaejax.evaluation.reconstructions import has_latents, reconstruct
@@ -79,13 +79,9 @@ def _draw_code_usage(trace: Trace, path: Path) -> None:
 
 
 def draw_figures(
-    family: Family,
-    params: Params,
-    source: Source,
+    context: EvaluationContext,
     folder: Path,
     *,
-    binarize: str,
-    seed: int,
     records: Path,
     samples: bool = True,
     count: int = 64,
@@ -99,12 +95,8 @@ def draw_figures(
     p(x) itself, only samples and curves.
 
     Args:
-      family: whose model.
-      params: of the model, on one device.
-      source: the evaluation split.
+      context: the model and the evaluation split.
       folder: for the files.
-      binarize: as in training.
-      seed: of all samples.
       records: the run's `metrics.jsonl`.
       samples: whether to draw samples, and the other figures that depend on the prior.
       count: number of samples.
@@ -115,20 +107,21 @@ def draw_figures(
     logged = read_records(records)
     if logged:
         plots.curves(folder / "losses.png", logged)
-    data_options: dict[str, Any] = {"binarize": binarize, "seed": seed}
+    family, params, source = context.family, context.local_params, context.source
+    seed = context.seed
     if family.model.sequences:
-        draw_predictions(family, params, source, folder, temperature=temperature, **data_options)
+        draw_predictions(context, folder, temperature=temperature)
         return
     renderer = event_renderer(source)
     options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
-    if not has_latents(family, params, source):
+    if not has_latents(family, source):
         if samples and family.model.features is None:  # a classifier generates nothing
-            conditions = condition_batch(family, params, source, count, **data_options)
+            conditions = condition_batch(context, count)
             draw_samples(
                 family, params, folder, conditions=conditions, renderer=renderer, **options
             )
         return
-    batch, trace, reconstructions = reconstruct(family, params, source, **data_options)
+    batch, trace, reconstructions = reconstruct(context)
 
     _draw_code_usage(trace, folder / "codes.png")
     weights = selector_weights(params)
@@ -151,10 +144,10 @@ def draw_figures(
         return
     if any(isinstance(node.prior, Uniform) for node in trace.latents):
         options["title"] = "Samples from uniform codes, before a prior is learned"
-    conditions = condition_batch(family, params, source, count, **data_options)
+    conditions = condition_batch(context, count)
     if conditions is not None:
         options["title"] = "Samples from the prior, under the conditions of held-out examples"
-        draw_conditional(family, params, source, folder, temperature=temperature, **data_options)
+        draw_conditional(context, folder, temperature=temperature)
     draw_samples(family, params, folder, conditions=conditions, renderer=renderer, **options)
     if images and node is not None:
         path = folder / "traversals.png"

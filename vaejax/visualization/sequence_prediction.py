@@ -7,10 +7,9 @@ import jax
 import numpy as np
 
 from vaejax.core.events import event
-from vaejax.core.game import Family, Params
-from vaejax.data import Source
 from vaejax.data.batches import eval_order
-from vaejax.data.preprocess import event_shape, preparation
+from vaejax.data.preprocess import event_shape
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.sequence_prediction import context_length, predict
 from vaejax.visualization import plots
 
@@ -25,15 +24,7 @@ _PREDICTIONS = {
 
 
 def draw_predictions(
-    family: Family,
-    params: Params,
-    source: Source,
-    folder: Path,
-    *,
-    binarize: str,
-    seed: int,
-    temperature: float = 1.0,
-    count: int = 6,
+    context: EvaluationContext, folder: Path, *, temperature: float = 1.0, count: int = 6
 ) -> Path | None:
     """Writes `rollouts.png` and `.gif` of films, `predictions.png` of signals.
 
@@ -44,21 +35,21 @@ def draw_predictions(
     Returns:
       The file; None for sequences that are neither films nor signals of one channel.
     """
+    source, model = context.source, context.family.model
     shape = event_shape(source)
     observed = context_length(shape[0])
     film, signal = plots.is_film(shape), len(shape) == 2 and shape[1] == 1
     if not film and not signal:
         return None
     indices = np.sort(eval_order(source.size)[:count])
-    prepare, rows = preparation(source, binarize), source.take(indices)
-    data_key, key = jax.random.split(jax.random.key(seed))
-    batch = jax.jit(prepare)(rows, data_key)
-    x, steps, model = event(batch), shape[0] - observed, family.model
+    data_key, key = jax.random.split(jax.random.key(context.seed))
+    batch = jax.jit(context.prepare)(source.take(indices), data_key)
+    x, steps = event(batch), shape[0] - observed
     samples = _FILM_SAMPLES if film else _BAND_SAMPLES
 
     predictions = jax.jit(
         lambda params, x: predict(model, params, x, steps, samples, key, temperature)
-    )(params, x[:, :observed])
+    )(context.local_params, x[:, :observed])
     if film:
         path = folder / "rollouts.png"
         plots.rollouts(
@@ -85,13 +76,13 @@ def draw_predictions(
     return path
 
 
-def draw_prediction_errors(path: Path, metrics: Mapping[str, float]) -> bool:
-    """Draws the errors of `horizon_errors`; returns whether the metrics have any."""
+def draw_prediction_errors(metrics: Mapping[str, float], folder: Path) -> bool:
+    """Writes `horizons.png`, the errors of `horizon_errors`, if there are any."""
     errors = {
         label: {int(n.removeprefix(start)): v for n, v in metrics.items() if n.startswith(start)}
         for label, start in _PREDICTIONS.items()
     }
     errors = {label: line for label, line in errors.items() if line}
     if errors:
-        plots.errors_by_horizon(path, errors)
+        plots.errors_by_horizon(folder / "horizons.png", errors)
     return bool(errors)

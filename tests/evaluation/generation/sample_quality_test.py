@@ -1,5 +1,7 @@
 """Sample quality of a generator with known images, and feature extractors."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +11,14 @@ from jax import export as jax_export
 from tests.evaluation.generation.precision_recall_test import brute_force
 from vaejax import losses
 from vaejax.core.game import Family, Latent, Model, Trace
-from vaejax.core.rng import key_of
+from vaejax.core.rng import Stream, key_of
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.distributions import Normal
+from vaejax.evaluation import EvaluateOptions, EvaluationContext
 from vaejax.evaluation.generation.features import load_feature_extractor
 from vaejax.evaluation.generation.sample_quality import (
-    GENERATED,
-    check_sample_quality,
+    SampleQuality,
     sample_quality,
 )
 from vaejax.evaluation.generation.sharpness import sharpness
@@ -68,11 +70,11 @@ def frechet(x, y):
 def test_metrics_of_known_images(count):
     size = min(count, 50)
     order = [i for indices, mask in eval_batches(50, 16, size) for i in indices[mask]]
-    keys = [jax.random.split(key_of(2, GENERATED, i))[0] for i in range(-(-size // 16))]
+    keys = [jax.random.split(key_of(2, Stream.SAMPLE_QUALITY, i))[0] for i in range(-(-size // 16))]
     samples = np.concatenate([0.8 * jax.random.uniform(k, (16, 6, 6, 1)) for k in keys])[:size]
     data = IMAGES[np.array(order)]
-    options = {"count": count, "batch_size": 16, "seed": 2}
-    metrics = sample_quality(family(), {}, source(), block_means, **options)
+    context = EvaluationContext(family(), {}, source(), batch_size=16, seed=2, features=block_means)
+    metrics = sample_quality(context, count)
     assert metrics.pop("sharpness") == pytest.approx(sharpness(samples, data), rel=1e-5)
     assert metrics.pop("sharpness/reconstructions") == pytest.approx(0.5, rel=1e-5)
     real, generated, reconstructed = (
@@ -86,7 +88,7 @@ def test_metrics_of_known_images(count):
 
 
 def test_only_sharpness_without_a_feature_extractor():
-    metrics = sample_quality(family(), {}, source(), None, count=8, batch_size=8)
+    metrics = sample_quality(EvaluationContext(family(), {}, source(), batch_size=8), 8)
     assert metrics.keys() == {"sharpness", "sharpness/reconstructions"}
 
 
@@ -97,8 +99,10 @@ def test_dynamically_binarised_data_are_compared_in_stored_form():
         jax.debug.callback(lambda a: inputs.append(np.asarray(a)), x)
         return block_means(x)
 
-    options = {"count": 8, "batch_size": 8}
-    metrics = sample_quality(family(), {}, source(), features, binarize="dynamic", **options)
+    context = EvaluationContext(
+        family(), {}, source(), batch_size=8, binarize="dynamic", features=features
+    )
+    metrics = sample_quality(context, 8)
     jax.effects_barrier()
     assert any(np.array_equal(a, IMAGES[next(eval_batches(50, 8))[0]]) for a in inputs)
     # Reconstructions are of the binarised images.
@@ -107,17 +111,16 @@ def test_dynamically_binarised_data_are_compared_in_stored_form():
 
 
 def test_models_without_images_are_rejected():
-    check_sample_quality(family(), source(), 4)
-    with pytest.raises(ValueError, match="must be more than 3, with as many held-out images"):
-        check_sample_quality(family(), source(), 3)
+    requires = SampleQuality().requires
+    assert requires(family(), source()) is None
+    few = dataclasses.replace(source(), size=3)
+    assert "more than 3 held-out images, found 3" in requires(family(), few)
+    with pytest.raises(ValueError, match="num_generated must be more than 3"):
+        EvaluateOptions(num_generated=3)
     vectors = Source("v", "eval", 9, lambda i: {"vector": np.zeros((len(i), 3))}, None, dict)
-    with pytest.raises(
-        ValueError, match=r"events of 'v' have shape \(3,\) \(for sequences see mse"
-    ):
-        check_sample_quality(family(), vectors, 9)
+    assert "'v' have shape (3,) (for sequences see mse" in requires(family(), vectors)
     classifier = family()._replace(model=family().model._replace(features=block_means))
-    with pytest.raises(ValueError, match="a model that generates images"):
-        check_sample_quality(classifier, source(), 9)
+    assert "a model that generates images" in requires(classifier, source())
 
 
 def unused(*_):

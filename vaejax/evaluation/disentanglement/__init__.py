@@ -4,17 +4,14 @@ Each metric is `f(codes [N, D], factors [N, K]) -> dict`. The β-VAE and FactorV
 as `f(encode, source, key)`. All but `dci` are compiled and take codes of many models `[M, N, D]`.
 """
 
-from vaejax.evaluation.disentanglement.all_metrics import (
-    check_disentanglement,
-    disentanglement_metrics,
-    mean_encoder,
-)
+from vaejax.evaluation.disentanglement.all_metrics import Disentanglement
 from vaejax.evaluation.disentanglement.beta_and_factor_vae_scores import (
     beta_vae_score,
     beta_vae_score_of_codes,
     factor_vae_score,
     factor_vae_score_of_codes,
 )
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes, codes_of_split
 from vaejax.evaluation.disentanglement.dci import dci, dci_linear
 from vaejax.evaluation.disentanglement.encoding import encode_split
 from vaejax.evaluation.disentanglement.histograms import information_and_entropy
@@ -25,19 +22,20 @@ from vaejax.evaluation.disentanglement.sap import sap
 from vaejax.evaluation.disentanglement.udr import udr
 
 __all__ = [
+    "CodesMetric",
+    "Disentanglement",
+    "SplitCodes",
     "beta_vae_score",
     "beta_vae_score_of_codes",
-    "check_disentanglement",
+    "codes_of_split",
     "dci",
     "dci_linear",
-    "disentanglement_metrics",
     "encode_split",
     "explicitness",
     "factor_vae_score",
     "factor_vae_score_of_codes",
     "information_and_entropy",
     "irs",
-    "mean_encoder",
     "mig",
     "modularity",
     "sap",

@@ -1,13 +1,16 @@
 """FactorVAE score and β-VAE score, from sets of examples that share one factor."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from vaejax.core.registry import register
 from vaejax.data import Source
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.encoding import Encode, encode_split
 from vaejax.evaluation.disentanglement.factor_sampling import (
     FactorIndex,
@@ -18,6 +21,8 @@ from vaejax.evaluation.disentanglement.inputs import Score, checked_inputs, over
 from vaejax.evaluation.disentanglement.logistic import logistic_regression
 
 __all__ = [
+    "BetaVAEScore",
+    "FactorVAEScore",
     "beta_vae_score",
     "beta_vae_score_of_codes",
     "factor_vae_score",
@@ -221,3 +226,25 @@ def _positive(**numbers: int) -> tuple[int, ...]:
         if value < 1:
             raise ValueError(f"{name} must be at least 1, found {value}")
     return tuple(numbers.values())
+
+
+@register("metric", "factor_vae_score")
+class FactorVAEScore(CodesMetric):
+    """`factor_vae_score`: see `factor_vae_score_of_codes`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        key = jax.random.split(split.key)[0]
+        scores = factor_vae_score_of_codes(split.codes, split.factors, key)
+        return {"factor_vae_score": scores["factor_vae_score"]}
+
+
+@register("metric", "beta_vae_score")
+class BetaVAEScore(CodesMetric):
+    """`beta_vae_score`: see `beta_vae_score_of_codes`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        key = jax.random.split(split.key)[1]
+        scores = beta_vae_score_of_codes(split.codes, split.factors, key)
+        return {"beta_vae_score": scores["beta_vae_score"]}

@@ -1,6 +1,7 @@
 """Disentanglement, completeness and informativeness."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,6 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vaejax.core.game import Family
+from vaejax.core.registry import register
+from vaejax.data import Source
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
     checked_inputs,
@@ -16,7 +21,7 @@ from vaejax.evaluation.disentanglement.inputs import (
 )
 from vaejax.evaluation.disentanglement.lasso import lasso, standardised
 
-__all__ = ["dci", "dci_linear", "import_ensemble", "importance_scores"]
+__all__ = ["DCI", "LinearDCI", "dci", "dci_linear", "import_ensemble", "importance_scores"]
 
 _TINY = 1e-11  # added to importances, as in 1811.12359
 
@@ -177,3 +182,35 @@ def _linear(codes: jax.Array, classes: jax.Array, rows: int, penalty: float) -> 
     matrix = jnp.abs(weights)
     fit, test = explained_variance(slice(rows)), explained_variance(slice(rows, None))
     return matrix, importance_scores(matrix), fit, test
+
+
+def _parts(metric: str, scores: Score) -> dict[str, jax.Array]:
+    names = ("disentanglement", "completeness", "informativeness")
+    return {f"{metric}/{name}": scores[name] for name in names}
+
+
+@register("metric", "dci_linear")
+class LinearDCI(CodesMetric):
+    """`dci_linear/...`: see `dci_linear`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The scores of a split."""
+        return _parts("dci_linear", dci_linear(*split.table))
+
+
+@register("metric", "dci")
+class DCI(CodesMetric):
+    """`dci/...` with boosted trees: see `dci`."""
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply.
+
+        Raises:
+          ImportError: scikit-learn is missing.
+        """
+        import_ensemble()
+        return super().requires(family, source)
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The scores of a split."""
+        return _parts("dci", dci(*split.table))

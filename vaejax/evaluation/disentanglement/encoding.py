@@ -4,26 +4,22 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Batch
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
+from vaejax.data.map_split import rows_of_split
 from vaejax.data.preprocess import preparation
 
-__all__ = ["Encode", "check_factors", "encode_split"]
+__all__ = ["NO_FACTORS", "Encode", "encode_split"]
 
 Encode = Callable[[Batch], jax.Array]
+Codes = tuple[np.ndarray, np.ndarray]
 
-
-def check_factors(source: Source) -> None:
-    """Raises ValueError unless the examples of a source come with factors."""
-    if not source.factor_sizes:
-        raise ValueError(
-            f"{source.name!r} has no factors, which disentanglement metrics need: use sprites, or "
-            "an .npz file with an array 'factors'"
-        )
+NO_FACTORS = (
+    "{!r} has no factors, which disentanglement metrics need: use sprites, or an .npz file with an "
+    "array 'factors'"
+)
 
 
 def encode_split(
@@ -33,7 +29,7 @@ def encode_split(
     *,
     batch_size: int = 256,
     binarize: str = "none",
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Codes:
     """Codes float32 `[N, D]` and factors int32 `[N, K]` of a split, in the random `eval_order`.
 
     Args:
@@ -47,23 +43,24 @@ def encode_split(
     Raises:
       ValueError: the source has no factors, or the codes are not vectors.
     """
-    check_factors(source)
+    if not source.factor_sizes:
+        raise ValueError(NO_FACTORS.format(source.name))
     prepare = preparation(source, binarize)
     key = jax.random.key(0) if key is None else key
     if not isinstance(encode, jax.tree_util.Partial):
         encode = jax.tree_util.Partial(encode)
 
     @jax.jit
-    def encode_batch(encode: Any, rows: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode_batch(encode: Encode, rows: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch = prepare(rows, key)
-        return encode(batch), batch["factors"]
+        codes = encode(batch)
+        if codes.ndim != 2:
+            raise ValueError(f"encode must return codes [B, D], found shape {codes.shape}")
+        return codes, batch["factors"]
 
-    parts = []
-    for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size)):
-        batch_key = jax.random.fold_in(key, jnp.uint32(number))
-        encoded = encode_batch(encode, source.take(indices), batch_key)
-        if encoded[0].ndim != 2:
-            raise ValueError(f"encode must return codes [B, D], found shape {encoded[0].shape}")
-        parts.append(tuple(np.asarray(a)[mask] for a in encoded))
-    codes, factors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return codes, factors
+    def program(rows: Any, mask: Any, number: np.uint32) -> tuple[jax.Array, jax.Array]:
+        del mask
+        return encode_batch(encode, rows, jax.random.fold_in(key, number))
+
+    codes: Codes = rows_of_split(program, source, batch_size)
+    return codes

@@ -1,15 +1,18 @@
 """The interventional robustness score."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from vaejax.core.registry import register
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.histograms import BINS, binned
 from vaejax.evaluation.disentanglement.inputs import Score, checked_inputs, over_models
 
-__all__ = ["irs"]
+__all__ = ["IRS", "irs"]
 
 
 def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 0.99, bins: int = BINS) -> Score:
@@ -75,3 +78,12 @@ def _robustness(
     weight = jnp.where(varies, max_deviation, 0.0)
     total = weight.sum()
     return (weight * per_code).sum() / jnp.where(total > 0, total, 1.0), per_code
+
+
+@register("metric", "irs")
+class IRS(CodesMetric):
+    """`irs`, the interventional robustness score: see `irs`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        return {"irs": irs(*split.train)["irs"]}

@@ -1,15 +1,18 @@
 """The mutual information gap."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from vaejax.core.registry import register
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.histograms import BINS, information_and_entropy
 from vaejax.evaluation.disentanglement.inputs import Score, checked_inputs, over_models
 
-__all__ = ["mig", "top_two_gap"]
+__all__ = ["MIG", "mig", "top_two_gap"]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS) -> Score:
@@ -58,3 +61,12 @@ def top_two_gap(scores: jax.Array) -> jax.Array:
         return scores[0]
     ordered = jnp.sort(scores, axis=0)
     return ordered[-1] - ordered[-2]
+
+
+@register("metric", "mig")
+class MIG(CodesMetric):
+    """`mig`, the mutual information gap: see `mig`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        return {"mig": mig(*split.train)["mig"]}

@@ -1,11 +1,14 @@
 """Modularity and explicitness."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from vaejax.core.registry import register
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.histograms import BINS, information_and_entropy
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
@@ -15,7 +18,7 @@ from vaejax.evaluation.disentanglement.inputs import (
 )
 from vaejax.evaluation.disentanglement.logistic import logistic_regression, roc_auc
 
-__all__ = ["explicitness", "modularity"]
+__all__ = ["Explicitness", "Modularity", "explicitness", "modularity"]
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS) -> Score:
@@ -117,3 +120,21 @@ def _explicitness(
         return mean_auc(score[:rows], y[:rows]), mean_auc(score[rows:], y[rows:])
 
     return jax.vmap(of_factor, (1, 0))(classes, sizes)
+
+
+@register("metric", "modularity")
+class Modularity(CodesMetric):
+    """`modularity`: see `modularity`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        return {"modularity": modularity(*split.train)["modularity"]}
+
+
+@register("metric", "explicitness")
+class Explicitness(CodesMetric):
+    """`explicitness`: see `explicitness`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        return {"explicitness": explicitness(*split.table)["explicitness"]}

@@ -1,6 +1,7 @@
 """Separated attribute predictability."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vaejax.core.registry import register
+from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
     checked_inputs,
@@ -16,7 +19,7 @@ from vaejax.evaluation.disentanglement.inputs import (
 )
 from vaejax.evaluation.disentanglement.mig import top_two_gap
 
-__all__ = ["sap"]
+__all__ = ["SAP", "sap"]
 
 _STRENGTH = 0.01  # C of the support vector machine, as in 1811.12359
 _STEPS = 50
@@ -153,3 +156,12 @@ def _squared_hinge(x: jax.Array, target: jax.Array, weight: jax.Array) -> tuple[
     carry = (start, *value_and_step(start), jnp.int32(0))
     theta, *_ = jax.lax.while_loop(unfinished, advance, carry)
     return theta[0], theta[1]
+
+
+@register("metric", "sap")
+class SAP(CodesMetric):
+    """`sap`, the separated attribute predictability: see `sap`."""
+
+    def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
+        """The score of a split."""
+        return {"sap": sap(*split.table)["sap"]}

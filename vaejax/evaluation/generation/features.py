@@ -13,15 +13,13 @@ from vaejax.core.events import event
 from vaejax.core.game import Family
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source
+from vaejax.evaluation.context import FeatureExtractor
 from vaejax.evaluation.generation.inception import inception_features, read_weights
 from vaejax.export.safetensors import need
 from vaejax.training.restore import open_run
 from vaejax.training.train_step import eval_params
 
 __all__ = ["FeatureExtractor", "load_feature_extractor"]
-
-# Images `[B, H, W, C]` in [0, 1] -> features `[B, F]`.
-FeatureExtractor = Callable[[jax.Array], jax.Array]
 
 _PROGRAM, _WEIGHTS = ".jaxexport", (".npz", ".safetensors")
 

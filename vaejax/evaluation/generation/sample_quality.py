@@ -1,60 +1,39 @@
 """Quality of generated images: sharpness, Fréchet distance, precision and recall."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.game import Family, Params
-from vaejax.core.rng import key_of
+from vaejax.core.events import event
+from vaejax.core.game import Batch, Family, Params
+from vaejax.core.registry import register
+from vaejax.core.rng import Stream
 from vaejax.data import Source
-from vaejax.data.batches import eval_batches
-from vaejax.data.preprocess import event_shape, preparation
-from vaejax.evaluation.conditional import is_conditional
-from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.data.preprocess import event_shape
+from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.generation.frechet import frechet_distance, moments
 from vaejax.evaluation.generation.precision_recall import precision_recall
-from vaejax.evaluation.generation.sharpness import gradient_magnitude
+from vaejax.evaluation.model_shapes import is_conditional
+from vaejax.evaluation.options import NEIGHBORS
 
-__all__ = ["GENERATED", "check_sample_quality", "sample_quality"]
+__all__ = ["SampleQuality", "sample_quality"]
 
-GENERATED = 10  # a separate stream of random keys
-_NEIGHBOUR = 3  # as in 1904.06991
-
-
-def check_sample_quality(family: Family, source: Source, count: int) -> None:
-    """Checks that `sample_quality` applies to a model.
-
-    Raises:
-      ValueError: the model does not generate images, or `count` is too small.
-    """
-    shape = event_shape(source)
-    if family.model.sequences or family.model.features or len(shape) != 3 or min(shape[:2]) < 2:
-        raise ValueError(
-            "evaluate.num_generated needs a model that generates images; events of "
-            f"{source.name!r} have shape {shape}"
-            + ("" if len(shape) == 3 else " (for sequences see mse_rollout/h)")
-        )
-    if min(count, source.size) <= _NEIGHBOUR:
-        raise ValueError(
-            f"evaluate.num_generated must be more than {_NEIGHBOUR}, with as many held-out images; "
-            f"found {count}, and {source.size} images"
-        )
+_COUNT = 5000
+_BLOCK = 1000  # features whose moments are added at once
 
 
-def sample_quality(
-    family: Family,
-    params: Params,
-    source: Source,
-    features: FeatureExtractor | None,
-    *,
-    count: int,
-    batch_size: int,
-    seed: int = 0,
-    binarize: str = "none",
-) -> dict[str, float]:
+def _gradient_magnitude(images: jax.Array) -> jax.Array:
+    """`sharpness.gradient_magnitude` of each image, `[B, H, W, C] -> [B]`."""
+    horizontal = images[:, :-1, 1:] - images[:, :-1, :-1]
+    vertical = images[:, 1:, :-1] - images[:, :-1, :-1]
+    return jnp.sqrt(jnp.square(horizontal) + jnp.square(vertical)).mean(axis=(1, 2, 3))
+
+
+def sample_quality(context: EvaluationContext, count: int) -> dict[str, float]:
     """Metrics that compare samples with as many held-out images.
 
     `sharpness` (see there); with a feature extractor also `frechet`, `precision`, `recall`,
@@ -64,55 +43,69 @@ def sample_quality(
     binarised one. Each sample of a conditional model has the condition of a held-out example.
 
     Args:
-      family: whose model.
-      params: of it, on one device.
-      source: the split.
-      features: the feature extractor; None for sharpness alone.
+      context: the model, the split and the feature extractor, without which only sharpness is
+        computed.
       count: images of each kind, at most the number of held-out ones.
-      batch_size: images at once.
-      seed: of the samples.
-      binarize: as in training.
     """
-    prepare = preparation(source, binarize)
-    stored = preparation(source, "none" if binarize == "dynamic" else binarize)
-    conditional, model = is_conditional(family, params, source), family.model
+    features, model = context.features, context.family.model
+    conditional = is_conditional(context.family, context.source)
+    stored = dataclasses.replace(context, binarize="none")
+    compared = stored if context.binarize == "dynamic" else context
 
-    @jax.jit
-    def batch_images(params: Params, rows: Any, number: Any) -> dict[str, dict[str, jax.Array]]:
-        key, data_key = jax.random.split(key_of(seed, GENERATED, number))
-        batch, size = prepare(rows, data_key), len(next(iter(rows.values())))
+    def measured(images: jax.Array) -> dict[str, jax.Array]:
+        extracted = {} if features is None else {"features": features(images)}
+        return {"gradient": _gradient_magnitude(images), **extracted}
+
+    def generated(params: Params, batch: Batch, key: jax.Array) -> Any:
         zs = tuple(node.z for node in model.encode(params, batch, None))
         conditions = batch if conditional else None
-        images = {
-            "data": stored(rows, data_key)["image"],
-            "samples": model.generate(params, key, size, conditions, 1.0).mean,
-            "reconstructions": model.decode(params, zs, batch).mean,
-        }
-        extracted = {} if features is None else {k: features(x) for k, x in images.items()}
-        return {"images": images, "features": extracted}
+        samples = model.generate(params, key, event(batch).shape[0], conditions, 1.0).mean
+        reconstructions = model.decode(params, zs, batch).mean
+        return {"samples": measured(samples), "reconstructions": measured(reconstructions)}
 
-    def batches() -> Iterator[dict[str, dict[str, np.ndarray]]]:
-        size = min(count, source.size)
-        for number, (indices, mask) in enumerate(eval_batches(source.size, batch_size, size)):
-            part = batch_images(params, source.take(indices), jnp.uint32(number))
-            yield jax.tree.map(lambda a, mask=mask: np.asarray(a)[mask], part)
+    def data(params: Params, batch: Batch, key: jax.Array) -> Any:
+        del params, key
+        return {"data": measured(event(batch))}
 
-    gradients: dict[str, float] = {}  # sums over images
-    extracted: dict[str, list[np.ndarray]] = {"data": [], "samples": [], "reconstructions": []}
-    for part in batches():
-        for kind, images in part["images"].items():
-            gradients[kind] = gradients.get(kind, 0.0) + gradient_magnitude(images) * len(images)
-        for kind, values in part["features"].items():
-            extracted[kind].append(values)
+    options: Any = {"stream": Stream.SAMPLE_QUALITY, "examples": count}
+    rows = context.rows_of_split(generated, **options) | compared.rows_of_split(data, **options)
+    gradients = {kind: float(v["gradient"].mean(dtype=np.float64)) for kind, v in rows.items()}
     result = {}
     if gradients["data"] > 0:
         result["sharpness"] = gradients["samples"] / gradients["data"]
         result["sharpness/reconstructions"] = gradients["reconstructions"] / gradients["data"]
     if features is None:
         return result
-    set_moments = {kind: moments(parts) for kind, parts in extracted.items()}
-    data = set_moments["data"]
-    result["frechet"] = frechet_distance(data, set_moments["samples"])
-    result["frechet/reconstructions"] = frechet_distance(data, set_moments["reconstructions"])
-    real, generated = (np.concatenate(extracted[kind]) for kind in ("data", "samples"))
-    return result | precision_recall(real, generated, k=_NEIGHBOUR)
+    of = {kind: values["features"] for kind, values in rows.items()}
+    set_moments = {
+        kind: moments(values[i : i + _BLOCK] for i in range(0, len(values), _BLOCK))
+        for kind, values in of.items()
+    }
+    held_out = set_moments["data"]
+    result["frechet"] = frechet_distance(held_out, set_moments["samples"])
+    result["frechet/reconstructions"] = frechet_distance(held_out, set_moments["reconstructions"])
+    return result | precision_recall(of["data"], of["samples"], k=NEIGHBORS)
+
+
+@register("metric", "sample_quality")
+class SampleQuality:
+    """Sharpness, Fréchet distance, precision and recall of samples: see `sample_quality`.
+
+    Of `evaluate.num_generated` samples; of 5,000 if the metric is selected by its name alone.
+    """
+
+    def requires(self, family: Family, source: Source) -> str | None:
+        """Why it does not apply: events that are not images, or too few of them."""
+        shape = event_shape(source)
+        if family.model.sequences or family.model.features or len(shape) != 3 or min(shape[:2]) < 2:
+            return (
+                f"it needs a model that generates images; events of {source.name!r} have shape "
+                f"{shape}" + ("" if len(shape) == 3 else " (for sequences see mse_rollout/h)")
+            )
+        if source.size <= NEIGHBORS:
+            return f"it needs more than {NEIGHBORS} held-out images, found {source.size}"
+        return None
+
+    def compute(self, context: EvaluationContext) -> Mapping[str, float]:
+        """The metrics of a split."""
+        return sample_quality(context, context.options.num_generated or _COUNT)

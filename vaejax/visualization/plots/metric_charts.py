@@ -20,6 +20,8 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """
     pyplot = load_pyplot()
     reserved = {"step", "split"}
+    # Evaluations report the statistics of a batch under names of their own.
+    records = [{k.removeprefix("batch/"): v for k, v in r.items()} for r in records]
     names = sorted({k for r in records for k in r if k not in reserved and not k.endswith("/0")})
     if not names:
         return

@@ -1,0 +1,88 @@
+"""One compiled function applied to every batch of a split."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from vaejax.core.sharding import put
+from vaejax.data.batches import eval_batches, eval_order
+from vaejax.data.progress import progress
+from vaejax.data.source import Source
+
+__all__ = ["in_stored_order", "map_over_split", "rows_of_split", "sum_over_split"]
+
+# `(stored rows [B, ...], mask [B], number of the batch) -> tree of arrays`
+Program = Callable[[Any, Any, np.uint32], Any]
+
+
+def map_over_split(
+    program: Program,
+    source: Source,
+    batch_size: int,
+    *,
+    limit: int = 0,
+    sharding: NamedSharding | None = None,
+    description: str = "",
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """The outputs of a program for each batch of a split, as NumPy arrays, with the batch's mask.
+
+    Batches come in the random `eval_order` of the split and have one size. The mask, bool
+    `[batch_size]`, is False for the examples that fill up the last one.
+
+    Args:
+      program: compiled.
+      source: the split.
+      batch_size: examples at once.
+      limit: only this many examples; 0 for all.
+      sharding: of the rows and the mask over devices; None leaves the placement to JAX.
+      description: of a progress bar; none if it is empty.
+    """
+    batches = list(eval_batches(source.size, batch_size, limit))
+    shown = progress(batches, description) if description else batches
+    for number, (indices, mask) in enumerate(shown):
+        arrays: dict[str, Any] = source.take(indices) | {"": mask}
+        if sharding is not None:
+            arrays = put(sharding, arrays)
+        mask_array = arrays.pop("")
+        yield jax.tree.map(np.asarray, program(arrays, mask_array, np.uint32(number))), mask
+
+
+def sum_over_split(program: Program, source: Source, batch_size: int, **options: Any) -> Any:
+    """Sums, in float64, of a program's outputs over the batches of a split.
+
+    Args:
+      program: see `map_over_split`; it returns sums over the examples where the mask is True.
+      source: the split.
+      batch_size: examples at once.
+      **options: of `map_over_split`.
+    """
+    total: Any = None
+    for part, _ in map_over_split(program, source, batch_size, **options):
+        part = jax.tree.map(lambda a: a.astype(np.float64), part)
+        total = part if total is None else jax.tree.map(np.add, total, part)
+    return total
+
+
+def rows_of_split(program: Program, source: Source, batch_size: int, **options: Any) -> Any:
+    """A program's outputs `[N, ...]` for the examples of a split, in `eval_order`.
+
+    Args:
+      program: see `map_over_split`; its outputs have one row for each row of the batch.
+      source: the split.
+      batch_size: examples at once.
+      **options: of `map_over_split`.
+    """
+    parts = [
+        jax.tree.map(lambda a, mask=mask: a[mask], part)
+        for part, mask in map_over_split(program, source, batch_size, **options)
+    ]
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def in_stored_order(rows: Any, size: int) -> Any:
+    """Rows `[size, ...]` of a whole split, from `eval_order` to the order in which it is stored."""
+    position = np.argsort(eval_order(size))
+    return jax.tree.map(lambda a: a[position], rows)

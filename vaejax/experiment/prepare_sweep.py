@@ -1,0 +1,129 @@
+"""Everything a sweep needs, built and checked from its config before any training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from vaejax.core.game import Family
+from vaejax.core.plugins import import_plugins
+from vaejax.core.sharding import make_mesh
+from vaejax.data import Source
+from vaejax.data.preprocess import dataset_info, event_shape
+from vaejax.evaluation.generation.features import FeatureExtractor
+from vaejax.evaluation.metric import check_metrics
+from vaejax.evaluation.options import EvaluateOptions
+from vaejax.experiment.build import (
+    build,
+    evaluate_options,
+    feature_extractor_of,
+    load_split,
+    sources,
+    training_settings,
+)
+from vaejax.experiment.renamed_fields import check_names
+from vaejax.experiment.workdir import Config, flatten
+from vaejax.sweeps import Sweep
+from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
+from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
+from vaejax.sweeps.sweep import Make
+from vaejax.training import Settings
+from vaejax.training.two_stage import restore
+
+__all__ = ["SweepExperiment", "prepare_sweep"]
+
+
+class SweepExperiment(NamedTuple):
+    """A sweep, ready to be trained or evaluated.
+
+    Attributes:
+      config: as nested plain mappings, without `sweep.index`.
+      workdir: where everything goes.
+      mesh: the devices.
+      grid: the models.
+      make: values of the swept fields -> family.
+      sweep: the compiled training programs.
+      settings: of the training.
+      eval_examples: how many examples are evaluated at checkpoints.
+      evaluate: the metrics after training.
+      train_source: the training split.
+      source: the evaluation split.
+      evaluator: of all models at once.
+      shown: the metrics of the table and the figure.
+      features: the feature extractor for sample quality, if the config names one.
+    """
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    grid: Grid
+    make: Make
+    sweep: Sweep
+    settings: Settings
+    eval_examples: int
+    evaluate: EvaluateOptions
+    train_source: Source
+    source: Source
+    evaluator: SweepEvaluator
+    shown: list[str]
+    features: FeatureExtractor | None
+
+
+def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
+    """Builds and checks a sweep.
+
+    Args:
+      config: as from `configs/`, as nested plain mappings.
+      workdir: where everything goes.
+      mode: see `run_sweep`.
+
+    Raises:
+      ValueError: an unknown or impossible setting.
+      FileNotFoundError: data or a first stage does not exist.
+    """
+    check_names(flatten(config))
+    import_plugins(config.get("imports", ()))
+    mesh, first = make_mesh(**config["mesh"]), None
+    if config.get("first_stage"):
+        config, first = restore(config, mesh, build=build, load_split=load_split)
+    shared = {k: v for k, v in config["sweep"].items() if k != "index"}
+    grid = grid_of(config)
+    if config["sweep"]["index"] >= 0:
+        config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
+    config = {**config, "sweep": shared}
+    _, source, train_source = sources(config, first, mode)
+    shape, known = event_shape(source), dataset_info(train_source)
+
+    def make(values: Mapping[str, Any]) -> Family:
+        return build(substitute(config, values), shape, known)
+
+    families = [make(values) for values, _ in grid.points()]  # errors come before any training
+    settings, eval_examples = training_settings(config)
+    binarize, evaluate = config["data"]["binarize"], evaluate_options(config)
+    sweep = Sweep(
+        make,
+        grid,
+        train_source,
+        settings,
+        binarize=binarize,
+        condition_dropout=config["data"]["condition_dropout"],
+        mesh=mesh,
+        chunk=config["sweep"]["chunk"],
+    )
+    check_metrics(families[0], source, evaluate)
+    evaluator = sweep_evaluator(
+        make,
+        grid,
+        sweep.state_shape.params,
+        source,
+        mesh,
+        batch_size=settings.batch_size,
+        chunk=sweep.chunk,
+        binarize=binarize,
+    )
+    shown = select_metrics(config["sweep"]["metrics"], evaluator.names)
+    return SweepExperiment(
+        config, workdir, mesh, grid, make, sweep, settings, eval_examples, evaluate, train_source,
+        source, evaluator, shown, feature_extractor_of(config, source),
+    )  # fmt: skip
