@@ -12,7 +12,15 @@ from vaejax.latents.bottlenecks import soft_normal
 from vaejax.models.sequence_model import LayeredSamples
 from vaejax.networks import Network
 
-__all__ = ["StackedNetworks", "init_stacked", "rollout_with", "sample_stacked", "swap_time"]
+__all__ = [
+    "StackedNetworks",
+    "init_stacked",
+    "rollout_with",
+    "sample_stacked",
+    "sample_standard",
+    "standard_unless",
+    "swap_time",
+]
 
 StackedNetworks = tuple[Network, ...]  # one for each layer of z, the top first
 
@@ -60,6 +68,24 @@ def init_stacked(
         params[f"layer_{i}"] = network.init(jax.random.fold_in(key, i), inputs)
         inputs = jnp.concatenate([inputs, jnp.zeros((len(inputs), dim))], axis=1)
     return params
+
+
+def sample_standard(
+    key: jax.Array, n: int, latent_dims: Sequence[int], temperature: float | jax.Array
+) -> tuple[jax.Array, ...]:
+    """Samples `[n, D]` of each layer from N(0, I)."""
+    keys = [jax.random.fold_in(key, i) for i in range(len(latent_dims))]
+    sizes = zip(keys, latent_dims, strict=True)
+    return tuple(temperature * jax.random.normal(k, (n, dim)) for k, dim in sizes)
+
+
+def standard_unless(condition: jax.Array, samples: LayeredSamples) -> LayeredSamples:
+    """The samples with N(0, I) in place of their densities where the condition `[]` is false."""
+    standard = tuple(
+        Normal(jnp.zeros_like(d.loc), jnp.ones_like(d.scale)) for d in samples.densities
+    )
+    densities = jax.tree.map(lambda a, b: jnp.where(condition, b, a), standard, samples.densities)
+    return samples._replace(densities=densities)
 
 
 def rollout_with(
