@@ -1,7 +1,7 @@
 """The types of the game: traces, loss transforms, players, models and families."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import optax
@@ -15,11 +15,15 @@ __all__ = [
     "Model",
     "Params",
     "Player",
+    "PyTree",
     "Trace",
     "Weight",
 ]
 
-Params = dict[str, Any]  # group name -> tree of arrays
+# A tree of arrays of a structure that the function does not depend on. No type can express it: JAX
+# maps over nested tuples, dicts and registered classes alike.
+PyTree: TypeAlias = Any
+Params = dict[str, PyTree]  # group name -> tree of arrays
 Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
 Batch = Mapping[str, jax.Array]
 Weight = Any  # a number, an array [L], or a schedule: step -> number
