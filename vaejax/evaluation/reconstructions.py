@@ -9,7 +9,7 @@ from vaejax.core.game import Batch, Family, Latent, Params, Trace
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import capabilities_of, is_discrete
 from vaejax.distributions.point_estimate import point_estimate
 
 __all__ = ["Reconstructions", "has_latents", "reconstruct"]
@@ -75,7 +75,7 @@ def reconstruct(
         samples = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         zs = tuple(_point(node)[::samples] for node in trace.latents)
         latents = tuple(
-            node._replace(prior=None) if capabilities_of(node.prior).indices else node
+            node._replace(prior=None) if is_discrete(node.prior) else node  # type: ignore[arg-type]
             for node in trace.latents  # the logits of a learned prior are large and not needed
         )
         trace = trace._replace(x=trace.x[::samples], latents=latents)

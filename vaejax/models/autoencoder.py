@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import chex
 import jax
@@ -12,7 +11,7 @@ from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
-from vaejax.distributions import Masked, sample_with_temperature
+from vaejax.distributions import Distribution, Masked, sample_with_temperature
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents.priors import LatentPrior
 from vaejax.models.shared import (
@@ -83,10 +82,10 @@ class Autoencoder:
         c: tuple[jax.Array, ...],
         x: jax.Array | None,
         bottleneck: Bottleneck,
-    ) -> Any:
+    ) -> Distribution:
         """p(z | c) of the learned prior, extended by what the KL of the events x needs."""
 
-        def posterior(params: Params, x: jax.Array) -> Any:
+        def posterior(params: Params, x: jax.Array) -> Distribution:
             unknown = self.read_condition(None, x.shape[0])
             features = self.encoder.apply(params["encoder"], x, *unknown)
             return bottleneck.apply(params, features, jax.random.key(0)).posterior
@@ -122,7 +121,7 @@ class Autoencoder:
         n: int,
         condition: Batch | None = None,
         temperature: float | jax.Array = 1.0,
-    ) -> Any:
+    ) -> Distribution:
         """p(x | z) at n samples from the prior."""
         return self.decode(
             params, self.sample_prior(params, key, n, condition, temperature), condition
@@ -136,7 +135,7 @@ class Autoencoder:
 
     def decode(
         self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None
-    ) -> Any:
+    ) -> Distribution:
         """p(x | z), of the masked elements alone if the batch has a `mask`."""
         (z,) = zs
         c = self.read_condition(condition, z.shape[0])

@@ -1,11 +1,12 @@
 """The part of sequence models that reads frames: each is encoded, then the past is aggregated."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 from vaejax.networks import Network, Recurrent
 
 __all__ = ["FrameAggregator"]
@@ -51,11 +52,11 @@ class FrameAggregator(NamedTuple):
         """b_t `[B, T, D]` of every time of the sequences `[B, T, ...]`."""
         return self.aggregator.apply(group["aggregator"], self.encode(group, x))
 
-    def initial_state(self, group: Params, n: int) -> Any:
+    def initial_state(self, group: Params, n: int) -> PyTree:
         """The state of n streams before their first frame."""
         return self.aggregator.initial_state(group["aggregator"], n)
 
-    def step(self, group: Params, state: Any, frame: jax.Array) -> tuple[jax.Array, Any]:
+    def step(self, group: Params, state: PyTree, frame: jax.Array) -> tuple[jax.Array, PyTree]:
         """`(b_t [B, D], state)` after one more frame `[B, ...]`."""
         features = self.encode(group, frame[:, None])[:, 0]
         return self.aggregator.step(group["aggregator"], state, features)

@@ -7,7 +7,6 @@ of one shape form a stage and run as one loop, so that compile time does not gro
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import chex
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import near_names
+from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents.bottlenecks import MIN_SCALE
 from vaejax.models.ladder_block import (
@@ -140,7 +140,7 @@ class Ladder:
         condition: Batch | None = None,
         key: jax.Array | None = None,
         temperature: float | jax.Array = 1.0,
-    ) -> Any:
+    ) -> Distribution:
         """p(x | z) given the first of the latents, see `ladder`."""
         del condition
         total = self.num_latents

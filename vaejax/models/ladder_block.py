@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Latent, Params
+from vaejax.core.types import PyTree
 from vaejax.distributions import Normal
 from vaejax.latents.bottlenecks import soft_normal
 from vaejax.networks import Network
@@ -97,7 +98,7 @@ class Block:
     dim: int
     min_scale: float
     key: jax.Array | None
-    activation: Any
+    activation: PyTree
 
     def apply(self, h: jax.Array, inputs: BlockInputs) -> tuple[jax.Array, Latent]:
         """`(h of the next block, the node)`."""
@@ -158,7 +159,7 @@ def first_values(zs: Sequence[jax.Array], blocks: int) -> tuple[jax.Array, jax.A
 
 
 def init_stage(
-    key: jax.Array, stage: Stage, dim: int, h: jax.Array, activation: Any
+    key: jax.Array, stage: Stage, dim: int, h: jax.Array, activation: PyTree
 ) -> tuple[Params, Params, jax.Array]:
     """Parameters of a stage: of the posteriors `[blocks, ...]`, and of the top-down networks.
 
@@ -169,7 +170,7 @@ def init_stage(
     enter = stage.enter.init(enter_key, h)
     h = stage.enter.apply(enter, h)
 
-    def per_block(key: jax.Array, network: Network, *inputs: Any) -> Any:
+    def per_block(key: jax.Array, network: Network, *inputs: PyTree) -> PyTree:
         keys = jax.random.split(key, stage.blocks)
         return jax.vmap(lambda k: network.init(k, *inputs))(keys)
 

@@ -6,7 +6,6 @@ codes above; the level's encoder and decoder both receive it.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import chex
 import jax
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
+from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.shared import at_step, generate_with, make_trace, with_likelihood_constants
 from vaejax.networks import LadderLevel
@@ -103,7 +103,7 @@ class MultiscaleCodes:
 
     def decode(
         self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None
-    ) -> Any:
+    ) -> Distribution:
         """p(x | z) given the z of all levels."""
         del condition
         context: jax.Array | None = None

@@ -1,12 +1,12 @@
 """Layers of z at one time, each given those above it, and their sampling over time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 from vaejax.distributions import Normal
 from vaejax.latents.bottlenecks import soft_normal
 from vaejax.models.sequence_model import LayeredSamples
@@ -27,7 +27,7 @@ StackedNetworks = tuple[Network, ...]  # one for each layer of z, the top first
 
 def sample_stacked(
     networks: StackedNetworks,
-    params: Mapping[str, Any],
+    params: Params,
     inputs: jax.Array,
     key: jax.Array | None,
     *,
@@ -100,7 +100,9 @@ def rollout_with(
         key: jax.Array | None,
         temperature: float | jax.Array = 1.0,
     ) -> tuple[jax.Array, ...]:
-        def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
+        def body(
+            zs: tuple[jax.Array, ...], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
             delta, number = inputs
             delta = jnp.broadcast_to(delta, zs[0].shape[:1])
             step_key = None if key is None else jax.random.fold_in(key, number)
@@ -112,6 +114,6 @@ def rollout_with(
     return rollout
 
 
-def swap_time(tree: Any) -> Any:
+def swap_time(tree: PyTree) -> PyTree:
     """Swaps the axes of batch and time of every array, between `[B, T, ...]` and `[T, B, ...]`."""
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
-from vaejax.distributions import Normal
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution, Normal
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.frame_aggregator import FrameAggregator
 from vaejax.models.sequence_model import LayeredSamples, SequenceModel
@@ -112,7 +113,7 @@ class StateSpace:
     ) -> tuple[LayeredSamples, LayeredSamples]:
         """q and p at every time, `[B, T, D]` each, from b `[B, T, D]`."""
 
-        def body(z: jax.Array, inputs: Any) -> tuple[jax.Array, Any]:
+        def body(z: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
             b, t = inputs
             step_key = None if key is None else jax.random.fold_in(key, t)
             q = self.sample_belief(params, jnp.concatenate([b, z], axis=1), step_key)
@@ -130,7 +131,7 @@ class StateSpace:
 
     def decode(
         self, params: Params, zs: Sequence[jax.Array], condition: Batch | None = None
-    ) -> Any:
+    ) -> Distribution:
         """p(x_t | z_t) of z of one time `[B, D]` or of all times `[B, T, D]`."""
         del condition
         layers = len(self.latent_dims)
@@ -158,12 +159,14 @@ class StateSpace:
         previous = jnp.pad(z, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         return jnp.concatenate([b, previous], axis=2)
 
-    def initial_state(self, params: Params, n: int) -> Any:
+    def initial_state(self, params: Params, n: int) -> PyTree:
         """See `SequenceModel`."""
         state = self.frames.initial_state(params["belief"], n)
         return state, jnp.zeros((n, sum(self.latent_dims)))
 
-    def update_state(self, params: Params, state: Any, frame: jax.Array) -> tuple[jax.Array, Any]:
+    def update_state(
+        self, params: Params, state: PyTree, frame: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
         """See `SequenceModel`."""
         aggregator_state, z = state
         b, aggregator_state = self.frames.step(params["belief"], aggregator_state, frame)

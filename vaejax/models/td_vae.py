@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import chex
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
-from vaejax.distributions import MonteCarloKL
+from vaejax.distributions import Distribution, MonteCarloKL
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.sequence_model import SequenceModel
 from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
@@ -103,7 +102,7 @@ class TDVAE:
 
     def decode_sequences(
         self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None
-    ) -> Any:
+    ) -> Distribution:
         """p(x_t | z_t) of the T times of z `[B, T, D]`."""
         p = self.densities.decode(params, [z.reshape(-1, z.shape[-1]) for z in zs])
         length = self.shape[0]

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Batch, Latent, Params
-from vaejax.distributions import MonteCarloKL
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution, MonteCarloKL
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.frame_aggregator import FrameAggregator
 from vaejax.models.sequence_model import LayeredSamples
@@ -70,11 +71,13 @@ class TDVAEDensities:
         """b_t `[B, T, D]` of every time."""
         return self.frames.apply(params["belief"], x)
 
-    def initial_state(self, params: Params, n: int) -> Any:
+    def initial_state(self, params: Params, n: int) -> PyTree:
         """See `SequenceModel`."""
         return self.frames.initial_state(params["belief"], n)
 
-    def update_state(self, params: Params, state: Any, frame: jax.Array) -> tuple[jax.Array, Any]:
+    def update_state(
+        self, params: Params, state: PyTree, frame: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
         """See `SequenceModel`."""
         return self.frames.step(params["belief"], state, frame)
 
@@ -140,15 +143,16 @@ class TDVAEDensities:
         transition = self.sample_transition(
             params, earlier.zs, delta, None, observed=later.zs
         ).densities
+        estimated = [MonteCarloKL(p) for p in transition]
         nodes = [
-            *zip(later.densities, map(MonteCarloKL, transition), later.zs, strict=True),
-            *zip(earlier.densities, belief, earlier.zs, strict=True),
+            *map(Latent, later.densities, estimated, later.zs),
+            *map(Latent, earlier.densities, belief, earlier.zs),
         ]
-        return tuple(Latent(*node) for node in nodes), later.zs
+        return tuple(nodes), later.zs
 
     def decode(
         self, params: Params, zs: Sequence[jax.Array], condition: Batch | None = None
-    ) -> Any:
+    ) -> Distribution:
         """p(x_t | z_t) of one time."""
         del condition
         layers = len(self.parts.belief)

@@ -1,7 +1,7 @@
 """Quantizers composed of quantizers: product and residual quantisation."""
 
 import dataclasses
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 
 from vaejax.core.registry import is_off, near_names
 from vaejax.core.types import PyTree
-from vaejax.distributions import OneHotCodes
+from vaejax.distributions import Distribution, OneHotCodes
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer
 
 __all__ = ["Grouped", "Residual", "grouped", "residual"]
@@ -44,7 +44,7 @@ class Grouped:
 
     def quantize(
         self, params: PyTree, tokens: jax.Array, key: jax.Array | None
-    ) -> tuple[Any, jax.Array]:
+    ) -> tuple[Distribution, jax.Array]:
         """See `Quantizer`."""
         keys = None if key is None else jax.random.split(key, self.groups)
         per_group = jax.vmap(self.quantizer.quantize, in_axes=(self.params_axis, 0, 0))
@@ -153,7 +153,7 @@ class Residual:
         num_kept = self.num_kept(tokens.shape[0], dropout_keys)
 
         def level(
-            carry: tuple[jax.Array, jax.Array], inputs: tuple[Any, ...]
+            carry: tuple[jax.Array, jax.Array], inputs: tuple[PyTree, ...]
         ) -> tuple[tuple[jax.Array, jax.Array], OneHotCodes]:
             left, total = carry
             number, key, scale, level_params = inputs
@@ -161,7 +161,7 @@ class Residual:
             q, z = self.quantizer.quantize(params_of_level, left / scale, key)
             kept = number < num_kept  # [B]
             z = _where(kept, scale * jax.lax.stop_gradient(z), 0.0)
-            return (left - z, total + z), _drop_codes(kept, q)
+            return (left - z, total + z), _drop_codes(kept, cast(OneHotCodes, q))
 
         numbers, scales = jnp.arange(self.levels), jnp.asarray(self.scales)
         inputs = numbers, keys, scales, params if self.per_level else None

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.game import Latent, Params
-from vaejax.distributions import Uniform
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution, Uniform
 
 __all__ = [
     "ESTIMATORS",
@@ -50,9 +51,9 @@ class Quantizer(NamedTuple):
     size: int
     shape: tuple[int, ...]
     has_params: bool
-    init: Callable[[jax.Array, jax.Array], Any]
-    quantize: Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
-    embed: Callable[[Any, jax.Array], jax.Array]
+    init: Callable[[jax.Array, jax.Array], PyTree]
+    quantize: Callable[[PyTree, jax.Array, jax.Array | None], tuple[Distribution, jax.Array]]
+    embed: Callable[[PyTree, jax.Array], jax.Array]
     training_variant: "Callable[[jax.Array], Quantizer] | None" = None
     stochastic: bool = False
 

@@ -1,14 +1,15 @@
 """A trained model and a prior learned over its latents, combined into one model of the data."""
 
 import dataclasses
-from typing import Any
+from typing import cast
 
 import jax
 
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.token_layout import Layout
-from vaejax.distributions import Categorical
+from vaejax.distributions import Categorical, Distribution
 from vaejax.models.shared import generate_with
+from vaejax.quantizers.token_layout import codes_of_nodes
 
 __all__ = ["TwoStageModel", "two_stage_model"]
 
@@ -27,18 +28,18 @@ class TwoStageModel:
         if self.layout is None:
             return {"vector": latents[0].z, **label}
         return {
-            "tokens": self.layout.flatten([node.posterior.indices for node in latents]),
+            "tokens": self.layout.flatten(codes_of_nodes(latents)),
             **label,
         }
 
     def with_learned_prior(
         self, params: Params, latents: tuple[Latent, ...], batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[Latent, ...], Any]:
+    ) -> tuple[tuple[Latent, ...], jax.Array | None]:
         """The latents with the learned prior, and the prior's condition."""
         trace = self.prior.forward(params["second"], self.latent_batch(latents, batch), key, None)
         if self.layout is None:
             return (latents[0]._replace(prior=trace.likelihood),), trace.condition
-        parts = self.layout.split(trace.likelihood.logits)
+        parts = self.layout.split(cast(Categorical, trace.likelihood).logits)
         priors = [
             Categorical(part[..., : node.size])
             for part, node in zip(parts, self.layout.nodes, strict=True)
@@ -71,7 +72,7 @@ class TwoStageModel:
 
     def decode(
         self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None
-    ) -> Any:
+    ) -> Distribution:
         """p(x | z) of the first stage."""
         return self.first.decode(params["first"], zs, condition)
 
@@ -82,7 +83,7 @@ class TwoStageModel:
         n: int,
         condition: Batch | None,
         temperature: float | jax.Array,
-        **options: Any,
+        **options: float | jax.Array,
     ) -> tuple[jax.Array, ...]:
         """z of n samples from the learned prior."""
         p = self.prior.generate(params["second"], key, n, condition, temperature, **options)
