@@ -8,6 +8,7 @@ This page lists the public names; `docs/stability.md` says what that means. Ever
 imported from a room, as in `from vaejax.losses import total_correlation`.
 """
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from vaejax import (
 )
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.game import Family, Latent, LossTransform, Model, Player, Trace, assign, chain
-from vaejax.core.registry import register, registered
+from vaejax.core.registry import load_when_used, register, registered
 from vaejax.core.sharding import make_mesh
 from vaejax.data import Source, from_arrays
 from vaejax.data import load as load_data
@@ -60,6 +61,10 @@ _LAZY = {
     "fit": "vaejax.training",
     "load_run": "vaejax.experiment.load_run",
 }
+
+
+for _kind, _room in (("metric", "vaejax.evaluation"), ("figure", "vaejax.visualization")):
+    load_when_used(_kind, functools.partial(importlib.import_module, _room))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,15 @@
 """Which fields of a batch a function depends on."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
+
+from vaejax.core.types import PyTree
 
 __all__ = ["fields_read"]
 
 
-def fields_read(function: Callable[..., Any], batch: Mapping[str, Any]) -> list[str]:
+def fields_read(function: Callable[..., PyTree], batch: Mapping[str, PyTree]) -> list[str]:
     """The fields of a batch that the outputs of `function(batch)` are computed from.
 
     Args:

@@ -8,7 +8,6 @@ further rows of the table. This module is independent of networks and of files.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import chex
 import jax
@@ -26,6 +25,7 @@ from vaejax.core.types import (
     Model,
     Params,
     Player,
+    PyTree,
     Trace,
     Weight,
 )
@@ -139,8 +139,8 @@ def objective(minimizes: Mapping[str, Weight], losses: Losses, step: jax.Array) 
 
 
 def game_gradient(
-    losses_fn: Callable[..., tuple[Losses, Any]], players: Mapping[str, Player]
-) -> Callable[..., tuple[Params, Losses, Any]]:
+    losses_fn: Callable[..., tuple[Losses, PyTree]], players: Mapping[str, Player]
+) -> Callable[..., tuple[Params, Losses, PyTree]]:
     """One `jax.grad` per player over the groups it owns, as one gradient tree.
 
     All players move simultaneously. Each gradient repeats the same forward pass, which the compiler
@@ -157,13 +157,13 @@ def game_gradient(
       `params`.
     """
 
-    def gradient(params: Params, step: jax.Array, *args: Any) -> tuple[Params, Losses, Any]:
+    def gradient(params: Params, step: jax.Array, *args: PyTree) -> tuple[Params, Losses, PyTree]:
         grads: Params = {}
-        outputs: list[tuple[Losses, Any]] = []
+        outputs: list[tuple[Losses, PyTree]] = []
         forward = precompute_constants(losses_fn, params, *args)
         for player in players.values():
 
-            def loss(owned: Params, player: Player = player) -> tuple[jax.Array, Any]:
+            def loss(owned: Params, player: Player = player) -> tuple[jax.Array, PyTree]:
                 losses, aux = forward({**params, **owned})
                 return objective(player.minimizes, losses, step), (losses, aux)
 
@@ -200,7 +200,9 @@ def optimizer(players: Mapping[str, Player]) -> optax.GradientTransformationExtr
         {name: player.tx for name, player in players.items()}, owner_labels(players)
     )
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **extra: PyTree
+    ) -> tuple[PyTree, PyTree]:
         # optax mixes its int32 count of steps with floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
             return partitioned.update(updates, state, params, **extra)

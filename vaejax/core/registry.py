@@ -9,15 +9,19 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 
+from vaejax.core.types import Options
+
 __all__ = [
     "KINDS",
+    "Named",
     "call",
     "files_that_registered",
     "is_off",
+    "load_when_used",
     "make",
     "near_names",
     "register",
@@ -25,7 +29,7 @@ __all__ = [
     "table",
 ]
 
-Entry = TypeVar("Entry", bound=Callable[..., Any])
+Entry = TypeVar("Entry", bound=Callable[..., object])
 
 # Kind -> the signature of its functions. Settings after `*` are keyword arguments with defaults;
 # configs give them by name, as in `{"kind": name, "setting": value}`.
@@ -42,23 +46,33 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "figure": "(metrics, folder) -> whether it wrote the figure of the metric of this name",
     }
 )
-_TABLES: dict[str, dict[str, Callable[..., Any]]] = {kind: {} for kind in KINDS}
+# What a config names: a function or class of any signature, which `call` checks.
+Named: TypeAlias = Callable[..., Any]
+_TABLES: dict[str, dict[str, Named]] = {kind: {} for kind in KINDS}
 _FILES: set[Path] = set()
+_LOADERS: dict[str, Callable[[], object]] = {}
 
 
-def _table(kind: str) -> dict[str, Callable[..., Any]]:
+def load_when_used(kind: str, loader: Callable[[], object]) -> None:
+    """Calls `loader`, which registers the library's own entries of a kind, before its first use."""
+    _LOADERS[kind] = loader
+
+
+def _table(kind: str) -> dict[str, Named]:
     if kind not in _TABLES:
         raise ValueError(f"unknown kind of registry {near_names(kind, KINDS)}")
+    if loader := _LOADERS.pop(kind, None):
+        loader()
     return _TABLES[kind]
 
 
-def table(kind: str, entries: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
+def table(kind: str, entries: Mapping[str, Named]) -> Mapping[str, Named]:
     """The table of a kind after adding the library's own entries: a read-only, live view."""
     _table(kind).update(entries)
     return MappingProxyType(_table(kind))
 
 
-def registered(kind: str) -> Mapping[str, Callable[..., Any]]:
+def registered(kind: str) -> Mapping[str, Named]:
     """Name -> function or class of a kind, as a read-only, live view.
 
     Raises:
@@ -108,7 +122,7 @@ def register(kind: str, name: str) -> Callable[[Entry], Entry]:
     return add
 
 
-def _origin(entry: Callable[..., Any]) -> tuple[str, str]:
+def _origin(entry: Named) -> tuple[str, str]:
     """The file that defines an entry, and its name there; the same if a file is run again."""
     function = inspect.unwrap(entry)
     try:
@@ -138,12 +152,12 @@ def near_names(name: str, known: Iterable[str]) -> str:
     return f"{name!r} (known: {', '.join(known) or 'none'}){hint}"
 
 
-def is_off(value: Any) -> bool:
+def is_off(value: object) -> bool:
     """Whether a setting for which 0 means none is 0; a traced value counts as on."""
     return not isinstance(value, jax.Array) and not value
 
 
-def call(function: Callable[..., Any], what: str, *args: Any, **arguments: Any) -> Any:
+def call(function: Named, what: str, *args: Any, **arguments: Any) -> Any:
     """`function(*args, **arguments)` after checking the names of the keyword arguments.
 
     Args:
@@ -170,8 +184,8 @@ def call(function: Callable[..., Any], what: str, *args: Any, **arguments: Any) 
 
 
 def make(
-    known: Mapping[str, Callable[..., Any]],
-    setting: str | Mapping[str, Any],
+    known: Mapping[str, Named],
+    setting: str | Options,
     what: str,
     *args: Any,
 ) -> Any:

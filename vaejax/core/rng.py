@@ -3,7 +3,8 @@
 import enum
 
 import jax
-from jax.typing import ArrayLike
+
+from vaejax.core.types import Step
 
 __all__ = ["Stream", "key_of"]
 
@@ -29,7 +30,7 @@ class Stream(enum.IntEnum):
     METRIC = 13  # metrics from outside the library
 
 
-def key_of(seed: ArrayLike, stream: Stream, step: ArrayLike = 0) -> jax.Array:
+def key_of(seed: Step, stream: Stream, step: Step = 0) -> jax.Array:
     """The random key of a step in one of the streams, a pure function; the seed may be traced."""
     key = jax.random.fold_in(jax.random.key(seed), int(stream))
     return jax.random.fold_in(key, step)

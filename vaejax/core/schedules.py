@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from vaejax.core.registry import make
+from vaejax.core.types import Options, Step, Weight
 
 __all__ = [
     "SCHEDULES",
@@ -23,14 +23,14 @@ __all__ = [
     "warmup_cosine",
 ]
 
-Schedule = Callable[[Any], jax.Array]
+Schedule = Callable[[Step], jax.Array]
 
 
-def _float(value: Any) -> jax.Array:
+def _float(value: float | jax.Array) -> jax.Array:
     return jnp.asarray(value, jnp.float32)
 
 
-def _progress(step: Any, begin: Any, steps: Any) -> jax.Array:
+def _progress(step: Step, begin: Step, steps: Step) -> jax.Array:
     """0 before `begin`, 1 from `begin + steps` on, linear between."""
     elapsed = _float(step) - _float(begin)
     return jnp.clip(elapsed / jnp.maximum(_float(steps), 1.0), 0.0, 1.0)
@@ -54,7 +54,7 @@ def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
 def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
     """Half a cosine wave from `start` to `end` over `steps` steps after step `begin`."""
 
-    def schedule(step: Any) -> jax.Array:
+    def schedule(step: Step) -> jax.Array:
         rise = 0.5 - 0.5 * jnp.cos(math.pi * _progress(step, begin, steps))
         return start + (end - start) * rise
 
@@ -68,7 +68,7 @@ def cyclical(start: float, end: float, period: int, ramp: float = 0.5) -> Schedu
     value rises, and whose M is steps / period.
     """
 
-    def schedule(step: Any) -> jax.Array:
+    def schedule(step: Step) -> jax.Array:
         phase = jnp.mod(_float(step), _float(period)) / _float(period)
         return start + (end - start) * jnp.minimum(phase / ramp, 1.0)
 
@@ -95,7 +95,7 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     if list(boundaries) != sorted(set(boundaries)):
         raise ValueError(f"piecewise: boundaries must increase, found {tuple(boundaries)}")
 
-    def schedule(step: Any) -> jax.Array:
+    def schedule(step: Step) -> jax.Array:
         passed = jnp.sum(jnp.asarray(boundaries, jnp.int32) <= jnp.asarray(step, jnp.int32))
         return jnp.asarray(values, jnp.float32)[passed]
 
@@ -113,7 +113,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }
 
 
-def schedule(setting: Any) -> Any:
+def schedule(setting: Options | Weight) -> Weight:
     """A schedule from `{"kind": name, **arguments}`; a number or array is returned unchanged.
 
     Raises:

@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vaejax.core.types import PyTree
 
 __all__ = [
     "DATA",
@@ -95,11 +96,11 @@ def spec_of(
 
 
 def tree_sharding(
-    mesh: Mesh, tree: Any, rules: Mapping[str, tuple[str | None, ...]] | None = None
-) -> Any:
+    mesh: Mesh, tree: PyTree, rules: Mapping[str, tuple[str | None, ...]] | None = None
+) -> PyTree:
     """Shardings of a tree of arrays, optimizer state included, by `spec_of`."""
 
-    def sharding(path: Any, leaf: Any) -> NamedSharding:
+    def sharding(path: tuple[jax.tree_util.KeyEntry, ...], leaf: jax.Array) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return NamedSharding(mesh, spec_of(name, leaf.shape, mesh.shape[FSDP], rules or {}))
 
@@ -117,7 +118,7 @@ def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, ja
     return {name: global_array(a) for name, a in rows.items()}
 
 
-def on_one_device(mesh: Mesh, tree: Any) -> Any:
+def on_one_device(mesh: Mesh, tree: PyTree) -> PyTree:
     """The tree of arrays, unsharded, on the first device of each process."""
     copies = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
     return jax.tree.map(lambda a: a.addressable_data(0), copies)

@@ -1,10 +1,12 @@
 """The types of the game: traces, loss transforms, players, models and families."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import optax
+
+from vaejax.core.distribution import Distribution
 
 __all__ = [
     "Batch",
@@ -12,24 +14,35 @@ __all__ = [
     "Latent",
     "LossTransform",
     "Losses",
+    "Metrics",
     "Model",
+    "Options",
     "Params",
     "Player",
+    "PyTree",
+    "Step",
     "Trace",
     "Weight",
 ]
 
-Params = dict[str, Any]  # group name -> tree of arrays
+# A tree of arrays of a structure that the function does not depend on. No type can express it: JAX
+# maps over nested tuples, dicts and registered classes alike.
+PyTree: TypeAlias = Any
+Params = dict[str, PyTree]  # group name -> tree of arrays
+# Arguments by name as configs hold them: numbers, strings, sequences and further options.
+Options: TypeAlias = Mapping[str, Any]
 Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
 Batch = Mapping[str, jax.Array]
-Weight = Any  # a number, an array [L], or a schedule: step -> number
+Metrics = dict[str, jax.Array]  # metric name -> [] (of the batch) or [B]
+Step = int | jax.Array
+Weight = float | jax.Array | Callable[[Step], float | jax.Array]  # a number, [L], a schedule
 
 
 class Latent(NamedTuple):
     """One stochastic node: q(z | ...), p(z | ...), and the sample z that the decoder received."""
 
-    posterior: Any
-    prior: Any
+    posterior: Distribution
+    prior: Distribution
     z: jax.Array  # [B, ...]
 
 
@@ -46,10 +59,10 @@ class Trace(NamedTuple):
     """
 
     x: jax.Array
-    likelihood: Any
+    likelihood: Distribution
     latents: tuple[Latent, ...]
-    generated: Any = None
-    step: Any = 0
+    generated: Distribution | None = None
+    step: Step = 0
     condition: jax.Array | None = None
 
 
@@ -108,8 +121,8 @@ class Model(NamedTuple):
     init: Callable[..., Params]
     forward: Callable[..., Trace]
     encode: Callable[..., tuple[Latent, ...]]
-    decode: Callable[..., Any]
-    generate: Callable[..., Any]
+    decode: Callable[..., Distribution]
+    generate: Callable[..., Distribution]
     embed: Callable[..., tuple[jax.Array, ...]] | None = None
     sequences: Any = None
     features: Callable[..., jax.Array] | None = None

@@ -4,7 +4,16 @@ Log-densities are in nats and elementwise: `log_prob(x)` has the shape of x, exc
 over whole pixels or vectors reduce the axes of one value. Losses sum over the event.
 """
 
-from vaejax.distributions.capabilities import Capabilities, capabilities_of
+from vaejax.core.distribution import (
+    STATIC,
+    Capabilities,
+    Discrete,
+    Distribution,
+    Quantized,
+    capabilities_of,
+    is_discrete,
+    is_quantized,
+)
 from vaejax.distributions.composite import (
     Masked,
     Mixture,
@@ -18,7 +27,6 @@ from vaejax.distributions.flatten import as_rows
 from vaejax.distributions.kl import has_closed_form, kl, register_kl
 from vaejax.distributions.multivariate import MultivariateNormal
 from vaejax.distributions.one_hot_codes import OneHotCodes
-from vaejax.distributions.protocol import STATIC, Distribution
 
 __all__ = [
     "LOG_2PI",
@@ -27,6 +35,7 @@ __all__ = [
     "Capabilities",
     "Categorical",
     "Delta",
+    "Discrete",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Distribution",
@@ -36,10 +45,13 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "OneHotCodes",
+    "Quantized",
     "Uniform",
     "as_rows",
     "capabilities_of",
     "has_closed_form",
+    "is_discrete",
+    "is_quantized",
     "kl",
     "register_kl",
     "sample_with_temperature",

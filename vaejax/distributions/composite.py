@@ -1,13 +1,11 @@
 """Distributions built from other distributions: masks, mixtures, tempered samples."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions.capabilities import Capabilities, capabilities_of
-from vaejax.distributions.protocol import STATIC
+from vaejax.core.distribution import STATIC, Capabilities, Distribution, capabilities_of
 
 __all__ = ["Masked", "Mixture", "MonteCarloKL", "sample_with_temperature"]
 
@@ -26,7 +24,7 @@ class Masked:
       observed: the event, which is read only where the mask is 0.
     """
 
-    base: Any
+    base: Distribution
     mask: jax.Array
     observed: jax.Array
 
@@ -63,7 +61,7 @@ class MonteCarloKL:
       base: the prior itself.
     """
 
-    base: Any
+    base: Distribution
 
     @property
     def capabilities(self) -> Capabilities:
@@ -95,7 +93,7 @@ class Mixture:
     """
 
     logits: jax.Array
-    components: Any
+    components: Distribution
     count: int = dataclasses.field(default=1, metadata=STATIC)
 
     @property
@@ -128,7 +126,7 @@ class Mixture:
 
 
 def sample_with_temperature(
-    p: Any, key: jax.Array, temperature: float | jax.Array = 1.0
+    p: Distribution, key: jax.Array, temperature: float | jax.Array = 1.0
 ) -> jax.Array:
     """A sample from `p`, with its deviation from the mean multiplied by `temperature`.
 

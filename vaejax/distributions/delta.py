@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions.capabilities import Capabilities
+from vaejax.core.distribution import Capabilities
 
 __all__ = ["Delta"]
 

@@ -7,8 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions.capabilities import Capabilities
-from vaejax.distributions.protocol import STATIC
+from vaejax.core.distribution import STATIC, Capabilities
 
 __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 

@@ -6,8 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from vaejax.distributions.capabilities import Capabilities
-from vaejax.distributions.protocol import STATIC
+from vaejax.core.distribution import STATIC, Capabilities
 
 __all__ = ["LOG_2PI", "Bernoulli", "Categorical", "Normal", "Uniform"]
 
@@ -115,6 +114,10 @@ class Uniform:
 
     size: int = dataclasses.field(metadata=STATIC)
     shape: tuple[int, ...] = dataclasses.field(default=(), metadata=STATIC)
+
+    @property
+    def mean(self) -> jax.Array:
+        return jnp.full((*self.shape, self.size), 1.0 / self.size)
 
     def sample(self, key: jax.Array) -> jax.Array:
         return jax.random.randint(key, self.shape, 0, self.size, jnp.int32)

@@ -1,10 +1,9 @@
 """Events flattened to vectors, for which XLA on CPU generates faster code."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Distribution
 from vaejax.distributions.composite import Masked
 from vaejax.distributions.discretized import DiscretizedLogistic
 from vaejax.distributions.elementary import Bernoulli, Normal
@@ -14,7 +13,7 @@ __all__ = ["as_rows"]
 _ELEMENTWISE = (Bernoulli, DiscretizedLogistic, Normal)
 
 
-def as_rows(p: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+def as_rows(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array]:
     """A distribution and its event `[B, ...]`, both flattened to `[B, D]` where this is possible.
 
     XLA on CPU vectorises only over the last axis, which for images of one channel has size one:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Distribution
 from vaejax.distributions.elementary import Bernoulli, Categorical, Normal, Uniform
 from vaejax.distributions.one_hot_codes import OneHotCodes
 
@@ -25,12 +26,12 @@ def register_kl(q: type, p: type) -> Callable[[Rule], Rule]:
     return decorator
 
 
-def has_closed_form(q: Any, p: Any) -> bool:
+def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether `kl(q, p, z)` is exact rather than an estimate from one sample."""
     return (type(q), type(p)) in _CLOSED_FORMS
 
 
-def kl(q: Any, p: Any, z: jax.Array) -> jax.Array:
+def kl(q: Distribution, p: Distribution, z: jax.Array) -> jax.Array:
     """KL(q ‖ p) in nats, elementwise: closed form where one exists, else log q(z) − log p(z).
 
     Args:

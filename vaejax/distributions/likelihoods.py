@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from vaejax import distributions
+from vaejax.core.distribution import Distribution
 from vaejax.core.registry import make, near_names, table
+from vaejax.core.types import Options
 from vaejax.distributions.negative_binomial import NegativeBinomial
 
 __all__ = [
@@ -36,7 +38,7 @@ class Likelihood(NamedTuple):
     """
 
     width: Callable[[int], int]
-    apply: Callable[[jax.Array], Any]
+    apply: Callable[[jax.Array], Distribution]
     constants: int = 0
 
 
@@ -172,7 +174,7 @@ LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = table(
 )
 
 
-def likelihood(setting: str | Mapping[str, Any] | Likelihood, tokens: int = 0) -> Likelihood:
+def likelihood(setting: str | Options | Likelihood, tokens: int = 0) -> Likelihood:
     """A likelihood from its name or from `{"kind": name, **arguments}`.
 
     Args:

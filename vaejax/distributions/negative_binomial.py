@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from vaejax.distributions.capabilities import Capabilities
+from vaejax.core.distribution import Capabilities
 
 __all__ = ["NegativeBinomial"]
 

@@ -1,14 +1,12 @@
 """Point estimates of events."""
 
-from typing import Any
-
 import jax
 
-from vaejax.distributions.capabilities import capabilities_of
+from vaejax.core.distribution import Distribution, is_discrete
 
 __all__ = ["point_estimate"]
 
 
-def point_estimate(p: Any) -> jax.Array:
+def point_estimate(p: Distribution) -> jax.Array:
     """The mean of p(x | z), or the most likely classes `[...]` of a categorical distribution."""
-    return p.indices if capabilities_of(p).indices else p.mean
+    return p.indices if is_discrete(p) else p.mean

@@ -1,13 +1,13 @@
 """The spike-and-slab distribution of variational sparse coding, and its KL in closed form."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Capabilities, SparseDistribution
 from vaejax.distributions import STATIC, Mixture, Normal, register_kl
-from vaejax.distributions.capabilities import Capabilities
 
 __all__ = ["SoftAssignment", "SpikeAndSlab"]
 
@@ -135,7 +135,8 @@ class SoftAssignment:
     @property
     def active(self) -> jax.Array:
         """The probability that an element is not zero under the assignment, `[B, ...]`."""
-        return jnp.tensordot(jnp.exp(self.log_assignment), self.mixture.components.active, axes=1)
+        active = cast(SparseDistribution, self.mixture.components).active
+        return jnp.tensordot(jnp.exp(self.log_assignment), active, axes=1)
 
     @property
     def mean(self) -> jax.Array:

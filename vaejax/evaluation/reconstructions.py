@@ -8,7 +8,7 @@ import numpy as np
 from vaejax.core.game import Batch, Family, Params, Trace
 from vaejax.data import Source
 from vaejax.data.batches import eval_order
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import is_discrete
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.model_shapes import latent_shapes
@@ -55,7 +55,7 @@ def reconstruct(context: EvaluationContext, *, examples: int = 512) -> Reconstru
         trace = model.forward(params, batch, key, None)
         samples = trace.x.shape[0] // len(next(iter(batch.values())))  # of each example
         latents = tuple(
-            node._replace(prior=None) if capabilities_of(node.prior).indices else node
+            node._replace(prior=None) if is_discrete(node.prior) else node  # type: ignore[arg-type]
             for node in trace.latents  # the logits of a learned prior are large and not needed
         )
         trace = trace._replace(x=trace.x[::samples], latents=latents)

@@ -1,5 +1,7 @@
 """Latent traversals: decoder means where one latent at a time varies."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def traverse(
       values: S, points in each row.
       conditions: a batch whose first example gives the condition; None for an unconditional model.
     """
-    q = node.posterior
+    q: Any = node.posterior  # with a variance, or else `active`, `loc` and `scale`
     active = getattr(q, "active", None)  # elements that are zero are left out of the moments
     loc, variance = (q.mean, q.variance) if active is None else (q.loc, jnp.square(q.scale))
     weight = jnp.ones_like(loc) if active is None else active

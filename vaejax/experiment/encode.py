@@ -12,7 +12,7 @@ from vaejax.core.game import Batch, Latent, Params, losses_and_trace
 from vaejax.core.rng import Stream
 from vaejax.data import Source
 from vaejax.data.map_split import in_stored_order
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import is_discrete
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.model_shapes import latent_shapes
 from vaejax.experiment.build import load_split
@@ -27,7 +27,7 @@ SPLITS = ("train", "eval", "all")
 
 def _arrays_of(node: Latent, suffix: str, n: int) -> dict[str, jax.Array]:
     q = node.posterior
-    if capabilities_of(q).indices:
+    if is_discrete(q):
         return {f"indices{suffix}": q.indices}
     result = {f"mean{suffix}": q.mean}
     if hasattr(q, "variance"):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.game import Latent, Params
 from vaejax.core.sharding import batch_sharding, put
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import is_discrete
 
 __all__ = ["latent_values", "map_rows", "padded"]
 
@@ -50,4 +50,4 @@ def padded(rows: np.ndarray, size: int) -> np.ndarray:
 
 def latent_values(node: Latent) -> jax.Array:
     """What `encode` returns for a node encoded without a key: the most likely codes, or z."""
-    return node.posterior.indices if capabilities_of(node.posterior).indices else node.z
+    return node.posterior.indices if is_discrete(node.posterior) else node.z

@@ -19,7 +19,7 @@ from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Family, Latent, Params
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import is_discrete, is_quantized
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.export.safetensors import need, save_params
 from vaejax.training.logging import write_json
@@ -94,9 +94,7 @@ def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Pro
             "a model without latents has nothing to encode or decode; its parameters can be "
             "written with vaejax.export.safetensors.save_params"
         )
-    codes = model.embed is not None and all(
-        capabilities_of(node.posterior).indices for node in nodes
-    )
+    codes = model.embed is not None and all(is_discrete(node.posterior) for node in nodes)
 
     def encode(batch: Batch) -> tuple[jax.Array, ...]:
         nodes = model.encode(jax.tree.map(jnp.asarray, params), batch, None)
@@ -116,17 +114,17 @@ def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Pro
 
 def _export_latent(node: Latent, codes: bool) -> jax.Array:
     """The exported value of a node encoded without a key: its z, or the indices of codes."""
-    if codes and capabilities_of(node.posterior).quantized:
+    if codes and is_quantized(node.posterior):
         return node.posterior.indices
     return point_estimate(node.posterior) if codes else node.z
 
 
 def _meaning(node: Latent, codes: bool) -> str:
     """Describes `_export_latent`."""
-    if codes and capabilities_of(node.posterior).quantized:
+    if codes and is_quantized(node.posterior):
         return f"indices of the nearest codes, of {node.posterior.size}"
-    if codes:
-        return f"indices of the likeliest codes, of {node.posterior.logits.shape[-1]}"
+    if codes and is_discrete(node.posterior):
+        return f"indices of the likeliest codes, of {node.posterior.size}"
     if hasattr(node.posterior, "project"):  # the mean lies outside of the posterior's support
         return "mean of the posterior, projected to its support"
     return "mean of the posterior"

@@ -1,13 +1,11 @@
 """Bottlenecks of continuous latents: encoder features -> a stochastic node."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.game import Latent, Params, Weight
-from vaejax.distributions import Normal
+from vaejax.distributions import Distribution, Normal
 from vaejax.distributions.spike_and_slab import SpikeAndSlab
 
 __all__ = ["MIN_SCALE", "gaussian", "sample_or_mean", "soft_normal", "spike_and_slab"]
@@ -28,7 +26,7 @@ def soft_normal(features: jax.Array, min_scale: float = MIN_SCALE) -> Normal:
     return Normal(loc, min_scale + (1 - min_scale) * jax.nn.softplus(_LN2 * raw) / _LN2)
 
 
-def sample_or_mean(q: Any, key: jax.Array | None) -> jax.Array:
+def sample_or_mean(q: Distribution, key: jax.Array | None) -> jax.Array:
     """A sample from q, or its mean if the key is None."""
     return q.mean if key is None else q.sample(key)
 

@@ -1,14 +1,15 @@
 """Learned priors p(z) of continuous latents: conditional Gaussians and mixtures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
 from vaejax.core.registry import make, table
-from vaejax.distributions import Mixture, Normal
+from vaejax.core.types import Options
+from vaejax.distributions import Distribution, Mixture, Normal
 from vaejax.networks import Network
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "with_baseline",
 ]
 
-Encode = Callable[[Params, jax.Array], Any]  # (params, events) -> posterior
+Encode = Callable[[Params, jax.Array], Distribution]  # (params, events) -> posterior
 
 
 class LatentPrior(NamedTuple):
@@ -37,8 +38,8 @@ class LatentPrior(NamedTuple):
     """
 
     init: Callable[[jax.Array, jax.Array, jax.Array | None], Params]
-    apply: Callable[[Params, tuple[int, ...], jax.Array | None, Encode], Any]
-    for_events: Callable[[Params, Any, jax.Array], Any] | None = None
+    apply: Callable[[Params, tuple[int, ...], jax.Array | None, Encode], Distribution]
+    for_events: Callable[..., Distribution] | None = None
 
 
 def conditional(network: Network, group: str = "prior") -> LatentPrior:
@@ -95,7 +96,7 @@ def with_baseline(
 
     def apply(
         params: Params, shape: tuple[int, ...], condition: jax.Array | None, encode: Encode
-    ) -> Any:
+    ) -> Distribution:
         assert condition is not None
         completed = complete(condition, baseline.apply(params["baseline"], condition))
         return prior.apply(params, shape, completed, encode)
@@ -171,9 +172,7 @@ PRIORS: Mapping[str, Callable[..., LatentPrior | None]] = table(
 )
 
 
-def latent_prior(
-    setting: str | Mapping[str, Any] | LatentPrior, shape: Sequence[int]
-) -> LatentPrior | None:
+def latent_prior(setting: str | Options | LatentPrior, shape: Sequence[int]) -> LatentPrior | None:
     """An unconditional prior from its name or from `{"kind": name, **arguments}`.
 
     Its parameters are the group `prior`.

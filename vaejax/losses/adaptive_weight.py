@@ -1,13 +1,15 @@
 """VQGAN's adaptive weight: a ratio of gradient norms at the decoder's last layer."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Distribution
 from vaejax.core.game import Params
 from vaejax.core.registry import near_names
+from vaejax.core.types import PyTree
 
 __all__ = ["AdaptiveWeight", "gradient_ratio"]
 
@@ -23,12 +25,12 @@ class AdaptiveWeight(NamedTuple):
       loss: the loss whose gradient norm the generator's shall have, `nll` or `feature`.
     """
 
-    decode: Callable[[Params, tuple[jax.Array, ...]], Any]
+    decode: Callable[[Params, tuple[jax.Array, ...]], Distribution]
     layer: str
     loss: str = "nll"
 
 
-def _leaf(tree: Any, path: list[str]) -> jax.Array:
+def _leaf(tree: PyTree, path: list[str]) -> jax.Array:
     """The leaf at the end of a path.
 
     Raises:
@@ -46,7 +48,7 @@ def _leaf(tree: Any, path: list[str]) -> jax.Array:
     return tree
 
 
-def _substitute(tree: Any, path: list[str], leaf: jax.Array) -> Any:
+def _substitute(tree: PyTree, path: list[str], leaf: jax.Array) -> PyTree:
     """The tree with the leaf at the end of an existing path replaced."""
     return {**tree, path[0]: _substitute(tree[path[0]], path[1:], leaf)} if path else leaf
 

@@ -1,6 +1,7 @@
 """Adversarial losses: a discriminator of data and decoder outputs, and its feature distance."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
@@ -14,7 +15,7 @@ from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
 from vaejax.losses.base import event_log_prob, sum_event
 from vaejax.networks import Network
 
-__all__ = ["OBJECTIVES", "Objective", "adversarial"]
+__all__ = ["OBJECTIVES", "Adversarial", "Objective", "adversarial"]
 
 
 class Objective(NamedTuple):
@@ -45,6 +46,108 @@ OBJECTIVES: dict[str, Objective] = {
     # Geometric GAN (1705.02894, eq. 20 and 21); VQGAN's code.
     "hinge": Objective(lambda d: _hinge(-d), _hinge, lambda d: -d),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversarial:
+    """The parts of the transform that `adversarial` returns; the attributes are its arguments."""
+
+    discriminator: Network
+    objective: str
+    prior_samples: bool
+    real_weight: float
+    feature_scale: float
+    r1: bool
+    adaptive: AdaptiveWeight | None
+    group: str
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """The discriminator's parameters."""
+        return {self.group: self.discriminator.init(key, trace.x, *_condition_of(trace))}
+
+    def apply(self, losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
+        """The losses with those of the discriminator and the decoder added."""
+        del key
+        fakes = self.fakes(trace)
+        chex.assert_equal_shape([trace.x, *fakes])
+        c = _condition_of(trace)
+        real, data_features = self.discriminator.apply(params[self.group], trace.x, *c)
+        logits, features = zip(
+            *(self.discriminator.apply(params[self.group], fake, *c) for fake in fakes), strict=True
+        )
+        chex.assert_shape([real, *logits], (trace.x.shape[0],))
+        named = self.of_logits(real, logits)
+        generator = named.pop("generator")
+        named["feature"] = self.feature_distance(data_features, features[0])
+        if self.objective != "gan":
+            named["generator"] = generator
+        if self.r1:
+            named["r1"] = self.gradient_penalty(params, trace)
+        if self.adaptive:
+            named["generator_balanced"] = self.balance(params, trace, self.adaptive) * generator
+        return {**losses, **named}
+
+    def fakes(self, trace: Trace) -> list[jax.Array]:
+        """The reconstruction and, with `prior_samples`, a sample of the model, `[B, ...]` each."""
+        fakes = [trace.likelihood.mean]
+        if self.prior_samples:
+            if trace.generated is None:
+                raise ValueError(
+                    "the adversarial losses need samples from the prior, but the trace has none: "
+                    "build the model with generated=True, or the losses with prior_samples=False"
+                )
+            fakes.append(trace.generated.mean)
+        return fakes
+
+    def of_logits(self, real: jax.Array, fakes: Sequence[jax.Array]) -> dict[str, jax.Array]:
+        """The losses that are functions of the logits `[B]` of data and of each fake."""
+        loss_of = OBJECTIVES[self.objective]
+        gan_real = loss_of.real(real)
+        gan_fakes = jnp.stack([loss_of.fake(d) for d in fakes])  # [F, B]
+        generator = jnp.asarray(sum(loss_of.generator(d) for d in fakes))
+        correct_fakes = jnp.stack([d < 0 for d in fakes]).astype(jnp.float32).mean(axis=0)
+        return {
+            "gan": self.real_weight * gan_real + gan_fakes.sum(axis=0),
+            "gan_real": gan_real,
+            "gan_fake": gan_fakes.mean(axis=0),
+            "generator": generator,
+            f"{self.group}_accuracy": 0.5 * ((real > 0).astype(jnp.float32) + correct_fakes),
+        }
+
+    def feature_distance(self, data: jax.Array, fake: jax.Array) -> jax.Array:
+        """−log N(data | fake, feature_scale²) in the intermediate layer, `[B]`."""
+        return -event_log_prob(Normal(fake, jnp.full_like(fake, self.feature_scale)), data)
+
+    def gradient_penalty(self, params: Params, trace: Trace) -> jax.Array:
+        """½ ‖∇_x D(x)‖² on data, `[B]`."""
+        c = _condition_of(trace)
+        gradient = jax.grad(lambda x: self.discriminator.apply(params[self.group], x, *c)[0].sum())
+        return 0.5 * sum_event(jnp.square(gradient(trace.x)))
+
+    def balance(self, params: Params, trace: Trace, adaptive: AdaptiveWeight) -> jax.Array:
+        """λ, a constant `[]`."""
+        trace, c = jax.lax.stop_gradient((trace, _condition_of(trace)))
+        zs = tuple(node.z for node in trace.latents)
+
+        def reconstruction_loss(params: Params) -> jax.Array:
+            p = adaptive.decode(params, zs)
+            if adaptive.loss == "nll":
+                return -event_log_prob(p, trace.x).mean()
+            data_features, fake_features = (
+                self.discriminator.apply(params[self.group], x, *c)[1] for x in (trace.x, p.mean)
+            )
+            return self.feature_distance(data_features, fake_features).mean()
+
+        def generator_loss(params: Params) -> jax.Array:
+            fake = adaptive.decode(params, zs).mean
+            logits, _ = self.discriminator.apply(params[self.group], fake, *c)
+            return OBJECTIVES[self.objective].generator(logits).mean()
+
+        return gradient_ratio(params, adaptive.layer, reconstruction_loss, generator_loss)
+
+
+def _condition_of(trace: Trace) -> tuple[jax.Array, ...]:
+    return () if trace.condition is None else (trace.condition,)
 
 
 def adversarial(
@@ -101,72 +204,7 @@ def adversarial(
         raise ValueError(
             f"cannot balance the generator with {near_names(adaptive.loss, ('nll', 'feature'))}"
         )
-    loss_of = OBJECTIVES[objective]
-
-    def condition_of(trace: Trace) -> tuple[jax.Array, ...]:
-        return () if trace.condition is None else (trace.condition,)
-
-    def init(key: jax.Array, trace: Trace) -> Params:
-        return {group: discriminator.init(key, trace.x, *condition_of(trace))}
-
-    def feature(data: jax.Array, fake: jax.Array) -> jax.Array:
-        return -event_log_prob(Normal(fake, jnp.full_like(fake, feature_scale)), data)
-
-    def balance(params: Params, trace: Trace, adaptive: AdaptiveWeight) -> jax.Array:
-        """λ, a constant `[]`."""
-        trace, c = jax.lax.stop_gradient((trace, condition_of(trace)))
-        zs = tuple(node.z for node in trace.latents)
-
-        def reconstruction_loss(params: Params) -> jax.Array:
-            p = adaptive.decode(params, zs)
-            if adaptive.loss == "nll":
-                return -event_log_prob(p, trace.x).mean()
-            data_features, fake_features = (
-                discriminator.apply(params[group], x, *c)[1] for x in (trace.x, p.mean)
-            )
-            return feature(data_features, fake_features).mean()
-
-        def generator_loss(params: Params) -> jax.Array:
-            fake = adaptive.decode(params, zs).mean
-            return loss_of.generator(discriminator.apply(params[group], fake, *c)[0]).mean()
-
-        return gradient_ratio(params, adaptive.layer, reconstruction_loss, generator_loss)
-
-    def apply(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
-        del key
-        fakes = [trace.likelihood.mean]
-        if prior_samples:
-            if trace.generated is None:
-                raise ValueError(
-                    "the adversarial losses need samples from the prior, but the trace has none: "
-                    "build the model with generated=True, or the losses with prior_samples=False"
-                )
-            fakes.append(trace.generated.mean)
-        chex.assert_equal_shape([trace.x, *fakes])
-        group_params, c = params[group], condition_of(trace)
-        real, data_features = discriminator.apply(group_params, trace.x, *c)
-        logits, features = zip(
-            *(discriminator.apply(group_params, fake, *c) for fake in fakes), strict=True
-        )
-        chex.assert_shape([real, *logits], (trace.x.shape[0],))
-        gan_real = loss_of.real(real)
-        gan_fakes = jnp.stack([loss_of.fake(d) for d in logits])  # [F, B]
-        generator = sum(loss_of.generator(d) for d in logits)
-        correct_fakes = jnp.stack([d < 0 for d in logits]).astype(jnp.float32).mean(axis=0)
-        named = {
-            "gan": real_weight * gan_real + gan_fakes.sum(axis=0),
-            "gan_real": gan_real,
-            "gan_fake": gan_fakes.mean(axis=0),
-            "feature": feature(data_features, features[0]),
-            f"{group}_accuracy": 0.5 * ((real > 0).astype(jnp.float32) + correct_fakes),
-        }
-        if objective != "gan":
-            named["generator"] = generator
-        if r1:
-            gradient = jax.grad(lambda x: discriminator.apply(group_params, x, *c)[0].sum())
-            named["r1"] = 0.5 * sum_event(jnp.square(gradient(trace.x)))
-        if adaptive:
-            named["generator_balanced"] = balance(params, trace, adaptive) * generator
-        return {**losses, **named}
-
-    return LossTransform(init, apply, ("generator_balanced",) if adaptive else ())
+    losses = Adversarial(
+        discriminator, objective, prior_samples, real_weight, feature_scale, r1, adaptive, group
+    )
+    return LossTransform(losses.init, losses.apply, ("generator_balanced",) if adaptive else ())

@@ -1,11 +1,12 @@
 """Losses of the aggregate posterior q(z) = E q(z | x), estimated from one batch."""
 
 import math
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Distribution, WithVariance
 from vaejax.core.game import Latent, Losses, LossTransform, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.base import stateless
@@ -35,7 +36,7 @@ def _log_weights(rows: int, examples: int, sampling: str) -> jax.Array:
 
 
 def log_aggregate(
-    posterior: Any, z: jax.Array, log_weights: jax.Array, max_elements: int | None = None
+    posterior: Distribution, z: jax.Array, log_weights: jax.Array, max_elements: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """log Σ_j w_ij q(z_i | x_j): the joint one `[B]`, and that of each dimension `[B, D]`.
 
@@ -173,7 +174,7 @@ def dip(kind: str = "i") -> LossTransform:
         precision = jax.lax.Precision.HIGHEST
         covariance = jnp.matmul(centred.T, centred, precision=precision) / z.shape[0]
         if kind == "ii":
-            covariance += jnp.diag(q.variance.mean(axis=0))
+            covariance += jnp.diag(cast(WithVariance, q).variance.mean(axis=0))
         diagonal = jnp.diag(covariance)
         off = jnp.sum(jnp.square(covariance - jnp.diag(diagonal)))
         return off, jnp.sum(jnp.square(diagonal - 1.0))

@@ -1,13 +1,12 @@
 """Building blocks of loss transforms."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
-from vaejax.distributions import as_rows
+from vaejax.distributions import Distribution, as_rows
 
 __all__ = ["event_log_prob", "squared_error", "stateless", "sum_event"]
 
@@ -29,13 +28,13 @@ def sum_event(x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1).sum(axis=1)
 
 
-def event_log_prob(p: Any, x: jax.Array) -> jax.Array:
+def event_log_prob(p: Distribution, x: jax.Array) -> jax.Array:
     """log p(x) of events `[B, ...]`, summed over each event: nats `[B]`."""
     p, x = as_rows(p, x)
     return sum_event(p.log_prob(x))
 
 
-def squared_error(p: Any, x: jax.Array) -> jax.Array:
+def squared_error(p: Distribution, x: jax.Array) -> jax.Array:
     """‖E[p] − x‖² of events `[B, ...]`, summed over each event: `[B]`."""
     p, x = as_rows(p, x)
     return sum_event(jnp.square(p.mean - x))

@@ -1,7 +1,6 @@
 """Losses of conditional models."""
 
 import dataclasses
-from typing import Any
 
 import jax
 
@@ -44,7 +43,7 @@ def baseline_nll(network: Network, likelihood: Likelihood) -> LossTransform:
         del key
         if trace.condition is None:
             raise ValueError("the loss 'baseline_nll' needs a model with a condition")
-        p: Any = likelihood.apply(network.apply(params["baseline"], trace.condition))
+        p = likelihood.apply(network.apply(params["baseline"], trace.condition))
         if isinstance(trace.likelihood, Masked):
             p = dataclasses.replace(trace.likelihood, base=p)
         return {**losses, "baseline_nll": -event_log_prob(p, trace.x)}

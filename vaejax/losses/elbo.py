@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vaejax import distributions
 from vaejax.core.game import Latent, Losses, LossTransform, Trace
+from vaejax.core.types import Step
 from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 
 __all__ = ["capacity", "kl", "nll", "nll_optimal", "node_kl", "sampled_kl"]
@@ -29,7 +30,7 @@ def sampled_kl(node: Latent) -> jax.Array:
       ValueError: the posterior has no density, since the node holds codes.
     """
     q, p, z = node
-    if distributions.capabilities_of(q).indices:
+    if distributions.is_discrete(q):
         raise ValueError(
             "log q(z) − log p(z) needs a posterior with a density, but that of a quantizer is over "
             "codes; use a model with continuous latents"
@@ -42,7 +43,7 @@ def nll() -> LossTransform:
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
-        if distributions.capabilities_of(trace.likelihood).indices:
+        if distributions.is_discrete(trace.likelihood):
             chex.assert_equal_shape([trace.x, trace.likelihood.indices])
         else:
             chex.assert_equal_shape([trace.x, trace.likelihood.mean])
@@ -81,7 +82,7 @@ def kl() -> LossTransform:
     return stateless(apply)
 
 
-def capacity(target: Callable[[jax.Array], jax.Array]) -> LossTransform:
+def capacity(target: Callable[[Step], float | jax.Array]) -> LossTransform:
     """`kl_capacity` `[]`: |KL − C(t)|, KL averaged over the batch and summed over the nodes.
 
     Burgess et al. (1804.03599, eq. 8), whose γ is the weight of this loss.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Latent, Losses, Trace
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import capabilities_of, is_discrete
 from vaejax.losses import squared_error, sum_event
 
 __all__ = ["code_counts", "codes_of", "perplexity", "trace_metrics"]
@@ -18,7 +18,7 @@ def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
     For a categorical posterior, its most likely codes. None for a node without codes.
     """
     q = node.posterior
-    return (q.indices, q.size) if capabilities_of(q).indices else None
+    return (q.indices, q.size) if is_discrete(q) else None
 
 
 def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
@@ -85,7 +85,7 @@ def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             dims = math.prod(trace.x.shape[1:])
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     dims = math.prod(trace.x.shape[1:])
-    if capabilities_of(trace.likelihood).indices:
+    if is_discrete(trace.likelihood):
         correct = trace.likelihood.indices == trace.x
         named["accuracy"] = sum_event(correct.astype(jnp.float32)) / dims
     else:

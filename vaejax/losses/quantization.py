@@ -10,14 +10,14 @@ from vaejax.losses.base import stateless, sum_event
 __all__ = ["code_entropies", "vq"]
 
 
-def _codes(loss: str, trace: Trace) -> list[distributions.OneHotCodes]:
+def _codes(loss: str, trace: Trace) -> list[distributions.Quantized]:
     """The posteriors of quantizers.
 
     Raises:
       ValueError: there are none.
     """
     posteriors = [node.posterior for node in trace.latents]
-    codes = [q for q in posteriors if distributions.capabilities_of(q).quantized]
+    codes = [q for q in posteriors if distributions.is_quantized(q)]
     if not codes:
         found = [type(q).__name__ for q in posteriors]
         raise ValueError(f"the loss {loss!r} needs a quantizer, but the posteriors are {found}")
@@ -57,7 +57,7 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
       ValueError: there is no quantizer, or one that is not lookup-free.
     """
 
-    def entropies(q: distributions.OneHotCodes) -> tuple[jax.Array, jax.Array]:
+    def entropies(q: distributions.Quantized) -> tuple[jax.Array, jax.Array]:
         bits = q.features.shape[-1]
         if q.size != 2**bits:
             raise ValueError(

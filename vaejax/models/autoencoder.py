@@ -1,7 +1,7 @@
 """Encoder, bottleneck and decoder: one latent node, optionally with a condition or a prior."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import chex
 import jax
@@ -11,19 +11,177 @@ from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
-from vaejax.distributions import Masked, sample_with_temperature
+from vaejax.distributions import Distribution, Masked, sample_with_temperature
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents.priors import LatentPrior
 from vaejax.models.shared import (
     at_step,
     condition_reader,
-    generate_with,
     make_trace,
     with_likelihood_constants,
 )
 from vaejax.networks import Network
 
-__all__ = ["autoencoder"]
+__all__ = ["Autoencoder", "autoencoder"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder:
+    """The functions of the model that `autoencoder` returns; most attributes are its arguments.
+
+    c is the condition as a tuple of further inputs of the networks, see `condition_reader`.
+    """
+
+    encoder: Network
+    bottleneck: Bottleneck
+    decoder: Network
+    likelihood: Likelihood
+    shape: tuple[int, ...]
+    prior: LatentPrior | None
+    read_condition: Callable[[Batch | None, int], tuple[jax.Array, ...]]
+    samples: int
+    generated: bool
+
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """Parameters of all networks and of the bottleneck and the prior."""
+        x = event(batch)
+        c = self.read_condition(batch, x.shape[0])
+        encoder_key, bottleneck_key, sample_key, decoder_key = jax.random.split(key, 4)
+        params: Params = {"encoder": self.encoder.init(encoder_key, x, *c)}
+        features = self.encoder.apply(params["encoder"], x, *c)
+        chex.assert_axis_dimension(features, -1, self.bottleneck.width)
+        merge(params, self.bottleneck.init(bottleneck_key, features), "the bottleneck")
+        latent = self.bottleneck.apply(params, features, sample_key)
+        params["decoder"] = self.decoder.init(decoder_key, latent.z, *c)
+        if self.prior:
+            prior_key = jax.random.fold_in(bottleneck_key, 1)
+            groups = self.prior.init(prior_key, latent.z, c[0] if c else None)
+            merge(params, groups, "the prior")
+        return params
+
+    def infer(
+        self,
+        params: Params,
+        x: jax.Array,
+        c: tuple[jax.Array, ...],
+        key: jax.Array | None,
+        bottleneck: Bottleneck,
+    ) -> Latent:
+        """The node given events; the bottleneck is the model's own or its training variant."""
+        chex.assert_shape(x, (None, *self.shape))
+        features = self.encoder.apply(params["encoder"], x, *c)
+        latent = bottleneck.apply(params, features, key)
+        if self.prior is None:
+            return latent
+        return latent._replace(prior=self.prior_given(params, latent.z.shape, c, x, bottleneck))
+
+    def prior_given(
+        self,
+        params: Params,
+        z_shape: tuple[int, ...],
+        c: tuple[jax.Array, ...],
+        x: jax.Array | None,
+        bottleneck: Bottleneck,
+    ) -> Distribution:
+        """p(z | c) of the learned prior, extended by what the KL of the events x needs."""
+
+        def posterior(params: Params, x: jax.Array) -> Distribution:
+            unknown = self.read_condition(None, x.shape[0])
+            features = self.encoder.apply(params["encoder"], x, *unknown)
+            return bottleneck.apply(params, features, jax.random.key(0)).posterior
+
+        assert self.prior is not None
+        p = self.prior.apply(params, z_shape, c[0] if c else None, posterior)
+        if x is None or self.prior.for_events is None:
+            return p
+        return self.prior.for_events(params, p, x)
+
+    def sample_prior(
+        self,
+        params: Params,
+        key: jax.Array,
+        n: int,
+        batch: Batch | None,
+        temperature: float | jax.Array,
+    ) -> tuple[jax.Array]:
+        """z of n samples from the prior, given the condition in the batch."""
+        c = self.read_condition(batch, n)
+        x = jax.ShapeDtypeStruct((n, *self.shape), jnp.float32)
+        features = jax.eval_shape(self.encoder.apply, params["encoder"], x, *c)
+        if self.prior is None:
+            return (self.bottleneck.sample_prior(params, key, features.shape, temperature),)
+        z = jax.eval_shape(self.bottleneck.apply, params, features, key).z
+        p = self.prior_given(params, z.shape, c, None, self.bottleneck)
+        return (sample_with_temperature(p, key, temperature),)
+
+    def generate(
+        self,
+        params: Params,
+        key: jax.Array,
+        n: int,
+        condition: Batch | None = None,
+        temperature: float | jax.Array = 1.0,
+    ) -> Distribution:
+        """p(x | z) at n samples from the prior."""
+        return self.decode(
+            params, self.sample_prior(params, key, n, condition, temperature), condition
+        )
+
+    def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
+        """The node given the events."""
+        x = event(batch)
+        c = self.read_condition(batch, x.shape[0])
+        return (self.infer(params, x, c, key, self.bottleneck),)
+
+    def decode(
+        self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None
+    ) -> Distribution:
+        """p(x | z), of the masked elements alone if the batch has a `mask`."""
+        (z,) = zs
+        c = self.read_condition(condition, z.shape[0])
+        p = self.likelihood.apply(self.decoder.apply(params["decoder"], z, *c))
+        if condition is not None and "mask" in condition:
+            return Masked(p, condition["mask"], event(condition))
+        return p
+
+    def forward(
+        self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
+    ) -> Trace:
+        """The trace, with `samples` rows for each event."""
+        encode_key, sample_key, prior_key = jax.random.split(key, 3)
+        x = event(batch)
+        bottleneck = at_step(self.bottleneck, step)
+        latent = self.infer(
+            params, x, self.read_condition(batch, x.shape[0]), encode_key, bottleneck
+        )
+        if self.samples > 1:
+            batch, latent = self._repeat(params, batch, latent, sample_key, bottleneck)
+        x = event(batch)
+        n = x.shape[0]
+        fake = self.generate(params, prior_key, n, batch) if self.generated else None
+        p = self.decode(params, (latent.z,), batch)
+        return make_trace(x, p, (latent,), step, self.read_condition(batch, n), fake)
+
+    def _repeat(
+        self, params: Params, batch: Batch, latent: Latent, key: jax.Array, bottleneck: Bottleneck
+    ) -> tuple[Batch, Latent]:
+        """The batch and the node with each row `samples` times, and a sample of z in each."""
+        batch, latent = jax.tree.map(
+            lambda a: jnp.repeat(a, self.samples, axis=0), (dict(batch), latent)
+        )
+        z = latent.posterior.sample(key)
+        latent = latent._replace(z=z)
+        if self.prior:  # not repeated above if it does not have a row for each example
+            c = self.read_condition(batch, z.shape[0])
+            p = self.prior_given(params, z.shape, c, event(batch), bottleneck)
+            latent = latent._replace(prior=p)
+        return batch, latent
+
+    def embed(self, params: Params, indices: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """z of the codes of the one node."""
+        assert self.bottleneck.embed is not None
+        (codes,) = indices
+        return (self.bottleneck.embed(params, codes),)
 
 
 def autoencoder(
@@ -53,106 +211,9 @@ def autoencoder(
         `B · samples` rows, and the rows of an example are adjacent.
       generated: whether `forward` also decodes a sample from the prior for each example.
     """
-    shape = tuple(shape)
-    decoder = with_likelihood_constants(decoder, likelihood)
-    read_condition = condition_reader(condition)
-
-    def infer(
-        params: Params,
-        x: jax.Array,
-        c: tuple[jax.Array, ...],
-        key: jax.Array | None,
-        bottleneck: Bottleneck = bottleneck,
-    ) -> Latent:
-        chex.assert_shape(x, (None, *shape))
-        latent = bottleneck.apply(params, encoder.apply(params["encoder"], x, *c), key)
-        if prior is None:
-            return latent
-        return latent._replace(prior=prior_given(params, latent.z.shape, c, x, bottleneck))
-
-    def prior_given(
-        params: Params,
-        z_shape: tuple[int, ...],
-        c: tuple[jax.Array, ...],
-        x: jax.Array | None = None,
-        bottleneck: Bottleneck = bottleneck,
-    ) -> Any:
-        def posterior(params: Params, x: jax.Array) -> Any:
-            features = encoder.apply(params["encoder"], x, *read_condition(None, x.shape[0]))
-            return bottleneck.apply(params, features, jax.random.key(0)).posterior
-
-        assert prior is not None
-        p = prior.apply(params, z_shape, c[0] if c else None, posterior)
-        return p if x is None or prior.for_events is None else prior.for_events(params, p, x)
-
-    def sample_prior(
-        params: Params,
-        key: jax.Array,
-        n: int,
-        batch: Batch | None,
-        temperature: float | jax.Array,
-    ) -> tuple[jax.Array]:
-        c = read_condition(batch, n)
-        x = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
-        features = jax.eval_shape(encoder.apply, params["encoder"], x, *c)
-        if prior is None:
-            return (bottleneck.sample_prior(params, key, features.shape, temperature),)
-        z = jax.eval_shape(bottleneck.apply, params, features, key).z
-        return (sample_with_temperature(prior_given(params, z.shape, c), key, temperature),)
-
-    def init(key: jax.Array, batch: Batch) -> Params:
-        x = event(batch)
-        c = read_condition(batch, x.shape[0])
-        encoder_key, bottleneck_key, sample_key, decoder_key = jax.random.split(key, 4)
-        params: Params = {"encoder": encoder.init(encoder_key, x, *c)}
-        features = encoder.apply(params["encoder"], x, *c)
-        chex.assert_axis_dimension(features, -1, bottleneck.width)
-        merge(params, bottleneck.init(bottleneck_key, features), "the bottleneck")
-        latent = bottleneck.apply(params, features, sample_key)
-        params["decoder"] = decoder.init(decoder_key, latent.z, *c)
-        if prior:
-            prior_key = jax.random.fold_in(bottleneck_key, 1)
-            merge(params, prior.init(prior_key, latent.z, c[0] if c else None), "the prior")
-        return params
-
-    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
-        x = event(batch)
-        return (infer(params, x, read_condition(batch, x.shape[0]), key),)
-
-    def decode(params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None) -> Any:
-        (z,) = zs
-        c = read_condition(condition, z.shape[0])
-        p = likelihood.apply(decoder.apply(params["decoder"], z, *c))
-        if condition is not None and "mask" in condition:
-            return Masked(p, condition["mask"], event(condition))
-        return p
-
-    def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
-        encode_key, sample_key, prior_key = jax.random.split(key, 3)
-        x = event(batch)
-        current = at_step(bottleneck, step)
-        latent = infer(params, x, read_condition(batch, x.shape[0]), encode_key, current)
-        if samples > 1:
-            batch, latent = jax.tree.map(
-                lambda a: jnp.repeat(a, samples, axis=0), (dict(batch), latent)
-            )
-            z = latent.posterior.sample(sample_key)
-            latent = latent._replace(z=z)
-            if prior:  # not repeated above if it does not have a row for each example
-                c = read_condition(batch, z.shape[0])
-                p = prior_given(params, z.shape, c, event(batch), current)
-                latent = latent._replace(prior=p)
-        x = event(batch)
-        fake = generate(params, prior_key, x.shape[0], batch, 1.0) if generated else None
-        p = decode(params, (latent.z,), batch)
-        return make_trace(x, p, (latent,), step, read_condition(batch, x.shape[0]), fake)
-
-    generate = generate_with(sample_prior, decode)
-
-    def embed(params: Params, indices: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        assert bottleneck.embed is not None
-        (codes,) = indices
-        return (bottleneck.embed(params, codes),)
-
-    embedder = embed if bottleneck.embed else None
-    return Model(init, forward, encode, decode, generate, embedder)
+    model = Autoencoder(
+        encoder, bottleneck, with_likelihood_constants(decoder, likelihood), likelihood,
+        tuple(shape), prior, condition_reader(condition), samples, generated,
+    )  # fmt: skip
+    embed = model.embed if bottleneck.embed else None
+    return Model(model.init, model.forward, model.encode, model.decode, model.generate, embed)

@@ -1,7 +1,6 @@
 """A classifier p(label | x), without latents; its features evaluate the samples of other models."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import chex
 import jax
@@ -55,7 +54,7 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
         del params, batch, key
         return ()
 
-    def sample_prior(*args: Any) -> tuple[()]:
+    def sample_prior(*args: object) -> tuple[()]:
         raise ValueError("a classifier generates nothing: it has no prior")
 
     generate = generate_with(sample_prior, decode)

@@ -5,8 +5,8 @@ and another `merge` of prior and encoder features: their configs differ, the cod
 of one shape form a stage and run as one loop, so that compile time does not grow with depth.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -15,61 +15,154 @@ import jax.numpy as jnp
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import near_names
-from vaejax.distributions import Normal
+from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
-from vaejax.latents.bottlenecks import MIN_SCALE, soft_normal
+from vaejax.latents.bottlenecks import MIN_SCALE
+from vaejax.models.ladder_block import (
+    MERGES,
+    Block,
+    BlockInputs,
+    Stage,
+    first_values,
+    init_stage,
+    run_stage,
+)
 from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
 from vaejax.networks import Network
 
-__all__ = ["MERGES", "Stage", "ladder"]
+__all__ = ["MERGES", "Ladder", "Stage", "ladder"]
 
 
-def _posterior_only(prior: Normal, encoder: Normal) -> Normal:
-    """The encoder's density, whose network receives h as an input (VDVAE, 2011.10650, sec. 3.1)."""
-    del prior
-    return encoder
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """The functions of the model that `ladder` returns; the attributes are its arguments."""
 
+    bottom_up: Network
+    stages: tuple[Stage, ...]
+    output: Network
+    likelihood: Likelihood
+    shape: tuple[int, ...]
+    latent_dims: tuple[int, ...]
+    remat: bool
+    min_scale: float
 
-def _precision(prior: Normal, encoder: Normal) -> Normal:
-    """The normalised product of the two densities (LVAE, 1602.02282, eq. 17–18)."""
-    a, b = 1.0 / jnp.square(encoder.scale), 1.0 / jnp.square(prior.scale)
-    variance = 1.0 / (a + b)
-    return Normal((encoder.loc * a + prior.loc * b) * variance, jnp.sqrt(variance))
+    @property
+    def names(self) -> list[str]:
+        """Of the stages, in the parameter groups."""
+        return [f"stage_{i}" for i in range(len(self.stages))]
 
+    @property
+    def num_latents(self) -> int:
+        """L, the number of blocks of all stages."""
+        return sum(stage.blocks for stage in self.stages)
 
-def _residual(prior: Normal, encoder: Normal) -> Normal:
-    """The prior shifted and scaled by the encoder's output (NVAE, 2007.03898, section 3.2)."""
-    return Normal(prior.loc + encoder.loc, prior.scale * encoder.scale)
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """Parameters of all networks."""
+        x = event(batch)
+        up_key, out_key, key = jax.random.split(key, 3)
+        encoder: Params = {"bottom_up": self.bottom_up.init(up_key, x)}
+        decoder: Params = {}
+        activations = self.bottom_up.apply(encoder["bottom_up"], x)
+        h = jnp.zeros((x.shape[0], 1))
+        for i, (name, stage, dim) in enumerate(self._named_stages()):
+            stage_key = jax.random.fold_in(key, i)
+            encoder[name], decoder[name], h = init_stage(stage_key, stage, dim, h, activations[i])
+        decoder["output"] = self.output.init(out_key, h)
+        return {"encoder": encoder, "decoder": decoder}
 
+    def _named_stages(self) -> list[tuple[str, Stage, int]]:
+        return list(zip(self.names, self.stages, self.latent_dims, strict=True))
 
-# (prior, density of the encoder's features) -> posterior
-MERGES: Mapping[str, Callable[[Normal, Normal], Normal]] = {
-    "posterior_only": _posterior_only,
-    "precision": _precision,
-    "residual": _residual,
-}
+    def top_down(
+        self,
+        params: Params,
+        n: int,
+        key: jax.Array | None,
+        activations: tuple[jax.Array, ...] | None,
+        zs: tuple[jax.Array, ...],
+        temperature: float | jax.Array,
+    ) -> tuple[tuple[Latent, ...], jax.Array]:
+        """All nodes, top-down, and the features for the likelihood.
 
+        Args:
+          params: of the model.
+          n: number of examples.
+          key: for samples; None for means.
+          activations: bottom-up; None to sample from the priors.
+          zs: given values of the first latents.
+          temperature: of samples from the priors, scalar or `[L]`.
+        """
+        temperature = jnp.asarray(temperature, jnp.float32)
+        temperatures = jnp.broadcast_to(temperature, (self.num_latents,))
+        latents: list[Latent] = []
+        h = jnp.zeros((n, 1))
+        for i, (name, stage, dim) in enumerate(self._named_stages()):
+            group, first = params["decoder"][name], len(latents)
+            h = stage.enter.apply(group["enter"], h)
+            activation = activations[i] if activations is not None else None
+            block = Block(stage, dim, self.min_scale, key, activation)
+            fixed = first_values(zs[first : first + stage.blocks], stage.blocks)
+            inputs = BlockInputs(
+                group["blocks"],
+                params["encoder"][name] if activations is not None else None,
+                first + jnp.arange(stage.blocks),
+                temperatures[first : first + stage.blocks],
+                fixed,
+            )
+            h, nodes = run_stage(block, h, inputs, remat=self.remat)
+            latents += nodes
+        return tuple(latents), self.output.apply(params["decoder"]["output"], h)
 
-class Stage(NamedTuple):
-    """Consecutive blocks of one shape; each block has one latent.
+    def infer(
+        self, params: Params, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[Latent, ...], jax.Array]:
+        """The nodes given the events, and the features for the likelihood."""
+        x = event(batch)
+        chex.assert_shape(x, (None, *self.shape))
+        activations = self.bottom_up.apply(params["encoder"]["bottom_up"], x)
+        return self.top_down(params, x.shape[0], key, activations, (), 1.0)
 
-    h is the top-down activation that a block receives and returns.
+    def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
+        """The nodes given the events."""
+        return self.infer(params, batch, key)[0]
 
-    Attributes:
-      blocks: number of blocks.
-      enter: h of the stage above -> h of this one; for the top stage, zeros `[n, 1]` -> h.
-      prior: h -> features of p(z | latents above), followed by the residual for `update`.
-      posterior: (h, bottom-up activations of this stage) -> features of q, before the merge.
-      update: (h, residual, z) -> h.
-      merge: how q is computed from the prior and the posterior features: one of `MERGES`.
-    """
+    def forward(
+        self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
+    ) -> Trace:
+        """The trace of the events."""
+        latents, features = self.infer(params, batch, key)
+        return make_trace(event(batch), self.likelihood.apply(features), latents, step)
 
-    blocks: int
-    enter: Network
-    prior: Network
-    posterior: Network
-    update: Network
-    merge: str = "posterior_only"
+    def decode(
+        self,
+        params: Params,
+        zs: tuple[jax.Array, ...],
+        condition: Batch | None = None,
+        key: jax.Array | None = None,
+        temperature: float | jax.Array = 1.0,
+    ) -> Distribution:
+        """p(x | z) given the first of the latents, see `ladder`."""
+        del condition
+        total = self.num_latents
+        if not 1 <= len(zs) <= total:
+            raise ValueError(
+                f"this ladder has {total} latents: decode takes the first 1 to {total} of them, "
+                f"found {len(zs)}; generate takes none"
+            )
+        features = self.top_down(params, zs[0].shape[0], key, None, zs, temperature)[1]
+        return self.likelihood.apply(features)
+
+    def sample_features(
+        self,
+        params: Params,
+        key: jax.Array,
+        n: int,
+        condition: Batch | None,
+        temperature: float | jax.Array,
+    ) -> jax.Array:
+        """The features for the likelihood of samples from the priors."""
+        del condition
+        return self.top_down(params, n, key, None, (), temperature)[1]
 
 
 def ladder(
@@ -105,154 +198,17 @@ def ladder(
     Raises:
       ValueError: a merge is unknown, or `min_scale` is not between 0 and 1.
     """
-    shape, stages = tuple(shape), tuple(stages)
+    stages = tuple(stages)
     for stage in stages:
         if stage.merge not in MERGES:
             raise ValueError(f"unknown merge of a ladder {near_names(stage.merge, MERGES)}")
     if not 0 < min_scale < 1:
         raise ValueError(f"min_scale must be between 0 and 1, found {min_scale}")
-    output = with_likelihood_constants(output, likelihood)
-    names = [f"stage_{i}" for i in range(len(stages))]
-    total = sum(stage.blocks for stage in stages)
-
-    def top_down(
-        params: Params,
-        n: int,
-        key: jax.Array | None,
-        activations: tuple[jax.Array, ...] | None,
-        zs: tuple[jax.Array, ...],
-        temperature: float | jax.Array,
-    ) -> tuple[tuple[Latent, ...], jax.Array]:
-        """All nodes, top-down, and the features for the likelihood.
-
-        Args:
-          params: of the model.
-          n: number of examples.
-          key: for samples; None for means.
-          activations: bottom-up; None to sample from the priors.
-          zs: given values of the first latents.
-          temperature: of samples from the priors, scalar or `[L]`.
-        """
-        temperatures = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (total,))
-        latents: list[Latent] = []
-        h = jnp.zeros((n, 1))
-        for i, (name, stage, dim) in enumerate(zip(names, stages, latent_dims, strict=True)):
-            stage_params, first = params["decoder"][name], len(latents)
-            h = stage.enter.apply(stage_params["enter"], h)
-
-            def block(
-                h: jax.Array,
-                inputs: Any,
-                stage: Stage = stage,
-                dim: int = dim,
-                activation: Any = activations[i] if activations is not None else None,
-            ) -> tuple[jax.Array, Latent]:
-                down_params, up_params, number, temperature, fixed = inputs
-                features = stage.prior.apply(down_params["prior"], h)
-                prior_features, residual = features[..., : 2 * dim], features[..., 2 * dim :]
-                p = soft_normal(prior_features, min_scale)
-                q = p
-                if activation is not None:
-                    features = stage.posterior.apply(up_params, h, activation)
-                    q = MERGES[stage.merge](p, soft_normal(features, min_scale))
-                z = q.loc
-                if key is not None:
-                    noise = q.sample(jax.random.fold_in(key, number)) - q.loc
-                    z = z + (noise if activation is not None else temperature * noise)
-                if fixed is not None:
-                    value, is_fixed = fixed
-                    z = jnp.where(is_fixed, value, z)
-                h = stage.update.apply(down_params["update"], h, residual, z)
-                return h, Latent(q, p, z)
-
-            up_params = params["encoder"][name] if activations is not None else None
-            fixed = None
-            if given := zs[first : first + stage.blocks]:
-                missing = stage.blocks - len(given)
-                padded = jnp.stack([*given, *[jnp.zeros_like(given[0])] * missing])
-                fixed = (padded, jnp.arange(stage.blocks) < len(given))
-            inputs = (
-                stage_params["blocks"],
-                up_params,
-                first + jnp.arange(stage.blocks),
-                temperatures[first : first + stage.blocks],
-                fixed,
-            )
-            if stage.blocks == 1:
-                h, node = block(h, jax.tree.map(lambda a: a[0], inputs))
-                latents.append(node)
-            else:
-                body = jax.checkpoint(block) if remat else block
-                h, nodes = jax.lax.scan(body, h, inputs)
-                latents += [jax.tree.map(lambda a, j=j: a[j], nodes) for j in range(stage.blocks)]
-        return tuple(latents), output.apply(params["decoder"]["output"], h)
-
-    def init(key: jax.Array, batch: Batch) -> Params:
-        x = event(batch)
-        up_key, out_key, key = jax.random.split(key, 3)
-        encoder: dict[str, Any] = {"bottom_up": bottom_up.init(up_key, x)}
-        decoder: dict[str, Any] = {}
-        activations = bottom_up.apply(encoder["bottom_up"], x)
-        h = jnp.zeros((x.shape[0], 1))
-        for i, (name, stage, dim) in enumerate(zip(names, stages, latent_dims, strict=True)):
-            enter_key, *keys = jax.random.split(jax.random.fold_in(key, i), 4)
-            enter = stage.enter.init(enter_key, h)
-            h = stage.enter.apply(enter, h)
-
-            def per_block(k: jax.Array, net: Network, *inputs: Any, n: int = stage.blocks) -> Any:
-                return jax.vmap(lambda k: net.init(k, *inputs))(jax.random.split(k, n))
-
-            prior = per_block(keys[0], stage.prior, h)
-            features = stage.prior.apply(jax.tree.map(lambda a: a[0], prior), h)
-            residual, z = features[..., 2 * dim :], features[..., :dim]
-            encoder[name] = per_block(keys[1], stage.posterior, h, activations[i])
-            update = per_block(keys[2], stage.update, h, residual, z)
-            decoder[name] = {"enter": enter, "blocks": {"prior": prior, "update": update}}
-            h = stage.update.apply(jax.tree.map(lambda a: a[0], update), h, residual, z)
-        decoder["output"] = output.init(out_key, h)
-        return {"encoder": encoder, "decoder": decoder}
-
-    def infer(
-        params: Params, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[Latent, ...], jax.Array]:
-        x = event(batch)
-        chex.assert_shape(x, (None, *shape))
-        activations = bottom_up.apply(params["encoder"]["bottom_up"], x)
-        return top_down(params, x.shape[0], key, activations, (), 1.0)
-
-    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
-        return infer(params, batch, key)[0]
-
-    def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
-        latents, features = infer(params, batch, key)
-        return make_trace(event(batch), likelihood.apply(features), latents, step)
-
-    def decode(
-        params: Params,
-        zs: tuple[jax.Array, ...],
-        condition: Batch | None = None,
-        key: jax.Array | None = None,
-        temperature: float | jax.Array = 1.0,
-    ) -> Any:
-        del condition
-        if not 1 <= len(zs) <= total:
-            raise ValueError(
-                f"this ladder has {total} latents: decode takes the first 1 to {total} of them, "
-                f"found {len(zs)}; generate takes none"
-            )
-        return likelihood.apply(top_down(params, zs[0].shape[0], key, None, zs, temperature)[1])
-
-    def sample_features(
-        params: Params,
-        key: jax.Array,
-        n: int,
-        condition: Batch | None,
-        temperature: float | jax.Array,
-    ) -> jax.Array:
-        del condition
-        return top_down(params, n, key, None, (), temperature)[1]
-
+    model = Ladder(
+        bottom_up, stages, with_likelihood_constants(output, likelihood), likelihood,
+        tuple(shape), tuple(latent_dims), remat, min_scale,
+    )  # fmt: skip
     generate = generate_with(
-        sample_features, lambda params, features, condition: likelihood.apply(features)
+        model.sample_features, lambda params, features, condition: likelihood.apply(features)
     )
-    return Model(init, forward, encode, decode, generate)
+    return Model(model.init, model.forward, model.encode, model.decode, generate)

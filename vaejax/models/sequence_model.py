@@ -1,10 +1,11 @@
 """The interface of sequence models: filtering, smoothing, transitions and rollouts."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
+from vaejax.core.types import PyTree
 from vaejax.distributions import Normal
 
 __all__ = ["LayeredSamples", "SequenceModel"]
@@ -42,8 +43,8 @@ class SequenceModel(NamedTuple):
     """
 
     belief_states: Callable[..., jax.Array]
-    initial_state: Callable[..., Any]
-    update_state: Callable[..., tuple[jax.Array, Any]]
+    initial_state: Callable[..., PyTree]
+    update_state: Callable[..., tuple[jax.Array, PyTree]]
     sample_belief: Callable[..., LayeredSamples]
     sample_transition: Callable[..., LayeredSamples]
     rollout: Callable[..., tuple[jax.Array, ...]]

@@ -8,6 +8,8 @@ import jax
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
 from vaejax.core.game import Batch, Latent, Params, Trace
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.networks import Network, bind_constants
 
@@ -51,11 +53,11 @@ def at_step(bottleneck: Bottleneck, step: jax.Array | None) -> Bottleneck:
 
 def make_trace(
     x: jax.Array,
-    likelihood: Any,
+    likelihood: Distribution,
     latents: tuple[Latent, ...],
     step: jax.Array | None,
     condition: _Zs = (),
-    generated: Any = None,
+    generated: Distribution | None = None,
 ) -> Trace:
     """The trace of a forward pass; its step is 0 outside of training (None).
 
@@ -72,8 +74,9 @@ def make_trace(
 
 
 def generate_with(
-    sample_prior: Callable[..., Any], decode: Callable[[Params, Any, Batch | None], Any]
-) -> Callable[..., Any]:
+    sample_prior: Callable[..., PyTree],
+    decode: Callable[[Params, PyTree, Batch | None], Distribution],
+) -> Callable[..., Distribution]:
     """`Model.generate`: samples from the prior, then decodes.
 
     Args:
@@ -92,7 +95,7 @@ def generate_with(
         condition: Mapping[str, jax.Array] | None = None,
         temperature: float | jax.Array = 1.0,
         **options: Any,
-    ) -> Any:
+    ) -> Distribution:
         zs = sample_prior(params, key, n, condition, temperature, **options)
         return decode(params, zs, condition)
 

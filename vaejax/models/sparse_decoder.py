@@ -1,6 +1,6 @@
 """Sparse decoding: an autoencoder whose decoder selects latents for every column of a table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
+from vaejax.core.distribution import Distribution
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import make
+from vaejax.core.types import Options, PyTree
 from vaejax.distributions.likelihoods import Likelihood, negative_binomial, normal, scale_feature
 from vaejax.models.autoencoder import autoencoder
 from vaejax.networks import Network
@@ -41,16 +43,16 @@ def split_group(model: Model, group: str, subtrees: Sequence[str]) -> Model:
         separate = {name: remaining.pop(name) for name in subtrees}
         return {**params, group: remaining, **separate}
 
-    def forward(params: Params, *args: Any) -> Trace:
+    def forward(params: Params, *args: PyTree) -> Trace:
         return model.forward(join(params), *args)
 
-    def encode(params: Params, *args: Any) -> tuple[Latent, ...]:
+    def encode(params: Params, *args: PyTree) -> tuple[Latent, ...]:
         return model.encode(join(params), *args)
 
-    def decode(params: Params, *args: Any) -> Any:
+    def decode(params: Params, *args: PyTree) -> Distribution:
         return model.decode(join(params), *args)
 
-    def generate(params: Params, *args: Any) -> Any:
+    def generate(params: Params, *args: PyTree) -> Distribution:
         return model.generate(join(params), *args)
 
     return Model(init, forward, encode, decode, generate)
@@ -124,7 +126,7 @@ def _count_columns(reference: float = 1000.0) -> Columns:
 COLUMNS: dict[str, Callable[..., Columns]] = {"normal": _real_columns, "counts": _count_columns}
 
 
-def build_columns(setting: str | Mapping[str, Any] | Columns) -> Columns:
+def build_columns(setting: str | Options | Columns) -> Columns:
     """A type of table from a name in `COLUMNS` or from `{"kind": name, **arguments}`.
 
     Args:

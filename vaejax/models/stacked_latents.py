@@ -1,25 +1,33 @@
 """Layers of z at one time, each given those above it, and their sampling over time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 from vaejax.distributions import Normal
 from vaejax.latents.bottlenecks import soft_normal
 from vaejax.models.sequence_model import LayeredSamples
 from vaejax.networks import Network
 
-__all__ = ["StackedNetworks", "init_stacked", "rollout_with", "sample_stacked", "swap_time"]
+__all__ = [
+    "StackedNetworks",
+    "init_stacked",
+    "rollout_with",
+    "sample_stacked",
+    "sample_standard",
+    "standard_unless",
+    "swap_time",
+]
 
 StackedNetworks = tuple[Network, ...]  # one for each layer of z, the top first
 
 
 def sample_stacked(
     networks: StackedNetworks,
-    params: Mapping[str, Any],
+    params: Params,
     inputs: jax.Array,
     key: jax.Array | None,
     *,
@@ -62,6 +70,24 @@ def init_stacked(
     return params
 
 
+def sample_standard(
+    key: jax.Array, n: int, latent_dims: Sequence[int], temperature: float | jax.Array
+) -> tuple[jax.Array, ...]:
+    """Samples `[n, D]` of each layer from N(0, I)."""
+    keys = [jax.random.fold_in(key, i) for i in range(len(latent_dims))]
+    sizes = zip(keys, latent_dims, strict=True)
+    return tuple(temperature * jax.random.normal(k, (n, dim)) for k, dim in sizes)
+
+
+def standard_unless(condition: jax.Array, samples: LayeredSamples) -> LayeredSamples:
+    """The samples with N(0, I) in place of their densities where the condition `[]` is false."""
+    standard = tuple(
+        Normal(jnp.zeros_like(d.loc), jnp.ones_like(d.scale)) for d in samples.densities
+    )
+    densities = jax.tree.map(lambda a, b: jnp.where(condition, b, a), standard, samples.densities)
+    return samples._replace(densities=densities)
+
+
 def rollout_with(
     sample_transition: Callable[..., LayeredSamples],
 ) -> Callable[..., tuple[jax.Array, ...]]:
@@ -74,7 +100,9 @@ def rollout_with(
         key: jax.Array | None,
         temperature: float | jax.Array = 1.0,
     ) -> tuple[jax.Array, ...]:
-        def body(zs: Any, inputs: Any) -> tuple[Any, Any]:
+        def body(
+            zs: tuple[jax.Array, ...], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
             delta, number = inputs
             delta = jnp.broadcast_to(delta, zs[0].shape[:1])
             step_key = None if key is None else jax.random.fold_in(key, number)
@@ -86,6 +114,6 @@ def rollout_with(
     return rollout
 
 
-def swap_time(tree: Any) -> Any:
+def swap_time(tree: PyTree) -> PyTree:
     """Swaps the axes of batch and time of every array, between `[B, T, ...]` and `[T, B, ...]`."""
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)

@@ -5,9 +5,9 @@ recurrent networks, discriminators, and the networks of hierarchical models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from vaejax.core.registry import make, table
+from vaejax.core.types import Options
 from vaejax.networks import conv, mlp, residual, residual_1d
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.autoregressive_types import Autoregressive
@@ -43,7 +43,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Pair]] = table(
 
 
 def build(
-    setting: str | Mapping[str, Any] | Pair,
+    setting: str | Options | Pair,
     shape: Sequence[int],
     features: int,
     out_channels: int,

@@ -1,8 +1,7 @@
 """Causal attention blocks, applied to whole sequences or one position at a time with a cache."""
 
+import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +10,10 @@ from vaejax.core.game import Params
 from vaejax.networks.layers import activation as activation_of
 from vaejax.networks.layers import compute_dtype
 
-__all__ = ["CausalBlocks", "causal_blocks", "rotate"]
+__all__ = ["Cache", "CausalBlocks", "attend", "causal_blocks", "rotate"]
 
 _EPSILON = 1e-6
-
-
-class CausalBlocks(NamedTuple):
-    """A stack of attention and MLP blocks over a residual stream `[B, T, W]`, with a final norm.
-
-    Attributes:
-      init: `key -> params`, with the groups `layers` (stacked) and `norm`.
-      apply: `(params, x [B, T, W]) -> [B, T, W]`.
-      init_cache: `n -> cache` of the keys and values of `window` positions.
-      step: `(params, cache, x [B, W], t) -> ([B, W], cache)` for t = 0, 1, ...
-    """
-
-    init: Callable[..., Params]
-    apply: Callable[..., jax.Array]
-    init_cache: Callable[..., Any]
-    step: Callable[..., tuple[jax.Array, Any]]
+Cache = tuple[jax.Array, jax.Array]  # keys and values, [layers, B, H, window, d]
 
 
 def _norm(x: jax.Array, scale: jax.Array) -> jax.Array:
@@ -55,6 +39,115 @@ def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """Attention `[B, t, H, d]` of queries `[B, H, t, d]` to the keys `[B, H, T, d]` in the mask.
+
+    Args:
+      q: queries.
+      k: keys.
+      v: values, `[B, H, T, d]`.
+      mask: bool `[t, T]`; every query attends to at least one key.
+    """
+    score = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32) / math.sqrt(q.shape[-1])
+    weight = jax.nn.softmax(jnp.where(mask[None, None], score, -jnp.inf)).astype(q.dtype)
+    return jnp.einsum("bhts,bhsd->bthd", weight, v)
+
+
+@dataclasses.dataclass(frozen=True)
+class CausalBlocks:
+    """A stack of attention and MLP blocks over a residual stream `[B, T, W]`, with a final norm.
+
+    The attributes are the arguments of `causal_blocks`. Parameters are the groups `layers`
+    (stacked) and `norm`.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    expansion: int
+    window: int
+    activation: str
+    dtype: str
+
+    def init(self, key: jax.Array) -> Params:
+        """Parameters."""
+        layers, width, hidden = self.layers, self.width, self.expansion * self.width
+        keys = jax.random.split(key, 4)
+        unit_gain, small_gain = 1.0 / math.sqrt(width), 1.0 / math.sqrt(2 * layers)
+
+        def normal(key: jax.Array, *shape: int, std: float) -> jax.Array:
+            return std * jax.random.normal(key, (layers, *shape))
+
+        return {
+            "layers": {
+                "norm_attention": jnp.ones((layers, width)),
+                "qkv": normal(keys[0], width, 3 * width, std=unit_gain),
+                "out": normal(keys[1], width, width, std=unit_gain * small_gain),
+                "norm_mlp": jnp.ones((layers, width)),
+                "up": normal(keys[2], width, hidden, std=unit_gain),
+                "down": normal(keys[3], hidden, width, std=small_gain / math.sqrt(hidden)),
+            },
+            "norm": jnp.ones(width),
+        }
+
+    def queries_keys_values(
+        self, layer: Params, x: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`[B, H, t, d]` each from x `[B, t, W]`; queries and keys are rotated."""
+        h = _norm(x, layer["norm_attention"]) @ layer["qkv"].astype(x.dtype)
+        h = h.reshape(*x.shape[:2], 3, self.heads, self.width // self.heads)
+        h = h.transpose(2, 0, 3, 1, 4)
+        return rotate(h[0], positions), rotate(h[1], positions), h[2]
+
+    def residual_updates(self, layer: Params, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """The block's output, from its input x `[B, t, W]` and its attention `[B, t, H, d]`."""
+        x = x + attended.reshape(x.shape) @ layer["out"].astype(x.dtype)
+        act = activation_of(self.activation)
+        h = act(_norm(x, layer["norm_mlp"]) @ layer["up"].astype(x.dtype))
+        return x + h @ layer["down"].astype(x.dtype)
+
+    def apply(self, params: Params, x: jax.Array) -> jax.Array:
+        """The stream `[B, T, W]` after all blocks."""
+        positions = jnp.arange(x.shape[1])
+        age = positions[:, None] - positions[None]
+        mask = (age >= 0) & (age < self.window)
+
+        def per_layer(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
+            attended = attend(*self.queries_keys_values(layer, x, positions), mask)
+            return self.residual_updates(layer, x, attended), None
+
+        x, _ = jax.lax.scan(per_layer, x.astype(compute_dtype(self.dtype)), params["layers"])
+        return _norm(x, params["norm"])
+
+    def init_cache(self, n: int) -> Cache:
+        """The keys and values of `window` positions, before the first."""
+        shape = (self.layers, n, self.heads, self.window, self.width // self.heads)
+        empty = jnp.zeros(shape, compute_dtype(self.dtype))
+        return empty, empty
+
+    def step(
+        self, params: Params, cache: Cache, x: jax.Array, t: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        """`([B, W], cache)` for the stream x `[B, W]` at t = 0, 1, ..."""
+        # The cache is a ring buffer: slot s holds the last position t' ≡ s (mod window). Keys stay
+        # valid in it because only differences of rotary positions enter the scores.
+        slots = jnp.arange(self.window)
+        mask = (slots <= t)[None]
+
+        def per_layer(
+            x: jax.Array, inputs: tuple[Params, jax.Array, jax.Array]
+        ) -> tuple[jax.Array, Cache]:
+            layer, keys, values = inputs  # of this layer, [B, H, window, d]
+            q, k, v = self.queries_keys_values(layer, x, t[None])
+            keys = jax.lax.dynamic_update_slice_in_dim(keys, k, t % self.window, axis=2)
+            values = jax.lax.dynamic_update_slice_in_dim(values, v, t % self.window, axis=2)
+            return self.residual_updates(layer, x, attend(q, keys, values, mask)), (keys, values)
+
+        x = x.astype(compute_dtype(self.dtype))[:, None]
+        x, cache = jax.lax.scan(per_layer, x, (params["layers"], *cache))
+        return _norm(x[:, 0], params["norm"]), cache
 
 
 def causal_blocks(
@@ -94,76 +187,4 @@ def causal_blocks(
         raise ValueError(
             f"a transformer needs an attention window of at least 1 position, found {window}"
         )
-    act, compute, size = activation_of(activation), compute_dtype(dtype), width // heads
-
-    def init(key: jax.Array) -> Params:
-        keys, hidden = jax.random.split(key, 4), expansion * width
-        unit_gain, small_gain = 1.0 / math.sqrt(width), 1.0 / math.sqrt(2 * layers)
-
-        def normal(key: jax.Array, *shape: int, std: float) -> jax.Array:
-            return std * jax.random.normal(key, (layers, *shape))
-
-        return {
-            "layers": {
-                "norm_attention": jnp.ones((layers, width)),
-                "qkv": normal(keys[0], width, 3 * width, std=unit_gain),
-                "out": normal(keys[1], width, width, std=unit_gain * small_gain),
-                "norm_mlp": jnp.ones((layers, width)),
-                "up": normal(keys[2], width, hidden, std=unit_gain),
-                "down": normal(keys[3], hidden, width, std=small_gain / math.sqrt(hidden)),
-            },
-            "norm": jnp.ones(width),
-        }
-
-    def queries_keys_values(
-        layer: Params, x: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """`[B, H, t, d]` each from x `[B, t, W]`; queries and keys are rotated."""
-        h = _norm(x, layer["norm_attention"]) @ layer["qkv"].astype(compute)
-        h = h.reshape(*x.shape[:2], 3, heads, size).transpose(2, 0, 3, 1, 4)
-        return rotate(h[0], positions), rotate(h[1], positions), h[2]
-
-    def attend_and_mlp(
-        layer: Params, x: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
-    ) -> jax.Array:
-        """The block's output; queries `[B, H, t, d]` attend to the keys in the mask `[t, T]`."""
-        score = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32) / math.sqrt(size)
-        weight = jax.nn.softmax(jnp.where(mask[None, None], score, -jnp.inf)).astype(compute)
-        attended = jnp.einsum("bhts,bhsd->bthd", weight, v).reshape(x.shape)
-        x = x + attended @ layer["out"].astype(compute)
-        h = act(_norm(x, layer["norm_mlp"]) @ layer["up"].astype(compute))
-        return x + h @ layer["down"].astype(compute)
-
-    def apply(params: Params, x: jax.Array) -> jax.Array:
-        positions = jnp.arange(x.shape[1])
-        age = positions[:, None] - positions[None]
-        mask = (age >= 0) & (age < window)
-
-        def per_layer(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
-            q, k, v = queries_keys_values(layer, x, positions)
-            return attend_and_mlp(layer, x, q, k, v, mask), None
-
-        x, _ = jax.lax.scan(per_layer, x.astype(compute), params["layers"])
-        return _norm(x, params["norm"])
-
-    def init_cache(n: int) -> Any:
-        empty = jnp.zeros((layers, n, heads, window, size), compute)
-        return empty, empty
-
-    def step(params: Params, cache: Any, x: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
-        # The cache is a ring buffer: slot s holds the last position t' ≡ s (mod window). Keys stay
-        # valid in it because only differences of rotary positions enter the scores.
-        slots = jnp.arange(window)
-        mask = (slots <= t)[None]
-
-        def per_layer(x: jax.Array, inputs: Any) -> tuple[jax.Array, Any]:
-            layer, keys, values = inputs  # of this layer, [B, H, window, d]
-            q, k, v = queries_keys_values(layer, x, t[None])
-            keys = jax.lax.dynamic_update_slice_in_dim(keys, k, t % window, axis=2)
-            values = jax.lax.dynamic_update_slice_in_dim(values, v, t % window, axis=2)
-            return attend_and_mlp(layer, x, q, keys, values, mask), (keys, values)
-
-        x, cache = jax.lax.scan(per_layer, x.astype(compute)[:, None], (params["layers"], *cache))
-        return _norm(x[:, 0], params["norm"]), cache
-
-    return CausalBlocks(init, apply, init_cache, step)
+    return CausalBlocks(width, layers, heads, expansion, window, activation, dtype)

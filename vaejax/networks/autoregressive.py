@@ -1,10 +1,10 @@
 """The autoregressive networks over token sequences, by name."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from vaejax.core.registry import make
 from vaejax.core.token_layout import Layout
+from vaejax.core.types import Options
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.pixel_cnn import pixel_cnn
 from vaejax.networks.transformer import transformer
@@ -17,9 +17,7 @@ AUTOREGRESSIVE: dict[str, Callable[..., Autoregressive]] = {
 }
 
 
-def build_autoregressive(
-    setting: str | Mapping[str, Any] | Autoregressive, layout: Layout
-) -> Autoregressive:
+def build_autoregressive(setting: str | Options | Autoregressive, layout: Layout) -> Autoregressive:
     """An autoregressive network.
 
     Args:

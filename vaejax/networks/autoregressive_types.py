@@ -1,7 +1,11 @@
 """The interface of autoregressive networks over token sequences."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import jax
+
+from vaejax.core.types import PyTree
 
 __all__ = ["Autoregressive"]
 
@@ -21,7 +25,7 @@ class Autoregressive(NamedTuple):
         logits that `apply` returns.
     """
 
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
-    init_cache: Callable[..., Any]
-    step: Callable[..., Any]
+    init: Callable[..., PyTree]
+    apply: Callable[..., jax.Array]
+    init_cache: Callable[..., PyTree]
+    step: Callable[..., tuple[jax.Array, PyTree]]

@@ -1,13 +1,13 @@
 """A convolutional discriminator of images, which also returns the features of a hidden layer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 from vaejax.core.registry import call
+from vaejax.core.types import Options
 from vaejax.networks.layers import Conv, Norm, activation, compute_dtype, concat_condition
 from vaejax.networks.network import Network, from_linen
 
@@ -90,7 +90,7 @@ def image_discriminator(
     return from_linen(discriminator)
 
 
-def build_discriminator(setting: Mapping[str, Any] | Network, shape: Sequence[int]) -> Network:
+def build_discriminator(setting: Options | Network, shape: Sequence[int]) -> Network:
     """The discriminator of a setting.
 
     Args:

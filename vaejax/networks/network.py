@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
+
+from vaejax.core.types import PyTree
 
 __all__ = ["Network", "bind_constants", "from_linen", "from_nnx", "reshaped", "unconditional"]
 
@@ -21,11 +23,11 @@ class Network(NamedTuple):
       apply: `(params, *inputs) -> output`, float32.
     """
 
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
+    init: Callable[..., PyTree]
+    apply: Callable[..., PyTree]
 
 
-def _float32(tree: Any) -> Any:
+def _float32(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a.astype(jnp.float32), tree)
 
 
@@ -36,7 +38,7 @@ def from_linen(module: linen.Module) -> Network:
       ValueError: at init, if the module has state besides parameters (batch statistics, say).
     """
 
-    def init(key: jax.Array, *inputs: Any) -> Any:
+    def init(key: jax.Array, *inputs: PyTree) -> PyTree:
         variables = module.init(key, *inputs)
         state = sorted(set(variables) - {"params"})
         if state:
@@ -46,7 +48,7 @@ def from_linen(module: linen.Module) -> Network:
             )
         return variables.get("params", {})
 
-    def apply(params: Any, *inputs: Any) -> Any:
+    def apply(params: PyTree, *inputs: PyTree) -> PyTree:
         return _float32(module.apply({"params": params}, *inputs))
 
     return Network(init, apply)
@@ -62,7 +64,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
       ValueError: if the module has state besides parameters.
     """
 
-    def split(key: jax.Array) -> Any:
+    def split(key: jax.Array) -> PyTree:
         """The graph, the parameters and all other state of a new module."""
         return nnx.split(make(nnx.Rngs(params=key)), nnx.Param, ...)
 
@@ -72,11 +74,11 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     if state:
         raise ValueError(f"the NNX module keeps state in {state}; a Network has parameters only")
 
-    def init(key: jax.Array, *inputs: Any) -> Any:
+    def init(key: jax.Array, *inputs: PyTree) -> PyTree:
         del inputs
         return nnx.to_pure_dict(split(key)[1])
 
-    def apply(params: Any, *inputs: Any) -> Any:
+    def apply(params: PyTree, *inputs: PyTree) -> PyTree:
         _, abstract, _ = jax.eval_shape(split, jax.eval_shape(lambda: jax.random.key(0)))
         nnx.replace_by_pure_dict(abstract, params)
         return _float32(nnx.merge(graph, abstract, rest)(*inputs))
@@ -99,10 +101,10 @@ def bind_constants(network: Network, count: int) -> Network:
     parameters.
     """
 
-    def init(key: jax.Array, *inputs: Any) -> Any:
+    def init(key: jax.Array, *inputs: PyTree) -> PyTree:
         return {"network": network.init(key, *inputs), "constants": jnp.zeros(count)}
 
-    def apply(params: Any, *inputs: Any) -> jax.Array:
+    def apply(params: PyTree, *inputs: PyTree) -> jax.Array:
         out = network.apply(params["network"], *inputs)
         constants = params["constants"].reshape((1,) * (out.ndim - 1) + (count,))
         constants = jnp.broadcast_to(constants, (*out.shape[:-1], count))

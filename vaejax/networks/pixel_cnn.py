@@ -9,6 +9,7 @@ from flax import linen
 
 from vaejax.core.game import Params
 from vaejax.core.token_layout import Layout
+from vaejax.core.types import PyTree
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.layers import Conv, compute_dtype
 from vaejax.networks.network import from_linen
@@ -149,11 +150,13 @@ def pixel_cnn(
         logits = network.apply(params, tokens.reshape(-1, *map_shape), *condition)
         return logits.reshape(*tokens.shape, layout.vocabulary)
 
-    def init_cache(params: Params, n: int, *condition: jax.Array) -> Any:
+    def init_cache(params: Params, n: int, *condition: jax.Array) -> PyTree:
         del params
         return jnp.zeros((n, layout.length), jnp.int32), condition
 
-    def step(params: Params, cache: Any, token: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
+    def step(
+        params: Params, cache: PyTree, token: jax.Array, t: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
         tokens, condition = cache
         with_token = tokens.at[:, jnp.maximum(t - 1, 0)].set(token)
         tokens = jnp.where(t > 0, with_token, tokens)

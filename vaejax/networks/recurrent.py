@@ -1,15 +1,16 @@
 """Recurrent and causal networks over sequences, applied at once or one input at a time."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
 from vaejax.core.registry import make
-from vaejax.networks.attention import causal_blocks
+from vaejax.core.types import Options, PyTree
+from vaejax.networks.attention import Cache, causal_blocks
 
 __all__ = ["RECURRENT", "Recurrent", "build_recurrent", "causal_transformer", "gru", "lstm"]
 
@@ -25,14 +26,18 @@ class Recurrent(NamedTuple):
         return the outputs that `apply` returns.
     """
 
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
-    initial_state: Callable[..., Any]
-    step: Callable[..., Any]
+    init: Callable[..., Params]
+    apply: Callable[..., jax.Array]
+    initial_state: Callable[..., PyTree]
+    step: Callable[..., tuple[jax.Array, PyTree]]
+
+
+_State = tuple[jax.Array, jax.Array]  # the output and the memory cell, [B, D] each
+_TransformerState = tuple[Cache, jax.Array]  # and the time
 
 
 def _gated_cell(
-    size: int, gates: int, advance: Callable[..., tuple[jax.Array, Any]], bias: jax.Array
+    size: int, gates: int, advance: Callable[..., tuple[jax.Array, _State]], bias: jax.Array
 ) -> Recurrent:
     """A recurrent network whose gates are linear in the input and in the previous output.
 
@@ -56,7 +61,7 @@ def _gated_cell(
             "bias": bias,
         }
 
-    def initial_state(params: Params, n: int) -> Any:
+    def initial_state(params: Params, n: int) -> _State:
         del params
         return jnp.zeros((n, size)), jnp.zeros((n, size))
 
@@ -66,14 +71,14 @@ def _gated_cell(
     def apply(params: Params, x: jax.Array) -> jax.Array:
         projected = jnp.swapaxes(project(params, x), 0, 1)  # [T, B, G·D]
 
-        def body(state: Any, inputs: jax.Array) -> tuple[Any, jax.Array]:
+        def body(state: _State, inputs: jax.Array) -> tuple[_State, jax.Array]:
             out, state = advance(params["recurrent"], state, inputs)
             return state, out
 
         first = initial_state(params, x.shape[0])
         return jnp.swapaxes(jax.lax.scan(body, first, projected)[1], 0, 1)
 
-    def step(params: Params, state: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    def step(params: Params, state: _State, x: jax.Array) -> tuple[jax.Array, _State]:
         return advance(params["recurrent"], state, project(params, x))
 
     return Recurrent(init, apply, initial_state, step)
@@ -86,7 +91,7 @@ def lstm(size: int = 50) -> Recurrent:
       size: D of the output.
     """
 
-    def advance(recurrent: jax.Array, state: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
+    def advance(recurrent: jax.Array, state: _State, inputs: jax.Array) -> tuple[jax.Array, _State]:
         hidden, cell = state
         i, f, g, o = jnp.split(inputs + hidden @ recurrent, 4, axis=-1)
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -104,7 +109,7 @@ def gru(size: int = 50) -> Recurrent:
       size: D of the output.
     """
 
-    def advance(recurrent: jax.Array, state: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
+    def advance(recurrent: jax.Array, state: _State, inputs: jax.Array) -> tuple[jax.Array, _State]:
         hidden, unused = state
         split = 2 * size
         r, u = jnp.split(
@@ -156,11 +161,13 @@ def causal_transformer(
     def apply(params: Params, x: jax.Array) -> jax.Array:
         return blocks.apply(params, x @ params["input"]).astype(jnp.float32)
 
-    def initial_state(params: Params, n: int) -> Any:
+    def initial_state(params: Params, n: int) -> _TransformerState:
         del params
         return blocks.init_cache(n), jnp.zeros((), jnp.int32)
 
-    def step(params: Params, state: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    def step(
+        params: Params, state: _TransformerState, x: jax.Array
+    ) -> tuple[jax.Array, _TransformerState]:
         cache, t = state
         out, cache = blocks.step(params, cache, x @ params["input"], t)
         return out.astype(jnp.float32), (cache, t + 1)
@@ -175,7 +182,7 @@ RECURRENT: dict[str, Callable[..., Recurrent]] = {
 }
 
 
-def build_recurrent(setting: str | Mapping[str, Any] | Recurrent) -> Recurrent:
+def build_recurrent(setting: str | Options | Recurrent) -> Recurrent:
     """A recurrent network.
 
     Args:

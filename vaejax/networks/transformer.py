@@ -1,18 +1,115 @@
 """A causal transformer over tokens, with a key–value cache for sampling token by token."""
 
+import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaejax.core.game import Params
 from vaejax.core.token_layout import Layout
-from vaejax.networks.attention import causal_blocks
+from vaejax.networks.attention import Cache, CausalBlocks, causal_blocks
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.layers import compute_dtype
 
-__all__ = ["transformer"]
+__all__ = ["TokenTransformer", "transformer"]
+
+
+_State = tuple[Cache, jax.Array]  # of sampling: the blocks' cache, and the condition [B, W]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenTransformer:
+    """The functions of the network that `transformer` returns.
+
+    Attributes:
+      blocks: over the residual stream.
+      layout: of the tokens.
+    """
+
+    blocks: CausalBlocks
+    layout: Layout
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the computation."""
+        return np.dtype(compute_dtype(self.blocks.dtype))
+
+    def init(self, key: jax.Array, tokens: jax.Array, condition: jax.Array | None = None) -> Params:
+        """See `Autoregressive`."""
+        del tokens
+        keys, width, vocabulary = (
+            jax.random.split(key, 5),
+            self.blocks.width,
+            self.layout.vocabulary,
+        )
+        num_kinds = len(self.layout.allowed())
+
+        def normal(key: jax.Array, *shape: int, std: float) -> jax.Array:
+            return std * jax.random.normal(key, shape)
+
+        params = {
+            "tokens": normal(keys[0], num_kinds * vocabulary, width, std=0.5),
+            "start": jnp.zeros(width),
+            "kinds": normal(keys[1], num_kinds, width, std=0.5),
+            **self.blocks.init(keys[2]),
+            "logits": normal(keys[3], num_kinds, vocabulary, width, std=0.1 / math.sqrt(width)),
+        }
+        if condition is not None:
+            params["condition"] = normal(keys[4], condition.shape[-1], width, std=0.5)
+        return params
+
+    def embed_condition(
+        self, params: Params, n: int, condition: jax.Array | None
+    ) -> jax.Array:  # [B, W]
+        """The condition's projection, zeros without one."""
+        if condition is None:
+            return jnp.zeros((n, self.blocks.width), self.dtype)
+        return (condition @ params["condition"]).astype(self.dtype)
+
+    def apply(
+        self, params: Params, tokens: jax.Array, condition: jax.Array | None = None
+    ) -> jax.Array:
+        """See `Autoregressive`."""
+        n, kinds = tokens.shape[0], self.layout.kinds()
+        rows = jnp.asarray(kinds * self.layout.vocabulary)[None] + tokens  # [B, T]
+        previous = params["tokens"][rows[:, :-1]]
+        first = jnp.broadcast_to(params["start"][None, None], (n, 1, self.blocks.width))
+        x = jnp.concatenate([first, previous], axis=1) + params["kinds"][kinds][None]
+        x = x.astype(self.dtype) + self.embed_condition(params, n, condition)[:, None]
+        logits = self.project(params["logits"].astype(self.dtype), self.blocks.apply(params, x))
+        return jnp.where(jnp.asarray(self.layout.allowed())[kinds][None], logits, -jnp.inf)
+
+    def project(self, projections: jax.Array, x: jax.Array) -> jax.Array:
+        """Logits `[B, T, K]` of the stream `[B, T, W]`; each kind has a projection `[K, W]`."""
+        n, width = x.shape[0], x.shape[2]
+        parts, start, kind = [], 0, 0
+        for node in self.layout.nodes:
+            h = x[:, start : start + node.length].reshape(n, -1, node.kinds, width)
+            part = jnp.einsum("bsqw,qkw->bsqk", h, projections[kind : kind + node.kinds])
+            parts.append(part.reshape(n, node.length, self.layout.vocabulary))
+            start, kind = start + node.length, kind + node.kinds
+        return jnp.concatenate(parts, axis=1).astype(jnp.float32)
+
+    def init_cache(self, params: Params, n: int, condition: jax.Array | None = None) -> _State:
+        """See `Autoregressive`."""
+        return self.blocks.init_cache(n), self.embed_condition(params, n, condition)
+
+    def step(
+        self, params: Params, cache: _State, token: jax.Array, t: jax.Array
+    ) -> tuple[jax.Array, _State]:
+        """See `Autoregressive`."""
+        keys_and_values, c = cache
+        kinds = jnp.asarray(self.layout.kinds())
+        kind = kinds[t]
+        row = kinds[jnp.maximum(t - 1, 0)] * self.layout.vocabulary + token  # [B]
+        previous = jnp.where(t > 0, params["tokens"][row], params["start"][None])
+        x = (previous + params["kinds"][kind][None]).astype(self.dtype) + c  # [B, W]
+        x, keys_and_values = self.blocks.step(params, keys_and_values, x, t)
+        logits = (x @ params["logits"][kind].astype(self.dtype).T).astype(jnp.float32)
+        logits = jnp.where(jnp.asarray(self.layout.allowed())[kind][None], logits, -jnp.inf)
+        return logits, (keys_and_values, c)
 
 
 def transformer(
@@ -47,64 +144,5 @@ def transformer(
         width, layers=layers, heads=heads, expansion=expansion, window=layout.length,
         activation=activation, dtype=dtype,
     )  # fmt: skip
-    compute = compute_dtype(dtype)
-    vocabulary = layout.vocabulary
-    kinds, allowed = layout.kinds(), layout.allowed()  # [T], [kinds, K]
-    num_kinds = len(allowed)
-
-    def init(key: jax.Array, tokens: jax.Array, condition: jax.Array | None = None) -> Params:
-        del tokens
-        keys = jax.random.split(key, 5)
-
-        def normal(key: jax.Array, *shape: int, std: float) -> jax.Array:
-            return std * jax.random.normal(key, shape)
-
-        params = {
-            "tokens": normal(keys[0], num_kinds * vocabulary, width, std=0.5),
-            "start": jnp.zeros(width),
-            "kinds": normal(keys[1], num_kinds, width, std=0.5),
-            **blocks.init(keys[2]),
-            "logits": normal(keys[3], num_kinds, vocabulary, width, std=0.1 / math.sqrt(width)),
-        }
-        if condition is not None:
-            params["condition"] = normal(keys[4], condition.shape[-1], width, std=0.5)
-        return params
-
-    def embed_condition(params: Params, n: int, condition: jax.Array | None) -> jax.Array:  # [B, W]
-        if condition is None:
-            return jnp.zeros((n, width), compute)
-        return (condition @ params["condition"]).astype(compute)
-
-    def apply(params: Params, tokens: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        n = tokens.shape[0]
-        rows = jnp.asarray(kinds * vocabulary)[None] + tokens  # [B, T]
-        previous = params["tokens"][rows[:, :-1]]
-        first = jnp.broadcast_to(params["start"][None, None], (n, 1, width))
-        x = jnp.concatenate([first, previous], axis=1) + params["kinds"][kinds][None]
-        x = x.astype(compute) + embed_condition(params, n, condition)[:, None]
-        x = blocks.apply(params, x)
-        projections, parts = params["logits"].astype(compute), []
-        start, kind = 0, 0
-        for node in layout.nodes:
-            h = x[:, start : start + node.length].reshape(n, -1, node.kinds, width)
-            part = jnp.einsum("bsqw,qkw->bsqk", h, projections[kind : kind + node.kinds])
-            parts.append(part.reshape(n, node.length, vocabulary))
-            start, kind = start + node.length, kind + node.kinds
-        logits = jnp.concatenate(parts, axis=1).astype(jnp.float32)
-        return jnp.where(jnp.asarray(allowed)[kinds][None], logits, -jnp.inf)
-
-    def init_cache(params: Params, n: int, condition: jax.Array | None = None) -> Any:
-        return blocks.init_cache(n), embed_condition(params, n, condition)
-
-    def step(params: Params, cache: Any, token: jax.Array, t: jax.Array) -> tuple[jax.Array, Any]:
-        cache, c = cache
-        kind = jnp.asarray(kinds)[t]
-        row = jnp.asarray(kinds)[jnp.maximum(t - 1, 0)] * vocabulary + token  # [B]
-        previous = jnp.where(t > 0, params["tokens"][row], params["start"][None])
-        x = (previous + params["kinds"][kind][None]).astype(compute) + c  # [B, W]
-        x, cache = blocks.step(params, cache, x, t)
-        logits = (x @ params["logits"][kind].astype(compute).T).astype(jnp.float32)
-        logits = jnp.where(jnp.asarray(allowed)[kind][None], logits, -jnp.inf)
-        return logits, (cache, c)
-
-    return Autoregressive(init, apply, init_cache, step)
+    network = TokenTransformer(blocks, layout)
+    return Autoregressive(network.init, network.apply, network.init_cache, network.step)

@@ -5,7 +5,7 @@ codebook is `[K, D]`, or a stack `[..., K, D]` of them in residual and product q
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ import optax
 
 from vaejax.core.game import Trace
 from vaejax.core.registry import is_off
-from vaejax.distributions import capabilities_of
+from vaejax.core.types import PyTree
+from vaejax.distributions import is_quantized
 from vaejax.quantizers.segment_sums import code_sums
 
 __all__ = ["EmaState", "UsageState", "ema_codebook", "revive_codes"]
@@ -22,14 +23,14 @@ __all__ = ["EmaState", "UsageState", "ema_codebook", "revive_codes"]
 class EmaState(NamedTuple):
     """Moving averages, per code, of the number of its tokens `[..., K]` and their sum."""
 
-    count: Any
-    total: Any
+    count: PyTree
+    total: PyTree
 
 
 class UsageState(NamedTuple):
     """Moving average of the number of tokens per code `[..., K]`."""
 
-    count: Any
+    count: PyTree
 
 
 def _tokens(trace: Trace, node: int, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +39,7 @@ def _tokens(trace: Trace, node: int, codebook: jax.Array) -> tuple[jax.Array, ja
     S is the number of codebooks in the stack: levels of a residual, groups of a product quantizer.
     """
     posterior = trace.latents[node].posterior
-    if not capabilities_of(posterior).quantized:
+    if not is_quantized(posterior):
         raise ValueError(
             f"node {node} of the trace has a posterior {type(posterior).__name__}, "
             "but the updates of a codebook need codes"
@@ -94,18 +95,18 @@ def ema_codebook(
       node: number of the node of the trace that holds the codes.
     """
 
-    def init(params: Any) -> EmaState:
+    def init(params: PyTree) -> EmaState:
         return EmaState(jax.tree.map(lambda e: jnp.ones(e.shape[:-1]), params), params)
 
     def update(
-        updates: Any,
+        updates: PyTree,
         state: EmaState,
-        params: Any = None,
+        params: PyTree = None,
         *,
         trace: Trace,
         key: jax.Array,
-        **extra: Any,
-    ) -> tuple[Any, EmaState]:
+        **extra: object,
+    ) -> tuple[PyTree, EmaState]:
         del updates, extra
 
         def average(
@@ -146,18 +147,18 @@ def revive_codes(
       node: number of the node of the trace that holds the codes.
     """
 
-    def init(params: Any) -> UsageState:
+    def init(params: PyTree) -> UsageState:
         return UsageState(jax.tree.map(lambda e: jnp.ones(e.shape[:-1]), params))
 
     def update(
-        updates: Any,
+        updates: PyTree,
         state: UsageState,
-        params: Any = None,
+        params: PyTree = None,
         *,
         trace: Trace,
         key: jax.Array,
-        **extra: Any,
-    ) -> tuple[Any, UsageState]:
+        **extra: object,
+    ) -> tuple[PyTree, UsageState]:
         del extra
 
         def revive(

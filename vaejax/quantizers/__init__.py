@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from vaejax.core.registry import make, table
+from vaejax.core.types import Options
 from vaejax.quantizers.codebook import sim_vq, vector
 from vaejax.quantizers.compose import grouped, residual
 from vaejax.quantizers.gumbel import gumbel_softmax
@@ -33,7 +33,7 @@ QUANTIZERS: Mapping[str, Callable[..., Quantizer]] = table(
 )
 
 
-def build(setting: str | Mapping[str, Any] | Quantizer) -> Quantizer:
+def build(setting: str | Options | Quantizer) -> Quantizer:
     """A quantizer from its name or from `{"kind": name, **arguments}`.
 
     The argument `quantizer` of `grouped` and `residual` is again a setting. A `Quantizer` is

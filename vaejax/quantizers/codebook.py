@@ -1,12 +1,12 @@
 """Quantizers with a codebook: each token is replaced by its nearest code."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import PyTree
 from vaejax.distributions import OneHotCodes
 from vaejax.quantizers.nearest_neighbors import kmeans, nearest
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, normalize
@@ -73,7 +73,7 @@ def vector(
         return jax.random.normal(key, (codes, dim)) / math.sqrt(dim)
 
     def quantize(
-        codebook: Any, tokens: jax.Array, key: jax.Array | None
+        codebook: jax.Array, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[OneHotCodes, jax.Array]:
         del key
         codebook, tokens = project(codebook), project(tokens)
@@ -81,7 +81,7 @@ def vector(
         posterior = OneHotCodes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, estimator(tokens, posterior.codes)
 
-    def embed(codebook: Any, indices: jax.Array) -> jax.Array:
+    def embed(codebook: jax.Array, indices: jax.Array) -> jax.Array:
         return _lookup(project(codebook), indices)
 
     return Quantizer(dim, dim, codes, (), True, init, quantize, embed)
@@ -110,11 +110,11 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
             "basis": jnp.eye(dim),
         }
 
-    def codebook_of(params: Any) -> jax.Array:
+    def codebook_of(params: PyTree) -> jax.Array:
         return jax.lax.stop_gradient(params["codes"]) @ params["basis"]
 
     def quantize(
-        params: Any, tokens: jax.Array, key: jax.Array | None
+        params: PyTree, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[OneHotCodes, jax.Array]:
         del key
         codebook = codebook_of(params)
@@ -122,7 +122,7 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
         posterior = OneHotCodes(tokens, codes_at(codebook, indices), indices, codes)
         return posterior, ESTIMATORS[gradient](tokens, posterior.codes)
 
-    def embed(params: Any, indices: jax.Array) -> jax.Array:
+    def embed(params: PyTree, indices: jax.Array) -> jax.Array:
         return _lookup(codebook_of(params), indices)
 
     return Quantizer(dim, dim, codes, (), True, init, quantize, embed)

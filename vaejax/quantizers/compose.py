@@ -1,16 +1,83 @@
 """Quantizers composed of quantizers: product and residual quantisation."""
 
-from typing import Any
+import dataclasses
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.registry import is_off, near_names
-from vaejax.distributions import OneHotCodes
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution, OneHotCodes
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer
 
-__all__ = ["grouped", "residual"]
+__all__ = ["Grouped", "Residual", "grouped", "residual"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped:
+    """The functions of the quantizer that `grouped` returns; the attributes are its arguments."""
+
+    quantizer: Quantizer
+    groups: int
+
+    def split(self, tokens: jax.Array) -> jax.Array:  # [B, T, G · d] -> [G, B, T, d]
+        """The pieces of tokens."""
+        shape = (*tokens.shape[:-1], self.groups, self.quantizer.dim)
+        return jnp.moveaxis(tokens.reshape(shape), -2, 0)
+
+    def join(self, z: jax.Array) -> jax.Array:  # [G, ..., d] -> [..., G · d]
+        """z of the pieces, as one vector."""
+        z = jnp.moveaxis(z, 0, -2)
+        return z.reshape(*z.shape[:-2], self.groups * self.quantizer.z_dim)
+
+    @property
+    def params_axis(self) -> int | None:
+        """The axis of the groups in the parameters, if there are any."""
+        return 0 if self.quantizer.has_params else None
+
+    def init(self, key: jax.Array, tokens: jax.Array) -> PyTree:
+        """Parameters of all groups."""
+        keys = jax.random.split(key, self.groups)
+        return jax.vmap(self.quantizer.init)(keys, self.split(tokens))
+
+    def quantize(
+        self, params: PyTree, tokens: jax.Array, key: jax.Array | None
+    ) -> tuple[Distribution, jax.Array]:
+        """See `Quantizer`."""
+        keys = None if key is None else jax.random.split(key, self.groups)
+        per_group = jax.vmap(self.quantizer.quantize, in_axes=(self.params_axis, 0, 0))
+        posterior, z = per_group(params, self.split(tokens), keys)
+        return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), posterior), self.join(z)
+
+    def embed(self, params: PyTree, indices: jax.Array) -> jax.Array:
+        """See `Quantizer`."""
+        axis = indices.ndim - 1 - len(self.quantizer.shape)
+        per_group = jax.vmap(self.quantizer.embed, in_axes=(self.params_axis, axis))
+        return self.join(per_group(params, indices))
+
+    def training_variant(self, step: jax.Array) -> Quantizer:
+        """See `Quantizer`."""
+        assert self.quantizer.training_variant is not None
+        variant = self.quantizer.training_variant(step)
+        quantize = Grouped(variant, self.groups).quantize
+        return self.build()._replace(quantize=quantize, training_variant=None)
+
+    def build(self) -> Quantizer:
+        """The functions as a quantizer."""
+        return Quantizer(
+            self.quantizer.dim * self.groups,
+            self.quantizer.z_dim * self.groups,
+            self.quantizer.size,
+            (self.groups, *self.quantizer.shape),
+            self.quantizer.has_params,
+            self.init,
+            self.quantize,
+            self.embed,
+            self.training_variant if self.quantizer.training_variant else None,
+            self.quantizer.stochastic,
+        )
 
 
 def grouped(quantizer: Quantizer, groups: int) -> Quantizer:
@@ -25,52 +92,117 @@ def grouped(quantizer: Quantizer, groups: int) -> Quantizer:
     """
     if groups < 1:
         raise ValueError(f"grouped needs at least one group, found {groups}")
-    dim, z_dim = quantizer.dim * groups, quantizer.z_dim * groups
-    shape, params_axis = (groups, *quantizer.shape), 0 if quantizer.has_params else None
+    return Grouped(quantizer, groups).build()
 
-    def split(tokens: jax.Array) -> jax.Array:  # [B, T, G · d] -> [G, B, T, d]
-        return jnp.moveaxis(tokens.reshape(*tokens.shape[:-1], groups, quantizer.dim), -2, 0)
 
-    def join(z: jax.Array) -> jax.Array:  # [G, ..., d] -> [..., G · d]
-        z = jnp.moveaxis(z, 0, -2)
-        return z.reshape(*z.shape[:-2], z_dim)
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """The functions of the quantizer that `residual` returns; the attributes are its arguments."""
 
-    def init(key: jax.Array, tokens: jax.Array) -> Any:
-        return jax.vmap(quantizer.init)(jax.random.split(key, groups), split(tokens))
+    quantizer: Quantizer
+    levels: int
+    shared: bool
+    dropout: float
+    shrink: float
+    gradient: str
 
-    def grouped_variant(variant: Quantizer) -> Quantizer:
-        def quantize(
-            params: Any, tokens: jax.Array, key: jax.Array | None
-        ) -> tuple[Any, jax.Array]:
-            keys = None if key is None else jax.random.split(key, groups)
-            per_group = jax.vmap(variant.quantize, in_axes=(params_axis, 0, 0))
-            posterior, z = per_group(params, split(tokens), keys)
-            return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), posterior), join(z)
+    @property
+    def per_level(self) -> bool:
+        """Whether the parameters have a leading axis `[levels]`."""
+        return self.quantizer.has_params and not self.shared
 
-        return Quantizer(
-            dim,
-            z_dim,
-            quantizer.size,
-            shape,
-            quantizer.has_params,
-            init,
-            quantize,
-            embed,
-            stochastic=quantizer.stochastic,
+    @property
+    def scales(self) -> np.ndarray:
+        """The scale of the codes of each level, `[levels]`."""
+        return np.float32(self.shrink) ** np.arange(self.levels, dtype=np.float32)
+
+    def init(self, key: jax.Array, tokens: jax.Array) -> PyTree:
+        """Parameters of all levels, each for the residuals of the levels before it."""
+        if not self.per_level:
+            return self.quantizer.init(key, tokens)
+
+        def level(
+            carry: jax.Array, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, PyTree]:
+            key, scale = inputs
+            params = self.quantizer.init(key, carry / scale)
+            _, z = self.quantizer.quantize(params, carry / scale, key)
+            return carry - scale * z, params
+
+        keys = jax.random.split(key, self.levels)
+        return jax.lax.scan(level, tokens, (keys, jnp.asarray(self.scales)))[1]
+
+    def num_kept(self, n: int, keys: tuple[jax.Array, jax.Array] | None) -> jax.Array:
+        """The number of levels that each of n examples keeps, `[n]`; all without keys."""
+        num_kept = jnp.full((n,), self.levels)
+        if is_off(self.dropout) or keys is None:
+            return num_kept
+        drop_key, count_key = keys
+        drops = jax.random.bernoulli(drop_key, self.dropout, num_kept.shape)
+        fewer = jax.random.randint(count_key, num_kept.shape, 1, self.levels + 1)
+        return jnp.where(drops, fewer, num_kept)
+
+    def quantize(
+        self, params: PyTree, tokens: jax.Array, key: jax.Array | None
+    ) -> tuple[OneHotCodes, jax.Array]:
+        """See `Quantizer`."""
+        keys, dropout_keys = None, None
+        if key is not None:
+            key, drop_key, count_key = jax.random.split(key, 3)
+            keys, dropout_keys = jax.random.split(key, self.levels), (drop_key, count_key)
+        num_kept = self.num_kept(tokens.shape[0], dropout_keys)
+
+        def level(
+            carry: tuple[jax.Array, jax.Array], inputs: tuple[PyTree, ...]
+        ) -> tuple[tuple[jax.Array, jax.Array], OneHotCodes]:
+            left, total = carry
+            number, key, scale, level_params = inputs
+            params_of_level = level_params if self.per_level else params
+            q, z = self.quantizer.quantize(params_of_level, left / scale, key)
+            kept = number < num_kept  # [B]
+            z = _where(kept, scale * jax.lax.stop_gradient(z), 0.0)
+            return (left - z, total + z), _drop_codes(kept, cast(OneHotCodes, q))
+
+        numbers, scales = jnp.arange(self.levels), jnp.asarray(self.scales)
+        inputs = numbers, keys, scales, params if self.per_level else None
+        (_, total), q = jax.lax.scan(level, (tokens, jnp.zeros_like(tokens)), inputs)
+        q = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), q)  # [B, T, Q, ...]
+        return q, ESTIMATORS[self.gradient](tokens, total)
+
+    def embed(self, params: PyTree, indices: jax.Array) -> jax.Array:
+        """See `Quantizer`."""
+        axis = indices.ndim - 1 - len(self.quantizer.shape)
+        embed_levels = jax.vmap(self.quantizer.embed, in_axes=(0 if self.per_level else None, axis))
+        return jnp.tensordot(jnp.asarray(self.scales), embed_levels(params, indices), axes=1)
+
+    def build(self) -> Quantizer:
+        """The functions as a quantizer that drops no levels; `training_variant` drops them."""
+        kept = dataclasses.replace(self, dropout=0.0)
+        return self.quantizer._replace(
+            shape=(self.levels, *self.quantizer.shape),
+            init=self.init,
+            quantize=kept.quantize,
+            embed=self.embed,
+            training_variant=None if is_off(self.dropout) else self.training_variant,
         )
 
-    def embed(params: Any, indices: jax.Array) -> jax.Array:
-        axis = indices.ndim - 1 - len(quantizer.shape)
-        per_group = jax.vmap(quantizer.embed, in_axes=(params_axis, axis))
-        return join(per_group(params, indices))
+    def training_variant(self, step: jax.Array) -> Quantizer:
+        """See `Quantizer`; the same at every step."""
+        del step
+        return self.build()._replace(quantize=self.quantize, training_variant=None)
 
-    def training_variant(step: jax.Array) -> Quantizer:
-        assert quantizer.training_variant is not None
-        return grouped_variant(quantizer.training_variant(step))
 
-    return grouped_variant(quantizer)._replace(
-        training_variant=training_variant if quantizer.training_variant else None
-    )
+def _where(kept: jax.Array, a: jax.Array, b: jax.Array | float) -> jax.Array:
+    """`a [B, ...]` in the examples with `kept [B]`, else b."""
+    return jnp.where(kept.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+
+def _drop_codes(kept: jax.Array, q: OneHotCodes) -> OneHotCodes:
+    """The codes of a level in the examples `kept [B]`; elsewhere their indices are −1."""
+    # The features of a dropped level are its codes, so that its losses are zero.
+    codes = jax.lax.stop_gradient(q.codes)
+    features = _where(kept, q.features, codes)
+    return OneHotCodes(features, _where(kept, q.codes, codes), _where(kept, q.indices, -1), q.size)
 
 
 def residual(
@@ -112,74 +244,4 @@ def residual(
         )
     if quantizer.stochastic:
         raise ValueError("residual needs a deterministic quantizer, not one that samples codes")
-    sg = jax.lax.stop_gradient
-    scales = np.float32(shrink) ** np.arange(levels, dtype=np.float32)
-    per_level = quantizer.has_params and not shared
-
-    def init(key: jax.Array, tokens: jax.Array) -> Any:
-        if not per_level:
-            return quantizer.init(key, tokens)
-
-        def level(carry: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
-            key, scale = inputs
-            params = quantizer.init(key, carry / scale)
-            _, z = quantizer.quantize(params, carry / scale, key)
-            return carry - scale * z, params
-
-        keys = jax.random.split(key, levels)
-        return jax.lax.scan(level, tokens, (keys, jnp.asarray(scales)))[1]
-
-    def with_dropout(dropout: float) -> Quantizer:
-        def quantize(
-            params: Any, tokens: jax.Array, key: jax.Array | None
-        ) -> tuple[OneHotCodes, jax.Array]:
-            keys = None
-            if key is not None:
-                key, drop_key, count_key = jax.random.split(key, 3)
-                keys = jax.random.split(key, levels)
-            num_kept = jnp.full(tokens.shape[:1], levels)
-            if not is_off(dropout) and key is not None:
-                drops = jax.random.bernoulli(drop_key, dropout, num_kept.shape)
-                fewer = jax.random.randint(count_key, num_kept.shape, 1, levels + 1)
-                num_kept = jnp.where(drops, fewer, num_kept)
-
-            def level(carry: Any, inputs: Any) -> tuple[Any, OneHotCodes]:
-                left, total = carry
-                number, key, scale, level_params = inputs
-                q, z = quantizer.quantize(level_params if per_level else params, left / scale, key)
-                kept = number < num_kept  # [B]
-
-                def where_kept(a: jax.Array, b: Any) -> jax.Array:
-                    return jnp.where(kept.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
-
-                # The features of a dropped level are its codes, so that its losses are zero.
-                q = OneHotCodes(
-                    where_kept(q.features, sg(q.codes)),
-                    where_kept(q.codes, sg(q.codes)),
-                    where_kept(q.indices, -1),
-                    q.size,
-                )
-                z = where_kept(scale * sg(z), 0.0)
-                return (left - z, total + z), q
-
-            inputs = jnp.arange(levels), keys, jnp.asarray(scales), params if per_level else None
-            (_, total), q = jax.lax.scan(level, (tokens, jnp.zeros_like(tokens)), inputs)
-            q = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), q)  # [B, T, Q, ...]
-            return q, ESTIMATORS[gradient](tokens, total)
-
-        return quantizer._replace(
-            shape=(levels, *quantizer.shape),
-            init=init,
-            quantize=quantize,
-            embed=embed,
-            training_variant=None,
-        )
-
-    def embed(params: Any, indices: jax.Array) -> jax.Array:
-        axis = indices.ndim - 1 - len(quantizer.shape)
-        embed_levels = jax.vmap(quantizer.embed, in_axes=(0 if per_level else None, axis))
-        return jnp.tensordot(jnp.asarray(scales), embed_levels(params, indices), axes=1)
-
-    return with_dropout(0.0)._replace(
-        training_variant=None if is_off(dropout) else (lambda step: with_dropout(dropout))
-    )
+    return Residual(quantizer, levels, shared, dropout, shrink, gradient).build()

@@ -1,12 +1,12 @@
 """Categorical latents with the Gumbel-softmax relaxation."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.schedules import schedule
+from vaejax.core.types import Options, Weight
 from vaejax.distributions import Categorical
 from vaejax.quantizers.quantizer import Quantizer
 
@@ -14,7 +14,7 @@ __all__ = ["gumbel_softmax"]
 
 
 def gumbel_softmax(
-    codes: int = 512, dim: int = 64, *, temperature: Any = 0.5, hard: bool = False
+    codes: int = 512, dim: int = 64, *, temperature: Options | Weight = 0.5, hard: bool = False
 ) -> Quantizer:
     """A reparameterised categorical posterior (1611.01144, section 2; 1611.00712).
 
@@ -41,7 +41,7 @@ def gumbel_softmax(
         return noisy, jax.nn.one_hot(jnp.argmax(noisy, axis=-1), codes, dtype=logits.dtype)
 
     def exact(
-        codebook: Any, tokens: jax.Array, key: jax.Array | None
+        codebook: jax.Array, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[Categorical, jax.Array]:
         logits = tokens
         return Categorical(logits), sample(logits, key)[1] @ codebook
@@ -51,7 +51,7 @@ def gumbel_softmax(
         tau = tau(step) if callable(tau) else tau
 
         def relaxed(
-            codebook: Any, tokens: jax.Array, key: jax.Array | None
+            codebook: jax.Array, tokens: jax.Array, key: jax.Array | None
         ) -> tuple[Categorical, jax.Array]:
             noisy, one_hot = sample(tokens, key)
             weights = jax.nn.softmax(noisy / jnp.asarray(tau, noisy.dtype))
@@ -61,7 +61,7 @@ def gumbel_softmax(
 
         return quantizer._replace(quantize=relaxed)
 
-    def embed(codebook: Any, indices: jax.Array) -> jax.Array:
+    def embed(codebook: jax.Array, indices: jax.Array) -> jax.Array:
         return codebook[indices]
 
     quantizer = Quantizer(codes, dim, codes, (), True, init, exact, embed, stochastic=True)

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.types import Params, PyTree
 from vaejax.distributions import OneHotCodes
 from vaejax.quantizers.quantizer import Quantizer, straight_through
 
@@ -16,7 +16,7 @@ __all__ = ["finite_scalar", "lookup_free"]
 _INT32 = 2**31
 
 
-def _no_params(key: jax.Array, tokens: jax.Array) -> dict[str, Any]:
+def _no_params(key: jax.Array, tokens: jax.Array) -> Params:
     return {}
 
 
@@ -54,7 +54,7 @@ def finite_scalar(levels: Sequence[int] = (8, 5, 5, 5)) -> Quantizer:
         return jnp.asarray(a).reshape((1,) * (like.ndim - 1) + (-1,))
 
     def quantize(
-        params: Any, tokens: jax.Array, key: jax.Array | None
+        params: PyTree, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[OneHotCodes, jax.Array]:
         del params, key
         bounded = jnp.tanh(tokens + along_last(shift, tokens)) * along_last(half, tokens)
@@ -67,7 +67,7 @@ def finite_scalar(levels: Sequence[int] = (8, 5, 5, 5)) -> Quantizer:
         posterior = OneHotCodes(features, codes, indices, math.prod(levels))
         return posterior, straight_through(features, codes)
 
-    def embed(params: Any, indices: jax.Array) -> jax.Array:
+    def embed(params: PyTree, indices: jax.Array) -> jax.Array:
         del params
         index = jnp.maximum(indices, 0)[..., None]
         digits = index // along_last(radix, index) % along_last(np.asarray(levels, np.int32), index)
@@ -97,7 +97,7 @@ def lookup_free(bits: int = 10) -> Quantizer:
     weights = np.asarray([1 << i for i in range(bits)], np.int32)
 
     def quantize(
-        params: Any, tokens: jax.Array, key: jax.Array | None
+        params: PyTree, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[OneHotCodes, jax.Array]:
         del params, key
         positive = tokens > 0
@@ -107,7 +107,7 @@ def lookup_free(bits: int = 10) -> Quantizer:
         posterior = OneHotCodes(tokens, codes, indices, 2**bits)
         return posterior, straight_through(tokens, codes)
 
-    def embed(params: Any, indices: jax.Array) -> jax.Array:
+    def embed(params: PyTree, indices: jax.Array) -> jax.Array:
         del params
         index = jnp.maximum(indices, 0)[..., None]
         bit = jnp.arange(bits, dtype=jnp.int32).reshape((1,) * (index.ndim - 1) + (-1,))

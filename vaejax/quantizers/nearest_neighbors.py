@@ -1,7 +1,5 @@
 """Nearest-code search and k-means in bounded memory, without the full distance matrix."""
 
-from typing import Any
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -96,7 +94,9 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     )
     codebook = jnp.pad(codebook, ((0, padding), (0, 0)))
 
-    def search_chunk(block_of_features: jax.Array, start: Any) -> tuple[jax.Array, jax.Array]:
+    def search_chunk(
+        block_of_features: jax.Array, start: int | jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         codes = jax.lax.dynamic_slice_in_dim(codebook, start, chunk)  # [k, D]
         norms = jax.lax.dynamic_slice_in_dim(half_norms, start, chunk)[:, None]
         lowest, first = lowest_of(codes, norms, block_of_features)

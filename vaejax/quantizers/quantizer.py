@@ -1,8 +1,9 @@
 """The interface of quantizers, their use as bottlenecks, and gradient estimators."""
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -10,9 +11,18 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.game import Latent, Params
-from vaejax.distributions import Uniform
+from vaejax.core.types import PyTree
+from vaejax.distributions import Distribution, Uniform
 
-__all__ = ["ESTIMATORS", "Quantizer", "bottleneck", "normalize", "rotation", "straight_through"]
+__all__ = [
+    "ESTIMATORS",
+    "QuantizedBottleneck",
+    "Quantizer",
+    "bottleneck",
+    "normalize",
+    "rotation",
+    "straight_through",
+]
 
 
 class Quantizer(NamedTuple):
@@ -41,11 +51,85 @@ class Quantizer(NamedTuple):
     size: int
     shape: tuple[int, ...]
     has_params: bool
-    init: Callable[[jax.Array, jax.Array], Any]
-    quantize: Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
-    embed: Callable[[Any, jax.Array], jax.Array]
+    init: Callable[[jax.Array, jax.Array], PyTree]
+    quantize: Callable[[PyTree, jax.Array, jax.Array | None], tuple[Distribution, jax.Array]]
+    embed: Callable[[PyTree, jax.Array], jax.Array]
     training_variant: "Callable[[jax.Array], Quantizer] | None" = None
     stochastic: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedBottleneck:
+    """The functions of the bottleneck that `bottleneck` returns.
+
+    Attributes:
+      quantizer: of the tokens.
+      width: W, features of the encoder and the decoder.
+      group: name of the quantizer's parameter group.
+      projection: name of the linear maps' parameter group.
+    """
+
+    quantizer: Quantizer
+    width: int
+    group: str
+    projection: str
+
+    @property
+    def projects(self) -> bool:
+        """Whether linear maps lead to the quantizer's dimensions and back."""
+        return self.width != self.quantizer.dim
+
+    def init(self, key: jax.Array, features: jax.Array) -> Params:
+        """Parameters of the linear maps and of the quantizer."""
+        tokens, dim = self.tokens_of(features), self.quantizer.dim
+        params: Params = {}
+        into_key, back_key, key = jax.random.split(key, 3)
+        if self.projects:
+            shapes = (self.width, dim), (self.quantizer.z_dim, self.width)
+            params[self.projection] = {
+                "into": jax.random.normal(into_key, shapes[0]) / math.sqrt(self.width),
+                "back": jax.random.normal(back_key, shapes[1]) / math.sqrt(dim),
+            }
+            tokens = self.linear(params, "into", tokens)
+        if self.quantizer.has_params:
+            params[self.group] = self.quantizer.init(key, tokens)
+        return params
+
+    def tokens_of(self, features: jax.Array) -> jax.Array:
+        """Features `[B, ..., W]` as tokens `[B, T, W]`."""
+        chex.assert_axis_dimension(features, -1, self.width)
+        return features.reshape(features.shape[0], -1, self.width)
+
+    def linear(self, params: Params, name: str, x: jax.Array) -> jax.Array:
+        """The linear map `into` or `back`; x itself where none is needed."""
+        return x @ params[self.projection][name] if self.projects else x
+
+    def embed(self, params: Params, indices: jax.Array) -> jax.Array:
+        """z of the codes."""
+        return self.linear(params, "back", self.quantizer.embed(params.get(self.group), indices))
+
+    def apply(self, params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
+        """The node at every position of the features `[B, ..., W]`."""
+        tokens, lead = self.linear(params, "into", self.tokens_of(features)), features.shape[:-1]
+        posterior, z = self.quantizer.quantize(params.get(self.group), tokens, key)
+        z = self.linear(params, "back", z)
+        posterior = jax.tree.map(lambda a: a.reshape(*lead, *a.shape[2:]), posterior)
+        prior = Uniform(self.quantizer.size, (*lead, *self.quantizer.shape))
+        return Latent(posterior, prior, z.reshape(*lead, z.shape[-1]))
+
+    def sample_prior(
+        self, params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
+    ) -> jax.Array:
+        """z at codes sampled uniformly."""
+        del temperature  # a tempered uniform distribution is the same
+        indices = Uniform(self.quantizer.size, (*shape[:-1], *self.quantizer.shape)).sample(key)
+        return self.embed(params, indices)
+
+    def training_variant(self, step: jax.Array) -> Bottleneck:
+        """The bottleneck with the quantizer's training variant."""
+        assert self.quantizer.training_variant is not None
+        variant = dataclasses.replace(self, quantizer=self.quantizer.training_variant(step))
+        return Bottleneck(self.width, self.init, variant.apply, self.sample_prior)
 
 
 def bottleneck(
@@ -65,68 +149,10 @@ def bottleneck(
       group: name of the quantizer's parameter group, if it has parameters.
       projection: name of the linear maps' parameter group, if there are any.
     """
-    projects = width is not None and width != quantizer.dim
-    dim = quantizer.dim
-    outer = dim if width is None else width
-    z_dim = outer if projects else quantizer.z_dim
-
-    def linear(params: Params, name: str, x: jax.Array) -> jax.Array:
-        return x @ params[projection][name]
-
-    def tokens_of(features: jax.Array) -> jax.Array:  # [B, ..., outer] -> [B, T, outer]
-        chex.assert_axis_dimension(features, -1, outer)
-        return features.reshape(features.shape[0], -1, outer)
-
-    def init(key: jax.Array, features: jax.Array) -> Params:
-        tokens, params = tokens_of(features), {}
-        into_key, back_key, key = jax.random.split(key, 3)
-        if projects:
-            params[projection] = {
-                "into": jax.random.normal(into_key, (outer, dim)) / math.sqrt(outer),
-                "back": jax.random.normal(back_key, (quantizer.z_dim, outer)) / math.sqrt(dim),
-            }
-            tokens = linear(params, "into", tokens)
-        if quantizer.has_params:
-            params[group] = quantizer.init(key, tokens)
-        return params
-
-    def embed(params: Params, indices: jax.Array) -> jax.Array:
-        z = quantizer.embed(params.get(group), indices)
-        return linear(params, "back", z) if projects else z
-
-    def apply_with(variant: Quantizer) -> Callable[[Params, jax.Array, jax.Array | None], Latent]:
-        def apply(params: Params, features: jax.Array, key: jax.Array | None) -> Latent:
-            tokens, lead = tokens_of(features), features.shape[:-1]
-            if projects:
-                tokens = linear(params, "into", tokens)
-            posterior, z = variant.quantize(params.get(group), tokens, key)
-            if projects:
-                z = linear(params, "back", z)
-            posterior = jax.tree.map(lambda a: a.reshape(*lead, *a.shape[2:]), posterior)
-            prior = Uniform(quantizer.size, (*lead, *quantizer.shape))
-            return Latent(posterior, prior, z.reshape(*lead, z_dim))
-
-        return apply
-
-    def sample_prior(
-        params: Params, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array
-    ) -> jax.Array:
-        del temperature  # a tempered uniform distribution is the same
-        indices = Uniform(quantizer.size, (*shape[:-1], *quantizer.shape)).sample(key)
-        return embed(params, indices)
-
-    def training_variant(step: jax.Array) -> Bottleneck:
-        assert quantizer.training_variant is not None
-        return Bottleneck(outer, init, apply_with(quantizer.training_variant(step)), sample_prior)
-
-    return Bottleneck(
-        outer,
-        init,
-        apply_with(quantizer),
-        sample_prior,
-        training_variant if quantizer.training_variant else None,
-        embed,
-    )
+    width = quantizer.dim if width is None else width
+    b = QuantizedBottleneck(quantizer, width, group, projection)
+    training_variant = b.training_variant if quantizer.training_variant else None
+    return Bottleneck(b.width, b.init, b.apply, b.sample_prior, training_variant, b.embed)
 
 
 def normalize(x: jax.Array) -> jax.Array:

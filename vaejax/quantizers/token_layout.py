@@ -1,14 +1,15 @@
 """The token layout of a trace or a model: the sequence over which a prior of codes is learned."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 
 from vaejax.core.game import Batch, Family, Latent, Params
 from vaejax.core.token_layout import CodeMap, Layout
-from vaejax.distributions import capabilities_of
+from vaejax.distributions import Quantized, capabilities_of, is_quantized
 
-__all__ = ["layout_of", "layout_of_model"]
+__all__ = ["codes_of_nodes", "layout_of", "layout_of_model"]
 
 
 def layout_of(latents: Sequence[Latent]) -> Layout:
@@ -23,7 +24,7 @@ def layout_of(latents: Sequence[Latent]) -> Layout:
     nodes = []
     for i, node in enumerate(latents):
         q = node.posterior
-        if not capabilities_of(q).quantized:
+        if not is_quantized(q):
             raise ValueError(
                 f"node {i} has a posterior of type {type(q).__name__}, but a prior over codes is "
                 "learned from codes; for one Gaussian vector use --config=configs/prior.py:mixture"
@@ -32,6 +33,11 @@ def layout_of(latents: Sequence[Latent]) -> Layout:
         shape = q.indices.shape[1:]
         nodes.append(CodeMap(shape[:place_axes], shape[place_axes:], q.size))
     return Layout(tuple(nodes))
+
+
+def codes_of_nodes(latents: Sequence[Latent]) -> list[jax.Array]:
+    """The indices of the codes of each node, `[B, ...]` each, whose layout is `layout_of`."""
+    return [cast(Quantized, node.posterior).indices for node in latents]
 
 
 def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> Layout | None:
@@ -57,7 +63,7 @@ def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> L
     nodes: tuple[Latent, ...] = trace.latents
     if len(nodes) == 1 and capabilities_of(nodes[0].posterior).euclidean and nodes[0].z.ndim == 2:
         return None
-    if nodes and all(capabilities_of(node.posterior).quantized for node in nodes):
+    if nodes and all(is_quantized(node.posterior) for node in nodes):
         if family.model.embed is None:
             raise ValueError(f"{who}: its model cannot embed indices")
         return layout_of(nodes)

@@ -91,7 +91,7 @@ def _accumulate_gradients(
                 params, step, micro_batch, jax.random.fold_in(key, number), step
             )
             total = jax.tree.map(lambda a, b: a + b / micro_batches, total, grads)
-            return total, (losses, trace._replace(step=None))
+            return total, (losses, trace._replace(step=None))  # type: ignore[arg-type]  # no leaf
 
         parts = jax.tree.map(
             lambda x: x.reshape(micro_batches, x.shape[0] // micro_batches, *x.shape[1:]), batch

@@ -19,7 +19,7 @@ from vaejax.data.map_split import in_stored_order, rows_of_split
 from vaejax.data.preprocess import preparation
 from vaejax.data.source import decode_rows, in_memory
 from vaejax.data.spec import DataSpec, spec_of
-from vaejax.quantizers.token_layout import layout_of_model
+from vaejax.quantizers.token_layout import codes_of_nodes, layout_of_model
 from vaejax.second_stage import two_stage_model
 from vaejax.training.restore import open_run
 from vaejax.training.train_step import eval_params
@@ -79,7 +79,7 @@ class FirstStage(NamedTuple):
             label = {"label": batch["label"]} if "label" in batch else {}
             if self.layout is None:
                 return {"vector": nodes[0].z, **label}
-            tokens = self.layout.flatten([node.posterior.indices for node in nodes])
+            tokens = self.layout.flatten(codes_of_nodes(nodes))
             return {"tokens": tokens.astype(jnp.int32), **label}
 
         compiled = jax.jit(encode, out_shardings=replicated(self.mesh))

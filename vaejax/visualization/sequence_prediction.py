@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from vaejax.core.events import event
+from vaejax.core.registry import register
 from vaejax.data.batches import eval_order
 from vaejax.data.preprocess import event_shape
 from vaejax.evaluation.context import EvaluationContext
@@ -76,6 +77,7 @@ def draw_predictions(
     return path
 
 
+@register("figure", "prediction_errors")
 def draw_prediction_errors(metrics: Mapping[str, float], folder: Path) -> bool:
     """Writes `horizons.png`, the errors of `horizon_errors`, if there are any."""
     errors = {
