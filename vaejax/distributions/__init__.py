@@ -9,6 +9,7 @@ from vaejax.distributions.composite import (
     Masked,
     Mixture,
     MonteCarloKL,
+    modelled_size,
     sample_with_temperature,
 )
 from vaejax.distributions.delta import Delta
@@ -41,6 +42,7 @@ __all__ = [
     "capabilities_of",
     "has_closed_form",
     "kl",
+    "modelled_size",
     "register_kl",
     "sample_with_temperature",
 ]
