@@ -57,6 +57,52 @@ def test_discretized_logistic_is_the_integral_over_bins_and_sums_to_one(loc, sca
     assert np.isfinite(gradient(q.scale)).all()
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 1.0, 30.0])
+def test_the_mean_of_a_discretized_logistic_is_that_of_its_probabilities(scale):
+    """Also where much of the mass is beyond both ends; up to half of the rounding to a level."""
+    loc = np.linspace(-0.5, 1.5, 21).astype(np.float32)
+    q = d.DiscretizedLogistic(jnp.asarray(loc)[:, None], jnp.full((21, 1), scale))
+    x = jnp.arange(256, dtype=jnp.float32)[None] / 255
+    want = (np.exp(np.asarray(q.log_prob(x), np.float64)) * np.asarray(x)).sum(axis=1)
+    np.testing.assert_allclose(q.mean[:, 0], want, atol=2.1e-3 if scale < 0.01 else 1e-4)
+    one = d.DiscretizedLogisticMixture(jnp.zeros((21, 1)), 2 * q.loc[:, None] - 1,
+                                       2 * q.scale[:, None], jnp.zeros((21, 1, 0)))  # fmt: skip
+    np.testing.assert_allclose(one.mean, q.mean, atol=1e-6)
+
+
+def test_kl_of_impossible_classes_is_finite_where_the_posterior_excludes_them():
+    """Classes, and coins, that q excludes; −∞ logits of p that q excludes too; gradients."""
+    inf = np.inf
+    q = d.Categorical(jnp.array([[0.0, -inf, 1.0], [-inf, 0.5, -inf], [0.0, -1.0, -300.0]]))
+    p = d.Categorical(jnp.array([[0.3, 1.0, 0.0], [0.0, 0.0, -inf], [0.0, 0.0, -inf]]))
+    a, b = (scipy.special.softmax(np.asarray(x.logits, np.float64), -1) for x in (q, p))
+    b[2, 2] = 1.0  # of probability e⁻³⁰⁰ under q
+    want = scipy.special.rel_entr(np.where(a < 1e-100, 0, a), b).sum(axis=-1)
+    np.testing.assert_allclose(d.kl(q, p, None), want, rtol=1e-5, atol=1e-7)
+    entropy = scipy.special.entr(a).sum(axis=-1)
+    np.testing.assert_allclose(d.kl(q, d.Uniform(3), None), np.log(3) - entropy, atol=1e-6)
+    for other in (p, d.Uniform(3)):
+        gradient = jax.grad(lambda x, other=other: d.kl(d.Categorical(x), other, None).sum())
+        assert np.isfinite(gradient(q.logits)).all()
+    assert np.isinf(d.kl(p, q, None)[1])
+
+    coins = jnp.array([-inf, inf, 0.7, -inf])
+    other = jnp.array([0.4, -0.2, 0.1, -inf])
+    a, b = (scipy.special.expit(np.asarray(x, np.float64)) for x in (coins, other))
+    want = scipy.special.rel_entr(a, b) + scipy.special.rel_entr(1 - a, 1 - b)
+    np.testing.assert_allclose(d.kl(d.Bernoulli(coins), d.Bernoulli(other), None), want, rtol=1e-5)
+
+
+def test_kl_of_no_code_is_zero_under_any_prior():
+    indices = jnp.array([2, -1, 0])
+    zeros = jnp.zeros((3, 2))
+    q = d.OneHotCodes(zeros, zeros, indices, 4)
+    p = d.Categorical(jax.random.normal(KEY, (3, 4)))
+    want = -np.log(scipy.special.softmax(np.asarray(p.logits), -1))[[0, 1, 2], [2, 0, 0]]
+    np.testing.assert_allclose(d.kl(q, p, None), want * [1, 0, 1], rtol=1e-5)
+    np.testing.assert_allclose(d.kl(q, d.Uniform(4), None), np.log(4) * np.array([1, 0, 1]))
+
+
 def mixture(channels, levels, components=3, shape=()):
     keys = jax.random.split(KEY, 4)
     pairs = channels * (channels - 1) // 2

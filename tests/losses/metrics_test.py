@@ -1,5 +1,6 @@
 """Metrics of a trace against brute force in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from vaejax.distributions import (
     Bernoulli,
     Categorical,
     DiscretizedLogistic,
+    Masked,
     Normal,
     OneHotCodes,
     Uniform,
 )
-from vaejax.losses.metrics import code_counts, perplexity, trace_metrics
+from vaejax.losses.metrics import code_counts, perplexity, trace_metrics, used_code_counts
 
 RNG = np.random.RandomState(0)
 
@@ -137,3 +139,67 @@ def test_perplexity_is_numbered_by_node_in_models_of_several_nodes():
     assert "perplexity" not in got
     np.testing.assert_allclose(got["perplexity/0"], 6.0, rtol=1e-6)
     np.testing.assert_allclose(got["perplexity/2"], 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [9, 2**30, 2**31 - 1])
+def test_counts_of_the_codes_that_occur_give_the_perplexity_of_any_codebook(size):
+    """Two levels, dropped tokens and masked examples; the largest codes have int32 indices."""
+    offset = size - 9
+    codes = RNG.randint(0, 9, (6, 4, 2))
+    codes[1, :2] = -1 - offset
+    node = codes_node(codes + offset, size)._replace(z=jnp.zeros((6, 4, 1)))
+    mask = np.array([True, True, False, True, True, False])
+    got = used_code_counts(trace_of(node), jnp.asarray(mask))[0]
+    want = []
+    for level in range(2):
+        kept = codes[mask][..., level].ravel()
+        _, counts = np.unique(kept[kept >= 0], return_counts=True)
+        present = np.asarray(got[level])
+        np.testing.assert_array_equal(present[present > 0], counts)
+        p = counts / counts.sum()
+        want.append(np.prod(p**-p))
+    np.testing.assert_allclose(perplexity(got), np.mean(want), rtol=1e-5)
+
+
+def test_the_metrics_of_an_implicit_codebook_do_not_allocate_it():
+    """2³⁰ codes of a lookup-free quantizer would be 4 GiB of counts."""
+    codes = jax.ShapeDtypeStruct((32, 16), jnp.int32)
+
+    def metrics(indices):
+        trace = trace_of(codes_node(indices, 2**30), likelihood=Bernoulli(jnp.zeros((32, 4))),
+                         x=jnp.zeros((32, 4)))  # fmt: skip
+        assert not code_counts(trace)
+        return trace_metrics({}, trace)["perplexity"]
+
+    compiled = jax.jit(metrics).lower(codes).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**20
+
+
+def test_means_over_dimensions_of_masked_events_are_over_the_explained_part():
+    x, loc = RNG.rand(6, 4, 3).astype(np.float32), RNG.rand(6, 4, 3).astype(np.float32)
+    mask = RNG.rand(6, 4, 1).round()
+    mask[0], mask[1] = 0.0, 1.0  # nothing and everything to be explained
+    base = DiscretizedLogistic(jnp.asarray(loc), jnp.full(loc.shape, 1e-3))
+    p = Masked(base, jnp.asarray(mask), jnp.asarray(x))
+    losses = {"nll": jnp.ones(6), "kl": jnp.ones((6, 1))}
+    got = trace_metrics(losses, trace_of(gaussian_node(), likelihood=p, x=jnp.asarray(x)))
+    modelled = np.broadcast_to(mask, x.shape) > 0
+    for i in range(1, 6):
+        if modelled[i].any():
+            want = np.square(x - loc)[i][modelled[i]].mean()
+            np.testing.assert_allclose(got["mse"][i], want, rtol=1e-4)
+            bits = 2 / modelled[i].sum() / np.log(2)
+            np.testing.assert_allclose(got["bits_per_dim"][i], bits, rtol=1e-6)
+    assert got["mse"][0] == 0
+
+
+def test_the_accuracy_of_masked_tokens_is_of_the_explained_ones():
+    logits = RNG.standard_normal((6, 4, 7)).astype(np.float32)
+    x = RNG.randint(7, size=(6, 4)).astype(np.int32)
+    mask = np.float32([[1, 1, 0, 0]] * 6)
+    x[:3, 0] = logits.argmax(axis=-1)[:3, 0]
+    p = Masked(Categorical(jnp.asarray(logits)), jnp.asarray(mask), jnp.asarray(x))
+    got = trace_metrics({}, trace_of(likelihood=p, x=jnp.asarray(x)))["accuracy"]
+    want = (logits.argmax(axis=-1) == x)[:, :2].mean(axis=1)
+    np.testing.assert_allclose(got, want)
+    np.testing.assert_array_equal(p.indices[:, 2:], x[:, 2:])

@@ -8,7 +8,7 @@ import scipy.stats
 
 from vaejax import losses, networks
 from vaejax.core.game import Trace
-from vaejax.distributions import Normal, likelihoods
+from vaejax.distributions import Masked, Normal, likelihoods
 
 RNG = np.random.RandomState(0)
 X = jnp.asarray(RNG.rand(6, 4, 4, 2), jnp.float32)
@@ -30,6 +30,32 @@ def test_the_optimal_nll_is_that_of_the_optimal_sigma():
     np.testing.assert_allclose(got, nll(np.sqrt(MSE)), rtol=1e-5)
     for factor in (0.9, 1.1):
         assert nll(factor * np.sqrt(MSE)) > float(got) + 0.1
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-6, 1e-3])
+def test_the_optimal_sigma_has_a_floor(error):
+    """An exact reconstruction has the nll of the smallest σ of a learned one, and no gradient."""
+    smallest = np.exp(likelihoods.MIN_LOG_SCALE)
+
+    def optimal(mean):
+        return evaluate(losses.nll_optimal(), Normal(mean, jnp.ones_like(X)))["nll_optimal"]
+
+    got, gradient = jax.value_and_grad(optimal)(X + error)
+    difference = np.asarray(X + error) - np.asarray(X)
+    want = -scipy.stats.norm.logpdf(difference, 0, smallest).sum() / len(X)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    slope = difference / smallest**2 / len(X)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_the_optimal_nll_of_masked_events_is_of_the_explained_part():
+    mask = np.float32(np.random.RandomState(1).rand(6, 4, 4, 1) < 0.4)
+    p = Masked(Normal(MEAN, jnp.ones_like(X)), jnp.asarray(mask), X)
+    got = evaluate(losses.nll_optimal(), p)["nll_optimal"]
+    explained = np.asarray(MEAN - X, np.float64)[np.broadcast_to(mask, X.shape) > 0]
+    scale = np.sqrt(np.square(explained).mean())
+    want = -scipy.stats.norm.logpdf(explained, 0, scale).sum() / len(X)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 def test_its_gradient_is_that_of_the_nll_at_the_optimal_sigma():

@@ -95,7 +95,21 @@ def test_codes_are_looked_up_before_their_update():
     assert state.count["codebook"][0] == N
 
 
-def test_an_unused_code_is_not_moved():
+def test_an_unused_code_drifts_to_zero_as_the_pseudo_count_outweighs_its_own():
+    """Without smoothing it stays; with it e ← e · c / (c + ε) of its count c = γᵗ."""
+    codebook = jnp.concatenate([jnp.asarray(CODEBOOK[:-1]), jnp.full((1, D), 100.0)])
+    for epsilon in (0.0, 1e-5):
+        tx = ema_codebook.ema_codebook(decay=0.5, epsilon=epsilon)
+        update, state, moved = updater(tx), tx.init({"codebook": codebook}), codebook
+        for _ in range(17):
+            state, moved, _ = update(state, moved, RNG.randn(N, D).astype(np.float32))
+        count = 0.5**17
+        n = N + (K - N) * count  # the total count approaches the number of tokens
+        want = 100.0 * count / (count + epsilon) * (1 + K * epsilon / n)
+        np.testing.assert_allclose(moved[-1], np.full(D, want), rtol=1e-5)
+
+
+def test_an_unused_code_is_hardly_moved_by_a_few_steps():
     tx = ema_codebook.ema_codebook(decay=0.9, epsilon=1e-5)
     codebook = jnp.concatenate([jnp.asarray(CODEBOOK[:-1]), jnp.full((1, D), 100.0)])
     update, state = updater(tx), tx.init({"codebook": codebook})

@@ -52,6 +52,17 @@ def test_indices_are_those_of_numpy(size):
     np.testing.assert_array_equal(got, brute_force(features, codebook))
 
 
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("offset", [1e3, 1e4, 1e5])
+def test_codes_far_from_the_origin_compared_with_their_spread(offset):
+    """The offset of each dimension has its own sign; float32 holds 1e5 to 1 / 128."""
+    rng = np.random.RandomState(0)
+    centre = offset * np.array([1, -1, 0.7, 0], np.float32)
+    features = centre + rng.randn(60, 4).astype(np.float32)
+    codebook = centre + rng.randn(23, 4).astype(np.float32)
+    np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
+
+
 def half_way(tokens, codes):
     """Tokens halfway between integers, codes at integers: every distance is exact."""
     rng = np.random.RandomState(0)
@@ -157,6 +168,14 @@ def test_kmeans_recovers_separated_clusters():
         assert distance.max() < 0.2
         nearest_point = np.sqrt(((codes[:, None] - points[None]) ** 2).sum(-1)).min(1)
         assert nearest_point.max() < 0.5, "a code lies away from all points"
+
+
+def test_kmeans_far_from_the_origin_finds_the_same_centres():
+    _, points = clusters()
+    points = np.round(points * 256) / 256  # exact after the shift too
+    fit = jax.jit(kmeans, static_argnums=(2, 3))
+    near, far = fit(KEY, points, 12, 20), fit(KEY, points + np.float32(2**14), 12, 20)
+    np.testing.assert_allclose(far - np.float32(2**14), near, atol=2e-3)
 
 
 def test_kmeans_without_iterations_chooses_distinct_features():

@@ -55,13 +55,32 @@ def test_options_can_be_traced():
     assert truncate._cache_size() == 1
 
 
-def test_temperature_zero_keeps_the_most_likely():
-    kept = np.isfinite(np.asarray(truncate_logits(LOGITS[10:], 0.0)))
-    weight = scipy.special.softmax(np.asarray(truncate_logits(LOGITS, 0.0)), axis=-1)
-    assert kept.any(axis=1).all()
-    untied = [i for i, row in enumerate(LOGITS) if (row == row.max()).sum() == 1]
-    np.testing.assert_allclose(weight[untied].max(axis=1), 1.0)
-    np.testing.assert_array_equal(weight[untied].argmax(1), LOGITS[untied].argmax(1))
+@pytest.mark.parametrize("k", [0, 1, 4])
+def test_temperature_zero_is_the_first_of_the_most_likely_alone(k):
+    """Also of equal logits, and whatever their scale."""
+    for logits in (LOGITS, 1e-6 * LOGITS, 1e6 * LOGITS, 0 * LOGITS[:5]):
+        for temperature in (0.0, 1e-30):
+            kept = np.isfinite(np.asarray(truncate_logits(logits, temperature, k)))
+            assert kept[np.arange(len(logits)), logits.argmax(axis=1)].all()
+            if temperature == 0:
+                np.testing.assert_array_equal(kept.sum(axis=1), 1)
+
+
+def test_a_small_temperature_has_the_probabilities_of_float64():
+    """Two logits closer than the temperature, far below the others."""
+    logits = np.float32([[-30.0, 5.0, 5.0 + 2**-20, 4.0]])
+    got = scipy.special.softmax(np.asarray(truncate_logits(logits, 1e-6)), axis=-1)
+    np.testing.assert_allclose(got[0], reference(logits[0], 1e-6, 0, 1.0), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [10, 49, 512, 1024])
+def test_top_p_of_equal_tokens_keeps_the_smallest_sufficient_number(size):
+    """n of K tokens have a probability of n / K; a little more needs one more."""
+    logits = np.full((1, size), 0.3, np.float32)
+    count = jax.jit(lambda p: jnp.isfinite(truncate_logits(logits, 1.0, 0, p)).sum())
+    for n in np.unique(np.linspace(1, size - 1, 20).round().astype(int)):
+        assert count(np.float32(n / size)) == n
+        assert count(np.float32((n + 0.1) / size)) == n + 1
 
 
 def markov_chain(first, after):

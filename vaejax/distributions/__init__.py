@@ -18,6 +18,7 @@ from vaejax.distributions.composite import (
     Masked,
     Mixture,
     MonteCarloKL,
+    modelled_size,
     sample_with_temperature,
 )
 from vaejax.distributions.delta import Delta
@@ -53,6 +54,7 @@ __all__ = [
     "is_discrete",
     "is_quantized",
     "kl",
+    "modelled_size",
     "register_kl",
     "sample_with_temperature",
 ]

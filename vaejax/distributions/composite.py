@@ -1,13 +1,20 @@
 """Distributions built from other distributions: masks, mixtures, tempered samples."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.distribution import STATIC, Capabilities, Distribution, capabilities_of
+from vaejax.core.distribution import (
+    STATIC,
+    Capabilities,
+    Distribution,
+    capabilities_of,
+    is_discrete,
+)
 
-__all__ = ["Masked", "Mixture", "MonteCarloKL", "sample_with_temperature"]
+__all__ = ["Masked", "Mixture", "MonteCarloKL", "modelled_size", "sample_with_temperature"]
 
 
 @jax.tree_util.register_dataclass
@@ -39,6 +46,18 @@ class Masked:
     def mean(self) -> jax.Array:
         return self._fill(self.base.mean)
 
+    @property
+    def indices(self) -> jax.Array:
+        """The most likely classes, of a distribution over classes; observed ones are copied."""
+        assert is_discrete(self.base)
+        return self._fill(self.base.indices)
+
+    @property
+    def size(self) -> int:
+        """The number of classes, of a distribution over classes."""
+        assert is_discrete(self.base)
+        return self.base.size
+
     def sample(self, key: jax.Array) -> jax.Array:
         return self._fill(self.base.sample(key))
 
@@ -47,6 +66,18 @@ class Masked:
         # A density over whole pixels has no axis of channels.
         mask = self.mask if log_p.ndim == x.ndim else self.mask[..., 0]
         return jnp.where(jnp.broadcast_to(mask, log_p.shape) > 0, log_p, 0.0)
+
+
+def modelled_size(p: Distribution, x: jax.Array) -> jax.Array:
+    """The number of elements of each event x `[B, ...]` that p models: float32 `[B]`.
+
+    All, except for a `Masked` distribution; at least 1, so that means over them are defined.
+    """
+    if not isinstance(p, Masked):
+        return jnp.full(x.shape[0], float(math.prod(x.shape[1:])))
+    modelled = jnp.broadcast_to(p.mask, x.shape) > 0
+    count = modelled.reshape(x.shape[0], -1).sum(axis=1).astype(jnp.float32)
+    return jnp.maximum(count, 1.0)
 
 
 @jax.tree_util.register_dataclass

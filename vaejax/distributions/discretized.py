@@ -32,6 +32,13 @@ def _log_logistic_bin(
     return jnp.where(at_top | at_bottom, outer, inner)
 
 
+def _clipped_mean(loc: jax.Array, scale: jax.Array, lowest: float = 0.0) -> jax.Array:
+    """The mean of a logistic variable clipped to [lowest, 1]: ∫ P(X > t) dt over this interval."""
+    highest = 1.0
+    above = jax.nn.softplus((loc - lowest) / scale) - jax.nn.softplus((loc - highest) / scale)
+    return jnp.clip(lowest + scale * above, lowest, highest)
+
+
 def _logistic(key: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     return loc + scale * jax.random.logistic(key, loc.shape, loc.dtype)
 
@@ -46,8 +53,8 @@ class DiscretizedLogistic:
     """A logistic density integrated over the bins of `levels` grey values in [0, 1].
 
     IAF (1606.04934, appendix C.3). The outermost bins include the tails, so the probabilities of
-    the `levels` values sum to one. `mean` is the location clipped to [0, 1], which is the mean up
-    to rounding and the mass beyond both ends.
+    the `levels` values sum to one. `mean` is that of the density clipped to [0, 1], which differs
+    only by the rounding to grey values.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(bits_per_dim=True)
@@ -58,7 +65,7 @@ class DiscretizedLogistic:
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.clip(self.loc, 0.0, 1.0)
+        return _clipped_mean(self.loc, self.scale)
 
     def sample(self, key: jax.Array) -> jax.Array:
         return _to_grid(_logistic(key, self.loc, self.scale), self.levels)
@@ -141,7 +148,11 @@ class DiscretizedLogisticMixture:
 
     @property
     def mean(self) -> jax.Array:
-        """The clipped locations averaged over components, `[..., C]` in [0, 1]."""
-        x = self._scan_channels(lambda c, loc, scale: jnp.clip(loc, -1.0, 1.0))
+        """The means of the clipped densities averaged over components, `[..., C]` in [0, 1].
+
+        Exact for the first channel up to rounding to grey values; the location of a later one is
+        taken at the means of the channels before it.
+        """
+        x = self._scan_channels(lambda c, loc, scale: _clipped_mean(loc, scale, -1.0))
         weights = jax.nn.softmax(self.logits)[..., None]
         return (jnp.sum(weights * x, axis=-2) + 1.0) / 2.0

@@ -50,22 +50,30 @@ def _normal_normal(q: Normal, p: Normal) -> jax.Array:
     return 0.5 * (ratio * ratio + shift * shift - 1.0) - jnp.log(ratio)
 
 
+def _expected_log_ratio(log_q: jax.Array, log_p: jax.Array) -> jax.Array:
+    """q (log q − log p), which is 0 where q is 0, also if p is."""
+    q = jnp.exp(log_q)
+    ratio = jnp.where(q > 0, log_q, 0.0) - jnp.where(q > 0, log_p, 0.0)
+    return q * ratio
+
+
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli_bernoulli(q: Bernoulli, p: Bernoulli) -> jax.Array:
-    gap = jax.nn.softplus(p.logits) - jax.nn.softplus(q.logits)
-    return q.mean * (q.logits - p.logits) + gap
+    log_sigmoid = jax.nn.log_sigmoid
+    on = _expected_log_ratio(log_sigmoid(q.logits), log_sigmoid(p.logits))
+    return on + _expected_log_ratio(log_sigmoid(-q.logits), log_sigmoid(-p.logits))
 
 
 @register_kl(Categorical, Categorical)
 def _categorical_categorical(q: Categorical, p: Categorical) -> jax.Array:
     log_q, log_p = jax.nn.log_softmax(q.logits), jax.nn.log_softmax(p.logits)
-    return jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+    return _expected_log_ratio(log_q, log_p).sum(axis=-1)
 
 
 @register_kl(Categorical, Uniform)
 def _categorical_uniform(q: Categorical, p: Uniform) -> jax.Array:
     log_q = jax.nn.log_softmax(q.logits)
-    return jnp.sum(jnp.exp(log_q) * log_q, axis=-1) + jnp.log(float(p.size))
+    return _expected_log_ratio(log_q, jnp.zeros_like(log_q)).sum(axis=-1) + jnp.log(float(p.size))
 
 
 @register_kl(OneHotCodes, Uniform)
@@ -75,4 +83,4 @@ def _codes_uniform(q: OneHotCodes, p: Uniform) -> jax.Array:
 
 @register_kl(OneHotCodes, Categorical)
 def _codes_categorical(q: OneHotCodes, p: Categorical) -> jax.Array:
-    return -p.log_prob(q.indices)
+    return jnp.where(q.indices >= 0, -p.log_prob(jnp.maximum(q.indices, 0)), 0.0)

@@ -145,9 +145,9 @@ def negative_binomial() -> Likelihood:
 
     def apply(features: jax.Array) -> NegativeBinomial:
         log_mean, log_concentration = jnp.split(features, 2, axis=-1)
-        # Beyond e⁸ it is a Poisson distribution, and log-gamma functions only lose precision.
-        log_concentration = jnp.clip(log_concentration, -8.0, 8.0)
-        return NegativeBinomial(jnp.clip(log_mean, -20.0, 20.0), log_concentration)
+        # At e⁴⁰ it is a Poisson distribution for all means up to e²⁵.
+        log_concentration = jnp.clip(log_concentration, -8.0, 40.0)
+        return NegativeBinomial(jnp.clip(log_mean, -20.0, 25.0), log_concentration)
 
     return Likelihood(lambda channels: 2 * channels, apply)
 

@@ -40,10 +40,15 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
         samples = trace.x.shape[0] // mask.shape[0]  # of each example, in adjacent rows
         mask = jnp.repeat(mask, samples)
         weight = mask.astype(jnp.float32) / samples
+        counts = code_counts(trace, mask)
+        one = len(trace.latents) == 1
+        counted = {"perplexity" if one else f"perplexity/{i}" for i in counts}
         named = {
-            f"batch/{k}" if k in of_batch else k: (v * weight).sum() if v.ndim else v * weight.sum()
+            f"batch/{k}" if k in of_batch or k.startswith("perplexity") else k: (
+                (v * weight).sum() if v.ndim else v * weight.sum()
+            )
             for k, v in trace_metrics(losses, trace).items()
-            if not k.startswith("perplexity")  # of the whole split, see `metrics_of_sums`
+            if k not in counted  # those are of the whole split, see `metrics_of_sums`
         }
         means = {
             i: node.posterior.mean.reshape(mask.shape[0], -1)
@@ -53,7 +58,7 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
         moments = {
             i: (weight @ mean, weight @ jnp.square(mean)) for i, mean in means.items()
         }  # [D] each
-        return named, code_counts(trace, mask), moments
+        return named, counts, moments
 
     return sums
 
@@ -68,7 +73,7 @@ def _perplexity(counts: np.ndarray) -> float:
 def metrics_of_sums(total: Any, size: int) -> dict[str, float]:
     """The metrics of `size` examples, from the sums of `batch_sums` over these."""
     named, counts, moments = total
-    nodes = len(counts) + len(moments)
+    nodes = max((1 + i for i in (*counts, *moments)), default=0)
     result = {name: float(value) / size for name, value in named.items()}
 
     def add_per_node(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vaejax import distributions
 from vaejax.core.game import Latent, Losses, LossTransform, Trace
 from vaejax.core.types import Step
+from vaejax.distributions.likelihoods import MIN_LOG_SCALE
 from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 
 __all__ = ["capacity", "kl", "nll", "nll_optimal", "node_kl", "sampled_kl"]
@@ -57,15 +58,21 @@ def nll_optimal() -> LossTransform:
 
     Optimal σ-VAE (2006.13202, section 4): the optimal σ² shared by all elements of all events is
     the mean squared error over the batch, for which −log p is D/2 · (log(2π σ²) + 1) nats per
-    example. A statistic of the batch. `nll` itself uses the σ of the model's likelihood.
+    example. As in the authors' code σ is bounded from below, here by that of a learned one, so that
+    exact reconstructions do not have an infinite density. Of masked events, D counts the modelled
+    elements. A statistic of the batch. `nll` itself uses the σ of the model's likelihood.
     """
+    min_variance = math.exp(2 * MIN_LOG_SCALE)
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
         chex.assert_equal_shape([trace.x, trace.likelihood.mean])
         error = squared_error(trace.likelihood, trace.x).mean()
-        dims = float(math.prod(trace.x.shape[1:]))
-        return {"nll_optimal": 0.5 * dims * (jnp.log(error / dims) + distributions.LOG_2PI + 1.0)}
+        dims = distributions.modelled_size(trace.likelihood, trace.x).mean()
+        mse = error / dims
+        variance = jnp.maximum(mse, min_variance)
+        log_density = -0.5 * (jnp.log(variance) + distributions.LOG_2PI + mse / variance)
+        return {"nll_optimal": -dims * log_density}
 
     return stateless(apply, batch_statistics=("nll_optimal",))
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distances import squared_distances
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.latents import continuous_z
 
-__all__ = ["BANDWIDTHS", "KERNELS", "Kernel", "mmd", "squared_distances", "squared_mmd"]
+__all__ = ["BANDWIDTHS", "KERNELS", "Kernel", "mmd", "squared_mmd"]
 
 Kernel = Callable[[jax.Array, jax.Array], jax.Array]  # (squared distances, bandwidth) -> kernel
 
@@ -30,16 +31,6 @@ _ESTIMATORS = ("biased", "unbiased")
 def _max_pairs() -> int:
     """Pairs in one chunk: 4 MiB on CPU, which fits its cache; otherwise 64 MiB."""
     return 2**20 if jax.default_backend() == "cpu" else 2**24
-
-
-def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """‖xᵢ − yⱼ‖² `[N, M]` of `[N, D]` and `[M, D]`, by one matrix product, never negative."""
-    # Far from the origin ‖x‖² + ‖y‖² − 2xy would be a small difference of large numbers.
-    centre = jax.lax.stop_gradient(0.5 * (x.mean(axis=0) + y.mean(axis=0)))
-    x, y = x - centre[None], y - centre[None]
-    product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-    norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
-    return jnp.maximum(norms - 2.0 * product, 0.0)
 
 
 def _kernel_sum(

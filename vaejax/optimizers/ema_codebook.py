@@ -84,12 +84,14 @@ def ema_codebook(
     """Codes as moving averages of the tokens that chose them, instead of gradient descent.
 
     VQ-VAE (1711.00937, appendix A.1, eq. 6–8), with Laplace smoothing of the counts. The tokens
-    are assigned to the codes before the update. Counts start at 1, so that unused codes stay where
-    they are.
+    are assigned to the codes before the update. Counts start at 1, and without smoothing
+    (`epsilon=0`) a code that no token chooses stays where it is. With it, as published, such a code
+    drifts toward zero: its count and sum decay alike, but the pseudo-count remains.
 
     Args:
       decay: γ of the moving averages.
-      epsilon: pseudo-count of the Laplace smoothing.
+      epsilon: pseudo-count of the Laplace smoothing, without which the count of an unused code may
+        underflow to zero.
       revive_below: codes used less than this fraction of the average are dead: they are replaced
         by random features of the batch, and their counts reset to the average. 0 for never.
       node: number of the node of the trace that holds the codes.

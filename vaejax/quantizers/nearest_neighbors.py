@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
+from vaejax.core.distances import power_of_two_centre
 from vaejax.quantizers.segment_sums import code_sums
 
 __all__ = ["kmeans", "nearest"]
@@ -68,8 +69,9 @@ def _lowest_by_groups(
 def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     """Index of the nearest code of each feature in Euclidean distance; the first one of ties.
 
-    Compares ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision. No
-    gradient passes through it.
+    Compares ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision.
+    Both are first shifted by the codebook's centre, since codes far from the origin compared with
+    their spread would be compared by the rounding of large numbers. No gradient passes through it.
 
     Args:
       features: `[N, D]`.
@@ -82,6 +84,8 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     chex.assert_equal_shape_suffix([features, codebook], 1)
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
     codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
+    centre = power_of_two_centre(codebook)[None]
+    codebook = codebook - centre
     tokens, dim = features.shape
     total = codebook.shape[0]
     block, chunk = _blocks(total)
@@ -103,6 +107,8 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
         return lowest, jnp.minimum(first + start, total - 1)  # NaN equals no row: any valid code
 
     def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
+        block_of_features = block_of_features - centre
+
         def update(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             lowest, first = search_chunk(block_of_features, i * chunk)
             nearer = lowest < best[0]
@@ -141,6 +147,8 @@ def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10
     With fewer features than codes, the remaining codes are initialised with jittered copies. A code
     without features keeps its position.
     """
+    centre = power_of_two_centre(features)[None]  # far from zero, sums would be rounded
+    features = features - centre
     tokens = features.shape[0]
     choose_key, noise_key = jax.random.split(key)
     order = jax.random.permutation(choose_key, tokens)
@@ -155,4 +163,4 @@ def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10
         total = code_sums(features[:, None], indices[:, None], codes)[0]
         return jnp.where(count > 0, total / jnp.maximum(count, 1.0), centres)
 
-    return jax.lax.fori_loop(0, iterations, lloyd, centres)
+    return jax.lax.fori_loop(0, iterations, lloyd, centres) + centre

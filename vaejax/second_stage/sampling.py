@@ -10,7 +10,7 @@ from vaejax.networks import Autoregressive
 
 __all__ = ["sample_sequences", "truncate_logits"]
 
-_MIN_TEMPERATURE = 1e-6  # at it, only the most likely token has a probability above 0
+_ROUNDING = 1e-6  # of sums of float32 probabilities
 
 
 def truncate_logits(
@@ -28,20 +28,25 @@ def truncate_logits(
 
     Args:
       logits: of the model.
-      temperature: below 1 sharper, above 1 flatter; 0 for the most likely token. May be traced.
+      temperature: below 1 sharper, above 1 flatter; 0 for the most likely token alone. May be
+        traced.
       top_k: k; 0 for all. May be traced.
       top_p: p; 1 for all, 0 for the most likely token. May be traced.
     """
     size = logits.shape[-1]
-    logits = logits / jnp.maximum(temperature, _MIN_TEMPERATURE)
+    temperature = jnp.asarray(temperature, logits.dtype)
+    # Relative to the largest, so that it remains finite at any temperature.
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    logits = logits / jnp.where(temperature > 0, temperature, 1.0)
     order = jnp.argsort(-logits, axis=-1, stable=True)
     ranked = jnp.take_along_axis(logits, order, axis=-1)
     k = jnp.where(jnp.asarray(top_k) > 0, top_k, size)
+    k = jnp.where(temperature > 0, k, 1)
     kept = jnp.arange(size) < k
     kept = jnp.broadcast_to(kept.reshape((1,) * (logits.ndim - 1) + (-1,)), logits.shape)
     p = jax.nn.softmax(jnp.where(kept, ranked, -jnp.inf), axis=-1)
     more_likely = jnp.cumsum(p, axis=-1) - p  # the total probability of all more likely tokens
-    kept = kept & ((more_likely < top_p) | (jnp.asarray(top_p) >= 1.0))
+    kept = kept & ((more_likely < top_p - _ROUNDING) | (jnp.asarray(top_p) >= 1.0))
     kept = kept.at[..., 0].set(True)
     ranks = jnp.argsort(order, axis=-1)
     return jnp.where(jnp.take_along_axis(kept, ranks, axis=-1), logits, -jnp.inf)

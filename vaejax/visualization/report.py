@@ -17,7 +17,7 @@ from vaejax.evaluation.ladder_layers import is_ladder
 from vaejax.evaluation.latent_space import posterior_means, vector_node
 from vaejax.evaluation.reconstructions import has_latents, reconstruct
 from vaejax.evaluation.sparse_factors import selector_weights
-from vaejax.losses.metrics import code_counts
+from vaejax.losses.metrics import codes_of, used_code_counts
 from vaejax.training.logging import read_records
 from vaejax.visualization import plots
 from vaejax.visualization.conditional import draw_conditional
@@ -69,13 +69,15 @@ def draw_samples(
 
 
 def _draw_code_usage(trace: Trace, path: Path) -> None:
-    usage = {
-        f"node {i}{f' slot {s}' if len(counts) > 1 else ''}, {len(trace.x)} examples": np.asarray(c)
-        for i, counts in code_counts(trace).items()
-        for s, c in enumerate(counts[:_SLOTS])
-    }
+    usage, sizes = {}, {}
+    for i, counts in used_code_counts(trace).items():
+        codes = codes_of(trace.latents[i])
+        for slot, count in enumerate(counts[:_SLOTS]):
+            which = f"node {i}" + (f" slot {slot}" if len(counts) > 1 else "")
+            name = f"{which}, {len(trace.x)} examples"
+            usage[name], sizes[name] = np.asarray(count), codes[1] if codes else len(count)
     if usage:
-        plots.code_usage(path, usage)
+        plots.code_usage(path, usage, sizes)
 
 
 def draw_figures(

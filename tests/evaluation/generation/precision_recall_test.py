@@ -34,6 +34,31 @@ def test_against_all_pairs(k, block, dim):
     assert shifted == pytest.approx(scores, abs=1e-12)
 
 
+def tight_groups(n, seed, separation):
+    """Eight groups of unit width, whose centres are `separation` apart; float32 as features are."""
+    centres = separation * np.random.RandomState(1).randn(8, 16)
+    random = np.random.RandomState(seed)
+    return (centres[random.randint(8, size=n)] + random.randn(n, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("separation", [1e2, 1e4])
+def test_tight_groups_far_apart(separation):
+    real, generated = tight_groups(300, 2, separation), tight_groups(250, 3, separation)
+    expected = brute_force(real.astype(np.float64), generated.astype(np.float64), 3)
+    assert precision_recall(real, generated) == pytest.approx(expected, abs=1e-12)
+    assert 0.5 < expected["recall"] < 0.95
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_copies_of_the_data_are_on_the_boundary_of_its_balls(offset):
+    """Each ball holds its centre and k neighbours; balls of duplicates have no radius."""
+    data = (offset + np.random.RandomState(4).randn(100, 5)).astype(np.float32)
+    scores = precision_recall(data, data[::-1])
+    assert scores == {"precision": 1.0, "recall": 1.0, "density": 4 / 3, "coverage": 1.0}
+    scores = precision_recall(np.repeat(data, 4, axis=0), data)
+    assert scores["density"] == 4 / 3
+
+
 def test_radii_exclude_the_example_itself():
     x = np.array([[0.0], [1.0], [3.0], [7.0], [7.0]], np.float32)
     np.testing.assert_allclose(squared_radii(x, 1, 2), [1, 1, 4, 0, 0])

@@ -46,6 +46,16 @@ def test_code_usage(tmp_path, monkeypatch):
     pyplot.close(figures[0])
 
 
+def test_code_usage_of_a_codebook_of_which_only_used_codes_are_given(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(pyplot, "close", figures.append)
+    metric_charts.code_usage(tmp_path / "u.png", {"lfq": np.array([2, 1, 0])}, {"lfq": 2**30})
+    monkeypatch.undo()
+    labels = [line.get_label() for line in figures[0].axes[0].lines]
+    assert "lfq: 2 of 1073741824 codes" in labels
+    pyplot.close(figures[0])
+
+
 def test_bars_and_errors_by_horizon(tmp_path):
     panels = [("factor 0", ("a", "b"), np.array([1.0, -0.5])), ("factor 1", ("c",), np.ones(1))]
     metric_charts.bars(tmp_path / "b.png", panels, rows=2, title="Title")

@@ -60,18 +60,26 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     pyplot.close(figure)
 
 
-def code_usage(path: Path, counts: Mapping[str, np.ndarray]) -> None:
-    """The share of tokens of each code, most used first, one line per quantizer `[K]`."""
+def code_usage(
+    path: Path, counts: Mapping[str, np.ndarray], sizes: Mapping[str, int] | None = None
+) -> None:
+    """The share of tokens of each code, most used first, one line per quantizer.
+
+    Args:
+      path: of the file.
+      counts: by name, how often each code was chosen, `[K]`; zeros may be left out.
+      sizes: by name, the number of codes K; None for the lengths of `counts`.
+    """
     pyplot = load_pyplot()
     figure, axes = pyplot.subplots(figsize=(7.5, 2.6), layout="constrained")
     for name, count in counts.items():
         share = np.sort(count / max(count.sum(), 1))[::-1]
-        used = (count > 0).sum()
+        used, size = (count > 0).sum(), len(share) if sizes is None else sizes[name]
         axes.plot(
             np.arange(1, len(share) + 1), share, lw=1.4,
-            label=f"{name}: {used} of {len(share)} codes",
+            label=f"{name}: {used} of {size} codes",
         )  # fmt: skip
-        axes.axhline(1 / len(share), color=MUTED, lw=0.8, ls=":")
+        axes.axhline(1 / size, color=MUTED, lw=0.8, ls=":")
     axes.set_yscale("log")
     axes.set_xlabel("codes, most used first", fontsize=8)
     axes.set_ylabel("share of tokens", fontsize=8)
