@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from vaejax.core.files import write_json
 from vaejax.core.game import Family, Params
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
@@ -27,7 +28,6 @@ from vaejax.experiment.workdir import Config, acquire_workdir, flatten
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
-from vaejax.training.logging import write_json
 from vaejax.training.two_stage import FirstStage, restore
 
 __all__ = ["Experiment", "prepare"]

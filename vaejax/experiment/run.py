@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from vaejax.core.files import make_folder, write_json
 from vaejax.core.game import Family, Params
 from vaejax.core.sharding import on_one_device
 from vaejax.evaluation.conditional_samples import condition_batch
@@ -15,7 +16,7 @@ from vaejax.experiment.prepare import Experiment, prepare
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export
 from vaejax.training import Outcome, fit
-from vaejax.training.logging import table, write_json
+from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization.event_renderers import event_renderer
@@ -150,7 +151,7 @@ def _sample(experiment: Experiment, state: TrainState) -> None:
     params = on_one_device(experiment.mesh, params)
     if jax.process_index() > 0:
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     sampling = {"seed": config["seed"], **config["sample"]}
     if family.model.sequences:
         temperature = config["sample"]["temperature"]

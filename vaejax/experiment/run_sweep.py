@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vaejax.core.files import make_folder, write_json
 from vaejax.core.game import Family, Params
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh, replicated
@@ -37,7 +38,7 @@ from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import fit
 from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.logging import table, write_json
+from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import restore
@@ -168,7 +169,7 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:
         write_json(workdir / "sweep.json", found)
-        (workdir / "figures").mkdir(exist_ok=True)
+        make_folder(workdir / "figures")
         plots.sweep(workdir / "figures" / "sweep.png", found, shown)
         plots.rate_distortion_of_sweep(workdir / "figures" / "rate_distortion.png", found)
         print(f"Figures: {workdir / 'figures'}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from vaejax.training.logging import write_json
+from vaejax.core.files import write_json
 
 __all__ = ["Config", "ConfigChangedError", "acquire_workdir", "flatten"]
 
