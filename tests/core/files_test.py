@@ -66,7 +66,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, small_files):
 
 def test_files_that_belong_together_are_replaced_together(tmp_path, small_files):
     write_files(tmp_path / "new", {"a": b"1", "b": b"1"})
-    with pytest.raises(WriteError, match="cannot write .*new/b: "):
+    with pytest.raises(WriteError, match=r"cannot write .*new/b: "):
         write_files(tmp_path / "new", {"a": b"2", "b": bytes(2000)})
     contents = {f.name: f.read_bytes() for f in (tmp_path / "new").iterdir()}
     assert contents == {"a": b"1", "b": b"1"}

@@ -21,6 +21,9 @@ __all__ = [
     "describe",
     "finite_or_null",
     "make_folder",
+    "os_error_in",
+    "read_json",
+    "remove_temporaries",
     "replacing",
     "to_json",
     "write_bytes",
@@ -30,6 +33,7 @@ __all__ = [
     "write_text",
 ]
 
+_active: set[Path] = set()  # temporary files that are being written
 _ABANDONED = 600.0  # seconds after which a temporary file belongs to a process that was killed
 
 _REMEDIES = {
@@ -65,6 +69,14 @@ def describe(error: OSError) -> str:
     return known or error.strerror or str(error).splitlines()[0]
 
 
+def os_error_in(text: str) -> OSError | None:
+    """The error of the operating system that the message of a library quotes, if it is known."""
+    for number in _REMEDIES:
+        if os.strerror(number).lower() in text.lower():
+            return OSError(number, os.strerror(number))
+    return None
+
+
 @contextmanager
 def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns errors of the operating system into a `WriteError` of this path."""
@@ -98,6 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     with write_errors(path):
         _remove_abandoned(path)
+        _active.add(temporary)
         try:
             yield temporary
             with temporary.open("rb+") as file:
@@ -106,6 +119,14 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            _active.discard(temporary)
+
+
+def remove_temporaries() -> None:
+    """Removes the temporary files that are being written, when the process is about to end."""
+    for temporary in list(_active):
+        temporary.unlink(missing_ok=True)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -140,6 +161,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """
     make_folder(folder)
     names = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
+    _active.update(names.values())
     try:
         for name, temporary in names.items():
             with write_errors(folder / name), temporary.open("wb") as file:
@@ -152,6 +174,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     finally:
         for temporary in names.values():
             temporary.unlink(missing_ok=True)
+            _active.discard(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -176,6 +199,24 @@ def finite_or_null(value: Any) -> Any:
         return finite_or_null(np.asarray(value).tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Raises:
+      ValueError: it holds anything else, since it is damaged or another program's.
+      OSError: it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): copy it from a backup, or delete it"
+        ) from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} should hold a JSON object, found {type(value).__name__}")
     return value
 
 

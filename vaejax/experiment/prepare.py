@@ -23,11 +23,13 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
-from vaejax.experiment.renamed_fields import check_names
-from vaejax.experiment.workdir import Config, acquire_workdir, flatten
+from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.workdir import Config, acquire_workdir, check_is_ours, flatten
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
+from vaejax.training.lock import check_unlocked
+from vaejax.training.renamed_fields import check_names
 from vaejax.training.two_stage import FirstStage, restore
 
 __all__ = ["Experiment", "prepare"]
@@ -93,6 +95,9 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
         raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
     config = {k: v for k, v in config.items() if k != "sweep"}
     check_names(flatten(config))
+    check_is_ours(workdir)
+    if mode == "train":
+        check_unlocked(workdir)
     import_plugins(config.get("imports", ()))
     if mode == "export":
         check_run(config)
@@ -120,6 +125,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
         *experiment.model_of_data(trainer.state_shape.params), data, config["evaluate"]
     )
     acquire_workdir(workdir, config, create=mode == "train")
+    of_data = fingerprint(config, None if first else train_source, data, first)
+    keep_fingerprint(workdir, of_data, train=mode == "train")
     if mode == "train" and jax.process_index() == 0:
         spec = spec_of(train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())

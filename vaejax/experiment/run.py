@@ -12,10 +12,12 @@ from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.final_metrics import final_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
+from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, prepare
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export
 from vaejax.training import Outcome, fit
+from vaejax.training.lock import workdir_locks
 from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
@@ -38,19 +40,26 @@ def run(config: Config, workdir: Path, mode: str = "train") -> dict[str, float]:
         `export.programs`.
 
     Returns:
-      The final metrics; `{}` after sampling or exporting, or if a signal ended the training.
+      The final metrics; `{}` after sampling or exporting.
 
     Raises:
       ValueError, FileNotFoundError: as from `prepare`; there is no checkpoint.
       ConfigChangedError: the directory belongs to another configuration.
+      LockedError: another process trains in the directory.
+      NotFiniteError: every step was skipped, or the ELBO is not finite.
+      StoppedError: a signal ended the training, which saved its state.
+      WriteError: a file cannot be written.
     """
+    with workdir_locks():
+        return _run(config, workdir, mode)
+
+
+def _run(config: Config, workdir: Path, mode: str) -> dict[str, float]:
     experiment = prepare(config, workdir, mode)
     if mode == "train":
         outcome = _train(experiment)
-        if outcome.interrupted:
-            step = int(outcome.state.step)
-            print(f"Stopped at step {step} and saved; the same command resumes from there.")
-            return {}
+        check_stopped(outcome)
+        check_steps_taken(outcome.state)
         return _evaluate(experiment, outcome.state, rate=outcome.rate)
     state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
     if mode == "evaluate":
@@ -105,6 +114,7 @@ def _evaluate(
         **experiment.options,
     )
     params = on_one_device(experiment.mesh, params)
+    result["skipped"] = int(state.total_skipped)
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
         _draw(experiment, family, params, result)
@@ -113,6 +123,7 @@ def _evaluate(
         rows.append(("steps per second", rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
     print(f"Figures: {workdir / 'figures'}")
+    check_elbo(result)
     return result
 
 

@@ -5,7 +5,6 @@ line per model and record), `checkpoints/` of the stacked state; and `sweep.json
 metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run of their own.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax.core.files import make_folder, write_json
+from vaejax.core.files import make_folder, write_bytes, write_json
 from vaejax.core.game import Family, Params
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh, replicated
@@ -29,16 +28,20 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
-from vaejax.experiment.renamed_fields import check_names
+from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.run import run
-from vaejax.experiment.workdir import Config, acquire_workdir, flatten
+from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir, check_is_ours, flatten
 from vaejax.sweeps import Sweep, select
 from vaejax.sweeps.evaluate import grid_table, results, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import fit
 from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.lock import check_unlocked, lock, workdir_locks
 from vaejax.training.logging import table
+from vaejax.training.renamed_fields import check_names
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import restore
@@ -56,16 +59,14 @@ def _newest(workdir: Path, sweep: Sweep) -> TrainState:
     return restore_state(workdir / "checkpoints", sweep.state_shape)
 
 
-def _take_out(workdir: Path, sweep: Sweep, model: int) -> Path:
-    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
-    folder, state = workdir / "models" / str(model), select(_newest(workdir, sweep), model)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    try:
-        if (checkpoints.latest() or -1) < int(state.step):
-            checkpoints.save(int(state.step), state)
-    finally:
+def _take_out(workdir: Path, sweep: Sweep, model: int, folder: Path) -> None:
+    """Writes one model's state as a checkpoint of its own run in a folder."""
+    state = select(_newest(workdir, sweep), model)
+    if max(checkpoint_steps(folder / "checkpoints"), default=-1) < int(state.step):
+        lock(folder)
+        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints.save(int(state.step), state)
         checkpoints.close()
-    return folder
 
 
 def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, Any]:
@@ -80,13 +81,23 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
       mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model also `'sample'`.
 
     Returns:
-      The content of `sweep.json`; `{}` if a signal ended the training; for one model as `run`.
+      The content of `sweep.json`; for one model as `run`.
 
     Raises:
       ValueError, FileNotFoundError: an impossible setting, or missing data.
       ConfigChangedError: the directory belongs to another configuration.
+      LockedError, NotFiniteError, StoppedError, WriteError: as from `run`; NotFiniteError if no
+        model has a finite ELBO.
     """
+    with workdir_locks():
+        return _run_sweep(config, workdir, mode)
+
+
+def _run_sweep(config: Config, workdir: Path, mode: str) -> dict[str, Any]:
     check_names(flatten(config))
+    check_is_ours(workdir)
+    if mode == "train" and config["sweep"]["index"] < 0:
+        check_unlocked(workdir)
     import_plugins(config.get("imports", ()))
     grid, model = grid_of(config), config["sweep"]["index"]
     whole = {**config, "sweep": {k: v for k, v in config["sweep"].items() if k != "index"}}
@@ -100,7 +111,7 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
         whole = {**config, "sweep": whole["sweep"]}
-    _, source, train_source = sources(config, first, "evaluate" if single else mode)
+    data, source, train_source = sources(config, first, "evaluate" if single else mode)
     shape, known = event_shape(source), dataset_info(train_source)
 
     def make(values: Mapping[str, Any]) -> Family:
@@ -121,10 +132,13 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
     )
     if single:
         acquire_workdir(workdir, whole, create=False)
-        folder = _take_out(workdir, sweep, model)
-        acquire_workdir(folder, config_of_model(config, grid, model), create=True)
-        if (workdir / "data.json").exists():
-            shutil.copy(workdir / "data.json", folder / "data.json")
+        folder = workdir / "models" / str(model)
+        create = mode == "train" or not (folder / "config.json").exists()
+        acquire_workdir(folder, config_of_model(config, grid, model), create=create)
+        _take_out(workdir, sweep, model, folder)
+        for name in ("data.json", FINGERPRINT):
+            if (workdir / name).exists() and not (folder / name).exists():
+                write_bytes(folder / name, (workdir / name).read_bytes())
         return dict(run(single, folder, mode))
     one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
     check_final_metrics(families[0], one, source, config["evaluate"])
@@ -141,6 +155,8 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
     )
     shown = select_metrics(config["sweep"]["metrics"], evaluation.names)
     acquire_workdir(workdir, whole, create=mode == "train")
+    of_data = fingerprint(whole, None if first else train_source, data, first)
+    keep_fingerprint(workdir, of_data, train=mode == "train")
     if mode == "train" and jax.process_index() == 0:
         write_json(workdir / "data.json", spec_of(train_source, binarize).to_json())
 
@@ -153,15 +169,13 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
             evaluate=lambda params, step: evaluation.evaluate(params, step, eval_examples),
         )
         state = outcome.state
-        if outcome.interrupted:
-            at = int(np.max(state.step))
-            print(f"Stopped at step {at} and saved; the same command resumes from there.")
-            return {}
+        check_stopped(outcome)
     else:
         state = _newest(workdir, sweep)
 
     params, step = eval_params(state), int(np.max(state.step))
     metrics = evaluation.evaluate(params, step)
+    metrics["skipped"] = np.asarray(state.total_skipped)
     more = _final_metrics(config, make, grid, params, source, step, features)
     metrics, shown = metrics | more, shown + [name for name in more if "/" not in name]
     found = results(grid, metrics, sweep.failed(state), step)
@@ -173,6 +187,8 @@ def run_sweep(config: Config, workdir: Path, mode: str = "train") -> dict[str, A
         plots.sweep(workdir / "figures" / "sweep.png", found, shown)
         plots.rate_distortion_of_sweep(workdir / "figures" / "rate_distortion.png", found)
         print(f"Figures: {workdir / 'figures'}")
+    check_steps_taken(state)
+    check_elbo({"elbo": float(np.nanmax([*metrics.get("elbo", [0.0]), -np.inf]))})
     return found
 
 
