@@ -34,7 +34,7 @@ from vaejax.experiment.workdir import flatten
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
-from vaejax.training.interruption import StoppedError, install
+from vaejax.training.interruption import StoppedError, finish, install
 from vaejax.training.lock import LockedError
 from vaejax.training.renamed_fields import new_name
 
@@ -172,4 +172,7 @@ if __name__ == "__main__":
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # Compiled programs are kept between runs: the second start of a config takes seconds.
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-    app.run(main, flags_parser=_parse)
+    try:
+        app.run(main, flags_parser=_parse)
+    finally:
+        finish()

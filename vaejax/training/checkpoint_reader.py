@@ -128,7 +128,8 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
     _check_fit(folder, expected, record)
     filled = {name: expected.pop(name) for name in _LATER if name not in record}
     tree = _restore_arrays(folder, expected)
-    if jax.tree.structure(tree) != jax.tree.structure(expected):
+    structures: list[Any] = [jax.tree.structure(t) for t in (tree, expected)]
+    if structures[0] != structures[1]:
         raise _damage(folder, f"{folder / _STATE / '_METADATA'} is damaged: it names other arrays")
     if damaged := check_arrays(tree, record):
         raise _damage(

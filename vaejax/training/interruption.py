@@ -16,7 +16,7 @@ from typing import Any
 from vaejax.core.files import remove_temporaries
 from vaejax.training.lock import release_all
 
-__all__ = ["Interruption", "StoppedError", "install"]
+__all__ = ["Interruption", "StoppedError", "finish", "install"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _AGAIN_SECONDS = 0.5  # one key press may arrive twice, from the terminal and from a launcher
@@ -106,19 +106,25 @@ class _Watcher:
                     continue
                 noting = self.noting
                 if noting is None or noting.note(number):
-                    self._exit(number, noting is not None)
+                    self._exit(number)
 
-    def _exit(self, number: int, training: bool) -> None:
+    def _exit(self, number: int) -> None:
         for clean in (sys.stdout.flush, remove_temporaries, release_all):
             # In a thread, since the main one may hold the lock of what is flushed.
             thread = threading.Thread(target=_quietly, args=(clean,), daemon=True)
             thread.start()
             thread.join(2.0)
         line = f"error: stopped by {_name(number)}{self._what()}\n"
-        if training:  # ends the progress line
+        if _progress_is_shown():
             line = "\n" + line
         os.write(2, line.encode())
         os._exit(128 + number)
+
+
+def _progress_is_shown() -> bool:
+    """Whether a progress bar has written to a line that it has not ended."""
+    tqdm = sys.modules.get("tqdm")
+    return tqdm is not None and bool(getattr(tqdm.tqdm, "_instances", ()))
 
 
 def _name(number: int) -> str:
@@ -142,3 +148,10 @@ def install(what: Callable[[], str]) -> None:
     """
     if _Watcher.instance is None:
         _Watcher.instance = _Watcher(what)
+
+
+def finish() -> None:
+    """Ignores signals while the process ends, whose result and exit status are decided."""
+    if threading.current_thread() is threading.main_thread():
+        for s in _SIGNALS:
+            signal.signal(s, signal.SIG_IGN)
