@@ -1,6 +1,6 @@
-"""Runs that are killed at random moments and resumed, beside uninterrupted ones, while they are read.
+"""Runs that are killed at random moments and resumed, equal uninterrupted ones, also while read.
 
-`KILLS` is the number of kills of each run (default 50), `KILL_SEED` draws the moments, and `-k` picks
+`KILLS` is the number of kills of each run (default 50), `KILL_SEED` draws the moments, `-k` picks
 families: `KILLS=3 pytest -m slow tests/experiment/kills_test.py -k vqvae`. Every run must end with
 the files of the uninterrupted one, bit-for-bit. All the while another process opens the directory
 with `load_run` and evaluates it; it may neither fail nor disturb the training.
@@ -39,7 +39,7 @@ RUNS = {
     "info_vae": [MLP],
     "sparse_vae": [MLP],
     "td_vae": [
-        "--config.data.source=moving_sprites:length=6,count=60",
+        "--config.data.source=moving_sprites:length=6",
         *("--config.model.belief.size=8", "--config.model.features=8", "--config.model.hidden=8,"),
     ],
     "vae_gan": [MLP, "--config.model.discriminator.channels=(8,8,8,8)"],

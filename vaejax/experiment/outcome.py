@@ -16,8 +16,8 @@ _ADVICE = "a lower learning_rate, a clip_norm for the players, or data of unit s
 
 
 def check_stopped(outcome: Outcome) -> None:
-    """Raises StoppedError if a signal ended the training."""
-    if outcome.interrupted:
+    """Raises StoppedError if there was a signal during the training, also at its last step."""
+    if outcome.interrupted or outcome.signal:
         step = int(np.max(outcome.state.step))
         raise StoppedError(
             outcome.signal or signal.SIGTERM,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vaejax.core.files import WriteError, os_error_in, write_errors, write_json
@@ -25,6 +24,7 @@ from vaejax.training.checkpoint_reader import (
     to_dict,
 )
 from vaejax.training.checkpoint_record import record_of
+from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
 
 __all__ = ["Checkpoints", "CorruptCheckpointError"]
@@ -33,8 +33,6 @@ __all__ = ["Checkpoints", "CorruptCheckpointError"]
 @contextmanager
 def _orbax_errors(directory: Path) -> Iterator[None]:
     """Turns what Orbax and TensorStore raise for a failed write into one line with the path."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # Orbax also logs a traceback
     try:
         with write_errors(directory):
             yield
@@ -42,8 +40,6 @@ def _orbax_errors(directory: Path) -> Iterator[None]:
         raise
     except Exception as error:  # they share no base class
         raise _write_error(directory, error) from error
-    finally:
-        logging.set_verbosity(before)
 
 
 def _write_error(directory: Path, error: BaseException) -> Exception:
@@ -92,6 +88,7 @@ class Checkpoints:
             save_interval_steps=1,
         )
         self._directory = directory.resolve()
+        self._silent = SilentOrbax()  # its threads print what they raise
         with _orbax_errors(directory):
             if jax.process_index() == 0:
                 _repair(self._directory)
@@ -142,6 +139,7 @@ class Checkpoints:
         """Waits for the writes, and ends the background threads."""
         with _orbax_errors(self._directory):
             self._manager.close()
+        self._silent.end()
 
 
 def _repair(directory: Path) -> None:

@@ -5,10 +5,8 @@ with that.
 """
 
 import json
-import logging as python_logging
 import math
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from absl import logging
 
 from vaejax.training.checkpoint_record import (
     DamagedRecordError,
@@ -24,6 +21,7 @@ from vaejax.training.checkpoint_record import (
     missing_arrays,
     read_record,
 )
+from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
 
 __all__ = [
@@ -155,14 +153,12 @@ def _check_fit(folder: Path, expected: Any, record: Mapping[str, Any]) -> None:
 
 
 def _restore_arrays(folder: Path, expected: Any) -> Any:
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # Orbax also logs what it raises
-    late_errors = _LateErrors()
+    silent = SilentOrbax()
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             args = ocp.args.StandardRestore(expected)
             tree = checkpointer.restore((folder / _STATE).resolve(), args=args)
-        late_errors.none()
+        silent.end()
         return tree
     except Exception as error:  # Orbax raises nothing more specific for damaged files
         texts = _messages(error)
@@ -171,8 +167,6 @@ def _restore_arrays(folder: Path, expected: Any) -> Any:
         file = _damaged_file(folder, " ".join(texts))
         first = next(iter(texts[-1].splitlines()), type(error).__name__)[:160]
         raise _damage(folder, f"{file} cannot be read ({first})") from None
-    finally:
-        logging.set_verbosity(before)
 
 
 def _messages(error: BaseException | None) -> list[str]:
@@ -182,32 +176,6 @@ def _messages(error: BaseException | None) -> list[str]:
         texts.append(str(error))
         error = error.__cause__ or error.__context__
     return texts
-
-
-class _LateErrors:
-    """Drops the tracebacks that the other reads of a failed restore print when they end.
-
-    Orbax closes the event loop at the first error, while TensorStore's threads still report to it,
-    also after the restore.
-    """
-
-    def __init__(self) -> None:
-        self._before, self._log = sys.unraisablehook, python_logging.getLogger("asyncio")
-        self._level = self._log.level
-        sys.unraisablehook = self._hook
-        self._log.setLevel(python_logging.CRITICAL)
-
-    def _hook(self, unraisable: Any) -> None:
-        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
-        of_orbax = code is not None and "orbax" in code.co_filename
-        if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
-            self._before(unraisable)
-
-    def none(self) -> None:
-        """After a restore without errors: none will come."""
-        if sys.unraisablehook == self._hook:
-            sys.unraisablehook = self._before
-        self._log.setLevel(self._level)
 
 
 def _damaged_file(folder: Path, text: str) -> Path:

@@ -35,7 +35,9 @@ class StoppedError(Exception):
 
 
 class Interruption:
-    """Context in which SIGTERM and Ctrl-C are noted instead of ending the process, once armed.
+    """Context in which SIGTERM and Ctrl-C are noted instead of ending the process.
+
+    In the command, see `install`, this begins with `arm`.
 
     Attributes:
       signal: number of the signal; 0 if there was none.
@@ -47,10 +49,15 @@ class Interruption:
         self._armed = False
 
     def __enter__(self) -> "Interruption":
+        if _Watcher.instance is None:
+            self.arm()
         return self
 
     def arm(self) -> None:
-        """From now on signals are noted. Has no effect outside of the main thread."""
+        """From now on signals are noted. Has no effect outside of the main thread.
+
+        In the command, until then they end the process at once, which may be compiling for minutes.
+        """
         if self._armed or threading.current_thread() is not threading.main_thread():
             return
         self._armed = True

@@ -35,8 +35,9 @@ class Outcome(NamedTuple):
     Attributes:
       state: after the last step.
       rate: steps per second after the first dispatch, which compiles; 0 if there was only one.
-      interrupted: whether a signal ended training; the state is saved.
-      signal: its number; 0 if there was none, or if another process received it.
+      interrupted: whether a signal ended training early; the state is saved.
+      signal: its number, also if it came too late for that; 0 if there was none, or if another
+        process received it.
     """
 
     state: TrainState
@@ -123,8 +124,7 @@ def _train(
             break
     rate = timer.rate(done)
     output.wait()
-    interrupted = interruption.signal != 0 or done < settings.steps
-    return Outcome(state, rate, interrupted, interruption.signal)
+    return Outcome(state, rate, done < settings.steps, interruption.signal)
 
 
 class _Output:
