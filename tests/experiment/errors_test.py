@@ -6,7 +6,7 @@ import pytest
 
 MISTAKES = {
     "--mod=train": "mode",
-    "--mode=trian": "train|evaluate|sample|export",
+    "--mode=trian": "train|evaluate|sample|encode|export",
     "--workdri=x": "workdir",
     "--config=configs/beta_veo.py": "did you mean 'configs/beta_vae.py'",
     "--config=configs/beta_vae.py:mnits": "did you mean 'mnist'",

@@ -1,9 +1,5 @@
 """The latents of every example of a split, with the terms of its ELBO, as arrays."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +16,7 @@ from vaejax.experiment.prepare import Experiment
 from vaejax.losses.metrics import trace_metrics
 from vaejax.training.train_step import TrainState
 
-__all__ = ["encode_source", "encode_splits", "write_latents"]
+__all__ = ["encode_source", "encode_splits"]
 
 SPLITS = ("train", "eval", "all")
 
@@ -98,11 +94,3 @@ def _sources(experiment: Experiment, split: str) -> list[Source]:
     if whole.size == train.size + experiment.data.size:
         return [whole]
     return [train, experiment.data]
-
-
-def write_latents(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an `.npz` file, complete or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
-        np.savez(file, **arrays)
-    aside.replace(path)

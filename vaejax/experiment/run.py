@@ -4,19 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from vaejax.core.files import make_folder, replacing, write_json
 from vaejax.core.sharding import on_one_device
 from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
-from vaejax.experiment.encode import encode_splits, write_latents
+from vaejax.experiment.encode import encode_splits
+from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, prepare
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
-from vaejax.training.logging import table, write_json
+from vaejax.training.lock import workdir_locks
+from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization.event_renderers import event_renderer
@@ -41,20 +45,26 @@ def run(
       split: that is encoded: `'train'`, `'eval'` or `'all'`.
 
     Returns:
-      The final metrics; `{}` after sampling, encoding or exporting, or if a signal ended the
-      training.
+      The final metrics; `{}` after sampling, encoding or exporting.
 
     Raises:
       ValueError, FileNotFoundError: as from `prepare`; there is no checkpoint.
       ConfigChangedError: the directory belongs to another configuration.
+      LockedError: another process trains in the directory.
+      NotFiniteError: every step was skipped, or the ELBO is not finite.
+      StoppedError: a signal ended the training, which saved its state.
+      WriteError: a file cannot be written.
     """
+    with workdir_locks():
+        return _run(config, workdir, mode, split)
+
+
+def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, float]:
     experiment = prepare(config, workdir, mode)
     if mode == "train":
         outcome = train(experiment)
-        if outcome.interrupted:
-            step = int(outcome.state.step)
-            print(f"Stopped at step {step} and saved; the same command resumes from there.")
-            return {}
+        check_stopped(outcome)
+        check_steps_taken(outcome.state)
         return evaluate(experiment, outcome.state, rate=outcome.rate)
     state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
     if mode == "evaluate":
@@ -107,6 +117,7 @@ def evaluate(
         result |= two_stage_metrics(first, experiment.family, trained, data, seed)
     result |= compute_metrics(context)
     _ = context.local_params  # on every process
+    result["skipped"] = int(state.total_skipped)
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
         _draw(experiment, context, result)
@@ -115,6 +126,7 @@ def evaluate(
         rows.append(("steps per second", rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
     print(f"Figures: {workdir / 'figures'}")
+    check_elbo(result)
     return result
 
 
@@ -135,7 +147,7 @@ def sample(experiment: Experiment, state: TrainState) -> None:
     _ = context.local_params  # on every process
     if jax.process_index() > 0:
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     path: Path | None
     if context.family.model.sequences:
         path = draw_predictions(context, folder, temperature=sampling["temperature"])
@@ -160,7 +172,8 @@ def encode(experiment: Experiment, state: TrainState, split: str) -> None:
     arrays = encode_splits(experiment, state, split)
     if jax.process_index() == 0:
         path = experiment.workdir / "latents.npz"
-        write_latents(path, arrays)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         print(f"Latents: {path}, with {', '.join(sorted(arrays))}")
 
 

@@ -15,16 +15,19 @@ from vaejax.visualization import plots
 from vaejax.visualization.final_figures import draw_final_figures
 from vaejax.visualization.latent_space import draw_interpolations, draw_latent_map, draw_traversals
 from vaejax.visualization.learned_prior import draw_prior_samples
+from vaejax.visualization.rate_distortion import draw_rate_distortion
 from vaejax.visualization.report import draw_figures, draw_samples
-from vaejax.visualization.sequence_prediction import draw_predictions
+from vaejax.visualization.sequence_prediction import draw_prediction_errors, draw_predictions
 
 __all__ = [
     "draw_figures",
     "draw_final_figures",
     "draw_interpolations",
     "draw_latent_map",
+    "draw_prediction_errors",
     "draw_predictions",
     "draw_prior_samples",
+    "draw_rate_distortion",
     "draw_samples",
     "draw_traversals",
     "plots",
