@@ -1,11 +1,13 @@
 """Families with a discriminator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from vaejax import losses, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
+from vaejax.core.types import Options
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, gaussian_vae, with_options_of
 from vaejax.latents import bottlenecks
@@ -19,7 +21,7 @@ def factor_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    discriminator: Mapping[str, Any] | None = None,
+    discriminator: Options | None = None,
     **options: Any,
 ) -> Family:
     """FactorVAE (1802.05983).
@@ -46,15 +48,15 @@ def vae_gan(
     players: Players,
     *,
     latent_dim: int = 64,
-    network: Any = "conv",
-    likelihood: Any = "bernoulli",
-    discriminator: Any = None,
+    network: str | Options | networks.Pair = "conv",
+    likelihood: str | Options | Likelihood = "bernoulli",
+    discriminator: Options | networks.Network | None = None,
     objective: str = "gan",
     prior_samples: bool = True,
     real_weight: float = 1.0,
     feature_scale: float = 1.0,
     r1: bool = False,
-    adaptive: Mapping[str, Any] | None = None,
+    adaptive: Options | None = None,
 ) -> Family:
     """VAE-GAN (1512.09300): reconstructions are compared in a discriminator's hidden layer.
 

@@ -1,12 +1,13 @@
 """β-VAE and its relatives: one Gaussian latent, with different losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from vaejax import losses
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
 from vaejax.core.schedules import schedule
+from vaejax.core.types import Options, Weight
 from vaejax.families.shared import Players, gaussian_vae, with_options_of
 
 __all__ = ["beta_tcvae", "beta_vae", "dip_vae", "geco_vae", "info_vae", "iwae", "sigma_vae"]
@@ -17,8 +18,8 @@ def beta_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    capacity: Any = None,
-    free_bits: Mapping[str, Any] | None = None,
+    capacity: Options | Weight | None = None,
+    free_bits: Options | None = None,
     **options: Any,
 ) -> Family:
     """β-VAE (Higgins et al. 2017): player `vae` minimises nll + β · kl.
@@ -138,7 +139,7 @@ def info_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    mmd: Mapping[str, Any] | None = None,
+    mmd: Options | None = None,
     **options: Any,
 ) -> Family:
     """InfoVAE (1706.02262, section 3): player `vae` minimises nll + (1−α) · kl + (α+λ−1) · mmd.

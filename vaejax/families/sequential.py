@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
+from vaejax.core.types import Options
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, with_options_of
@@ -29,11 +30,11 @@ def _sequence_networks(
     shape: Sequence[int],
     *,
     latent_dims: Sequence[int] = (8, 8),
-    belief: Any = "lstm",
+    belief: str | Options | networks.Recurrent = "lstm",
     features: int = 50,
-    network: Any = "mlp",
+    network: str | Options | networks.Pair = "mlp",
     hidden: Sequence[int] = (50,),
-    likelihood: Any = "bernoulli",
+    likelihood: str | Options | Likelihood = "bernoulli",
 ) -> _SequenceNetworks:
     """The networks that TD-VAE and the state-space model have in common.
 

@@ -10,6 +10,7 @@ from flax import linen
 from jax import lax
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import Options
 from vaejax.networks.ops import conv1d, conv2d
 
 __all__ = [
@@ -93,9 +94,9 @@ class Conv(linen.Module):
         kernel = self.param("kernel", lambda *args: self.scale * _kernel(*args), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
         convolve = _CONVOLUTIONS[x.ndim, self.transpose]
-        options: dict[str, Any] = {"implementation": self.implementation}
+        options: Options = {"implementation": self.implementation}
         if self.precision is not None:
-            options["precision"] = lax.Precision(self.precision)
+            options = {**options, "precision": lax.Precision(self.precision)}
         y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **options)
         return y + bias.astype(self.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 

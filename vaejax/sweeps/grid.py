@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import Options
 
 __all__ = [
     "Grid",
@@ -20,7 +21,7 @@ __all__ = [
     "substitute",
 ]
 
-Config = Mapping[str, Any]
+Config = Options
 _SWEEPABLE = ("model", "players")  # what a family is built from; the models share everything else
 
 
@@ -98,7 +99,7 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
     return over
 
 
-def _field(config: Config, name: str) -> Any:
+def _field(config: Config, name: str) -> object:
     """The value of a field, given by its path `part.part`.
 
     Raises:
@@ -138,7 +139,7 @@ def check(config: Config, over: Mapping[str, Sequence[float]]) -> None:
             )
 
 
-def substitute(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+def substitute(config: Config, values: Options) -> dict[str, Any]:
     """The config with new values, maybe traced, in the named fields.
 
     An integer value of an integer field stays an int.

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from vaejax.core.types import PyTree
 from vaejax.training.train_step import TrainState
 
 __all__ = ["Checkpoints", "CorruptCheckpointError"]
@@ -35,7 +36,7 @@ def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
     return TrainState(**{"ema": {}, **tree, "opt_state": opt_state})
 
 
-def _checksums(tree: Any) -> dict[str, int]:
+def _checksums(tree: PyTree) -> dict[str, int]:
     """Path -> CRC-32 of every array that is entirely on this process: all, on a single host."""
     sums = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

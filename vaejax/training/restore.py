@@ -1,7 +1,7 @@
 """Opening a trained run from its working directory: config, family and parameters."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Batch, Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import check_batch, tree_sharding
+from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.spec import DataSpec, spec_of
 from vaejax.training.checkpoint import Checkpoints
@@ -18,7 +19,7 @@ from vaejax.training.train_step import TrainState, init_state
 
 __all__ = ["TrainedRun", "open_run", "read_config", "read_spec", "restore_state"]
 
-Config = Mapping[str, Any]
+Config = Options
 
 
 class TrainedRun(NamedTuple):
