@@ -202,7 +202,8 @@ def optimizer(players: Mapping[str, Player]) -> optax.GradientTransformationExtr
     ) -> tuple[PyTree, PyTree]:
         # optax mixes its int32 count of steps with floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
-            return partitioned.update(updates, state, params, **extra)
+            updates, state = partitioned.update(updates, state, params, **extra)
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(partitioned.init, update)
 
