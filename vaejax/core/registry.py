@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree
 
 __all__ = [
     "KINDS",
@@ -158,7 +158,7 @@ def is_off(value: object) -> bool:
     return not isinstance(value, jax.Array) and not value
 
 
-def call(function: Callable[..., Made], what: str, *args: Any, **arguments: Any) -> Made:
+def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: PyTree) -> Made:
     """`function(*args, **arguments)` after checking the names of the keyword arguments.
 
     Args:
@@ -188,7 +188,7 @@ def make(
     known: Mapping[str, Callable[..., Made]],
     setting: str | Options,
     what: str,
-    *args: Any,
+    *args: PyTree,
 ) -> Made:
     """Calls the function that `setting` names: a name, or `{"kind": name, **arguments}`.
 

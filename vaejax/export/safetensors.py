@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 
 __all__ = ["load_params", "need", "save_params"]
 
@@ -30,7 +30,7 @@ def need(module: str) -> ModuleType:
         ) from error
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: PyTree, path: str = "") -> Iterator[tuple[str, PyTree]]:
     """Paths and arrays of nested dicts; the path of an empty dict, and None."""
     if not isinstance(tree, Mapping):
         yield path, np.asarray(tree, order="C")
@@ -43,7 +43,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}/{name}" if path else name)
 
 
-def save_params(path: Path, params: Params, **about: Any) -> None:
+def save_params(path: Path, params: Params, **about: object) -> None:
     """Writes nested dicts of arrays as a safetensors file, flat, as in `encoder/Conv_0/kernel`.
 
     Args:

@@ -1,12 +1,11 @@
 """Families with a discriminator."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from vaejax import losses, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Setting
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, gaussian_vae, with_options_of
@@ -22,7 +21,7 @@ def factor_vae(
     players: Players,
     *,
     discriminator: Options | None = None,
-    **options: Any,
+    **options: Setting,
 ) -> Family:
     """FactorVAE (1802.05983).
 

@@ -1,11 +1,11 @@
 """TD-VAE, and the state-space model that is its baseline."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Setting
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, with_options_of
@@ -74,7 +74,7 @@ def td_vae(
     steps: Sequence[Sequence[float]] = ((1, 4),),
     num_pairs: int = 1,
     condition_on_delta: bool = True,
-    **options: Any,
+    **options: Setting,
 ) -> Family:
     """TD-VAE (1806.03107): player `vae` minimises nll + kl, the kl of z_t2 and of z_t1.
 
@@ -107,7 +107,7 @@ def td_vae(
 
 
 @with_options_of(_sequence_networks)
-def state_space(shape: Sequence[int], players: Players, **options: Any) -> Family:
+def state_space(shape: Sequence[int], players: Players, **options: Setting) -> Family:
     """A state-space model (1511.05121): player `vae` minimises nll + kl.
 
     The ELBO is that of whole sequences.

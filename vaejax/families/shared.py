@@ -4,13 +4,12 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import optax
 
 from vaejax import networks
 from vaejax.core.game import Family, Model
-from vaejax.core.types import Options, Weight
+from vaejax.core.types import Options, PyTree, Setting, Weight
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.latents import bottlenecks, priors
@@ -24,7 +23,9 @@ Players = Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]
 _MakeFamily = Callable[..., Family]
 
 
-def with_options_of(shared: Callable[..., object], **defaults: Any) -> Callable[..., _MakeFamily]:
+def with_options_of(
+    shared: Callable[..., object], **defaults: Setting
+) -> Callable[..., _MakeFamily]:
     """Decorator of a family with `**options`: declares them as the options of another function.
 
     The keyword-only options of `shared` replace `**options` in the family's signature, where
@@ -57,7 +58,7 @@ def with_options_of(shared: Callable[..., object], **defaults: Any) -> Callable[
         )
 
         @functools.wraps(function)
-        def make_family(*args: Any, **arguments: Any) -> Family:
+        def make_family(*args: PyTree, **arguments: PyTree) -> Family:
             try:
                 bound = signature.bind(*args, **arguments)
             except TypeError as error:
@@ -97,7 +98,7 @@ def gaussian_vae(
     network: str | Options | networks.Pair = "conv",
     likelihood: str | Options | Likelihood = "bernoulli",
     prior: str | Options | priors.LatentPrior = "standard",
-    **model_options: Any,
+    **model_options: Setting,
 ) -> tuple[Model, tuple[str, ...]]:
     """An autoencoder with one Gaussian latent, and its parameter groups, the encoder's first.
 

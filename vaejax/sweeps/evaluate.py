@@ -1,7 +1,7 @@
 """Metrics of every model of a sweep over a whole split, and their means over seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -123,7 +123,7 @@ def _finite(value: float) -> float | None:
 
 def results(
     grid: Grid, metrics: Mapping[str, np.ndarray], failed: np.ndarray, step: int
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
     """The content of `sweep.json`: metrics of each model, and means over the seeds of each point.
 
     The metrics of a failed model are those of its last parameters; the means leave it out.

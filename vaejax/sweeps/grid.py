@@ -3,12 +3,12 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vaejax.core.registry import near_names
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Setting
 
 __all__ = [
     "Grid",
@@ -105,7 +105,7 @@ def _field(config: Config, name: str) -> object:
     Raises:
       ValueError: there is no such field.
     """
-    value: Any = config
+    value: Setting = config
     path = ""
     for part in name.split("."):
         fields = value if isinstance(value, Mapping) else {}
@@ -139,7 +139,7 @@ def check(config: Config, over: Mapping[str, Sequence[float]]) -> None:
             )
 
 
-def substitute(config: Config, values: Options) -> dict[str, Any]:
+def substitute(config: Config, values: Options) -> dict[str, Setting]:
     """The config with new values, maybe traced, in the named fields.
 
     An integer value of an integer field stays an int.
@@ -177,7 +177,7 @@ def is_sweep(config: Config) -> bool:
     return bool(sweep["grid"].strip()) or sweep["seeds"] != 1 or sweep["index"] >= 0
 
 
-def config_of_model(config: Config, grid: Grid, model: int) -> dict[str, Any]:
+def config_of_model(config: Config, grid: Grid, model: int) -> dict[str, Setting]:
     """The config of one model of a sweep as a run of its own.
 
     Raises:

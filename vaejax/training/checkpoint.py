@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +18,7 @@ from vaejax.training.train_step import TrainState
 __all__ = ["Checkpoints", "CorruptCheckpointError"]
 
 
-def _to_dict(state: TrainState) -> dict[str, Any]:
+def _to_dict(state: TrainState) -> dict[str, PyTree]:
     """The state as nested dicts: parameters by name, the optimizers' state as numbered leaves."""
     leaves = jax.tree.leaves(state.opt_state)
     tree = state._asdict() | {"opt_state": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}}
@@ -28,7 +27,7 @@ def _to_dict(state: TrainState) -> dict[str, Any]:
     return tree
 
 
-def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
+def _from_dict(tree: dict[str, PyTree], like: TrainState) -> TrainState:
     """The inverse of `_to_dict`; `like` has the structure of the optimizers' state."""
     numbered = tree.get("opt_state", {})
     leaves = [numbered[name] for name in sorted(numbered)]

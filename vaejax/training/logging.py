@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Setting
 
 __all__ = ["Log", "Progress", "read_records", "table", "write_json"]
 
@@ -20,7 +19,7 @@ def write_json(path: Path, value: object) -> None:
     temporary.replace(path)
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Setting]]:
     """The records of a `metrics.jsonl`, without a last line that a crash truncated."""
     if not path.exists():
         return []

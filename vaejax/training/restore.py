@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Batch, Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import check_batch, tree_sharding
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
 from vaejax.data.spec import DataSpec, spec_of
 from vaejax.training.checkpoint import Checkpoints
@@ -36,7 +36,7 @@ class TrainedRun(NamedTuple):
     """
 
     name: str
-    config: dict[str, Any]
+    config: dict[str, Setting]
     family: Family
     spec: DataSpec
     batch: Batch
@@ -44,7 +44,7 @@ class TrainedRun(NamedTuple):
     restore: Callable[[int], TrainState]
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> dict[str, Setting]:
     """The config of a run; imports the modules and files that it lists in `imports`.
 
     Raises:
@@ -138,5 +138,5 @@ def open_run(
     def restore(step: int = 0) -> TrainState:
         return restore_state(workdir / "checkpoints", like, step)
 
-    shapes: Any = batch
+    shapes: PyTree = batch
     return TrainedRun(f"{field}={workdir}", config, family, spec, shapes, like, restore)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -80,13 +80,15 @@ class Trainable(Protocol):
 
     Attributes:
       state_shape: shapes, dtypes and shardings of the state.
-      loader: the batches.
       init: the state before the first step.
     """
 
     state_shape: TrainState
-    loader: Any
     init: Callable[[], TrainState]
+
+    @property
+    def loader(self) -> BatchLoader:
+        """The batches."""
 
     def dispatch(
         self, state: TrainState, span: Span, batches: PyTree

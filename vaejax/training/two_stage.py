@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from vaejax.core.game import Batch, Family, Params, chain
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
 from vaejax.core.token_layout import Layout
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.map_split import in_stored_order, rows_of_split
 from vaejax.data.preprocess import preparation
@@ -54,7 +54,7 @@ class FirstStage(NamedTuple):
     def latent_spec(self) -> DataSpec:
         """The form of the latents as data, without encoding any."""
         assert self.spec is not None
-        batch: Any = self.spec.batch(1)
+        batch: PyTree = self.spec.batch(1)
         nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
         tokens = self.layout is not None
         event = (
