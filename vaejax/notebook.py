@@ -8,7 +8,7 @@ import base64
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -118,7 +118,7 @@ def compare(runs: Mapping[str, Trained], names: Sequence[str]) -> str:
     return "\n".join(rows)
 
 
-def figures(draw: Callable[[Path], Any]) -> dict[str, Figure]:
+def figures(draw: Callable[[Path], object]) -> dict[str, Figure]:
     """The PNG and GIF files that `draw` writes into an empty folder, by name."""
     folder = Path(tempfile.mkdtemp(prefix="vaejax-"))
     draw(folder)
@@ -151,7 +151,7 @@ def all_figures(trained: Trained, *, seed: int = 0, count: int = 64) -> dict[str
     )
 
 
-def show(plot: Callable[..., Any], *args: Any, **options: Any) -> Figure:
+def show(plot: Callable[..., object], *args: object, **options: object) -> Figure:
     """The figure of a function that draws to a path: `show(plots.traversals, images, labels)`."""
     path = Path(tempfile.mkdtemp(prefix="vaejax-")) / f"{plot.__name__}.png"
     plot(path, *args, **options)

@@ -227,6 +227,37 @@ def test_vqvae_as_a_game_has_exactly_the_papers_gradient_for_no_more_flops():
     assert got.cost_analysis()["flops"] <= want.cost_analysis()["flops"]
 
 
+def test_players_share_the_loops_that_sample_random_numbers():
+    """The compiler merges the forward passes, so no sample is computed once per player."""
+
+    def losses_fn(params, key):
+        noise = jax.random.normal(key, (5, 40))
+        order = jax.random.permutation(jax.random.fold_in(key, 1), 40)
+        h = jnp.tanh(params["a"] * noise)[:, order]
+        return {"x": h, "y": jnp.tanh(params["b"] * h)}, noise
+
+    one = {"one": Player(("a",), {"x": 1.0}, optax.sgd(1.0))}
+    two = {**one, "two": Player(("b",), {"y": 1.0}, optax.sgd(1.0))}
+    params, step = {"a": jnp.float32(2.0), "b": jnp.float32(3.0)}, jnp.int32(0)
+
+    def loops(players):
+        owned = {group: params[group] for row in players.values() for group in row.owns}
+
+        def gradient(owned, key):
+            return game.game_gradient(lambda p, key: losses_fn({**params, **p}, key), players)(
+                owned, step, key
+            )
+
+        return jax.jit(gradient).lower(owned, KEY).compile().as_text().count(" while(")
+
+    assert loops(two) == loops(one) > 0
+    grads, values, noise = game.game_gradient(losses_fn, two)(params, step, KEY)
+    want = jax.grad(lambda b: losses_fn({**params, "b": b}, KEY)[0]["y"].mean(axis=0).sum())
+    np.testing.assert_allclose(grads["b"], want(params["b"]), rtol=1e-5)
+    np.testing.assert_array_equal(values["y"], losses_fn(params, KEY)[0]["y"])
+    np.testing.assert_array_equal(noise, losses_fn(params, KEY)[1])
+
+
 def test_parameter_groups_of_losses_can_have_their_own_player():
     def init(key, trace):
         return {"scale": jnp.ones(())}

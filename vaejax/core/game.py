@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaejax.core.partial_evaluation import precompute_constants
 from vaejax.core.registry import near_names
 from vaejax.core.types import (
     Batch,
@@ -144,8 +143,7 @@ def game_gradient(
     """One `jax.grad` per player over the groups it owns, as one gradient tree.
 
     All players move simultaneously. Each gradient repeats the same forward pass, which the compiler
-    merges into one, except for loops and what is computed from them; random samples, which are
-    loops on CPU, are therefore computed beforehand and shared. The returned losses and aux are
+    merges into one, loops that sample random numbers included. The returned losses and aux are
     those of the first player's pass, so that the compiler removes them from the other passes.
 
     Args:
@@ -160,11 +158,10 @@ def game_gradient(
     def gradient(params: Params, step: jax.Array, *args: PyTree) -> tuple[Params, Losses, PyTree]:
         grads: Params = {}
         outputs: list[tuple[Losses, PyTree]] = []
-        forward = precompute_constants(losses_fn, params, *args)
         for player in players.values():
 
             def loss(owned: Params, player: Player = player) -> tuple[jax.Array, PyTree]:
-                losses, aux = forward({**params, **owned})
+                losses, aux = losses_fn({**params, **owned}, *args)
                 return objective(player.minimizes, losses, step), (losses, aux)
 
             owned = {group: params[group] for group in player.owns}
@@ -205,7 +202,8 @@ def optimizer(players: Mapping[str, Player]) -> optax.GradientTransformationExtr
     ) -> tuple[PyTree, PyTree]:
         # optax mixes its int32 count of steps with floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
-            return partitioned.update(updates, state, params, **extra)
+            updates, state = partitioned.update(updates, state, params, **extra)
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(partitioned.init, update)
 

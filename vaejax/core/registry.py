@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree
 
 __all__ = [
     "KINDS",
@@ -29,6 +29,7 @@ __all__ = [
     "table",
 ]
 
+Made = TypeVar("Made")
 Entry = TypeVar("Entry", bound=Callable[..., object])
 
 # Kind -> the signature of its functions. Settings after `*` are keyword arguments with defaults;
@@ -157,7 +158,7 @@ def is_off(value: object) -> bool:
     return not isinstance(value, jax.Array) and not value
 
 
-def call(function: Named, what: str, *args: Any, **arguments: Any) -> Any:
+def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: PyTree) -> Made:
     """`function(*args, **arguments)` after checking the names of the keyword arguments.
 
     Args:
@@ -184,11 +185,11 @@ def call(function: Named, what: str, *args: Any, **arguments: Any) -> Any:
 
 
 def make(
-    known: Mapping[str, Named],
+    known: Mapping[str, Callable[..., Made]],
     setting: str | Options,
     what: str,
-    *args: Any,
-) -> Any:
+    *args: PyTree,
+) -> Made:
     """Calls the function that `setting` names: a name, or `{"kind": name, **arguments}`.
 
     Args:

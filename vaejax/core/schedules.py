@@ -38,7 +38,8 @@ def _progress(step: Step, begin: Step, steps: Step) -> jax.Array:
 
 def constant(value: float) -> Schedule:
     """The same value at every step."""
-    return optax.constant_schedule(value)
+    fixed: Schedule = optax.constant_schedule(value)
+    return fixed
 
 
 def delayed(value: float, begin: int, before: float = 0.0) -> Schedule:

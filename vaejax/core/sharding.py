@@ -114,7 +114,8 @@ def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, ja
         return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
     if jax.process_count() == 1:
-        return jax.device_put(dict(rows), sharding)
+        arrays: dict[str, jax.Array] = jax.device_put(dict(rows), sharding)
+        return arrays
     return {name: global_array(a) for name, a in rows.items()}
 
 

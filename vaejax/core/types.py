@@ -20,6 +20,7 @@ __all__ = [
     "Params",
     "Player",
     "PyTree",
+    "Setting",
     "Step",
     "Trace",
     "Weight",
@@ -29,8 +30,10 @@ __all__ = [
 # maps over nested tuples, dicts and registered classes alike.
 PyTree: TypeAlias = Any
 Params = dict[str, PyTree]  # group name -> tree of arrays
-# Arguments by name as configs hold them: numbers, strings, sequences and further options.
-Options: TypeAlias = Mapping[str, Any]
+# A setting of a config: a number, a string, a sequence or further options, which the function that
+# receives it checks.
+Setting: TypeAlias = Any
+Options: TypeAlias = Mapping[str, Setting]  # settings by name
 Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]  # metric name -> [] (of the batch) or [B]
@@ -124,7 +127,7 @@ class Model(NamedTuple):
     decode: Callable[..., Distribution]
     generate: Callable[..., Distribution]
     embed: Callable[..., tuple[jax.Array, ...]] | None = None
-    sequences: Any = None
+    sequences: PyTree = None
     features: Callable[..., jax.Array] | None = None
 
 

@@ -25,4 +25,5 @@ def as_rows(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array]:
         return p, x
     if any(jnp.shape(leaf) != x.shape for leaf in jax.tree.leaves(p)):
         return p, x
-    return jax.tree.map(lambda a: a.reshape(x.shape[0], -1), (p, x))
+    p, x = jax.tree.map(lambda a: a.reshape(x.shape[0], -1), (p, x))
+    return p, x

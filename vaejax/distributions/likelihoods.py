@@ -1,7 +1,7 @@
 """Likelihoods: the number of decoder channels they need, and p(x | z) from these features."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -188,7 +188,7 @@ def likelihood(setting: str | Options | Likelihood, tokens: int = 0) -> Likeliho
     """
     if isinstance(setting, Likelihood):
         return setting
-    settings: dict[str, Any] = {"kind": setting} if isinstance(setting, str) else dict(setting)
+    settings: Options = {"kind": setting} if isinstance(setting, str) else dict(setting)
     if settings.get("kind") == "categorical" and tokens:
         settings = {"classes": tokens, **settings}
         if settings["classes"] < tokens:

@@ -4,10 +4,10 @@
 that need only JAX, and `export.json` lists their inputs and outputs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
 from vaejax.core.files import to_json, write_files
 from vaejax.core.game import Batch, Family, Latent, Params
+from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.distributions import is_discrete, is_quantized
@@ -52,8 +53,8 @@ class Program(NamedTuple):
     """
 
     exported: jax_export.Exported
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[dict[str, object]]
+    outputs: list[dict[str, object]]
 
 
 def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Program]:
@@ -131,7 +132,11 @@ def _meaning(node: Latent, codes: bool) -> str:
 
 
 def _encoder_program(
-    encode: Callable[[Batch], Any], event: str, symbolic: Any, single: Any, meanings: list[str]
+    encode: Callable[[Batch], tuple[jax.Array, ...]],
+    event: str,
+    symbolic: PyTree,
+    single: PyTree,
+    meanings: list[str],
 ) -> Program:
     """The exported encoder.
 
@@ -153,10 +158,10 @@ def _encoder_program(
 
 
 def _decoder_program(
-    decode: Callable[[Any, Batch], jax.Array],
+    decode: Callable[[PyTree, Batch], jax.Array],
     event: str,
-    symbolic: Any,
-    single: Any,
+    symbolic: PyTree,
+    single: PyTree,
     encoder: Program,
 ) -> Program:
     """The exported decoder; its first inputs are the outputs of the encoder.
@@ -180,7 +185,7 @@ def _decoder_program(
     exported = _export("decoder", decode_values, specs)
     (x,) = exported.out_avals
     estimate = "likeliest x" if jnp.issubdtype(x.dtype, jnp.integer) else "mean"
-    inputs = [*(z["name"] for z in encoder.outputs), *names]
+    inputs = [*(str(z["name"]) for z in encoder.outputs), *names]
     return Program(
         exported,
         list(map(_describe, inputs, specs)),
@@ -188,7 +193,9 @@ def _decoder_program(
     )
 
 
-def _fill(single: Any, names: list[str], values: tuple[jax.Array, ...], n: Any = None) -> Batch:
+def _fill(
+    single: PyTree, names: list[str], values: tuple[jax.Array, ...], n: PyTree = None
+) -> Batch:
     """A batch of n examples with these fields, and zeros in the fields that are never read."""
     n = values[0].shape[0] if n is None else n
     batch = dict(zip(names, values, strict=True))
@@ -198,11 +205,11 @@ def _fill(single: Any, names: list[str], values: tuple[jax.Array, ...], n: Any =
     return batch
 
 
-def _describe(name: str, spec: Any) -> dict[str, Any]:
+def _describe(name: str, spec: PyTree) -> dict[str, object]:
     return {"name": name, "shape": ["b", *spec.shape[1:]], "dtype": str(spec.dtype)}
 
 
-def _export(what: str, function: Callable[..., Any], specs: list[Any]) -> jax_export.Exported:
+def _export(what: str, function: Callable[..., PyTree], specs: list[PyTree]) -> jax_export.Exported:
     try:
         return jax_export.export(jax.jit(function), platforms=_PLATFORMS)(*specs)
     except _SHAPE_ERRORS as error:
@@ -218,7 +225,7 @@ def _version() -> str:
         return "unknown"
 
 
-def check_run(config: Mapping[str, Any]) -> None:
+def check_run(config: Options) -> None:
     """Checks that the run of a config can be exported, before anything is loaded.
 
     Raises:
@@ -242,7 +249,7 @@ def export(
     /,
     *,
     binarize: str = "none",
-    **about: Any,
+    **about: object,
 ) -> None:
     """Writes `params.safetensors`, `encoder.jaxexport`, `decoder.jaxexport` and `export.json`.
 
@@ -265,7 +272,7 @@ def export(
     both = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
     about = {**about, "version": _version()}
     files = {"params.safetensors": serialize_params(params, **about)}
-    info: dict[str, Any] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
+    info: dict[str, object] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
     for name, (exported, inputs, outputs) in both.items():
         file = f"{name}.jaxexport"
         files[file] = bytes(exported.serialize())

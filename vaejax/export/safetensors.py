@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from vaejax.core.files import write_bytes
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 
 __all__ = ["load_params", "need", "save_params", "serialize_params"]
 
@@ -31,7 +31,7 @@ def need(module: str) -> ModuleType:
         ) from error
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: PyTree, path: str = "") -> Iterator[tuple[str, PyTree]]:
     """Paths and arrays of nested dicts; the path of an empty dict, and None."""
     if not isinstance(tree, Mapping):
         yield path, np.asarray(tree, order="C")
@@ -44,7 +44,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}/{name}" if path else name)
 
 
-def save_params(path: Path, params: Params, **about: Any) -> None:
+def save_params(path: Path, params: Params, **about: object) -> None:
     """Writes nested dicts of arrays as a safetensors file, flat, as in `encoder/Conv_0/kernel`.
 
     Args:
@@ -59,7 +59,7 @@ def save_params(path: Path, params: Params, **about: Any) -> None:
     write_bytes(path, serialize_params(params, **about))
 
 
-def serialize_params(params: Params, **about: Any) -> bytes:
+def serialize_params(params: Params, **about: object) -> bytes:
     """The content of the file that `save_params` writes.
 
     Args:

@@ -6,10 +6,10 @@ Weights, schedules and optimizers are the caller's: `players` maps each player o
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from vaejax.core.game import Family
 from vaejax.core.registry import call, near_names, table
+from vaejax.core.types import Options
 from vaejax.families.classifier import classifier
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
@@ -60,8 +60,8 @@ def build(
     name: str,
     shape: Sequence[int],
     players: Players,
-    options: Mapping[str, Any],
-    dataset_info: Mapping[str, Any],
+    options: Options,
+    dataset_info: Options,
 ) -> Family:
     """Builds a family by its registered name.
 

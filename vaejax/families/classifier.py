@@ -1,10 +1,10 @@
 """A classifier, whose features evaluate the samples of other models."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
+from vaejax.core.types import Options
 from vaejax.families.shared import Players
 
 __all__ = ["classifier"]
@@ -14,7 +14,7 @@ def classifier(
     shape: Sequence[int],
     players: Players,
     *,
-    network: Any = "conv",
+    network: str | Options | networks.Pair = "conv",
     features: int = 128,
     classes: int = 0,
 ) -> Family:

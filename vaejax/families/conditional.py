@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from vaejax import losses, networks
 from vaejax.core import conditions
 from vaejax.core.game import Family, assign, chain
+from vaejax.core.types import Options
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
 from vaejax.latents import bottlenecks, priors
@@ -20,15 +21,15 @@ def cvae(
     players: Players,
     *,
     latent_dim: int = 16,
-    network: Any = "conv",
-    likelihood: Any = "bernoulli",
+    network: str | Options | networks.Pair = "conv",
+    likelihood: str | Options | Likelihood = "bernoulli",
     condition: str = "label",
     classes: int = 0,
     condition_shape: Sequence[int] | None = None,
     conditioned: Sequence[str] = ("encoder", "decoder"),
     learned_prior: bool = True,
-    prior_network: Any = "mlp",
-    baseline: Any = None,
+    prior_network: str | Options | networks.Pair = "mlp",
+    baseline: str | Options | networks.Pair | None = None,
     hybrid: bool = False,
 ) -> Family:
     """Conditional VAE (Sohn et al. 2015, eq. 4): player `vae` minimises nll + kl.

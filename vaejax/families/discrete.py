@@ -1,11 +1,12 @@
 """Families with discrete latents."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vaejax import losses, networks, quantizers
 from vaejax.core.game import Family, LossTransform, assign, chain
 from vaejax.core.registry import call
+from vaejax.core.types import Options
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
 from vaejax.models import autoencoder, multiscale_codes
@@ -14,7 +15,7 @@ from vaejax.quantizers import Quantizer
 __all__ = ["vqvae", "vqvae2"]
 
 
-def _losses(quantizer: Quantizer, entropies: Mapping[str, Any] | None) -> LossTransform:
+def _losses(quantizer: Quantizer, entropies: Options | None) -> LossTransform:
     terms = [losses.nll(), losses.kl()]
     if not quantizer.stochastic:
         terms.append(losses.vq())
@@ -27,11 +28,11 @@ def vqvae(
     shape: Sequence[int],
     players: Players,
     *,
-    quantizer: Any = "vector",
+    quantizer: str | Options | Quantizer = "vector",
     width: int = 0,
-    network: Any = "residual",
-    likelihood: Any = "normal",
-    entropies: Mapping[str, Any] | None = None,
+    network: str | Options | networks.Pair = "residual",
+    likelihood: str | Options | Likelihood = "normal",
+    entropies: Options | None = None,
     tokens: int = 0,
 ) -> Family:
     """VQ-VAE (1711.00937): player `vae` minimises nll + ¼ · vq, player `codebook` minimises vq.
@@ -63,11 +64,11 @@ def vqvae2(
     shape: Sequence[int],
     players: Players,
     *,
-    quantizer: Any = "vector",
-    network: Mapping[str, Any] | None = None,
+    quantizer: str | Options | Quantizer = "vector",
+    network: Options | None = None,
     downsamplings: Sequence[int] = (2, 1),
-    likelihood: Any = "normal",
-    entropies: Mapping[str, Any] | None = None,
+    likelihood: str | Options | Likelihood = "normal",
+    entropies: Options | None = None,
 ) -> Family:
     """VQ-VAE-2 (1906.00446, section 3.1): codes at several levels, each given those above.
 

@@ -1,11 +1,12 @@
 """Families with a discriminator."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vaejax import losses, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
+from vaejax.core.types import Options, Setting
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, gaussian_vae, with_options_of
 from vaejax.latents import bottlenecks
@@ -19,8 +20,8 @@ def factor_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    discriminator: Mapping[str, Any] | None = None,
-    **options: Any,
+    discriminator: Options | None = None,
+    **options: Setting,
 ) -> Family:
     """FactorVAE (1802.05983).
 
@@ -46,15 +47,15 @@ def vae_gan(
     players: Players,
     *,
     latent_dim: int = 64,
-    network: Any = "conv",
-    likelihood: Any = "bernoulli",
-    discriminator: Any = None,
+    network: str | Options | networks.Pair = "conv",
+    likelihood: str | Options | Likelihood = "bernoulli",
+    discriminator: Options | networks.Network | None = None,
     objective: str = "gan",
     prior_samples: bool = True,
     real_weight: float = 1.0,
     feature_scale: float = 1.0,
     r1: bool = False,
-    adaptive: Mapping[str, Any] | None = None,
+    adaptive: Options | None = None,
 ) -> Family:
     """VAE-GAN (1512.09300): reconstructions are compared in a discriminator's hidden layer.
 

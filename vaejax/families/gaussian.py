@@ -1,12 +1,12 @@
 """β-VAE and its relatives: one Gaussian latent, with different losses."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vaejax import losses
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
 from vaejax.core.schedules import schedule
+from vaejax.core.types import Options, Setting, Weight
 from vaejax.families.shared import Players, gaussian_vae, with_options_of
 
 __all__ = ["beta_tcvae", "beta_vae", "dip_vae", "geco_vae", "info_vae", "iwae", "sigma_vae"]
@@ -17,9 +17,9 @@ def beta_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    capacity: Any = None,
-    free_bits: Mapping[str, Any] | None = None,
-    **options: Any,
+    capacity: Options | Weight | None = None,
+    free_bits: Options | None = None,
+    **options: Setting,
 ) -> Family:
     """β-VAE (Higgins et al. 2017): player `vae` minimises nll + β · kl.
 
@@ -49,7 +49,7 @@ def beta_tcvae(
     *,
     sampling: str = "weighted",
     examples: int = 0,
-    **options: Any,
+    **options: Setting,
 ) -> Family:
     """β-TCVAE (1802.04942): player `vae` minimises nll + mi + β · tc + dimwise_kl.
 
@@ -67,7 +67,9 @@ def beta_tcvae(
 
 
 @with_options_of(gaussian_vae)
-def dip_vae(shape: Sequence[int], players: Players, *, kind: str = "i", **options: Any) -> Family:
+def dip_vae(
+    shape: Sequence[int], players: Players, *, kind: str = "i", **options: Setting
+) -> Family:
     """DIP-VAE-I or II (1711.00848): `vae` minimises nll + kl + dip_off_diagonal + dip_diagonal.
 
     Args:
@@ -82,7 +84,7 @@ def dip_vae(shape: Sequence[int], players: Players, *, kind: str = "i", **option
 
 
 @with_options_of(gaussian_vae, likelihood="normal")
-def sigma_vae(shape: Sequence[int], players: Players, **options: Any) -> Family:
+def sigma_vae(shape: Sequence[int], players: Players, **options: Setting) -> Family:
     """σ-VAE (2006.13202): player `vae` minimises nll_optimal + kl.
 
     Or nll + kl, with a likelihood of scale `'learned'` or `'predicted'`.
@@ -99,7 +101,7 @@ def sigma_vae(shape: Sequence[int], players: Players, **options: Any) -> Family:
 
 @with_options_of(gaussian_vae)
 def geco_vae(
-    shape: Sequence[int], players: Players, *, target: float = 0.0, **options: Any
+    shape: Sequence[int], players: Players, *, target: float = 0.0, **options: Setting
 ) -> Family:
     """GECO (1810.00597): `vae` minimises kl + geco, and `multiplier` −geco.
 
@@ -115,7 +117,7 @@ def geco_vae(
 
 
 @with_options_of(gaussian_vae, latent_dim=50, network="mlp")
-def iwae(shape: Sequence[int], players: Players, *, samples: int = 5, **options: Any) -> Family:
+def iwae(shape: Sequence[int], players: Players, *, samples: int = 5, **options: Setting) -> Family:
     """IWAE (1509.00519): players `encoder` and `decoder` minimise iwae.
 
     With the doubly reparameterised gradient (1810.04152), `encoder` minimises dreg; for a VAE with
@@ -138,8 +140,8 @@ def info_vae(
     shape: Sequence[int],
     players: Players,
     *,
-    mmd: Mapping[str, Any] | None = None,
-    **options: Any,
+    mmd: Options | None = None,
+    **options: Setting,
 ) -> Family:
     """InfoVAE (1706.02262, section 3): player `vae` minimises nll + (1−α) · kl + (α+λ−1) · mmd.
 

@@ -1,11 +1,12 @@
 """Hierarchical VAE."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call, make
+from vaejax.core.types import Options
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players
 from vaejax.latents.bottlenecks import MIN_SCALE
@@ -23,10 +24,10 @@ def hierarchical(
     shape: Sequence[int],
     players: Players,
     *,
-    network: Any = "dense",
+    network: str | Options = "dense",
     merge: str = "precision",
-    likelihood: Any = "bernoulli",
-    free_bits: Mapping[str, Any] | None = None,
+    likelihood: str | Options | Likelihood = "bernoulli",
+    free_bits: Options | None = None,
     balance: bool = False,
     remat: bool = True,
     min_scale: float = MIN_SCALE,

@@ -1,12 +1,12 @@
 """Families without latents: priors over the latents of another model, trained after it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from vaejax import losses, networks, second_stage
 from vaejax.core import conditions
 from vaejax.core.game import Family, Model, assign, chain
 from vaejax.core.token_layout import Layout
+from vaejax.core.types import Options
 from vaejax.families.shared import Players
 
 __all__ = ["code_prior", "gaussian_mixture"]
@@ -21,7 +21,7 @@ def code_prior(
     players: Players,
     *,
     layout: Layout | None = None,
-    network: Any = "transformer",
+    network: str | Options | networks.Autoregressive = "transformer",
     conditional: bool = True,
     classes: int = 0,
 ) -> Family:

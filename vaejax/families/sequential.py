@@ -1,10 +1,11 @@
 """TD-VAE, and the state-space model that is its baseline."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
+from vaejax.core.types import Options, Setting
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.families.shared import Players, with_options_of
@@ -29,11 +30,11 @@ def _sequence_networks(
     shape: Sequence[int],
     *,
     latent_dims: Sequence[int] = (8, 8),
-    belief: Any = "lstm",
+    belief: str | Options | networks.Recurrent = "lstm",
     features: int = 50,
-    network: Any = "mlp",
+    network: str | Options | networks.Pair = "mlp",
     hidden: Sequence[int] = (50,),
-    likelihood: Any = "bernoulli",
+    likelihood: str | Options | Likelihood = "bernoulli",
 ) -> _SequenceNetworks:
     """The networks that TD-VAE and the state-space model have in common.
 
@@ -73,7 +74,7 @@ def td_vae(
     steps: Sequence[Sequence[float]] = ((1, 4),),
     num_pairs: int = 1,
     condition_on_delta: bool = True,
-    **options: Any,
+    **options: Setting,
 ) -> Family:
     """TD-VAE (1806.03107): player `vae` minimises nll + kl, the kl of z_t2 and of z_t1.
 
@@ -106,7 +107,7 @@ def td_vae(
 
 
 @with_options_of(_sequence_networks)
-def state_space(shape: Sequence[int], players: Players, **options: Any) -> Family:
+def state_space(shape: Sequence[int], players: Players, **options: Setting) -> Family:
     """A state-space model (1511.05121): player `vae` minimises nll + kl.
 
     The ELBO is that of whole sequences.

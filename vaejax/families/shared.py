@@ -4,12 +4,13 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import optax
 
 from vaejax import networks
-from vaejax.core.game import Family, Model, Weight
+from vaejax.core.game import Family, Model
+from vaejax.core.types import Options, PyTree, Setting, Weight
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.latents import bottlenecks, priors
 from vaejax.models.autoencoder import autoencoder
@@ -22,7 +23,9 @@ Players = Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]
 _MakeFamily = Callable[..., Family]
 
 
-def with_options_of(shared: Callable[..., Any], **defaults: Any) -> Callable[..., _MakeFamily]:
+def with_options_of(
+    shared: Callable[..., object], **defaults: Setting
+) -> Callable[..., _MakeFamily]:
     """Decorator of a family with `**options`: declares them as the options of another function.
 
     The keyword-only options of `shared` replace `**options` in the family's signature, where
@@ -43,7 +46,7 @@ def with_options_of(shared: Callable[..., Any], **defaults: Any) -> Callable[...
 
     def decorate(function: Callable[..., Family]) -> _MakeFamily:
         own = inspect.signature(function)
-        by_kind: dict[Any, list[inspect.Parameter]] = {}
+        by_kind: dict[inspect._ParameterKind, list[inspect.Parameter]] = {}
         for parameter in own.parameters.values():
             by_kind.setdefault(parameter.kind, []).append(parameter)
         signature = own.replace(
@@ -55,7 +58,7 @@ def with_options_of(shared: Callable[..., Any], **defaults: Any) -> Callable[...
         )
 
         @functools.wraps(function)
-        def make_family(*args: Any, **arguments: Any) -> Family:
+        def make_family(*args: PyTree, **arguments: PyTree) -> Family:
             try:
                 bound = signature.bind(*args, **arguments)
             except TypeError as error:
@@ -72,7 +75,7 @@ def with_options_of(shared: Callable[..., Any], **defaults: Any) -> Callable[...
     return decorate
 
 
-def _arguments(function: Callable[..., Any]) -> dict[str, str]:
+def _arguments(function: Callable[..., object]) -> dict[str, str]:
     """Name -> entry of each argument in the `Args` section of a docstring."""
     section = re.search(r"(?ms)^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "")
     entries = re.split(r"(?m)^(?=  \S)", section[1]) if section else []
@@ -80,7 +83,7 @@ def _arguments(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _merged_docstring(
-    function: Callable[..., Any], shared: Callable[..., Any], options: Mapping[str, Any]
+    function: Callable[..., object], shared: Callable[..., object], options: Options
 ) -> str:
     """The docstring of `function` with the entries of `options` in place of `**options`."""
     entries = [entry for name, entry in _arguments(shared).items() if name in options]
@@ -92,10 +95,10 @@ def gaussian_vae(
     shape: Sequence[int],
     *,
     latent_dim: int = 10,
-    network: Any = "conv",
-    likelihood: Any = "bernoulli",
-    prior: Any = "standard",
-    **model_options: Any,
+    network: str | Options | networks.Pair = "conv",
+    likelihood: str | Options | Likelihood = "bernoulli",
+    prior: str | Options | priors.LatentPrior = "standard",
+    **model_options: Setting,
 ) -> tuple[Model, tuple[str, ...]]:
     """An autoencoder with one Gaussian latent, and its parameter groups, the encoder's first.
 

@@ -1,18 +1,20 @@
 """Sparse VAEs: sparse latents, and sparse decoding of tables."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import vaejax.latents.pseudo_input_prior  # noqa: F401, registers the prior 'pseudo_inputs'
 from vaejax import losses, models, networks
 from vaejax.core.game import Family, assign, chain
 from vaejax.core.registry import call
 from vaejax.core.schedules import schedule
+from vaejax.core.types import Options, Weight
+from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso
 from vaejax.families.shared import Players
 from vaejax.latents import bottlenecks, priors
 from vaejax.models import autoencoder, build_columns
+from vaejax.models.sparse_decoder import Columns
 from vaejax.optimizers.em_updates import closed_form_inclusion
 
 __all__ = ["sparse_decoder", "sparse_vae"]
@@ -23,12 +25,12 @@ def sparse_vae(
     players: Players,
     *,
     latent_dim: int = 64,
-    network: Any = "conv",
-    likelihood: Any = "bernoulli",
-    prior: Any = "standard",
+    network: str | Options | networks.Pair = "conv",
+    likelihood: str | Options | Likelihood = "bernoulli",
+    prior: str | Options | priors.LatentPrior = "standard",
     alpha: float = 0.01,
-    sharpness: Any = 200.0,
-    slab: Any = 1.0,
+    sharpness: Options | Weight = 200.0,
+    slab: Options | Weight = 1.0,
     relaxed: bool = True,
 ) -> Family:
     """Variational sparse coding (Tonolini et al., UAI 2019): player `vae` minimises nll + kl.
@@ -68,10 +70,10 @@ def sparse_decoder(
     players: Players,
     *,
     latent_dim: int = 5,
-    columns: Any = "normal",
-    encoder: Mapping[str, Any] | None = None,
-    decoder: Mapping[str, Any] | None = None,
-    lasso: Mapping[str, Any] | None = None,
+    columns: str | Options | Columns = "normal",
+    encoder: Options | None = None,
+    decoder: Options | None = None,
+    lasso: Options | None = None,
     kernel_variance: float = 0.05,
     closed_form: bool = True,
     examples: int = 0,

@@ -45,7 +45,8 @@ def _leaf(tree: PyTree, path: list[str]) -> jax.Array:
         tree = children[name]
     if isinstance(tree, Mapping):
         raise ValueError(f"the last layer's path ends before a leaf, at {sorted(tree)}")
-    return tree
+    leaf: jax.Array = tree
+    return leaf
 
 
 def _substitute(tree: PyTree, path: list[str], leaf: jax.Array) -> PyTree:
@@ -77,7 +78,8 @@ def gradient_ratio(
 
     def norm(f: Callable[[Params], jax.Array]) -> jax.Array:
         gradient = jax.grad(lambda w: f(_substitute(params, path, w)))(leaf)
-        return jnp.linalg.norm(gradient.reshape(-1))
+        length: jax.Array = jnp.linalg.norm(gradient.reshape(-1))
+        return length
 
     ratio = norm(numerator) / (norm(denominator) + _DELTA)
     return jax.lax.stop_gradient(jnp.clip(ratio, 0.0, _MAX_RATIO))

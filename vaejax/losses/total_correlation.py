@@ -71,7 +71,7 @@ def total_correlation(
         half = z.shape[0] // 2
 
         def log_ratio(z: jax.Array) -> jax.Array:
-            logits = discriminator.apply(params[group], z)
+            logits: jax.Array = discriminator.apply(params[group], z)
             if logits.shape != (z.shape[0], 2):
                 raise ValueError(
                     f"the discriminator of {name!r} must give [B, 2], found {logits.shape}"

@@ -1,7 +1,6 @@
 """Parts that all models share: conditions, learned constants of the likelihood, steps, sampling."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 
@@ -94,7 +93,7 @@ def generate_with(
         n: int,
         condition: Mapping[str, jax.Array] | None = None,
         temperature: float | jax.Array = 1.0,
-        **options: Any,
+        **options: float | jax.Array,
     ) -> Distribution:
         zs = sample_prior(params, key, n, condition, temperature, **options)
         return decode(params, zs, condition)

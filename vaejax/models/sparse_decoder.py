@@ -1,7 +1,7 @@
 """Sparse decoding: an autoencoder whose decoder selects latents for every column of a table."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from vaejax.core.distribution import Distribution
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import make
-from vaejax.core.types import Options, PyTree
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.distributions.likelihoods import Likelihood, negative_binomial, normal, scale_feature
 from vaejax.models.autoencoder import autoencoder
 from vaejax.networks import Network
@@ -144,7 +144,7 @@ def sparse_decoder(
     decoder: Network,
     columns: Columns,
     shape: Sequence[int],
-    **options: Any,
+    **options: Setting,
 ) -> Model:
     """Sparse decoding (2110.10804): groups of `autoencoder`, and `selector` and `columns`.
 

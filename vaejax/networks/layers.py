@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import lax
+from jax.typing import DTypeLike
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import Options
 from vaejax.networks.ops import conv1d, conv2d
 
 __all__ = [
@@ -44,7 +45,7 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     return ACTIVATIONS[name]
 
 
-def compute_dtype(name: str) -> Any:
+def compute_dtype(name: str) -> DTypeLike:
     """The dtype of a network's computation; parameters, losses and codes stay float32.
 
     Raises:
@@ -56,7 +57,7 @@ def compute_dtype(name: str) -> Any:
     return dtypes[name]
 
 
-def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
     """LeCun-normal initialisation, sampled as a matrix: XLA compiles 4-D samples slowly on CPU."""
     flat = (math.prod(shape[:-1]), shape[-1])
     return linen.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
@@ -82,7 +83,7 @@ class Conv(linen.Module):
     kernel_size: int = 3
     stride: int = 1
     transpose: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     implementation: str | None = None  # see `conv2d.default_implementation`
     scale: float = 1.0  # of the kernel's initialisation
     precision: str | None = None  # of matrix products on accelerators, as in `jax.lax`; images only
@@ -93,9 +94,9 @@ class Conv(linen.Module):
         kernel = self.param("kernel", lambda *args: self.scale * _kernel(*args), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
         convolve = _CONVOLUTIONS[x.ndim, self.transpose]
-        options: dict[str, Any] = {"implementation": self.implementation}
+        options: Options = {"implementation": self.implementation}
         if self.precision is not None:
-            options["precision"] = lax.Precision(self.precision)
+            options = {**options, "precision": lax.Precision(self.precision)}
         y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **options)
         return y + bias.astype(self.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 

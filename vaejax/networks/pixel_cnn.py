@@ -1,11 +1,10 @@
 """The gated PixelCNN over a map of codes: masked convolutions in two stacks, no blind spot."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen
+from jax.typing import DTypeLike
 
 from vaejax.core.game import Params
 from vaejax.core.token_layout import Layout
@@ -23,7 +22,7 @@ class MaskedConv(linen.Module):
 
     features: int
     mask: tuple[tuple[int, ...], ...]
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     implementation: str | None = None
 
     @linen.compact

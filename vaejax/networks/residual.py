@@ -1,11 +1,11 @@
 """The residual encoder and decoder of VQ-VAE (1711.00937, section 4.1), for images of any size."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
+from jax.typing import DTypeLike
 
 from vaejax.networks.layers import (
     Conv,
@@ -28,7 +28,7 @@ class ResidualStack(linen.Module):
     hidden: int
     activation: str
     groups: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     implementation: str | None = None
 
     @linen.compact

@@ -1,7 +1,6 @@
 """The residual encoder and decoder along one axis, for signals and for sequences of tokens."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +71,7 @@ def residual_1d(
     common = (
         hidden, downsamplings, blocks, block_hidden, activation, groups, dtype, implementation
     )  # fmt: skip
-    encoder: Any = ResidualEncoder(features, *common)
-    if len(shape) == 1:
-        encoder = TokenEncoder(tokens or out_channels, embedding, encoder)
+    events = ResidualEncoder(features, *common)
+    is_tokens = len(shape) == 1
+    encoder = TokenEncoder(tokens or out_channels, embedding, events) if is_tokens else events
     return from_linen(encoder), from_linen(ResidualDecoder(shape[:1], out_channels, *common))

@@ -1,11 +1,12 @@
 """The networks of VQ-VAE-2: feature maps at several levels, each coarser than the one below."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import linen
 
+from vaejax.core.types import Setting
 from vaejax.networks.layers import Conv, concat_condition, downsampled_sizes
 from vaejax.networks.network import Network, from_linen
 from vaejax.networks.residual import residual
@@ -48,7 +49,7 @@ def multiscale_networks(
     downsamplings: Sequence[int] = (2, 1),
     *,
     hidden: int = 128,
-    **options: Any,
+    **options: Setting,
 ) -> list[LadderLevel]:
     """The networks of every level of VQ-VAE-2, the top first.
 

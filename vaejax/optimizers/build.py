@@ -10,6 +10,7 @@ import optax
 from vaejax.core.game import Weight
 from vaejax.core.registry import call, is_off, near_names, table
 from vaejax.core.schedules import schedule
+from vaejax.core.types import Options
 from vaejax.optimizers.em_updates import residual_variance
 from vaejax.optimizers.ema_codebook import ema_codebook, revive_codes
 from vaejax.optimizers.freeze_when_ahead import freeze_when_ahead
@@ -37,8 +38,8 @@ def optimizer(
     clip_norm: float = 0.0,
     revive_below: float = 0.0,
     node: int = 0,
-    freeze: Mapping[str, Any] | None = None,
-    skip: Mapping[str, Any] | None = None,
+    freeze: Options | None = None,
+    skip: Options | None = None,
     **arguments: Any,
 ) -> optax.GradientTransformation:
     """An optax optimizer by name.
@@ -62,7 +63,7 @@ def optimizer(
         raise ValueError(f"unknown optimizer {near_names(name, OPTIMIZERS)}")
     if "learning_rate" in arguments:
         arguments["learning_rate"] = schedule(arguments["learning_rate"])
-    codebook: dict[str, Any] = {"revive_below": revive_below, "node": node}
+    codebook: Options = {"revive_below": revive_below, "node": node}
     if freeze is not None:
         inner = optimizer(name, clip_norm=clip_norm, skip=skip, **codebook, **arguments)
         return call(freeze_when_ahead, "the player's 'freeze'", inner, **freeze)
@@ -73,7 +74,7 @@ def optimizer(
         return call(ema_codebook, f"optimizer {name!r}", **codebook, **arguments)
     parts = [call(OPTIMIZERS[name], f"optimizer {name!r}", **arguments)]
     if not is_off(clip_norm):
-        bound: Any = clip_norm
+        bound = clip_norm
         if isinstance(clip_norm, jax.Array):  # in a sweep some models may have 0
             bound = jnp.where(clip_norm > 0, clip_norm, jnp.inf)
         parts.insert(0, optax.clip_by_global_norm(bound))
@@ -83,7 +84,7 @@ def optimizer(
 
 
 def players(
-    settings: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Options],
 ) -> dict[str, tuple[dict[str, Weight], optax.GradientTransformation]]:
     """Player -> (loss weights, optimizer), from `{"minimizes": {...}, "optimizer": name, ...}`."""
     rows = {}

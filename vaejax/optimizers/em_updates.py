@@ -1,13 +1,14 @@
 """Closed-form updates of sparse decoding: EM of the lasso's θ, and the noise variance."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from vaejax.core.game import Params, Trace
+from vaejax.core.types import PyTree
 from vaejax.distributions.likelihoods import MIN_LOG_SCALE, scale_feature
 from vaejax.distributions.spike_and_slab_lasso import INCLUSION, WEIGHTS, SpikeAndSlabLasso
 
@@ -25,11 +26,13 @@ def closed_form_inclusion(
     """
     inner = optax.with_extra_args_support(tx)
 
-    def init(params: Params) -> Any:
+    def init(params: Params) -> PyTree:
         return inner.init(_weights(params))
 
-    def update(updates: Params, state: Any, params: Any = None, **extra: Any) -> tuple[Params, Any]:
-        def with_inclusion(selector: Any, change: Any) -> Any:
+    def update(
+        updates: Params, state: PyTree, params: PyTree = None, **extra: PyTree
+    ) -> tuple[Params, PyTree]:
+        def with_inclusion(selector: PyTree, change: PyTree) -> PyTree:
             if not _is_selector(selector):
                 return change
             weights = selector[WEIGHTS] + change[WEIGHTS]
@@ -43,14 +46,14 @@ def closed_form_inclusion(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _is_selector(tree: Any) -> bool:
+def _is_selector(tree: PyTree) -> bool:
     return isinstance(tree, dict) and WEIGHTS in tree
 
 
-def _weights(tree: Any) -> Any:
+def _weights(tree: PyTree) -> PyTree:
     """The tree without the θ of its selectors."""
 
-    def without_inclusion(leaf: Any) -> Any:
+    def without_inclusion(leaf: PyTree) -> PyTree:
         return {WEIGHTS: leaf[WEIGHTS]} if _is_selector(leaf) else leaf
 
     return jax.tree.map(without_inclusion, tree, is_leaf=_is_selector)
@@ -59,7 +62,7 @@ def _weights(tree: Any) -> Any:
 class VarianceState(NamedTuple):
     """Unnormalised moving average of each column's squared residual `[1, D]`, and its weight."""
 
-    total: Any
+    total: PyTree
     weight: jax.Array
 
 
@@ -79,12 +82,17 @@ def residual_variance(
       scale: variance expected by the prior.
     """
 
-    def init(params: Any) -> VarianceState:
+    def init(params: PyTree) -> VarianceState:
         return VarianceState(jax.tree.map(jnp.zeros_like, params), jnp.zeros(()))
 
     def update(
-        updates: Any, state: VarianceState, params: Any = None, *, trace: Trace, **extra: Any
-    ) -> tuple[Any, VarianceState]:
+        updates: PyTree,
+        state: VarianceState,
+        params: PyTree = None,
+        *,
+        trace: Trace,
+        **extra: PyTree,
+    ) -> tuple[PyTree, VarianceState]:
         del updates, extra
         examples = trace.x.shape[0]
         residual = jnp.square(trace.x - trace.likelihood.mean).mean(axis=0)[None]  # [1, D]

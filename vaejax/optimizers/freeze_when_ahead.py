@@ -1,7 +1,6 @@
 """Balance between adversaries: a player is not updated while it is too far ahead."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import optax
 
 from vaejax.core.game import Losses
 from vaejax.core.registry import near_names
+from vaejax.core.types import PyTree
 
 __all__ = ["freeze_when_ahead"]
 
@@ -45,8 +45,8 @@ def freeze_when_ahead(
     names = tuple(losses)
 
     def update(
-        updates: Any, state: Any, params: Any = None, *, losses: Losses, **extra: Any
-    ) -> tuple[Any, Any]:
+        updates: PyTree, state: PyTree, params: PyTree = None, *, losses: Losses, **extra: PyTree
+    ) -> tuple[PyTree, PyTree]:
         for name in names:
             if name not in losses:
                 raise ValueError(

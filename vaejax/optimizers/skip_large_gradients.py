@@ -1,10 +1,12 @@
 """Skipping of steps with large gradients, with a bound on consecutive skips."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from vaejax.core.types import PyTree
 
 __all__ = ["SkipState", "skip_large"]
 
@@ -13,7 +15,7 @@ class SkipState(NamedTuple):
     """Number of consecutive skipped steps, int32 `[]`, and the inner optimizer's state."""
 
     consecutive: jax.Array
-    inner: Any
+    inner: PyTree
 
 
 def skip_large(
@@ -41,12 +43,12 @@ def skip_large(
         )
     inner = optax.with_extra_args_support(inner)
 
-    def init(params: Any) -> SkipState:
+    def init(params: PyTree) -> SkipState:
         return SkipState(jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(
-        updates: Any, state: SkipState, params: Any = None, **extra: Any
-    ) -> tuple[Any, SkipState]:
+        updates: PyTree, state: SkipState, params: PyTree = None, **extra: PyTree
+    ) -> tuple[PyTree, SkipState]:
         # Not `norm >= above`: a NaN norm is also skipped.
         skips = ~(optax.tree.norm(updates) < above) & (state.consecutive < at_most)
         change, after = inner.update(updates, state.inner, params, **extra)

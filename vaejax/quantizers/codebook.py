@@ -111,7 +111,8 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
         }
 
     def codebook_of(params: PyTree) -> jax.Array:
-        return jax.lax.stop_gradient(params["codes"]) @ params["basis"]
+        codebook: jax.Array = jax.lax.stop_gradient(params["codes"]) @ params["basis"]
+        return codebook
 
     def quantize(
         params: PyTree, tokens: jax.Array, key: jax.Array | None

@@ -137,7 +137,7 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     def search_block(i: jax.Array) -> jax.Array:
         return search(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
 
-    indices = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
+    indices: jax.Array = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
     return indices.swapaxes(0, 1).reshape(-1)[:tokens]
 
 
@@ -163,4 +163,5 @@ def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10
         total = code_sums(features[:, None], indices[:, None], codes)[0]
         return jnp.where(count > 0, total / jnp.maximum(count, 1.0), centres)
 
-    return jax.lax.fori_loop(0, iterations, lloyd, centres) + centre
+    result: jax.Array = jax.lax.fori_loop(0, iterations, lloyd, centres) + centre
+    return result

@@ -1,7 +1,5 @@
 """An autoregressive model of tokens, p(tokens | class), without latents."""
 
-from typing import Any
-
 import chex
 import jax
 
@@ -72,8 +70,10 @@ def code_prior(
         top_p: float | jax.Array = 1.0,
     ) -> jax.Array:
         c = read_condition(batch, n)
-        sampling: Any = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return sample_sequences(network, params[group], key, n, length, *c, **sampling)
+        return sample_sequences(
+            network, params[group], key, n, length, *c,
+            temperature=temperature, top_k=top_k, top_p=top_p,
+        )  # fmt: skip
 
     generate = generate_with(sample_tokens, lambda params, tokens, condition: Delta(tokens))
     return Model(init, forward, encode, decode, generate)

@@ -1,11 +1,10 @@
 """Sampling of token sequences with temperature, top-k and top-p, in one compiled loop."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree
 from vaejax.networks import Autoregressive
 
 __all__ = ["sample_sequences", "truncate_logits"]
@@ -79,7 +78,7 @@ def sample_sequences(
     """
     inputs = () if condition is None else (condition,)
 
-    def sample_next(carry: tuple[Any, jax.Array], t: jax.Array) -> Any:
+    def sample_next(carry: tuple[PyTree, jax.Array], t: jax.Array) -> PyTree:
         cache, token = carry
         logits, cache = network.step(params, cache, token, t)
         logits = truncate_logits(logits, temperature, top_k, top_p)

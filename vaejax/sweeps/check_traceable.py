@@ -1,12 +1,12 @@
 """Checks that the settings of a sweep can be traced: one program for all their values."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.types import Options, PyTree
 from vaejax.sweeps.grid import Grid
 
 __all__ = ["check_traceable"]
@@ -19,11 +19,11 @@ def _error(name: str, reason: str) -> ValueError:
     )
 
 
-def _shapes(tree: Any) -> list[Any]:
+def _shapes(tree: PyTree) -> list[PyTree]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
-def check_traceable(trace: Callable[[Mapping[str, Any]], Any], grid: Grid) -> Any:
+def check_traceable(trace: Callable[[Options], PyTree], grid: Grid) -> PyTree:
     """Shapes of the result of `trace` for one model with traced settings.
 
     Args:
@@ -35,7 +35,7 @@ def check_traceable(trace: Callable[[Mapping[str, Any]], Any], grid: Grid) -> An
         as a zero that turns a part off. Errors in the settings themselves are passed on.
     """
 
-    def shapes(fixed: Mapping[str, Any], traced_names: Any) -> Any:
+    def shapes(fixed: Options, traced_names: PyTree) -> PyTree:
         scalars = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in traced_names}
         return jax.eval_shape(lambda values: trace({**fixed, **values}), scalars)
 

@@ -1,7 +1,7 @@
 """Metrics of every model of a sweep over a whole split, and their means over seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Params
 from vaejax.core.registry import near_names
 from vaejax.core.sharding import replicated
+from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import preparation
@@ -73,7 +74,7 @@ def sweep_evaluator(
     prepare = preparation(source, binarize)
     settings = {k: v.astype(np.float32) for k, v in grid.settings.items()}, grid.seeds
 
-    def model_sums(per_model: Any, shared: Any) -> Any:
+    def model_sums(per_model: PyTree, shared: PyTree) -> PyTree:
         (values, seed), params = per_model
         return batch_sums(make(values), prepare)(seed, params, *shared)
 
@@ -84,7 +85,7 @@ def sweep_evaluator(
     )
 
     def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, np.ndarray]:
-        def sums(*batch: Any) -> Any:
+        def sums(*batch: PyTree) -> PyTree:
             return compiled(params, settings, *batch, np.int32(step))
 
         total = sum_over_split(sums, source, batch_size, limit=limit, sharding=replicated(mesh))
@@ -122,7 +123,7 @@ def _finite(value: float) -> float | None:
 
 def results(
     grid: Grid, metrics: Mapping[str, np.ndarray], failed: np.ndarray, step: int
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
     """The content of `sweep.json`: metrics of each model, and means over the seeds of each point.
 
     The metrics of a failed model are those of its last parameters; the means leave it out.
@@ -163,7 +164,7 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def grid_table(title: str, summary: Mapping[str, Any], shown: Sequence[str]) -> str:
+def grid_table(title: str, summary: Options, shown: Sequence[str]) -> str:
     """A text table: one row per point of the grid, with mean ± half an interval of some metrics.
 
     Args:

@@ -3,11 +3,12 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import Options, Setting
 
 __all__ = [
     "Grid",
@@ -20,7 +21,7 @@ __all__ = [
     "substitute",
 ]
 
-Config = Mapping[str, Any]
+Config = Options
 _SWEEPABLE = ("model", "players")  # what a family is built from; the models share everything else
 
 
@@ -98,13 +99,13 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
     return over
 
 
-def _field(config: Config, name: str) -> Any:
+def _field(config: Config, name: str) -> object:
     """The value of a field, given by its path `part.part`.
 
     Raises:
       ValueError: there is no such field.
     """
-    value: Any = config
+    value: Setting = config
     path = ""
     for part in name.split("."):
         fields = value if isinstance(value, Mapping) else {}
@@ -138,7 +139,7 @@ def check(config: Config, over: Mapping[str, Sequence[float]]) -> None:
             )
 
 
-def substitute(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+def substitute(config: Config, values: Options) -> dict[str, Setting]:
     """The config with new values, maybe traced, in the named fields.
 
     An integer value of an integer field stays an int.
@@ -176,7 +177,7 @@ def is_sweep(config: Config) -> bool:
     return bool(sweep["grid"].strip()) or sweep["seeds"] != 1 or sweep["index"] >= 0
 
 
-def config_of_model(config: Config, grid: Grid, model: int) -> dict[str, Any]:
+def config_of_model(config: Config, grid: Grid, model: int) -> dict[str, Setting]:
     """The config of one model of a sweep as a run of its own.
 
     Raises:

@@ -5,8 +5,7 @@ a run of its own. The models are independent: one that diverges is frozen while 
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from vaejax.core.game import Family
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import DATA as DATA_AXIS
 from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
+from vaejax.core.types import Metrics, Options, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.batches import batch_indices
 from vaejax.data.preprocess import preparation
@@ -31,17 +31,17 @@ from vaejax.training.trainer import counters, jit_dispatch, numbers, repeat_step
 __all__ = ["Make", "Sweep", "over_models", "select"]
 
 # Values of the swept settings, maybe traced -> the family.
-Make = Callable[[Mapping[str, Any]], Family]
+Make = Callable[[Options], Family]
 
 _LARGE = 2**16  # parameters; on CPU a single larger model uses all cores
 
 
-def select(stack: Any, model: int) -> Any:
+def select(stack: PyTree, model: int) -> PyTree:
     """One model's part of a sweep's state, or of any tree of arrays with a leading model axis."""
     return jax.tree.map(lambda a: a[model], stack)
 
 
-def over_models(f: Callable[..., Any], mesh: Mesh, chunk: int) -> Callable[..., Any]:
+def over_models(f: Callable[..., PyTree], mesh: Mesh, chunk: int) -> Callable[..., PyTree]:
     """`f(per_model, shared)` mapped over the leading axis `[N, ...]` of `per_model`.
 
     The models are spread over all devices of the mesh. Each device maps `chunk` models at once with
@@ -50,7 +50,7 @@ def over_models(f: Callable[..., Any], mesh: Mesh, chunk: int) -> Callable[..., 
     """
     axis = PartitionSpec((DATA_AXIS, FSDP))
 
-    def on_device(per_model: Any, shared: Any) -> Any:
+    def on_device(per_model: PyTree, shared: PyTree) -> PyTree:
         count = len(jax.tree.leaves(per_model)[0])
         if chunk <= 1:
             return jax.lax.map(lambda model: f(model, shared), per_model)
@@ -63,7 +63,7 @@ def over_models(f: Callable[..., Any], mesh: Mesh, chunk: int) -> Callable[..., 
         on_device, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False
     )
 
-    def mapped(per_model: Any, shared: Any) -> Any:
+    def mapped(per_model: PyTree, shared: PyTree) -> PyTree:
         count = len(jax.tree.leaves(per_model)[0])
         # Copies of the last model give every device the same number of models.
         rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
@@ -155,7 +155,7 @@ class Sweep:
         self._per_model = (values, grid.seeds, seed_index.astype(np.int32))
         first_batch = self.loader.first_batch()
 
-        def trace(values: Mapping[str, Any]) -> TrainState:
+        def trace(values: Options) -> TrainState:
             seed, rows = jnp.int32(seeds[0]), select(first_batch, 0)
             state = self._init_model((values, seed, 0), first_batch)
             batch = self._prepare(rows, key_of(seed, Stream.DATA))
@@ -169,8 +169,8 @@ class Sweep:
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
 
         def run(
-            state: TrainState, per_model: Any, data: Any, batches: Any, n: Any
-        ) -> tuple[Any, Any]:
+            state: TrainState, per_model: PyTree, data: PyTree, batches: PyTree, n: Step
+        ) -> tuple[PyTree, PyTree]:
             traced = isinstance(n, jax.Array)
             train = self._train_model if traced else functools.partial(self._train_model, n=int(n))
             shared = (data, batches, *([n] if traced else []))
@@ -181,7 +181,7 @@ class Sweep:
         self.init: Callable[[], TrainState] = lambda: init(self._per_model, rows)
         self.run = jit_dispatch(run, out_shardings=(sharding, replicated(mesh)))
 
-    def _init_model(self, per_model: Any, rows: Any) -> TrainState:
+    def _init_model(self, per_model: PyTree, rows: PyTree) -> TrainState:
         """The initial state of a model, given the first batches `[S, B, ...]` of all seeds."""
         values, seed, seed_index = per_model
         batch = self._prepare(
@@ -189,7 +189,7 @@ class Sweep:
         )
         return init_state(self._make(values), seed, batch, self._settings.ema_decay)
 
-    def _make_step(self, values: Any) -> Any:
+    def _make_step(self, values: Options) -> PyTree:
         """The training step of the model with these settings."""
         return make_step(
             self._make(values),
@@ -199,14 +199,14 @@ class Sweep:
         )
 
     def _train_model(
-        self, per_model: Any, shared: Any, n: int | None = None
-    ) -> tuple[TrainState, Any]:
+        self, per_model: PyTree, shared: PyTree, n: int | None = None
+    ) -> tuple[TrainState, Metrics]:
         """The steps of a dispatch, of one model; their number is `n`, or traced in `shared`."""
         (values, seed, seed_index), state = per_model
         data, batches, *traced_n = shared
         step_fn = self._make_step(values)
 
-        def step(state: TrainState, i: jax.Array) -> Any:
+        def step(state: TrainState, i: jax.Array) -> PyTree:
             rows = self.loader.rows(data, batches, i, seed_index)
             batch = self._prepare(rows, key_of(seed, Stream.DATA, state.step))
             return step_fn(state, batch, seed)
@@ -216,7 +216,9 @@ class Sweep:
         failed = (state.skipped >= self._settings.max_consecutive_nonfinite).astype(jnp.float32)
         return state, {**metrics, **counters(state), "failed": failed}
 
-    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
+    def dispatch(
+        self, state: TrainState, span: Span, batches: PyTree
+    ) -> tuple[TrainState, Metrics]:
         """Starts the steps of a span; returns the state after them and mean metrics `[N]`."""
         n = np.int32(span[1] - span[0])
         return self.run(state, self._per_model, self.loader.data, batches, n)
@@ -225,7 +227,7 @@ class Sweep:
         """Which models have failed, bool `[N]`."""
         return np.asarray(state.skipped) >= self._settings.max_consecutive_nonfinite
 
-    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    def records(self, metrics: Options) -> list[tuple[Options, dict[str, float]]]:
         """For each model its number, seed and settings, and its metrics."""
         return [
             (
@@ -235,7 +237,7 @@ class Sweep:
             for i in range(self.grid.size)
         ]
 
-    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+    def overall(self, metrics: Options) -> dict[str, float]:
         """The mean of each metric over the models where it is finite."""
         finite = {k: np.asarray(v)[np.isfinite(v)] for k, v in metrics.items()}
         return {k: float(v.mean()) if v.size else float("nan") for k, v in finite.items()}

@@ -6,15 +6,15 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from vaejax.core.files import finite_or_null, make_folder, write_errors, write_text
+from vaejax.core.types import Options, Setting
 from vaejax.training.tensorboard import EventFile
 
 __all__ = ["Log", "Progress", "read_records", "table"]
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Setting]]:
     """The records of a `metrics.jsonl`, without a last line that a crash truncated.
 
     Raises:
@@ -60,7 +60,7 @@ class Log:
         step: int,
         split: str,
         metrics: Mapping[str, float],
-        identity: Mapping[str, Any] | None = None,
+        identity: Options | None = None,
     ) -> None:
         """Writes one line to the file, and one point per metric to TensorBoard.
 
@@ -121,11 +121,11 @@ class Progress:
         self._bar.close()
 
 
-def table(title: str, rows: Iterable[tuple[str, Any]]) -> str:
+def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
     """A text table of two columns, name and value."""
-    rows = [(name, f"{v:.6g}" if isinstance(v, float) else str(v)) for name, v in rows]
-    left = max((len(name) for name, _ in rows), default=0)
-    right = max((len(value) for _, value in rows), default=0)
+    cells = [(name, f"{v:.6g}" if isinstance(v, float) else str(v)) for name, v in rows]
+    left = max((len(name) for name, _ in cells), default=0)
+    right = max((len(value) for _, value in cells), default=0)
     rule = "─" * (left + right + 4)
-    lines = [f"  {name:<{left}}  {value:>{right}}" for name, value in rows]
+    lines = [f"  {name:<{left}}  {value:>{right}}" for name, value in cells]
     return "\n".join([title, rule, *lines, rule])

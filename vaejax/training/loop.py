@@ -7,15 +7,16 @@ checkpoint reaches the same state, bit-for-bit, and writes the same records.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from vaejax.core.game import Params
+from vaejax.core.types import Metrics, Options
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.interruption import Interruption
 from vaejax.training.lock import check_held, lock, workdir_locks
@@ -26,7 +27,7 @@ from vaejax.training.trainer import CONSECUTIVE, Trainable
 
 __all__ = ["Evaluate", "NotFiniteError", "Outcome", "fit"]
 
-Evaluate = Callable[[Params, int], Mapping[str, Any]]  # (params, step) -> metrics
+Evaluate = Callable[[Params, int], Options]  # (params, step) -> metrics
 
 
 class Outcome(NamedTuple):
@@ -98,7 +99,7 @@ def _train(
     start = done = int(np.max(state.step))
     output.open_log(start)
     timer = _Timer(start)
-    unread: tuple[int, Any] | None = None  # step and metrics of the dispatch before
+    unread: tuple[int, Metrics] | None = None  # step and metrics of the dispatch before
     for span, batches in trainer.loader.batches(settings.spans(start)):
         step = span[1]
         state, metrics = trainer.dispatch(state, span, batches)
@@ -154,7 +155,7 @@ class _Output:
             self._log = Log(self._workdir, start)
             self._progress = Progress(self._settings.steps, start)
 
-    def read(self, step: int, metrics: Any) -> Any:
+    def read(self, step: int, metrics: Metrics) -> Metrics:
         """The metrics on the host, once computed; updates the progress line.
 
         Raises:
@@ -162,12 +163,12 @@ class _Output:
         """
         metrics = dict(jax.device_get(metrics))
         consecutive = metrics.pop(CONSECUTIVE)
-        _check_finite(consecutive, step, self._settings.max_consecutive_nonfinite)
+        _check_finite(np.asarray(consecutive), step, self._settings.max_consecutive_nonfinite)
         if self._progress:
             self._progress.update(step, self._trainer.overall(metrics))
         return metrics
 
-    def write_record(self, step: int, metrics: Any, rate: float) -> None:
+    def write_record(self, step: int, metrics: Options, rate: float) -> None:
         self._write(step, "train", metrics)
         if self._log:
             self._log.write_tensorboard(step, {"steps_per_second": rate})
@@ -204,7 +205,7 @@ class _Output:
         if errors and not failed:
             raise errors[0]
 
-    def _write(self, step: int, split: str, metrics: Any) -> None:
+    def _write(self, step: int, split: str, metrics: Options) -> None:
         if self._log:
             for identity, numbers in self._trainer.records(metrics):
                 self._log.write(step, split, numbers, identity)

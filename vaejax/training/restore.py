@@ -1,9 +1,9 @@
 """Opening a trained run from its working directory: config, family and parameters."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -12,6 +12,7 @@ from vaejax.core.files import read_json
 from vaejax.core.game import Batch, Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import check_batch, tree_sharding
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
 from vaejax.data.spec import DataSpec, spec_of
 from vaejax.training.checkpoint_reader import (
@@ -26,7 +27,7 @@ from vaejax.training.train_step import TrainState, init_state
 
 __all__ = ["TrainedRun", "open_run", "read_config", "read_spec", "restore_state"]
 
-Config = Mapping[str, Any]
+Config = Options
 
 _SECTIONS = ("data", "model", "players", "train")
 _DELETION_SECONDS = 3.0  # in which a training deletes a checkpoint
@@ -46,7 +47,7 @@ class TrainedRun(NamedTuple):
     """
 
     name: str
-    config: dict[str, Any]
+    config: dict[str, Setting]
     family: Family
     spec: DataSpec
     batch: Batch
@@ -54,7 +55,7 @@ class TrainedRun(NamedTuple):
     restore: Callable[[int | str], TrainState]
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> dict[str, Setting]:
     """The config of a run; imports the modules and files that it lists in `imports`.
 
     The config of an earlier version has every field by its present name, see `earlier_versions`.
@@ -188,5 +189,5 @@ def open_run(
     def restore(step: int | str = 0) -> TrainState:
         return restore_state(workdir / "checkpoints", like, step)
 
-    shapes: Any = batch
+    shapes: PyTree = batch
     return TrainedRun(f"{field}={workdir}", config, family, spec, shapes, like, restore)

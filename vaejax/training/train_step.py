@@ -1,7 +1,7 @@
 """The training state, and the training step of any family."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,10 @@ import optax
 from vaejax.core import game
 from vaejax.core.game import Batch, Family, Losses, Params, Trace
 from vaejax.core.rng import Stream, key_of
+from vaejax.core.types import Metrics, PyTree, Step
 from vaejax.losses.metrics import trace_metrics
 
 __all__ = ["Metrics", "TrainState", "eval_params", "init_state", "make_step"]
-
-Metrics = dict[str, jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -31,13 +30,13 @@ class TrainState(NamedTuple):
 
     step: jax.Array
     params: Params
-    opt_state: Any
+    opt_state: PyTree
     ema: Params
     skipped: jax.Array
     total_skipped: jax.Array
 
 
-def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) -> TrainState:
+def init_state(family: Family, seed: Step, batch: Batch, ema_decay: float = 0.0) -> TrainState:
     """The state before the first step; `batch` is for data-dependent initialisation."""
     params = game.init(family, key_of(seed, Stream.INIT), batch)
     opt_state = game.optimizer(family.players).init(params)
@@ -51,7 +50,7 @@ def eval_params(state: TrainState) -> Params:
     return state.ema or state.params
 
 
-def _norm(tree: Any) -> jax.Array:
+def _norm(tree: PyTree) -> jax.Array:
     """√Σ x² over all leaves; not finite if any x is not finite or is above 1e19.
 
     Computed by dot products: XLA's sums are scalar code on CPU, which is a large part of a small
@@ -63,7 +62,7 @@ def _norm(tree: Any) -> jax.Array:
     return jnp.sqrt(jnp.stack(squares).sum())
 
 
-def _compute_if(pred: jax.Array, compute: Callable[[], Any], otherwise: Any) -> Any:
+def _compute_if(pred: jax.Array, compute: Callable[[], PyTree], otherwise: PyTree) -> PyTree:
     """`compute()` if `pred`, else `otherwise`.
 
     A branch on CPU updates the state in place; selecting between the old and the new state would
@@ -85,9 +84,11 @@ def _accumulate_gradients(
     """
 
     def accumulated(
-        params: Params, step: jax.Array, batch: Batch, key: jax.Array, _: Any
+        params: Params, step: jax.Array, batch: Batch, key: jax.Array, _: jax.Array
     ) -> tuple[Params, Losses, Trace]:
-        def add(total: Params, inputs: tuple[Batch, jax.Array]) -> tuple[Params, Any]:
+        def add(
+            total: Params, inputs: tuple[Batch, jax.Array]
+        ) -> tuple[Params, tuple[Losses, Trace]]:
             micro_batch, number = inputs
             grads, losses, trace = gradient(
                 params, step, micro_batch, jax.random.fold_in(key, number), step
@@ -113,8 +114,8 @@ def _update(
     state: TrainState,
     grads: Params,
     ema_decay: float,
-    **extra: Any,
-) -> tuple[Params, Any, Params, jax.Array]:
+    **extra: PyTree,
+) -> tuple[Params, PyTree, Params, jax.Array]:
     """Parameters, optimizer state and moving average after an update; whether it was finite.
 
     A non-finite update leaves the parameters unchanged.
@@ -139,7 +140,7 @@ def make_step(
     ema_decay: float = 0.0,
     grad_accumulation_steps: int = 1,
     max_consecutive_nonfinite: int = 0,
-) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics, jax.Array]]:
+) -> Callable[[TrainState, Batch, Step], tuple[TrainState, Metrics, jax.Array]]:
     """The training step of a family.
 
     It computes every player's gradient, applies their optimizers simultaneously, and updates the
@@ -163,13 +164,13 @@ def make_step(
     tx = game.optimizer(family.players)
 
     def step_fn(
-        state: TrainState, batch: Batch, seed: Any
+        state: TrainState, batch: Batch, seed: Step
     ) -> tuple[TrainState, Metrics, jax.Array]:
         key, tx_key = jax.random.split(key_of(seed, Stream.STEP, state.step))
         grads, losses, trace = gradient(state.params, state.step, batch, key, state.step)
         norm = _norm(grads)
 
-        def update() -> tuple[Params, Any, Params, jax.Array]:
+        def update() -> tuple[Params, PyTree, Params, jax.Array]:
             return _update(tx, state, grads, ema_decay, trace=trace, losses=losses, key=tx_key)
 
         finite, count = jnp.isfinite(norm), state.skipped + 1

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from vaejax.core.sharding import (
     replicated,
     tree_sharding,
 )
+from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.training.batch_loader import BatchLoader
@@ -36,11 +37,12 @@ __all__ = [
 
 CONSECUTIVE = "consecutive_skipped"  # of a dispatch's metrics; not part of the records
 
+Count = int | jax.Array  # of steps; traced or not
 # (state, number of the step in the dispatch) -> (state, metrics, whether the step was taken)
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics, jax.Array]]
 
 
-def jit_dispatch(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit_dispatch(run: Callable[..., PyTree], **options: PyTree) -> Callable[..., PyTree]:
     """`jax.jit(run)` of `run(state, ..., n)`, the state donated; `n` is the number of steps.
 
     On CPU one program serves every n. On an accelerator a loop of unknown length would synchronise
@@ -53,7 +55,7 @@ def jit_dispatch(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 def repeat_step(
     step: Step, max_steps: int
-) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Count], tuple[TrainState, Metrics]]:
     """The function `(state, n) -> (state, mean metrics)` that takes n steps.
 
     The means are over the steps that were taken; NaN if all n were skipped.
@@ -64,12 +66,12 @@ def repeat_step(
         inside a loop on CPU.
     """
 
-    def run(state: TrainState, n: Any) -> tuple[TrainState, Metrics]:
+    def run(state: TrainState, n: Count) -> tuple[TrainState, Metrics]:
         if max_steps == 1:
             state, metrics, _ = step(state, jnp.zeros((), jnp.int32))
             return state, metrics
 
-        def body(i: jax.Array, carry: Any) -> Any:
+        def body(i: jax.Array, carry: PyTree) -> PyTree:
             state, sums, count = carry
             state, metrics, taken = step(state, i)
             sums = {k: v + jnp.where(taken, metrics[k], 0.0) for k, v in sums.items()}
@@ -89,7 +91,7 @@ def counters(state: TrainState) -> Metrics:
     return {"skipped": state.total_skipped + 0, CONSECUTIVE: state.skipped + 0}
 
 
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def numbers(metrics: Options) -> dict[str, float]:
     """Metrics as Python's numbers; counts are integers."""
     return {k: np.asarray(v).item() for k, v in metrics.items()}
 
@@ -99,21 +101,25 @@ class Trainable(Protocol):
 
     Attributes:
       state_shape: shapes, dtypes and shardings of the state.
-      loader: the batches.
       init: the state before the first step.
     """
 
     state_shape: TrainState
-    loader: Any
     init: Callable[[], TrainState]
 
-    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
+    @property
+    def loader(self) -> BatchLoader:
+        """The batches."""
+
+    def dispatch(
+        self, state: TrainState, span: Span, batches: PyTree
+    ) -> tuple[TrainState, Metrics]:
         """Starts the steps of a span; returns the state after them and their mean metrics."""
 
-    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    def records(self, metrics: Options) -> list[tuple[Options, dict[str, float]]]:
         """For each model its identity in the sweep (`{}` without a sweep), and its metrics."""
 
-    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+    def overall(self, metrics: Options) -> dict[str, float]:
         """One number per metric, for the progress line and for ranking checkpoints."""
 
 
@@ -163,17 +169,19 @@ class Trainer:
         )
         everywhere, over_examples = replicated(mesh), batch_sharding(mesh)
 
-        def step(data: Any, batches: Any, state: TrainState, i: jax.Array) -> Any:
+        def step(data: PyTree, batches: PyTree, state: TrainState, i: jax.Array) -> PyTree:
             rows = self.loader.rows(data, batches, i)
             rows = jax.lax.with_sharding_constraint(rows, over_examples)
             return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
 
-        def run(state: TrainState, data: Any, batches: Any, n: Any) -> tuple[TrainState, Any]:
+        def run(
+            state: TrainState, data: PyTree, batches: PyTree, n: Count
+        ) -> tuple[TrainState, Metrics]:
             steps = repeat_step(functools.partial(step, data, batches), per_dispatch)
             state, metrics = steps(state, n)
             return state, {**metrics, **counters(state)}
 
-        def init(rows: Any) -> TrainState:
+        def init(rows: PyTree) -> TrainState:
             batch = prepare(rows, key_of(seed, Stream.DATA))
             return init_state(family, seed, batch, settings.ema_decay)
 
@@ -187,14 +195,16 @@ class Trainer:
         self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch)
         self.run = jit_dispatch(run, out_shardings=(sharding, everywhere))
 
-    def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
+    def dispatch(
+        self, state: TrainState, span: Span, batches: PyTree
+    ) -> tuple[TrainState, Metrics]:
         """Starts the steps of a span; returns the state after them and their mean metrics."""
         return self.run(state, self.loader.data, batches, np.int32(span[1] - span[0]))
 
-    def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    def records(self, metrics: Options) -> list[tuple[Options, dict[str, float]]]:
         """The metrics of the single model, without an identity."""
         return [({}, numbers(metrics))]
 
-    def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+    def overall(self, metrics: Options) -> dict[str, float]:
         """The metrics as Python's numbers."""
         return numbers(metrics)

@@ -1,8 +1,8 @@
 """A trained first stage: its latents as data for a prior, and both as one model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from vaejax.core.game import Batch, Family, Params, chain
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
 from vaejax.core.token_layout import Layout
+from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.map_split import in_stored_order, rows_of_split
 from vaejax.data.preprocess import preparation
@@ -26,7 +27,7 @@ from vaejax.training.train_step import eval_params
 
 __all__ = ["FirstStage", "first_stage", "restore"]
 
-Config = Mapping[str, Any]
+Config = Options
 
 
 class FirstStage(NamedTuple):
@@ -53,7 +54,7 @@ class FirstStage(NamedTuple):
     def latent_spec(self) -> DataSpec:
         """The form of the latents as data, without encoding any."""
         assert self.spec is not None
-        batch: Any = self.spec.batch(1)
+        batch: PyTree = self.spec.batch(1)
         nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
         tokens = self.layout is not None
         event = (
@@ -72,7 +73,7 @@ class FirstStage(NamedTuple):
         """
         prepare = preparation(source, self.binarize)
 
-        def encode(params: Params, rows: Any, number: Any) -> Batch:
+        def encode(params: Params, rows: dict[str, jax.Array], number: jax.Array) -> Batch:
             key, data_key = jax.random.split(key_of(seed, Stream.LATENTS, number))
             batch = prepare(rows, data_key)
             nodes = self.family.model.encode(params, batch, key)

@@ -1,12 +1,14 @@
 """Figures of a learned prior: its samples, and samples of the first stage without it."""
 
 from pathlib import Path
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree, Setting
+from vaejax.distributions import Distribution
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.model_shapes import is_conditional
 from vaejax.evaluation.prior_samples import sample_means
@@ -34,7 +36,7 @@ def draw_prior_samples(
     *,
     count: int,
     temperature: float,
-    **sampling: Any,
+    **sampling: Setting,
 ) -> None:
     """Writes `samples.png` of the learned prior, and for comparison samples without it.
 
@@ -60,10 +62,14 @@ def draw_prior_samples(
         labels = [str(name) for name in names]
     scale = jnp.float32(temperature)
 
-    def from_learned_prior(params: Params, key: Any, n: int, conditions: Any) -> Any:
+    def from_learned_prior(
+        params: Params, key: jax.Array, n: int, conditions: PyTree
+    ) -> Distribution:
         return family.model.generate(params, key, n, conditions, scale, **sampling)
 
-    def from_first_stage(params: Params, key: Any, n: int, conditions: Any) -> Any:
+    def from_first_stage(
+        params: Params, key: jax.Array, n: int, conditions: PyTree
+    ) -> Distribution:
         return first.family.model.generate(params["first"], key, n)
 
     learned = sample_means(from_learned_prior, params, count, seed=seed, conditions=conditions)

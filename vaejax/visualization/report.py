@@ -1,7 +1,6 @@
 """All figures of a trained model that apply to its latents and to the events of its data."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import numpy as np
 
 from vaejax.core.files import make_folder
 from vaejax.core.game import Batch, Family, Params, Trace
+from vaejax.core.types import Setting
 from vaejax.data.preprocess import event_shape
 from vaejax.distributions import Uniform
 from vaejax.distributions.point_estimate import point_estimate
@@ -50,7 +50,7 @@ def draw_samples(
     title: str = "Samples from the prior",
     conditions: Batch | None = None,
     renderer: EventRenderer | None = None,
-    **sampling: Any,
+    **sampling: Setting,
 ) -> Path | None:
     """Writes `samples.png`: means of p(x | z) at z ~ prior, under `conditions` if there are any.
 
@@ -89,7 +89,7 @@ def draw_figures(
     samples: bool = True,
     count: int = 64,
     temperature: float = 1.0,
-    **sampling: Any,
+    **sampling: Setting,
 ) -> None:
     """Writes all figures that apply: reconstructions, samples, traversals, codes, curves.
 
@@ -116,7 +116,12 @@ def draw_figures(
         draw_predictions(context, folder, temperature=temperature)
         return
     renderer = event_renderer(source)
-    options: dict[str, Any] = {"seed": seed, "count": count, "temperature": temperature, **sampling}
+    options: dict[str, Setting] = {
+        "seed": seed,
+        "count": count,
+        "temperature": temperature,
+        **sampling,
+    }
     if not has_latents(family, source):
         if samples and family.model.features is None:  # a classifier generates nothing
             conditions = condition_batch(context, count)

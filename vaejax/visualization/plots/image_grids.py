@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaejax.visualization.plots.style import INK, load_pyplot, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "image_reconstructions",
@@ -34,7 +37,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     return sheet
 
 
-def _show(axes: Any, sheet: np.ndarray) -> None:
+def _show(axes: "Axes", sheet: np.ndarray) -> None:
     grey = sheet.shape[-1] == 1
     axes.imshow(sheet[..., 0] if grey else sheet, cmap="gray", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks([])

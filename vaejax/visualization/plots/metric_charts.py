@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import Options
 from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, load_pyplot, save
 
 __all__ = ["bars", "code_usage", "curves", "errors_by_horizon"]
 
 
-def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def curves(path: Path, records: Sequence[Options]) -> None:
     """Every metric over the training steps, one panel each, for training and evaluation.
 
     Args:

@@ -2,23 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vaejax.core.types import Options, PyTree
 from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, PALE, load_pyplot, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["rate_distortion_curve", "rate_distortion_of_sweep"]
 
 
-def _draw_bound(axes: Any, nats: float, rates: np.ndarray) -> None:
+def _draw_bound(axes: "Axes", nats: float, rates: np.ndarray) -> None:
     """Draws the line on which rate and distortion sum to `nats`."""
     ends = np.array([rates.min(), rates.max()])
     label = f"sum {nats:.1f} nats"
     axes.plot(ends, nats - ends, color=PALE, lw=1, ls="--", zorder=0, label=label)
 
 
-def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
+def _finish(figure: "Figure", axes: "Axes", title: str, path: Path) -> None:
     axes.set_xlabel("rate, KL(q ‖ p(z)), nats", fontsize=8, color=MUTED)
     axes.set_ylabel("distortion, −E log p(x | z), nats", fontsize=8, color=MUTED)
     axes.set_title(title, fontsize=9, color=INK, loc="left")
@@ -59,7 +64,7 @@ def _text(settings: Mapping[str, float], names: Sequence[str]) -> str:
     return ", ".join(f"{name.split('.')[-1]} {settings[name]:g}" for name in names)
 
 
-def rate_distortion_of_sweep(path: Path, results: Mapping[str, Any]) -> bool:
+def rate_distortion_of_sweep(path: Path, results: Options) -> bool:
     """Rate and distortion of a sweep over loss weights: means over seeds, labelled by weight.
 
     Args:
@@ -76,7 +81,7 @@ def rate_distortion_of_sweep(path: Path, results: Mapping[str, Any]) -> bool:
         return False
     others = [name for name in names if name not in weights]
     figure, axes = load_pyplot().subplots(figsize=(4.6, 3.4), layout="constrained")
-    lines: dict[str, list[Any]] = {}
+    lines: dict[str, list[PyTree]] = {}
     for point in points:
         lines.setdefault(_text(point["settings"], others), []).append(point)
     for i, (label, line) in enumerate(sorted(lines.items())):
@@ -96,7 +101,7 @@ def rate_distortion_of_sweep(path: Path, results: Mapping[str, Any]) -> bool:
     return True
 
 
-def _rate_and_distortion(point: Mapping[str, Any]) -> list[float] | None:
+def _rate_and_distortion(point: Options) -> list[float] | None:
     """Mean rate and distortion of a point of a sweep; None if it lacks one."""
     metrics = point["metrics"]
     if not {"kl", "nll"} <= metrics.keys():

@@ -1,11 +1,14 @@
 """Figures of signals `[N, T, C]`: one panel each, with the first channel as a line."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaejax.visualization.plots.style import INK, LINES, MUTED, PALE, load_pyplot, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["signal_predictions", "signal_reconstructions", "signal_samples"]
 
@@ -103,7 +106,7 @@ def signal_predictions(
 
 
 def _prediction(
-    panel: Any,
+    panel: "Axes",
     x: np.ndarray,
     means: np.ndarray,
     sds: np.ndarray,

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import Options, PyTree
 from vaejax.visualization.plots.style import COLOURS, INK, MUTED, load_pyplot, save
 
 __all__ = ["sweep"]
@@ -16,7 +16,7 @@ def _label(settings: Mapping[str, float]) -> str:
     return ", ".join(f"{name.split('.')[-1]} {value:g}" for name, value in settings.items())
 
 
-def sweep(path: Path, results: Mapping[str, Any], metrics: Sequence[str]) -> None:
+def sweep(path: Path, results: Options, metrics: Sequence[str]) -> None:
     """A panel per metric: its mean over seeds with an interval, and the single seeds as dots.
 
     The setting with most values is the horizontal axis; each combination of the others is a line.
@@ -31,7 +31,7 @@ def sweep(path: Path, results: Mapping[str, Any], metrics: Sequence[str]) -> Non
     names = list(results["points"][0]["settings"])
     values = {n: sorted({p["settings"][n] for p in results["points"]}) for n in names}
     x_name = max(names, key=lambda n: len(values[n])) if names else ""
-    lines: dict[str, list[Any]] = {}
+    lines: dict[str, list[PyTree]] = {}
     for point in results["points"]:
         others = {k: v for k, v in point["settings"].items() if k != x_name}
         lines.setdefault(_label(others), []).append(point)
