@@ -13,7 +13,7 @@ from vaejax.data.batches import eval_order
 from vaejax.data.readers.npz import from_arrays
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.networks import Network
-from vaejax.quantizers import vector
+from vaejax.quantizers import lookup_free, vector
 
 N = 23  # not divisible by any batch below
 SCALE = np.array([1.0, 0.5, 0.05, 0.0])  # of the posterior means: two active units
@@ -90,9 +90,28 @@ def test_means_over_the_split(source, x, batch_size, limit):
         np.testing.assert_allclose(metrics[name], value, rtol=2e-6, err_msg=name)
 
 
-def test_active_units_do_not_depend_on_the_mean():
-    x = np.random.RandomState(1).standard_normal((N, 4)).astype(np.float32) + 100.0
+@pytest.mark.parametrize("offset", [100.0, 1e4])
+def test_active_units_do_not_depend_on_the_mean(offset):
+    x = np.random.RandomState(1).standard_normal((N, 4)).astype(np.float32) + np.float32(offset)
     assert evaluate_model(gaussian(-60.0), from_arrays(x, holdout=0))["active_units"] == 2
+
+
+def test_an_implicit_codebook_of_a_billion_codes():
+    """Its perplexity is of the codes of all batches together."""
+    signs = np.sign(np.random.RandomState(2).randn(5, 30))
+    x = (signs[np.random.RandomState(3).randint(5, size=N)] * 0.5).astype(np.float32)
+    same = Network(lambda key, x: {}, lambda params, x: x)
+    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0))}
+    family = families.vqvae(
+        (30,), players, quantizer=lookup_free(30), network=(same, same), likelihood="normal"
+    )
+    model = family, {"encoder": {}, "decoder": {}}
+    counts = np.unique(x, axis=0, return_counts=True)[1]
+    p = counts / N
+    for batch_size in (5, 64):
+        metrics = evaluate_model(model, from_arrays(x, holdout=0), batch_size)
+        np.testing.assert_allclose(metrics["perplexity"], np.prod(p**-p), rtol=1e-6)
+        np.testing.assert_allclose(metrics["codes_used"], len(counts) / 2**30, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("batch_size", "limit"), [(1, 0), (8, 0), (8, 6), (64, 0)])

@@ -15,7 +15,7 @@ from vaejax.distributions import (
     OneHotCodes,
     Uniform,
 )
-from vaejax.losses.metrics import code_counts, perplexity, trace_metrics, used_code_counts
+from vaejax.losses.metrics import UsedCodes, code_counts, perplexity, trace_metrics
 
 RNG = np.random.RandomState(0)
 
@@ -141,24 +141,45 @@ def test_perplexity_is_numbered_by_node_in_models_of_several_nodes():
     np.testing.assert_allclose(got["perplexity/2"], 1.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [9, 2**30, 2**31 - 1])
-def test_counts_of_the_codes_that_occur_give_the_perplexity_of_any_codebook(size):
-    """Two levels, dropped tokens and masked examples; the largest codes have int32 indices."""
-    offset = size - 9
-    codes = RNG.randint(0, 9, (6, 4, 2))
-    codes[1, :2] = -1 - offset
-    node = codes_node(codes + offset, size)._replace(z=jnp.zeros((6, 4, 1)))
+def huge_codebook():
+    """Tokens of two levels, some of them dropped, in the largest codebook: codes, and a trace."""
+    size = 2**31 - 1
+    codes = RNG.randint(size - 9, size, (6, 4, 2))
+    codes[1, :2] = -1
+    return codes, trace_of(codes_node(codes, size)._replace(z=jnp.zeros((6, 4, 1))))
+
+
+def test_only_the_codes_that_occur_are_counted_in_a_large_codebook():
+    codes, trace = huge_codebook()
     mask = np.array([True, True, False, True, True, False])
-    got = used_code_counts(trace_of(node), jnp.asarray(mask))[0]
+    got = code_counts(trace, jnp.asarray(mask))[0]
     want = []
     for level in range(2):
         kept = codes[mask][..., level].ravel()
-        _, counts = np.unique(kept[kept >= 0], return_counts=True)
-        present = np.asarray(got[level])
-        np.testing.assert_array_equal(present[present > 0], counts)
+        used, counts = np.unique(kept[kept >= 0], return_counts=True)
+        present = np.asarray(got.counts[level]) > 0
+        np.testing.assert_array_equal(got.codes[level][present], used)
+        np.testing.assert_array_equal(got.counts[level][present], counts)
         p = counts / counts.sum()
         want.append(np.prod(p**-p))
     np.testing.assert_allclose(perplexity(got), np.mean(want), rtol=1e-5)
+
+
+def test_counts_of_batches_are_merged_to_those_of_the_split():
+    codes, trace = huge_codebook()
+    first = jnp.arange(6) < 2
+    parts = [code_counts(trace, mask)[0] for mask in (first, ~first)]
+    parts = [UsedCodes(*(np.asarray(a, np.float64) for a in part)) for part in parts]
+    merged = parts[0].merge(parts[1])
+    for level in range(2):
+        kept = codes[..., level].ravel()
+        used, counts = np.unique(kept[kept >= 0], return_counts=True)
+        present = merged.counts[level] > 0
+        np.testing.assert_array_equal(merged.codes[level][present], used)
+        np.testing.assert_array_equal(merged.counts[level][present], counts)
+    assert merged.counts.shape[1] <= 9
+    nothing = UsedCodes(np.zeros((2, 3)), np.zeros((2, 3)), np.float64(9))
+    assert not nothing.merge(nothing).counts.any()
 
 
 def test_the_metrics_of_an_implicit_codebook_do_not_allocate_it():
@@ -168,7 +189,6 @@ def test_the_metrics_of_an_implicit_codebook_do_not_allocate_it():
     def metrics(indices):
         trace = trace_of(codes_node(indices, 2**30), likelihood=Bernoulli(jnp.zeros((32, 4))),
                          x=jnp.zeros((32, 4)))  # fmt: skip
-        assert not code_counts(trace)
         return trace_metrics({}, trace)["perplexity"]
 
     compiled = jax.jit(metrics).lower(codes).compile()

@@ -50,19 +50,28 @@ def map_over_split(
         yield jax.tree.map(np.asarray, program(arrays, mask_array, np.uint32(number))), mask
 
 
+def _merges(part: Any) -> bool:
+    return hasattr(part, "merge")
+
+
 def sum_over_split(program: Program, source: Source, batch_size: int, **options: Any) -> Any:
     """Sums, in float64, of a program's outputs over the batches of a split.
 
     Args:
-      program: see `map_over_split`; it returns sums over the examples where the mask is True.
+      program: see `map_over_split`; it returns sums over the examples where the mask is True. A
+        part of the tree with a method `merge(other)` is combined by that instead of added.
       source: the split.
       batch_size: examples at once.
       **options: of `map_over_split`.
     """
+
+    def add(total: Any, part: Any) -> Any:
+        return total.merge(part) if _merges(total) else np.add(total, part)
+
     total: Any = None
     for part, _ in map_over_split(program, source, batch_size, **options):
         part = jax.tree.map(lambda a: a.astype(np.float64), part)
-        total = part if total is None else jax.tree.map(np.add, total, part)
+        total = part if total is None else jax.tree.map(add, total, part, is_leaf=_merges)
     return total
 
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,36 @@ from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import Prepare, preparation
 from vaejax.distributions import capabilities_of
-from vaejax.losses.metrics import code_counts, trace_metrics
+from vaejax.losses.metrics import UsedCodes, code_counts, trace_metrics
 
 __all__ = ["batch_sums", "evaluator", "metrics_of_sums"]
+
+
+class _Moments(NamedTuple):
+    """Number of examples `[...]`, their mean and sum of squared deviations from it, `[..., D]`.
+
+    Sums of squares would lose the variance of means far from zero in their rounding.
+    """
+
+    count: Any
+    mean: Any
+    scatter: Any
+
+    @classmethod
+    def of_batch(cls, x: jax.Array, weight: jax.Array) -> "_Moments":
+        """Of x `[B, D]` with weights `[B]`."""
+        count = weight.sum()
+        mean = weight @ x / jnp.maximum(count, 1e-6)
+        return cls(count, mean, weight @ jnp.square(x - mean[None]))
+
+    def merge(self, other: "_Moments") -> "_Moments":
+        """Of both together (Chan et al., "Updating formulae", 1979)."""
+        count = self.count + other.count
+        share = (other.count / np.maximum(count, 1e-6))[..., None]
+        shift = other.mean - self.mean
+        scatter = self.scatter + other.scatter + self.count[..., None] * share * np.square(shift)
+        return _Moments(count, self.mean + share * shift, scatter)
+
 
 _ACTIVE = 0.01  # variance of the posterior mean of an active unit (1509.00519, section 5.2)
 
@@ -27,7 +54,7 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
     """`(seed, params, rows, mask, number, step) -> sums` over one batch of an evaluation.
 
     Returns a function whose result has three parts, over the examples where the mask is true: sums
-    of the metrics, how often each code was used, and sums of the posterior means and their squares.
+    of the metrics, how often each code was used, and the first two moments of the posterior means.
     """
     losses_fn = losses_and_trace(family, training=False)
     of_batch = family.losses.batch_statistics
@@ -55,9 +82,7 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
             for i, node in enumerate(trace.latents)
             if capabilities_of(node.posterior).continuous
         }
-        moments = {
-            i: (weight @ mean, weight @ jnp.square(mean)) for i, mean in means.items()
-        }  # [D] each
+        moments = {i: _Moments.of_batch(mean, weight) for i, mean in means.items()}
         return named, counts, moments
 
     return sums
@@ -84,10 +109,12 @@ def metrics_of_sums(total: Any, size: int) -> dict[str, float]:
         if len(per_node) > 1:
             result.update({f"{name}/{i}": value for i, value in per_node.items()})
 
-    used = {i: float((c > 0).mean()) for i, c in counts.items()}
+    used = {}
     for i, c in counts.items():
-        result["perplexity" if nodes == 1 else f"perplexity/{i}"] = _perplexity(c)
-    variance = {i: s2 / size - (s / size) ** 2 for i, (s, s2) in moments.items()}
+        count, codes = (c.counts, c.size) if isinstance(c, UsedCodes) else (c, c.shape[1])
+        used[i] = float((count > 0).sum(axis=1).mean() / max(codes, 1))
+        result["perplexity" if nodes == 1 else f"perplexity/{i}"] = _perplexity(count)
+    variance = {i: m.scatter / np.maximum(m.count, 1e-6) for i, m in moments.items()}
     active = {i: float((v > _ACTIVE).sum()) for i, v in variance.items()}
     add_per_node("codes_used", used, np.mean)
     add_per_node("active_units", active, np.sum)

@@ -1,18 +1,48 @@
 """Metrics of a trace and its losses, by the names that they have in every log."""
 
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaejax.core.game import Latent, Losses, Trace
 from vaejax.distributions import capabilities_of, is_discrete, modelled_size
 from vaejax.losses import squared_error, sum_event
 
-__all__ = ["code_counts", "codes_of", "perplexity", "trace_metrics", "used_code_counts"]
+__all__ = ["UsedCodes", "code_counts", "codes_of", "perplexity", "trace_metrics"]
 
-# Codebooks up to these sizes have all of their codes counted: for a whole split, for one batch.
-_MAX_CODES, _MAX_CODES_OF_BATCH = 2**20, 2**16
+_MAX_CODES = 2**16  # of larger codebooks only the codes that occur are counted
+
+
+class UsedCodes(NamedTuple):
+    """How often codes of a large codebook were chosen, for those that occur.
+
+    Attributes:
+      codes: their numbers, int32 `[..., S, N]`, arbitrary where the count is 0.
+      counts: of tokens, float32 `[..., S, N]`.
+      size: K, the size of the codebook, `[...]`.
+    """
+
+    codes: Any
+    counts: Any
+    size: Any
+
+    def merge(self, other: "UsedCodes") -> "UsedCodes":
+        """The counts of both together, as NumPy arrays."""
+        codes = np.concatenate([self.codes, other.codes], axis=-1)
+        counts = np.concatenate([self.counts, other.counts], axis=-1)
+        flat = (a.reshape(-1, codes.shape[-1]) for a in (codes, counts))
+        rows = []
+        for row, count in zip(*flat, strict=True):
+            used, position = np.unique(row[count > 0], return_inverse=True)
+            rows.append((used, np.bincount(position, count[count > 0], len(used))))
+        width = max(1, *(len(used) for used, _ in rows))
+        padded = [[np.pad(a, (0, width - len(a))) for a in row] for row in rows]
+        shape = (*codes.shape[:-1], width)
+        codes, counts = (np.stack(part).reshape(shape) for part in zip(*padded, strict=True))
+        return UsedCodes(codes, counts, self.size)
 
 
 def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
@@ -24,79 +54,63 @@ def codes_of(node: Latent) -> tuple[jax.Array, int] | None:
     return (q.indices, q.size) if is_discrete(q) else None
 
 
-def _tokens(node: Latent, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, int] | None:
-    """Indices and their weights, 1 or 0, `[N, S]` each, and the size of the codebook."""
-    if (codes := codes_of(node)) is None:
-        return None
-    indices, size = codes
-    weight = (indices >= 0).astype(jnp.float32)
-    if mask is not None:
-        weight = weight * mask.astype(jnp.float32).reshape(-1, *(1,) * (indices.ndim - 1))
-    slots = math.prod(indices.shape[node.z.ndim - 1 :])
-    return jnp.maximum(indices, 0).reshape(-1, slots), weight.reshape(-1, slots), size
-
-
 def _count_all(indices: jax.Array, weight: jax.Array, size: int) -> jax.Array:
+    """Weights summed for each code, `[N, S] -> [S, K]`."""
     slots = indices.shape[1]
     segments = indices + size * jnp.arange(slots)[None]
     total = jax.ops.segment_sum(weight.reshape(-1), segments.reshape(-1), slots * size)
     return total.reshape(slots, size)
 
 
-def _count_used(indices: jax.Array, weight: jax.Array) -> jax.Array:
-    """Counts of the codes that occur among N tokens, in order of their numbers: `[S, N]`."""
+def _count_used(indices: jax.Array, weight: jax.Array, size: int) -> UsedCodes:
+    """Weights summed for each code that occurs among the N tokens, from `[N, S]`."""
 
-    def of_slot(indices: jax.Array, weight: jax.Array) -> jax.Array:
+    def of_slot(indices: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
         ordered, weight = jax.lax.sort((indices, weight), num_keys=1)
         is_new = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] != ordered[:-1]])
-        return jax.ops.segment_sum(weight, jnp.cumsum(is_new), len(ordered))
+        run, n = jnp.cumsum(is_new), len(ordered)
+        return jax.ops.segment_max(ordered, run, n), jax.ops.segment_sum(weight, run, n)
 
-    return jax.vmap(of_slot, in_axes=1)(indices, weight)
+    return UsedCodes(*jax.vmap(of_slot, in_axes=1)(indices, weight), jnp.float32(size))
 
 
-def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
+def code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array | UsedCodes]:
     """Number of a node -> how many tokens chose each code, float32 `[S, K]`, for nodes with codes.
 
     S is the number of indices per token: 1, or the levels of a residual times the groups of a
-    product quantizer. For a categorical posterior the most likely codes are counted. A node of more
-    than 2²⁰ codes is left out: most of its codes never occur, see `used_code_counts`.
+    product quantizer. For a categorical posterior the most likely codes are counted. Of a codebook
+    of more than 2¹⁶ codes only those that occur are counted, in memory of the number of tokens.
 
     Args:
       trace: of a forward pass.
       mask: the examples to be counted, bool `[B]`; None for all.
     """
-    tokens = {i: _tokens(node, mask) for i, node in enumerate(trace.latents)}
-    return {i: _count_all(*t) for i, t in tokens.items() if t is not None and t[2] <= _MAX_CODES}
-
-
-def used_code_counts(trace: Trace, mask: jax.Array | None = None) -> dict[int, jax.Array]:
-    """As `code_counts`, for codebooks of any size: of a large one, only codes that occur.
-
-    Of a codebook of more than 2¹⁶ codes the counts are `[S, N]`, where N is the number of tokens:
-    those of the codes that occur, then zeros, so that memory does not grow with the codebook.
-
-    Args:
-      trace: of a forward pass.
-      mask: as for `code_counts`.
-    """
-    counts = {}
+    counts: dict[int, jax.Array | UsedCodes] = {}
     for i, node in enumerate(trace.latents):
-        if (tokens := _tokens(node, mask)) is not None:
-            indices, weight, size = tokens
-            all_codes = size <= _MAX_CODES_OF_BATCH
-            counts[i] = _count_all(*tokens) if all_codes else _count_used(indices, weight)
+        if (codes := codes_of(node)) is None:
+            continue
+        indices, size = codes
+        weight = (indices >= 0).astype(jnp.float32)
+        if mask is not None:
+            weight = weight * mask.astype(jnp.float32).reshape(-1, *(1,) * (indices.ndim - 1))
+        slots = math.prod(indices.shape[node.z.ndim - 1 :])
+        count = _count_all if size <= _MAX_CODES else _count_used
+        chosen = jnp.maximum(indices, 0).reshape(-1, slots)
+        counts[i] = count(chosen, weight.reshape(-1, slots), size)
     return counts
 
 
-def perplexity(counts: jax.Array) -> jax.Array:
+def perplexity(counts: jax.Array | UsedCodes) -> jax.Array:
     """exp of the entropy of the distribution of codes: the effective number of codes in use.
 
     Args:
-      counts: how often each code was chosen, `[S, K]`; codes that were not may be left out.
+      counts: how often each code was chosen, `[S, K]`, or each of those that were.
 
     Returns:
       The mean over the S indices of a token, `[]`.
     """
+    if isinstance(counts, UsedCodes):
+        counts = jnp.asarray(counts.counts)
     p = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     return jnp.exp(-jax.scipy.special.xlogy(p, p).sum(axis=1)).mean()
 
@@ -132,7 +146,7 @@ def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
         named["accuracy"] = 1.0 - sum_event(wrong.astype(jnp.float32)) / dims
     else:
         named["mse"] = squared_error(trace.likelihood, trace.x) / dims
-    for i, counts in used_code_counts(trace).items():
+    for i, counts in code_counts(trace).items():
         named["perplexity" if len(trace.latents) == 1 else f"perplexity/{i}"] = perplexity(counts)
     for i, node in enumerate(trace.latents):
         active = getattr(node.posterior, "active", None)

@@ -18,7 +18,7 @@ from vaejax.evaluation.ladder_layers import is_ladder
 from vaejax.evaluation.latent_space import posterior_means, vector_node
 from vaejax.evaluation.reconstructions import has_latents, reconstruct
 from vaejax.evaluation.sparse_factors import selector_weights
-from vaejax.losses.metrics import codes_of, used_code_counts
+from vaejax.losses.metrics import UsedCodes, code_counts
 from vaejax.training.logging import read_records
 from vaejax.visualization import plots
 from vaejax.visualization.conditional import draw_conditional
@@ -71,12 +71,12 @@ def draw_samples(
 
 def _draw_code_usage(trace: Trace, path: Path) -> None:
     usage, sizes = {}, {}
-    for i, counts in used_code_counts(trace).items():
-        codes = codes_of(trace.latents[i])
+    for i, c in code_counts(trace).items():
+        counts, size = (c.counts, int(c.size)) if isinstance(c, UsedCodes) else (c, c.shape[1])
         for slot, count in enumerate(counts[:_SLOTS]):
             which = f"node {i}" + (f" slot {slot}" if len(counts) > 1 else "")
             name = f"{which}, {len(trace.x)} examples"
-            usage[name], sizes[name] = np.asarray(count), codes[1] if codes else len(count)
+            usage[name], sizes[name] = np.asarray(count), size
     if usage:
         plots.code_usage(path, usage, sizes)
 
