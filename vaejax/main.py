@@ -9,7 +9,8 @@ Print all fields of a config with their values, in the form in which flags set t
   python -m vaejax.main --config=configs/vqvae.py --show_config
 
 The part after the colon picks one of a config's settings, which the file's docstring lists.
-Re-running the command resumes an unfinished run from its last checkpoint.
+Re-running the command resumes an unfinished run from its last checkpoint. Exit codes: 0 for a run
+that is complete, 2 for an error (one line on stderr), 143 after SIGTERM and 130 after Ctrl-C.
 """
 
 import os
@@ -26,7 +27,6 @@ from ml_collections import ConfigDict, config_flags
 from vaejax.core.plugins import load_file
 from vaejax.core.registry import files_that_registered, near_names
 from vaejax.data.readers.cache import cache_dir
-from vaejax.experiment.renamed_fields import new_name
 from vaejax.experiment.run import run
 from vaejax.experiment.run_sweep import run_sweep
 from vaejax.experiment.stock_configs import stock_configs
@@ -34,8 +34,20 @@ from vaejax.experiment.workdir import flatten
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
+from vaejax.training.interruption import StoppedError, finish, install
+from vaejax.training.lock import LockedError
+from vaejax.training.renamed_fields import new_name
 
 __all__ = ["main"]
+
+_ERRORS = (
+    ValueError,
+    OSError,
+    ImportError,
+    NotFiniteError,
+    CorruptCheckpointError,
+    LockedError,
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
@@ -123,7 +135,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _fail(error: BaseException) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:  # without [Errno 13]
+        text = f"{error.filename}: {error.strerror}"
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -149,14 +164,21 @@ def main(argv: Sequence[str]) -> None:
     try:
         start = run_sweep if is_sweep(config) else run
         start(config, Path(workdir), _MODE.value, split=_SPLIT.value)
-    except (ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError) as error:
+    except StoppedError as stopped:
+        print(stopped, flush=True)
+        sys.exit(128 + stopped.signal)
+    except _ERRORS as error:
         if os.environ.get("VAEJAX_TRACEBACK"):  # to debug the library itself
             raise
         _fail(error)
 
 
 if __name__ == "__main__":
+    install(lambda: "; the same command resumes from the last checkpoint, if there is one")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # Compiled programs are kept between runs: the second start of a config takes seconds.
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-    app.run(main, flags_parser=_parse)
+    try:
+        app.run(main, flags_parser=_parse)
+    finally:
+        finish()

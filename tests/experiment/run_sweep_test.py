@@ -33,6 +33,7 @@ def test_the_working_directory(swept):
     names = {
         "config.json",
         "data.json",
+        "fingerprint.json",
         "metrics.jsonl",
         "sweep.json",
         "tb",

@@ -37,6 +37,7 @@ def test_the_working_directory(trained):
     names = {
         "config.json",
         "data.json",
+        "fingerprint.json",
         "metrics.jsonl",
         "evaluation.json",
         "tb",
@@ -251,7 +252,7 @@ def test_sigterm_saves_and_exits(start, data, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    assert process.returncode == 128 + signal.SIGTERM, err
     (step,) = (int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.is_dir())
     assert f"Stopped at step {step} and saved" in out
     assert records_of(tmp_path)[-1]["step"] == step

@@ -11,6 +11,7 @@ import pytest
 
 from vaejax.core.sharding import make_mesh
 from vaejax.data.batches import batch_indices
+from vaejax.experiment.outcome import check_elbo, check_steps_taken
 from vaejax.training import NotFiniteError, Settings, Trainer, fit
 
 POISON, SEED = 7, 1
@@ -95,6 +96,9 @@ def test_training_continues_after_skipped_steps(poisoned, tmp_path):
     records = records_of(tmp_path)
     assert [r["step"] for r in records] == [5, 10, 15, 20]
     assert all(v is not None for r in records for v in r.values())
+    bad = steps_with(3)
+    assert [r["skipped"] for r in records] == [sum(s < r["step"] for s in bad) for r in records]
+    assert int(outcome.state.total_skipped) == len(bad) == 4
 
 
 def test_records_are_means_without_skipped_steps(poisoned, tmp_path):
@@ -126,7 +130,7 @@ def test_a_record_without_a_finite_step_has_nulls(poisoned, tmp_path):
     outcome = fit(trainer, settings_of(steps=5), workdir=tmp_path)
     (record,) = records_of(tmp_path)
     assert (record["step"], record["nll"], record["grad_norm"]) == (5, None, None)
-    assert int(outcome.state.skipped) == 5
+    assert int(outcome.state.skipped) == record["skipped"] == 5
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(outcome.state)[1:4], initial[1:4])
 
 
@@ -146,3 +150,36 @@ def test_a_non_finite_update_leaves_the_parameters_unchanged(vqvae, source):
         pairs = zip(jax.tree.leaves(old.params), jax.tree.leaves(new.params), strict=True)
         same = [np.array_equal(a, b) for a, b in pairs]
         assert all(same) if step == 6 else not any(same)
+
+
+def test_the_limit_holds_at_every_dispatch(poisoned, tmp_path):
+    """Not only where a record is written: that may be many dispatches later."""
+    trainer = poisoned.choose(*range(40))
+    settings = settings_of(steps=10_000, log_every=10_000, checkpoint_every=0)
+    with pytest.raises(NotFiniteError, match=r"step 10: .* in the last 10 steps"):
+        fit(trainer, dataclasses.replace(settings, max_consecutive_nonfinite=8), workdir=tmp_path)
+    assert records_of(tmp_path) == []
+
+
+def test_the_number_of_skipped_steps_survives_a_resumption(poisoned, tmp_path):
+    trainer = poisoned.choose(3)
+    whole = fit(trainer, settings_of(), workdir=tmp_path / "whole")
+    fit(trainer, settings_of(steps=10), workdir=tmp_path / "parts")
+    parts = fit(trainer, settings_of(), workdir=tmp_path / "parts")
+    assert int(parts.state.total_skipped) == int(whole.state.total_skipped) == 4
+    assert records_of(tmp_path / "parts") == records_of(tmp_path / "whole")
+
+
+def test_outcomes_that_are_no_success(poisoned):
+    state = jax.device_get(poisoned.trainer.init())
+    check_steps_taken(state)  # of a run without any step
+    check_steps_taken(state._replace(step=np.int32(5), total_skipped=np.int32(4)))
+    with pytest.raises(NotFiniteError, match="all 5 steps were skipped"):
+        check_steps_taken(state._replace(step=np.int32(5), total_skipped=np.int32(5)))
+    two_models = state._replace(step=np.array([5, 5]), total_skipped=np.array([5, 0]))
+    check_steps_taken(two_models)  # one of a sweep has learned
+    check_elbo({"elbo": -3.0, "nll": 2.0, "kl": 1.0})
+    check_elbo({"accuracy": 0.5})
+    for elbo in (np.nan, -np.inf, np.inf):
+        with pytest.raises(NotFiniteError, match=r"not finite \(nll inf, kl 1\)"):
+            check_elbo({"elbo": elbo, "nll": np.inf, "kl": 1.0})

@@ -4,6 +4,9 @@ The game (traces, losses, players), the registry of names in configs, schedules,
 batch, random keys, sharding over devices, and the layout of codes as token sequences.
 """
 
+from vaejax.core import startup as startup  # first: it sets handlers of signals
+
+# isort: split
 from vaejax.core.game import (
     Batch,
     Family,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.files import replacing
 from vaejax.core.game import Batch, Latent, Params, losses_and_trace
 from vaejax.core.rng import Stream
 from vaejax.data import Source
@@ -101,8 +102,10 @@ def _sources(experiment: Experiment, split: str) -> list[Source]:
 
 
 def write_latents(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an `.npz` file, complete or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
-        np.savez(file, **arrays)
-    aside.replace(path)
+    """Writes an `.npz` file, complete or not at all.
+
+    Raises:
+      WriteError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        np.savez(temporary, **arrays)

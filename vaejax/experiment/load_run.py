@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from vaejax.core.sharding import check_batch, make_mesh, tree_sharding
 from vaejax.experiment.build import build, load_split
+from vaejax.experiment.fingerprint import check_first_stage
 from vaejax.experiment.trained_model import Run
-from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.restore import open_run, read_config, restore_state
 from vaejax.training.train_step import eval_params, init_state
 from vaejax.training.two_stage import restore as restore_first_stage
@@ -45,7 +45,7 @@ def load_run(
             f"{workdir} holds a sweep; --config.sweep.index=N --mode=evaluate makes model N a run "
             f"in {workdir / 'models' / 'N'}, which can be loaded"
         )
-    step = _step_of(workdir, checkpoint)
+    step = _step_of(checkpoint)
     size = batch_size or config["train"]["batch_size"]
     check_batch(mesh, size)
     if config.get("first_stage"):
@@ -63,26 +63,23 @@ def load_run(
     )
 
 
-def _step_of(workdir: Path, checkpoint: str | int) -> int:
-    """The step of a checkpoint that is named; 0 for the newest."""
+def _step_of(checkpoint: str | int) -> int | str:
+    """The checkpoint that is named, as `restore_state` takes it."""
     if checkpoint == "latest":
         return 0
     if checkpoint == "best":
-        checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
-        try:
-            return checkpoints.best() or 0
-        finally:
-            checkpoints.close()
+        return "best"
     if isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0:
         return checkpoint
     raise ValueError(f"checkpoint is 'latest', 'best' or a step, found {checkpoint!r}")
 
 
 def _load_two_stages(
-    workdir: Path, config: Mapping[str, Any], step: int, mesh: Mesh, size: int
+    workdir: Path, config: Mapping[str, Any], step: int | str, mesh: Mesh, size: int
 ) -> Run:
     """A run that learned a prior of another run's latents, and that run, as one model."""
     config, first = restore_first_stage(config, mesh, build=build, load_split=load_split)
+    check_first_stage(workdir, first)
     spec, latents = first.spec, first.latent_spec()
     assert spec is not None
     family = build(config, latents.event_shape, {**latents.dataset_info(), "layout": first.layout})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from vaejax.core.files import write_json
 from vaejax.core.game import Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
@@ -25,12 +26,13 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
-from vaejax.experiment.renamed_fields import check_names
-from vaejax.experiment.workdir import Config, acquire_workdir, flatten
+from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.workdir import Config, acquire_workdir, check_is_ours, flatten
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
-from vaejax.training.logging import write_json
+from vaejax.training.lock import check_unlocked
+from vaejax.training.renamed_fields import check_names
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import FirstStage, restore
 
@@ -109,11 +111,16 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
       ValueError: an unknown or impossible setting.
       FileNotFoundError: data, a first stage or the run itself does not exist.
       ConfigChangedError: the directory belongs to another configuration.
+      DataChangedError: the data or the first stage of a run that resumes were replaced.
+      LockedError: another process trains in the directory.
     """
     if is_sweep(config):
         raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
     config = {k: v for k, v in config.items() if k != "sweep"}
     check_names(flatten(config))
+    check_is_ours(workdir)
+    if mode == "train":
+        check_unlocked(workdir)
     import_plugins(config.get("imports", ()))
     if mode == "export":
         check_run(config)
@@ -140,6 +147,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
     )  # fmt: skip
     check_metrics(experiment.model_of_data, data, evaluate)
     acquire_workdir(workdir, config, create=mode == "train")
+    of_data = fingerprint(config, None if first else train_source, data, first)
+    keep_fingerprint(workdir, of_data, train=mode == "train")
     if mode == "train" and jax.process_index() == 0:
         spec = spec_of(train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())

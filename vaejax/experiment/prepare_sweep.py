@@ -22,13 +22,15 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
-from vaejax.experiment.renamed_fields import check_names
-from vaejax.experiment.workdir import Config, flatten
+from vaejax.experiment.fingerprint import fingerprint
+from vaejax.experiment.workdir import Config, check_is_ours, flatten
 from vaejax.sweeps import Sweep
 from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import Settings
+from vaejax.training.lock import check_unlocked
+from vaejax.training.renamed_fields import check_names
 from vaejax.training.two_stage import restore
 
 __all__ = ["SweepExperiment", "prepare_sweep"]
@@ -52,6 +54,7 @@ class SweepExperiment(NamedTuple):
       evaluator: of all models at once.
       shown: the metrics of the table and the figure.
       features: the feature extractor for sample quality, if the config names one.
+      fingerprint: of the data and the first stage.
     """
 
     config: Config
@@ -68,6 +71,7 @@ class SweepExperiment(NamedTuple):
     evaluator: SweepEvaluator
     shown: list[str]
     features: FeatureExtractor | None
+    fingerprint: dict[str, Any]
 
 
 def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
@@ -81,8 +85,12 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     Raises:
       ValueError: an unknown or impossible setting.
       FileNotFoundError: data or a first stage does not exist.
+      LockedError: another process trains in the directory.
     """
     check_names(flatten(config))
+    check_is_ours(workdir)
+    if mode == "train":
+        check_unlocked(workdir)
     import_plugins(config.get("imports", ()))
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
@@ -92,7 +100,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if config["sweep"]["index"] >= 0:
         config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
     config = {**config, "sweep": shared}
-    _, source, train_source = sources(config, first, mode)
+    data, source, train_source = sources(config, first, mode)
     shape, known = event_shape(source), dataset_info(train_source)
 
     def make(values: Mapping[str, Any]) -> Family:
@@ -126,4 +134,5 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     return SweepExperiment(
         config, workdir, mesh, grid, make, sweep, settings, eval_examples, evaluate, train_source,
         source, evaluator, shown, feature_extractor_of(config, source),
+        fingerprint(config, None if first else train_source, data, first),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from vaejax.core.files import make_folder, write_json
 from vaejax.core.sharding import on_one_device
 from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.context import EvaluationContext
@@ -12,11 +13,13 @@ from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.encode import encode_splits, write_latents
+from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, prepare
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
-from vaejax.training.logging import table, write_json
+from vaejax.training.lock import workdir_locks
+from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization.event_renderers import event_renderer
@@ -41,20 +44,26 @@ def run(
       split: that is encoded: `'train'`, `'eval'` or `'all'`.
 
     Returns:
-      The final metrics; `{}` after sampling, encoding or exporting, or if a signal ended the
-      training.
+      The final metrics; `{}` after sampling, encoding or exporting.
 
     Raises:
       ValueError, FileNotFoundError: as from `prepare`; there is no checkpoint.
       ConfigChangedError: the directory belongs to another configuration.
+      LockedError: another process trains in the directory.
+      NotFiniteError: every step was skipped, or the ELBO is not finite.
+      StoppedError: a signal ended the training, which saved its state.
+      WriteError: a file cannot be written.
     """
+    with workdir_locks():
+        return _run(config, workdir, mode, split)
+
+
+def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, float]:
     experiment = prepare(config, workdir, mode)
     if mode == "train":
         outcome = train(experiment)
-        if outcome.interrupted:
-            step = int(outcome.state.step)
-            print(f"Stopped at step {step} and saved; the same command resumes from there.")
-            return {}
+        check_stopped(outcome)
+        check_steps_taken(outcome.state)
         return evaluate(experiment, outcome.state, rate=outcome.rate)
     state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
     if mode == "evaluate":
@@ -98,6 +107,9 @@ def evaluate(
       experiment: the run.
       state: of the training.
       rate: steps per second of the training, for the table.
+
+    Raises:
+      NotFiniteError: the ELBO is not finite.
     """
     config, workdir, step = experiment.config, experiment.workdir, int(state.step)
     trained, context = eval_params(state), experiment.context(state)
@@ -106,6 +118,7 @@ def evaluate(
         first, data, seed = experiment.first, experiment.data, config["seed"]
         result |= two_stage_metrics(first, experiment.family, trained, data, seed)
     result |= compute_metrics(context)
+    result["skipped"] = int(state.total_skipped)
     _ = context.local_params  # on every process
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
@@ -115,6 +128,7 @@ def evaluate(
         rows.append(("steps per second", rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
     print(f"Figures: {workdir / 'figures'}")
+    check_elbo(result)
     return result
 
 
@@ -135,7 +149,7 @@ def sample(experiment: Experiment, state: TrainState) -> None:
     _ = context.local_params  # on every process
     if jax.process_index() > 0:
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     path: Path | None
     if context.family.model.sequences:
         path = draw_predictions(context, folder, temperature=sampling["temperature"])

@@ -5,26 +5,30 @@ line per model and record), `checkpoints/` of the stacked state; and `sweep.json
 metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run of their own.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from vaejax.core.files import make_folder, write_bytes, write_json
 from vaejax.core.sharding import make_mesh, replicated
 from vaejax.data.spec import spec_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.metric import compute_metrics
+from vaejax.experiment.fingerprint import keep_fingerprint
+from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
 from vaejax.experiment.run import run
-from vaejax.experiment.workdir import Config, acquire_workdir
+from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
 from vaejax.sweeps import select
 from vaejax.sweeps.evaluate import grid_table, results
 from vaejax.sweeps.grid import config_of_model
 from vaejax.training import Outcome, fit
 from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.logging import table, write_json
+from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.lock import lock, workdir_locks
+from vaejax.training.logging import table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization import plots
@@ -47,12 +51,19 @@ def run_sweep(
       split: as for `run`.
 
     Returns:
-      The content of `sweep.json`; `{}` if a signal ended the training; for one model as `run`.
+      The content of `sweep.json`; for one model as `run`.
 
     Raises:
       ValueError, FileNotFoundError: an impossible setting, or missing data.
       ConfigChangedError: the directory belongs to another configuration.
+      LockedError, NotFiniteError, StoppedError, WriteError: as from `run`; NotFiniteError if no
+        model has a finite ELBO.
     """
+    with workdir_locks():
+        return _run_sweep(config, workdir, mode, split)
+
+
+def _run_sweep(config: Config, workdir: Path, mode: str, split: str) -> dict[str, Any]:
     model = config["sweep"]["index"]
     if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
@@ -61,9 +72,11 @@ def run_sweep(
         )
     one = model >= 0
     experiment = prepare_sweep(config, workdir, "evaluate" if one else mode)
-    acquire_workdir(workdir, experiment.config, create=mode == "train" and not one)
+    trains = mode == "train" and not one
+    acquire_workdir(workdir, experiment.config, create=trains)
+    keep_fingerprint(workdir, experiment.fingerprint, train=trains)
     if one:
-        folder = _take_out(experiment, model)
+        folder = _take_out(experiment, model, train=mode == "train")
         single = config_of_model(config, experiment.grid, model)
         return dict(run(single, folder, mode, split=split))
     if mode == "evaluate":
@@ -72,10 +85,7 @@ def run_sweep(
         spec = spec_of(experiment.train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())
     outcome = train_sweep(experiment)
-    if outcome.interrupted:
-        step = int(np.max(outcome.state.step))
-        print(f"Stopped at step {step} and saved; the same command resumes from there.")
-        return {}
+    check_stopped(outcome)
     return evaluate_sweep(experiment, outcome.state)
 
 
@@ -88,20 +98,23 @@ def _newest(experiment: SweepExperiment) -> TrainState:
     return restore_state(experiment.workdir / "checkpoints", experiment.sweep.state_shape)
 
 
-def _take_out(experiment: SweepExperiment, model: int) -> Path:
-    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
+def _take_out(experiment: SweepExperiment, model: int, *, train: bool) -> Path:
+    """Writes one model's state as a checkpoint of its own run; returns the run's directory.
+
+    Nothing is written if it was before, unless the run is to be trained.
+    """
     workdir, folder = experiment.workdir, experiment.workdir / "models" / str(model)
     state = select(_newest(experiment), model)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    try:
-        if (checkpoints.latest() or -1) < int(state.step):
-            checkpoints.save(int(state.step), state)
-    finally:
-        checkpoints.close()
     config = config_of_model(experiment.config, experiment.grid, model)
-    acquire_workdir(folder, config, create=True)
-    if (workdir / "data.json").exists():
-        shutil.copy(workdir / "data.json", folder / "data.json")
+    acquire_workdir(folder, config, create=train or not (folder / "config.json").exists())
+    for name in ("data.json", FINGERPRINT):
+        if (workdir / name).exists() and not (folder / name).exists():
+            write_bytes(folder / name, (workdir / name).read_bytes())
+    if max(checkpoint_steps(folder / "checkpoints"), default=-1) < int(state.step):
+        lock(folder)
+        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints.save(int(state.step), state)
+        checkpoints.close()
     return folder
 
 
@@ -122,6 +135,7 @@ def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, 
     config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
     params, step = eval_params(state), int(np.max(state.step))
     metrics = experiment.evaluator.evaluate(params, step)
+    metrics["skipped"] = np.asarray(state.total_skipped)
     more = _final_metrics(experiment, params, step)
     shown = experiment.shown + [name for name in more if "/" not in name]
     failed = experiment.sweep.failed(state)
@@ -130,10 +144,12 @@ def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, 
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:
         write_json(experiment.workdir / "sweep.json", found)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         plots.sweep(folder / "sweep.png", found, shown)
         plots.rate_distortion_of_sweep(folder / "rate_distortion.png", found)
         print(f"Figures: {folder}")
+    check_steps_taken(state)
+    check_elbo({"elbo": float(np.nanmax([*metrics.get("elbo", [0.0]), -np.inf]))})
     return found
 
 

@@ -1,15 +1,28 @@
-"""Checks that a working directory belongs to a config."""
+"""Working directories: whose they are, who writes to them, and the config that they hold."""
 
+import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from vaejax.training.logging import write_json
+import vaejax
+from vaejax.core.files import read_json, write_json
+from vaejax.training.earlier_versions import completed
+from vaejax.training.lock import lock
 
-__all__ = ["Config", "ConfigChangedError", "acquire_workdir", "flatten"]
+__all__ = [
+    "FINGERPRINT",
+    "Config",
+    "ConfigChangedError",
+    "acquire_workdir",
+    "check_is_ours",
+    "config_digest",
+    "flatten",
+]
 
 # Fields that may differ when a run is resumed or evaluated.
 _FREE = (
@@ -21,7 +34,11 @@ _FREE = (
     "evaluate.",
     "sweep.chunk",
     "sweep.metrics",
+    "version",
 )
+# What a run writes; in a directory that is not a run's, they are another program's.
+_OUTPUTS = ("metrics.jsonl", "checkpoints", "evaluation.json", "sweep.json", "tb", "data.json")
+FINGERPRINT = "fingerprint.json"  # which no other program writes
 
 Config = Mapping[str, Any]
 
@@ -41,33 +58,79 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _fixed(config: Config) -> dict[str, Any]:
+    """The fields that may not differ, flat, as JSON values."""
+    prefixes = tuple(f if f.endswith(".") else f + "." for f in _FREE)
+    flat = flatten(json.loads(json.dumps(config)))
+    return {name: v for name, v in flat.items() if not (name + ".").startswith(prefixes)}
+
+
+def config_digest(config: Config) -> str:
+    """Identifies the fields of a config that may not differ when a run is resumed."""
+    text = json.dumps(_fixed(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_is_ours(workdir: Path) -> None:
+    """Checks that a directory is empty, new, or that of a run. Changes nothing.
+
+    Raises:
+      ValueError: it is a file, or another program's.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir={workdir} is a file; choose a directory")
+    path = workdir / "config.json"
+    if path.exists():
+        config = read_json(path)
+        if not {"family", "data", "model", "players", "train"} <= config.keys():
+            raise ValueError(
+                f"{path} is not the config of a vaejax run: {workdir} belongs to another program; "
+                "choose another --workdir"
+            )
+        return
+    foreign = [name for name in _OUTPUTS if (workdir / name).exists()]
+    if foreign and not (workdir / FINGERPRINT).exists():
+        raise ValueError(
+            f"{workdir} has {foreign[0]} but no config.json, so it is not the directory of a "
+            "vaejax run; choose another --workdir (or put its config.json back)"
+        )
+
+
 def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
-    """Creates a run's working directory, or checks that an existing one belongs to its config.
+    """Locks a run's working directory to train in it, or checks that it belongs to a config.
 
     Args:
       workdir: of the run.
       config: of the run.
-      create: whether a directory without a run becomes this run's.
+      create: whether to train there; a directory without a run becomes this run's.
 
     Raises:
       ConfigChangedError: it belongs to a run with another configuration.
       FileNotFoundError: it holds no run, and none may be created.
+      LockedError: another process trains there.
+      ValueError: it belongs to another program.
     """
+    check_is_ours(workdir)
     path = workdir / "config.json"
-    new_config = json.loads(json.dumps(config))
-    if not path.exists():
-        if not create:
-            raise FileNotFoundError(f"{workdir} has no run; train first, with --mode=train")
-        if jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, new_config)
-        return
-    old, new = flatten(json.loads(path.read_text())), flatten(new_config)
+    exists = path.exists()
+    if not exists and not create and not (workdir / FINGERPRINT).exists():
+        raise FileNotFoundError(f"{workdir} has no run; train first, with --mode=train")
+    if create:
+        lock(workdir)
+    if exists:
+        _check_unchanged(workdir, config, completed(read_json(path)))
+    elif (workdir / FINGERPRINT).exists():
+        _check_digest(workdir, config, create)
+    if create and jax.process_index() == 0:
+        write_json(path, {**config, "version": vaejax.__version__})
+
+
+def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
+    old, new = _fixed(stored), _fixed(config)
     changed = [
         f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name, "absent") != new.get(name, "absent")
-        and not (name + ".").startswith(tuple(f if f.endswith(".") else f + "." for f in _FREE))
     ]
     if changed:
         raise ConfigChangedError(
@@ -75,5 +138,21 @@ def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
             + "\n".join(changed)
             + "\nChoose another --workdir, or give the same configuration to resume"
         )
-    if create and jax.process_index() == 0:
-        write_json(path, new_config)
+
+
+def _check_digest(workdir: Path, config: Config, create: bool) -> None:
+    """What can be checked of a run whose config.json is missing."""
+    stored, given = read_json(workdir / FINGERPRINT).get("config"), config_digest(config)
+    if stored == given:
+        return
+    if create:
+        raise ConfigChangedError(
+            f"{workdir / 'config.json'} is missing, and the run had another configuration than the "
+            "given one; give that configuration, which writes the file back, or choose another "
+            "--workdir"
+        )
+    print(
+        f"warning: {workdir / 'config.json'} is missing, and the run was trained with another "
+        "configuration than the given one, which is used",
+        file=sys.stderr,
+    )

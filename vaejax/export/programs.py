@@ -16,13 +16,13 @@ from jax import export as jax_export
 
 from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
+from vaejax.core.files import to_json, write_files
 from vaejax.core.game import Batch, Family, Latent, Params
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.distributions import is_discrete, is_quantized
 from vaejax.distributions.point_estimate import point_estimate
-from vaejax.export.safetensors import need, save_params
-from vaejax.training.logging import write_json
+from vaejax.export.safetensors import need, serialize_params
 
 __all__ = ["Program", "check_run", "export", "programs"]
 
@@ -257,17 +257,18 @@ def export(
     Raises:
       ImportError: safetensors or flatbuffers is not installed.
       ValueError: see `programs`.
+      WriteError: a file cannot be written; then an earlier export is as it was.
     """
     check_run({})
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(prepare, rows, jax.random.key(0))
     both = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
     about = {**about, "version": _version()}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_params(folder / "params.safetensors", params, **about)
+    files = {"params.safetensors": serialize_params(params, **about)}
     info: dict[str, Any] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
     for name, (exported, inputs, outputs) in both.items():
         file = f"{name}.jaxexport"
-        (folder / file).write_bytes(exported.serialize())
+        files[file] = bytes(exported.serialize())
         info[name] = {"file": file, "inputs": inputs, "outputs": outputs}
-    write_json(folder / "export.json", {**info, "load": _LOAD.splitlines()})
+    files["export.json"] = to_json({**info, "load": _LOAD.splitlines()}).encode()
+    write_files(folder, files)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from vaejax.core.files import write_bytes
 from vaejax.core.game import Params
 
-__all__ = ["load_params", "need", "save_params"]
+__all__ = ["load_params", "need", "save_params", "serialize_params"]
 
 _EMPTY = "empty"  # metadata: paths of subtrees without parameters
 
@@ -52,6 +53,20 @@ def save_params(path: Path, params: Params, **about: Any) -> None:
       **about: further metadata, stored as strings.
 
     Raises:
+      ImportError, ValueError: see `serialize_params`.
+      WriteError: the file cannot be written.
+    """
+    write_bytes(path, serialize_params(params, **about))
+
+
+def serialize_params(params: Params, **about: Any) -> bytes:
+    """The content of the file that `save_params` writes.
+
+    Args:
+      params: nested dicts of any depth.
+      **about: further metadata, stored as strings.
+
+    Raises:
       ImportError: safetensors is not installed.
       ValueError: a name contains a slash, or the parameters are not nested dicts of arrays.
     """
@@ -64,7 +79,7 @@ def save_params(path: Path, params: Params, **about: Any) -> None:
     empty = [name for name, a in flat.items() if a is None]
     notes = {name: str(value) for name, value in about.items()} | {_EMPTY: json.dumps(empty)}
     # Not with save_file, whose files are readable only by their owner.
-    path.write_bytes(numpy.save(arrays, metadata=notes))
+    return numpy.save(arrays, metadata=notes)
 
 
 def load_params(path: Path) -> Params:

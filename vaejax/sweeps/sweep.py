@@ -26,7 +26,7 @@ from vaejax.sweeps.grid import Grid
 from vaejax.training.batch_loader import BatchLoader
 from vaejax.training.settings import Settings, Span
 from vaejax.training.train_step import TrainState, init_state, make_step
-from vaejax.training.trainer import jit_dispatch, repeat_step
+from vaejax.training.trainer import counters, jit_dispatch, numbers, repeat_step
 
 __all__ = ["Make", "Sweep", "over_models", "select"]
 
@@ -214,7 +214,7 @@ class Sweep:
         steps = traced_n[0] if n is None else n
         state, metrics = repeat_step(step, self._settings.steps_per_dispatch)(state, steps)
         failed = (state.skipped >= self._settings.max_consecutive_nonfinite).astype(jnp.float32)
-        return state, {**metrics, "failed": failed}
+        return state, {**metrics, **counters(state), "failed": failed}
 
     def dispatch(self, state: TrainState, span: Span, batches: Any) -> tuple[TrainState, Any]:
         """Starts the steps of a span; returns the state after them and mean metrics `[N]`."""
@@ -230,7 +230,7 @@ class Sweep:
         return [
             (
                 {"model": i, "seed": int(self.grid.seeds[i]), **self.grid.of(i)},
-                {k: float(v[i]) for k, v in metrics.items()},
+                numbers({k: np.asarray(v)[i] for k, v in metrics.items()}),
             )
             for i in range(self.grid.size)
         ]
@@ -249,4 +249,4 @@ def _stack(model_shape: TrainState, size: int, mesh: Mesh) -> TrainState:
     scalar = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=everywhere)
     return jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype, sharding=of_models), model_shape
-    )._replace(step=scalar, skipped=scalar)
+    )._replace(step=scalar, skipped=scalar, total_skipped=scalar)

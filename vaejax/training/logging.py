@@ -1,29 +1,42 @@
 """Output of a run's metrics: `metrics.jsonl`, TensorBoard, a progress line, a table."""
 
+import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vaejax.core.files import finite_or_null, make_folder, write_errors, write_json, write_text
+from vaejax.training.tensorboard import EventFile
+
 __all__ = ["Log", "Progress", "read_records", "table", "write_json"]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
-
-
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, without a last line that a crash truncated."""
+    """The records of a `metrics.jsonl`, without a last line that a crash truncated.
+
+    Raises:
+      ValueError: another line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = json.loads(line)
+            if not isinstance(record.get("step"), int):
+                raise ValueError("no step")
+        except (ValueError, AttributeError):
+            raise ValueError(
+                f"line {number} of {path} is damaged and cannot be read; delete that line to go on "
+                "without its record"
+            ) from None
+        records.append(record)
+    return records
 
 
 class Log:
@@ -34,15 +47,13 @@ class Log:
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
-        from tensorboardX import SummaryWriter
-
         self._path = workdir / "metrics.jsonl"
+        make_folder(workdir)
         kept = [r for r in read_records(self._path) if r["step"] <= step]
-        temporary = self._path.with_name("metrics.jsonl.tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        temporary.replace(self._path)
-        self._file = self._path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tb"), purge_step=step + 1)
+        write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))
+        with write_errors(self._path):
+            self._file = self._path.open("a", encoding="utf-8")
+        self._tensorboard = EventFile(workdir / "tb", purge_step=step + 1)
 
     def write(
         self,
@@ -59,9 +70,10 @@ class Log:
           metrics: by name; a number that is not finite becomes null.
           identity: further fields of the line that identify a model of a sweep, among them `model`.
         """
-        clean = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-        record = {"step": step, "split": split, **(identity or {}), **clean}
-        self._file.write(json.dumps(record) + "\n")
+        record = {"step": step, "split": split, **(identity or {}), **metrics}
+        line = json.dumps(finite_or_null(record), allow_nan=False) + "\n"
+        with write_errors(self._path):
+            self._file.write(line)
         group = f"{split}/{identity['model']}" if identity else split
         self.write_tensorboard(step, {f"{group}/{name}": v for name, v in metrics.items()})
 
@@ -72,15 +84,19 @@ class Log:
 
     def flush(self) -> None:
         """Writes everything to disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with write_errors(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._tensorboard.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self.flush()
-        self._file.close()
-        self._tensorboard.close()
+        try:
+            self.flush()
+        finally:
+            for file in (self._file, self._tensorboard):
+                with contextlib.suppress(OSError):  # `flush` has raised it
+                    file.close()
 
 
 class Progress:

@@ -6,11 +6,8 @@ state. These steps depend only on the settings, so an interrupted run that resum
 checkpoint reaches the same state, bit-for-bit, and writes the same records.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +17,12 @@ from jax.experimental import multihost_utils
 
 from vaejax.core.game import Params
 from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.interruption import Interruption
+from vaejax.training.lock import check_held, lock, workdir_locks
 from vaejax.training.logging import Log, Progress
 from vaejax.training.settings import Settings
 from vaejax.training.train_step import TrainState, eval_params
-from vaejax.training.trainer import Trainable
+from vaejax.training.trainer import CONSECUTIVE, Trainable
 
 __all__ = ["Evaluate", "NotFiniteError", "Outcome", "fit"]
 
@@ -36,12 +35,15 @@ class Outcome(NamedTuple):
     Attributes:
       state: after the last step.
       rate: steps per second after the first dispatch, which compiles; 0 if there was only one.
-      interrupted: whether a signal ended training early.
+      interrupted: whether a signal ended training early; the state is saved.
+      signal: its number, also if it came too late for that; 0 if there was none, or if another
+        process received it.
     """
 
     state: TrainState
     rate: float
     interrupted: bool
+    signal: int = 0
 
 
 class NotFiniteError(FloatingPointError):
@@ -67,43 +69,62 @@ def fit(
       NotFiniteError: `max_consecutive_nonfinite` consecutive steps had a non-finite gradient; in a
         sweep, of every model.
       CorruptCheckpointError: the newest checkpoint is damaged.
+      LockedError: another process trains in `workdir`.
+      WriteError: a record or checkpoint cannot be written.
     """
-    output = _Output(trainer, settings, workdir)
-    try:
-        state = output.restore_or_init()
-        start = done = int(np.max(state.step))
-        output.open_log(start)
-        timer = _Timer(start)
-        unread: tuple[int, Any] | None = None  # step and metrics of the dispatch before
-        with _interruption() as interrupted:
-            for span, batches in trainer.loader.batches(settings.spans(start)):
-                step = span[1]
-                state, metrics = trainer.dispatch(state, span, batches)
-                if span[0] == start:
-                    jax.block_until_ready(metrics)
-                    timer = _Timer(step)
-                if unread:
-                    output.read(*unread)
-                unread, done = (step, metrics), step
-                logs, saves = step % settings.log_every == 0, settings.saves_at(step)
-                stops = _stops(interrupted, logs or saves)
-                if not (logs or saves or stops):
-                    continue
-                record, unread = output.read(step, metrics), None
-                _check_finite(state, step, settings.max_consecutive_nonfinite)
-                if logs:
-                    output.write_record(step, record, timer.rate(step))
-                if saves:
-                    output.evaluate_and_save(step, state, evaluate)
-                elif stops:
-                    output.save(step, state)
-                if stops:
-                    break
-            rate = timer.rate(done)
-            output.wait()
-    finally:
+    with workdir_locks():
+        if workdir is not None:
+            lock(workdir)
+        output = _Output(trainer, settings, workdir)
+        try:
+            with Interruption() as interruption:
+                outcome = _train(trainer, settings, output, evaluate, interruption)
+        except BaseException:
+            output.close(failed=True)
+            raise
         output.close()
-    return Outcome(state, rate, done < settings.steps)
+    return outcome
+
+
+def _train(
+    trainer: Trainable,
+    settings: Settings,
+    output: "_Output",
+    evaluate: Evaluate | None,
+    interruption: Interruption,
+) -> Outcome:
+    """The loop of `fit`."""
+    state = output.restore_or_init()
+    start = done = int(np.max(state.step))
+    output.open_log(start)
+    timer = _Timer(start)
+    unread: tuple[int, Any] | None = None  # step and metrics of the dispatch before
+    for span, batches in trainer.loader.batches(settings.spans(start)):
+        step = span[1]
+        state, metrics = trainer.dispatch(state, span, batches)
+        if span[0] == start:
+            jax.block_until_ready(metrics)
+            timer = _Timer(step)
+            interruption.arm()  # before, nothing is lost by ending at once
+        if unread:
+            output.read(*unread)
+        unread, done = (step, metrics), step
+        logs, saves = step % settings.log_every == 0, settings.saves_at(step)
+        stops = _stops(interruption.signal != 0, logs or saves)
+        if not (logs or saves or stops):
+            continue
+        record, unread = output.read(step, metrics), None
+        if logs:
+            output.write_record(step, record, timer.rate(step))
+        if saves:
+            output.evaluate_and_save(step, state, evaluate)
+        elif stops:
+            output.save(step, state)
+        if stops:
+            break
+    rate = timer.rate(done)
+    output.wait()
+    return Outcome(state, rate, done < settings.steps, interruption.signal)
 
 
 class _Output:
@@ -134,8 +155,14 @@ class _Output:
             self._progress = Progress(self._settings.steps, start)
 
     def read(self, step: int, metrics: Any) -> Any:
-        """The metrics on the host, once computed; updates the progress line."""
-        metrics = jax.device_get(metrics)
+        """The metrics on the host, once computed; updates the progress line.
+
+        Raises:
+          NotFiniteError: after too many consecutive skipped steps.
+        """
+        metrics = dict(jax.device_get(metrics))
+        consecutive = metrics.pop(CONSECUTIVE)
+        _check_finite(consecutive, step, self._settings.max_consecutive_nonfinite)
         if self._progress:
             self._progress.update(step, self._trainer.overall(metrics))
         return metrics
@@ -148,11 +175,14 @@ class _Output:
     def evaluate_and_save(self, step: int, state: TrainState, evaluate: Evaluate | None) -> None:
         metrics = evaluate(eval_params(state), step) if evaluate else None
         if metrics:
-            self._write(step, "eval", metrics)
+            skipped = np.asarray(jax.device_get(state.total_skipped))
+            self._write(step, "eval", {**metrics, "skipped": skipped})
         self.save(step, state, self._trainer.overall(metrics) if metrics else None)
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Saves a checkpoint, after all records up to it are on disk."""
+        if self._workdir is not None:
+            check_held(self._workdir)
         if self._log:
             self._log.flush()
         if self._checkpoints:
@@ -162,10 +192,17 @@ class _Output:
         if self._checkpoints:
             self._checkpoints.wait()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """Closes everything; raises what could not be written, unless there was an error before."""
+        errors: list[Exception] = []
         for resource in (self._progress, self._log, self._checkpoints):
-            if resource:
-                resource.close()
+            try:
+                if resource:
+                    resource.close()
+            except Exception as error:
+                errors.append(error)
+        if errors and not failed:
+            raise errors[0]
 
     def _write(self, step: int, split: str, metrics: Any) -> None:
         if self._log:
@@ -183,37 +220,19 @@ class _Timer:
         return (step - self._step) / max(time.perf_counter() - self._start, 1e-9)
 
 
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets, instead of ending the process during a write."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    signals = (signal.SIGTERM, signal.SIGINT)
-    handlers = [signal.signal(s, lambda *_: event.set()) for s in signals]
-    try:
-        yield event
-    finally:
-        for s, handler in zip(signals, handlers, strict=True):
-            signal.signal(s, handler)
-
-
-def _stops(interrupted: threading.Event, synchronized: bool) -> bool:
+def _stops(interrupted: bool, synchronized: bool) -> bool:
     """Whether to stop after this dispatch.
 
     Multiple processes decide together, and only where they all are at a log or checkpoint step.
     """
     if jax.process_count() == 1:
-        return interrupted.is_set()
-    return synchronized and bool(
-        multihost_utils.process_allgather(np.array([interrupted.is_set()])).any()
-    )
+        return interrupted
+    return synchronized and bool(multihost_utils.process_allgather(np.array([interrupted])).any())
 
 
-def _check_finite(state: TrainState, step: int, limit: int) -> None:
+def _check_finite(consecutive: np.ndarray, step: int, limit: int) -> None:
     """Raises NotFiniteError after `limit` consecutive skipped steps of every model."""
-    if (skipped := int(np.min(state.skipped))) >= limit:
+    if (skipped := int(np.min(consecutive))) >= limit:
         raise NotFiniteError(
             f"step {step}: the gradient or the update was not finite in the last {skipped} steps "
             f"(train.max_consecutive_nonfinite={limit}); the parameters are those before these "

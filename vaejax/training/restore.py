@@ -1,6 +1,6 @@
 """Opening a trained run from its working directory: config, family and parameters."""
 
-import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,17 +8,28 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from vaejax.core.files import read_json
 from vaejax.core.game import Batch, Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import check_batch, tree_sharding
 from vaejax.data import Source
 from vaejax.data.spec import DataSpec, spec_of
-from vaejax.training.checkpoint import Checkpoints
+from vaejax.training.checkpoint_reader import (
+    CorruptCheckpointError,
+    best_step,
+    checkpoint_steps,
+    restore_checkpoint,
+)
+from vaejax.training.earlier_versions import completed
+from vaejax.training.lock import FILE as LOCK
 from vaejax.training.train_step import TrainState, init_state
 
 __all__ = ["TrainedRun", "open_run", "read_config", "read_spec", "restore_state"]
 
 Config = Mapping[str, Any]
+
+_SECTIONS = ("data", "model", "players", "train")
+_DELETION_SECONDS = 3.0  # in which a training deletes a checkpoint
 
 
 class TrainedRun(NamedTuple):
@@ -31,7 +42,7 @@ class TrainedRun(NamedTuple):
       spec: the form of its data.
       batch: shapes of a batch.
       like: shapes and shardings of the training state.
-      restore: `step -> state` of a checkpoint; 0 for the newest.
+      restore: `step -> state` of a checkpoint, see `restore_state`.
     """
 
     name: str
@@ -40,22 +51,32 @@ class TrainedRun(NamedTuple):
     spec: DataSpec
     batch: Batch
     like: TrainState
-    restore: Callable[[int], TrainState]
+    restore: Callable[[int | str], TrainState]
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
     """The config of a run; imports the modules and files that it lists in `imports`.
 
+    The config of an earlier version has every field by its present name, see `earlier_versions`.
+
     Raises:
       FileNotFoundError: there is no run, or a file of `imports` is missing.
       ImportError: a module of `imports` is not installed.
+      ValueError: `config.json` is damaged, or not of a run.
     """
     path = workdir / "config.json"
-    if not path.is_file() or not (workdir / "checkpoints").is_dir():
+    if not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(
             f"{workdir} has no checkpoint; pass the --workdir of a finished run"
         )
-    config = json.loads(path.read_text(encoding="utf-8"))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: start the command that trained the run once more, which writes it "
+            "again"
+        )
+    config = completed(read_json(path))
+    if missing := [name for name in _SECTIONS if not isinstance(config.get(name), dict)]:
+        raise ValueError(f"{path} is not the config of a run: it has no section {missing[0]!r}")
     import_plugins(config.get("imports", ()))
     return config
 
@@ -63,36 +84,66 @@ def read_config(workdir: Path) -> dict[str, Any]:
 def read_spec(
     workdir: Path, config: Config, load_split: Callable[[Config, str], Source]
 ) -> DataSpec:
-    """The form of a run's data, from `data.json`, or from the data if the run has no such file."""
+    """The form of a run's data, from `data.json`, or from the data if the run has no such file.
+
+    Raises:
+      ValueError: `data.json` is damaged.
+    """
     path = workdir / "data.json"
-    if path.is_file():
-        return DataSpec.from_json(json.loads(path.read_text(encoding="utf-8")))
-    return spec_of(load_split(config, "train"), config["data"]["binarize"])
+    if not path.is_file():
+        return spec_of(load_split(config, "train"), config["data"]["binarize"])
+    stored = read_json(path)
+    try:
+        return DataSpec.from_json(stored)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(
+            f"{path} is damaged; delete it, and the form of the data is read from the data"
+        ) from None
 
 
-def restore_state(directory: Path, like: TrainState, step: int = 0) -> TrainState:
+def restore_state(directory: Path, like: TrainState, step: int | str = 0) -> TrainState:
     """The state of a checkpoint; changes nothing on disk.
+
+    A training in the same directory may delete the checkpoint while it is read; then the newest (or
+    best) of those that are left is read instead.
 
     Args:
       directory: of the checkpoints.
       like: shapes, dtypes and shardings of the state.
-      step: of the checkpoint; 0 for the newest.
+      step: of the checkpoint; 0 for the newest, `'best'` for the one of the highest evaluated ELBO
+        (the newest, if none was evaluated).
 
     Raises:
       FileNotFoundError: no such checkpoint.
       CorruptCheckpointError: the checkpoint is damaged.
     """
-    checkpoints = Checkpoints(directory, read_only=True)
-    try:
-        steps = checkpoints.steps()
-        if not steps or (step and step not in steps):
-            missing = f"no checkpoint of step {step}" if step else "no checkpoint"
+    while True:
+        steps = checkpoint_steps(directory)
+        if not steps or (isinstance(step, int) and step and step not in steps):
+            missing = f"no checkpoint of step {step}" if step and steps else "no checkpoint"
             raise FileNotFoundError(
                 f"{directory.parent} has {missing}; its checkpoints are {steps}"
             )
-        return checkpoints.restore(like, step or None)
-    finally:
-        checkpoints.close()
+        best = best_step(directory) if step == "best" else None
+        chosen = best or (step if isinstance(step, int) and step else steps[-1])
+        try:
+            return restore_checkpoint(directory, like, chosen)
+        except CorruptCheckpointError:
+            if not _is_being_deleted(directory, chosen):
+                raise
+
+
+def _is_being_deleted(directory: Path, step: int) -> bool:
+    """Whether a training has just deleted a checkpoint, or is about to have."""
+    waited = 0.0
+    while waited < _DELETION_SECONDS:
+        if step not in checkpoint_steps(directory) or not (directory / str(step)).exists():
+            return True
+        if not (directory.parent / LOCK).exists():
+            return False
+        time.sleep(0.1)
+        waited += 0.1
+    return False
 
 
 def open_run(
@@ -134,7 +185,7 @@ def open_run(
         tree_sharding(mesh, shape),
     )
 
-    def restore(step: int = 0) -> TrainState:
+    def restore(step: int | str = 0) -> TrainState:
         return restore_state(workdir / "checkpoints", like, step)
 
     shapes: Any = batch

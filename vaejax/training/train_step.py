@@ -26,6 +26,7 @@ class TrainState(NamedTuple):
       opt_state: of the optimizers of all players.
       ema: moving average of `params`, or `{}` if there is none.
       skipped: number of consecutive steps, up to this one, with a non-finite gradient or update.
+      total_skipped: number of all steps with a non-finite gradient or update.
     """
 
     step: jax.Array
@@ -33,6 +34,7 @@ class TrainState(NamedTuple):
     opt_state: Any
     ema: Params
     skipped: jax.Array
+    total_skipped: jax.Array
 
 
 def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) -> TrainState:
@@ -41,7 +43,7 @@ def init_state(family: Family, seed: Any, batch: Batch, ema_decay: float = 0.0) 
     opt_state = game.optimizer(family.players).init(params)
     zero = jnp.zeros((), jnp.int32)
     ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
-    return TrainState(zero, params, opt_state, ema, jnp.zeros((), jnp.int32))
+    return TrainState(zero, params, opt_state, ema, jnp.zeros_like(zero), jnp.zeros_like(zero))
 
 
 def eval_params(state: TrainState) -> Params:
@@ -142,8 +144,8 @@ def make_step(
 
     It computes every player's gradient, applies their optimizers simultaneously, and updates the
     moving average. If a gradient is not finite, the state stays unchanged except for `step` and
-    `skipped`; if only the resulting update is not finite, the parameters stay unchanged and the
-    step counts as skipped too.
+    the two counters; if only the resulting update is not finite, the parameters stay unchanged and
+    the step counts as skipped too.
 
     Args:
       family: the family to train.
@@ -179,6 +181,8 @@ def make_step(
         skipped = jnp.where(taken, 0, count).astype(jnp.int32)
         metrics = {name: value.mean() for name, value in trace_metrics(losses, trace).items()}
         metrics["grad_norm"] = norm
-        return TrainState(state.step + 1, params, opt_state, ema, skipped), metrics, taken
+        total = state.total_skipped + jnp.logical_not(taken).astype(jnp.int32)
+        state = TrainState(state.step + 1, params, opt_state, ema, skipped, total)
+        return state, metrics, taken
 
     return step_fn

@@ -24,7 +24,17 @@ from vaejax.training.batch_loader import BatchLoader
 from vaejax.training.settings import Settings, Span
 from vaejax.training.train_step import Metrics, TrainState, init_state, make_step
 
-__all__ = ["Trainable", "Trainer", "jit_dispatch", "repeat_step"]
+__all__ = [
+    "CONSECUTIVE",
+    "Trainable",
+    "Trainer",
+    "counters",
+    "jit_dispatch",
+    "numbers",
+    "repeat_step",
+]
+
+CONSECUTIVE = "consecutive_skipped"  # of a dispatch's metrics; not part of the records
 
 # (state, number of the step in the dispatch) -> (state, metrics, whether the step was taken)
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics, jax.Array]]
@@ -71,6 +81,17 @@ def repeat_step(
         return state, {k: v / count for k, v in sums.items()}
 
     return run
+
+
+def counters(state: TrainState) -> Metrics:
+    """The metrics that count skipped steps: `skipped`, of all steps so far, and `CONSECUTIVE`."""
+    # Arrays of their own: the next dispatch reuses those of the state.
+    return {"skipped": state.total_skipped + 0, CONSECUTIVE: state.skipped + 0}
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as Python's numbers; counts are integers."""
+    return {k: np.asarray(v).item() for k, v in metrics.items()}
 
 
 class Trainable(Protocol):
@@ -148,7 +169,9 @@ class Trainer:
             return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
 
         def run(state: TrainState, data: Any, batches: Any, n: Any) -> tuple[TrainState, Any]:
-            return repeat_step(functools.partial(step, data, batches), per_dispatch)(state, n)
+            steps = repeat_step(functools.partial(step, data, batches), per_dispatch)
+            state, metrics = steps(state, n)
+            return state, {**metrics, **counters(state)}
 
         def init(rows: Any) -> TrainState:
             batch = prepare(rows, key_of(seed, Stream.DATA))
@@ -170,8 +193,8 @@ class Trainer:
 
     def records(self, metrics: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, float]]]:
         """The metrics of the single model, without an identity."""
-        return [({}, {k: float(v) for k, v in metrics.items()})]
+        return [({}, numbers(metrics))]
 
     def overall(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics as floats."""
-        return {k: float(v) for k, v in metrics.items()}
+        """The metrics as Python's numbers."""
+        return numbers(metrics)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vaejax.core.events import EVENTS
+from vaejax.core.files import write_text
 from vaejax.data import Source
 from vaejax.data.preprocess import event_shape
 from vaejax.visualization import plots
@@ -68,10 +69,10 @@ def _text_renderer(names: Sequence[str] | None) -> EventRenderer:
                     for word, w in zip(row_words, wrong_row, strict=True)
                 ]
                 text.append(separator.join(marks).rstrip())
-        path.write_text("\n".join(text) + "\n", encoding="utf-8")
+        write_text(path, "\n".join(text) + "\n")
 
     def samples(path: Path, tokens: np.ndarray, title: str) -> None:
         lines = [separator.join(words(row)) for row in tokens]
-        path.write_text("\n".join([title, "", *lines]) + "\n", encoding="utf-8")
+        write_text(path, "\n".join([title, "", *lines]) + "\n")
 
     return EventRenderer(".txt", reconstructions, samples)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.files import make_folder
 from vaejax.core.game import Batch, Family, Params, Trace
 from vaejax.data.preprocess import event_shape
 from vaejax.distributions import Uniform
@@ -105,7 +106,7 @@ def draw_figures(
       temperature: of the prior.
       **sampling: further settings of the model's `generate`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     logged = read_records(records)
     if logged:
         plots.curves(folder / "losses.png", logged)

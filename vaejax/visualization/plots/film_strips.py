@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vaejax.core.files import replacing
 from vaejax.visualization.plots.image_grids import is_image, save_grid, tile
 from vaejax.visualization.plots.style import INK, LINES, PALE
 
@@ -124,7 +125,9 @@ def animation(
         bar[:, : round((t + 1) / length * sheet.shape[1])] = _rgb(INK)
         sheets.append(_palette_image(np.rint(255 * np.concatenate([sheet, bar])).astype(np.uint8)))
     durations = [_FRAME_MS] * (length - 1) + [_LAST_FRAME_MS]
-    sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+    options = {"append_images": sheets[1:], "duration": durations, "loop": 0}
+    with replacing(path) as temporary:
+        sheets[0].save(temporary, save_all=True, **options)
 
 
 def _palette_image(pixels: np.ndarray) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.style import INK, load_pyplot
+from vaejax.visualization.plots.style import INK, load_pyplot, save
 
 __all__ = [
     "image_reconstructions",
@@ -82,7 +82,7 @@ def save_grid(
         axes.tick_params(length=0)
     if title:
         axes.set_title(title, fontsize=10, color=INK, loc="left")
-    figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.06)
+    save(figure, path, dpi=150, bbox_inches="tight", pad_inches=0.06)
     pyplot.close(figure)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vaejax.visualization.plots.image_grids import save_grid
-from vaejax.visualization.plots.style import INK, LINES, MUTED, load_pyplot
+from vaejax.visualization.plots.style import INK, LINES, MUTED, load_pyplot, save
 
 __all__ = ["kl_per_layer", "resampled_layers", "top_layer_reconstructions"]
 
@@ -33,7 +33,7 @@ def kl_per_layer(path: Path, nats: np.ndarray, shapes: Sequence[tuple[int, ...]]
     )
     axes.tick_params(labelsize=7, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     pyplot.close(figure)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaejax.visualization.plots.image_grids import save_grid
-from vaejax.visualization.plots.style import INK, MUTED, PALE, load_pyplot
+from vaejax.visualization.plots.style import INK, MUTED, PALE, load_pyplot, save
 
 __all__ = ["Panel", "interpolations", "latent_map"]
 
@@ -78,7 +78,7 @@ def latent_map(
     for plot in grid.flat[count:]:
         plot.set_visible(False)
     figure.suptitle(title, fontsize=10, color=INK, x=0.01, ha="left")
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     pyplot.close(figure)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, load_pyplot
+from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, load_pyplot, save
 
 __all__ = ["bars", "code_usage", "curves", "errors_by_horizon"]
 
@@ -56,7 +56,7 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper right", fontsize=8, ncols=2)
     figure.supxlabel("step", fontsize=8, color=MUTED)
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
     pyplot.close(figure)
 
 
@@ -86,7 +86,7 @@ def code_usage(
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     pyplot.close(figure)
 
 
@@ -129,7 +129,7 @@ def bars(
         panel.set_visible(False)
     if title:
         figure.suptitle(title, fontsize=9, color=INK, x=0.01, ha="left")
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     pyplot.close(figure)
 
 
@@ -156,5 +156,5 @@ def errors_by_horizon(path: Path, errors: Mapping[str, Mapping[int, float]]) -> 
     axes.tick_params(labelsize=7, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False)
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     load_pyplot().close(figure)

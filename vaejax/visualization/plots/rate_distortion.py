@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, PALE, load_pyplot
+from vaejax.visualization.plots.style import COLOURS, INK, LINES, MUTED, PALE, load_pyplot, save
 
 __all__ = ["rate_distortion_curve", "rate_distortion_of_sweep"]
 
@@ -25,7 +25,7 @@ def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
     axes.tick_params(labelsize=7, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False)
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     load_pyplot().close(figure)
 
 

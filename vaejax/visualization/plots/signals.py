@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.style import INK, LINES, MUTED, PALE, load_pyplot
+from vaejax.visualization.plots.style import INK, LINES, MUTED, PALE, load_pyplot, save
 
 __all__ = ["signal_predictions", "signal_reconstructions", "signal_samples"]
 
@@ -53,7 +53,7 @@ def _panels(path: Path, lines: list[tuple[str, str, float, np.ndarray]], title: 
         figure.legend(
             handles, labels, loc="outside upper right", fontsize=8, ncols=2, frameon=False
         )
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
     pyplot.close(figure)
 
 
@@ -98,7 +98,7 @@ def signal_predictions(
     figure.supxlabel("time in steps", fontsize=8, color=MUTED)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", fontsize=8, ncols=5, frameon=False)
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
     pyplot.close(figure)
 
 

@@ -2,9 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-__all__ = ["COLOURS", "INK", "LINES", "MUTED", "PALE", "load_pyplot"]
+from vaejax.core.files import replacing
+
+__all__ = ["COLOURS", "INK", "LINES", "MUTED", "PALE", "load_pyplot", "save"]
 
 INK, MUTED, PALE = "#222222", "#8a8a8a", "#bdbdbd"
 LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
@@ -29,3 +32,18 @@ def load_pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def save(figure: Any, path: Path, **options: Any) -> None:
+    """Writes a figure of matplotlib.
+
+    Args:
+      figure: of matplotlib.
+      path: of the file, whose suffix is the format.
+      **options: of `savefig`.
+
+    Raises:
+      WriteError: the file cannot be written.
+    """
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, **options)

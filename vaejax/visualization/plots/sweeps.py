@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.visualization.plots.style import COLOURS, INK, MUTED, load_pyplot
+from vaejax.visualization.plots.style import COLOURS, INK, MUTED, load_pyplot, save
 
 __all__ = ["sweep"]
 
@@ -82,5 +82,5 @@ def sweep(path: Path, results: Mapping[str, Any], metrics: Sequence[str]) -> Non
             *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8,
             ncols=min(len(lines), 4), frameon=False,
         )  # fmt: skip
-    figure.savefig(path, dpi=150)
+    save(figure, path, dpi=150)
     pyplot.close(figure)

@@ -1,0 +1,202 @@
+"""Reading checkpoints. Nothing on disk changes, so that readers need no right to write.
+
+A training may delete a checkpoint at any moment, also while it is read; `training.restore` copes
+with that.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from vaejax.training.checkpoint_record import (
+    DamagedRecordError,
+    check_arrays,
+    missing_arrays,
+    read_record,
+)
+from vaejax.training.orbax_output import SilentOrbax
+from vaejax.training.train_step import TrainState
+
+__all__ = [
+    "METRICS",
+    "CorruptCheckpointError",
+    "best_step",
+    "checkpoint_steps",
+    "is_complete",
+    "read_metrics",
+    "restore_checkpoint",
+    "score",
+    "to_dict",
+]
+
+METRICS = Path("metrics") / "metrics"
+_RECORD = Path("checksums") / "metadata"
+_STATE = Path("state")
+# Arrays that checkpoints of earlier versions have not: they start at zero.
+_LATER = ("total_skipped",)
+
+
+class CorruptCheckpointError(RuntimeError):
+    """A checkpoint cannot be read, or its arrays differ from their checksums."""
+
+
+def to_dict(state: TrainState) -> dict[str, Any]:
+    """The state as nested dicts: parameters by name, the optimizers' state as numbered leaves."""
+    leaves = jax.tree.leaves(state.opt_state)
+    tree = state._asdict() | {"opt_state": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}}
+    if not state.ema:
+        del tree["ema"]  # Orbax stores no empty dicts
+    return tree
+
+
+def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
+    """The inverse of `to_dict`; `like` has the structure of the optimizers' state."""
+    numbered = tree.get("opt_state", {})
+    leaves = [numbered[name] for name in sorted(numbered)]
+    opt_state = jax.tree.unflatten(jax.tree.structure(like.opt_state), leaves)
+    return TrainState(**{"ema": {}, **tree, "opt_state": opt_state})
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a checkpoint has its main files, as one that is being deleted may not."""
+    return (folder / _RECORD).is_file() and (folder / _STATE / "_METADATA").is_file()
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints, ascending; older ones that are half-deleted left out."""
+    folders = [f for f in directory.glob("*") if re.fullmatch("0|[1-9][0-9]*", f.name)]
+    newest = max((int(f.name) for f in folders), default=0)
+    return sorted(int(f.name) for f in folders if int(f.name) == newest or is_complete(f))
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """The metrics of a checkpoint's evaluation; `{}` without one; None if they are damaged."""
+    try:
+        metrics = json.loads((folder / METRICS).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError):
+        return None
+    return metrics if isinstance(metrics, dict) else None
+
+
+def score(metrics: Mapping[str, Any]) -> float:
+    """The ELBO, by which the best checkpoint is selected; −inf without an evaluation."""
+    elbo = metrics.get("elbo")
+    known = isinstance(elbo, int | float) and math.isfinite(elbo)
+    return float(elbo) if known and elbo is not None else -math.inf
+
+
+def best_step(directory: Path) -> int | None:
+    """The step of the checkpoint with the highest evaluated ELBO; None without evaluations."""
+    scores = [
+        (score(read_metrics(directory / str(s)) or {}), s) for s in checkpoint_steps(directory)
+    ]
+    value, step = max(scores, default=(-math.inf, None))
+    return step if value > -math.inf else None
+
+
+def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainState:
+    """Reads a checkpoint, onto any mesh.
+
+    Args:
+      directory: of the checkpoints.
+      like: shapes, dtypes and shardings of the result.
+      step: of the checkpoint.
+
+    Raises:
+      CorruptCheckpointError: a file cannot be read, or an array differs from its checksum.
+      ValueError: the checkpoint has other arrays than `like`.
+    """
+    folder = directory / str(step)
+    try:
+        record = read_record(folder / _RECORD)
+    except DamagedRecordError as error:
+        raise _damage(folder, str(error)) from error
+    except OSError as error:
+        raise _damage(folder, f"{folder / _RECORD} cannot be read: {error.strerror}") from error
+    expected = to_dict(like)
+    _check_fit(folder, expected, record)
+    filled = {name: expected.pop(name) for name in _LATER if name not in record}
+    tree = _restore_arrays(folder, expected)
+    structures: list[Any] = [jax.tree.structure(t) for t in (tree, expected)]
+    if structures[0] != structures[1]:
+        raise _damage(folder, f"{folder / _STATE / '_METADATA'} is damaged: it names other arrays")
+    if damaged := check_arrays(tree, record):
+        raise _damage(
+            folder,
+            f"{folder / _STATE} is damaged: {len(damaged)} arrays differ from their checksums, "
+            f"among them {damaged[0]}",
+        )
+    zeros = {k: jax.device_put(jnp.zeros(s.shape, s.dtype), s.sharding) for k, s in filled.items()}
+    return _from_dict({**tree, **zeros}, like)
+
+
+def _check_fit(folder: Path, expected: Any, record: Mapping[str, Any]) -> None:
+    """Raises ValueError if the checkpoint was written for another model."""
+    try:
+        missing = [name for name in missing_arrays(expected, record) if name not in _LATER]
+        if missing:
+            raise ValueError(f"it has no array {missing[0]}, which this model has")
+    except ValueError as error:
+        raise ValueError(
+            f"the checkpoint {folder} is not of this model: {error}; give the config that it was "
+            "trained with, or choose another --workdir"
+        ) from None
+
+
+def _restore_arrays(folder: Path, expected: Any) -> Any:
+    silent = SilentOrbax()
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            args = ocp.args.StandardRestore(expected)
+            tree = checkpointer.restore((folder / _STATE).resolve(), args=args)
+        silent.end()
+        return tree
+    except Exception as error:  # Orbax raises nothing more specific for damaged files
+        texts = _messages(error)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED: Out of memory" in texts[0]:
+            raise
+        file = _damaged_file(folder, " ".join(texts))
+        first = next(iter(texts[-1].splitlines()), type(error).__name__)[:160]
+        raise _damage(folder, f"{file} cannot be read ({first})") from None
+
+
+def _messages(error: BaseException | None) -> list[str]:
+    """The messages of an error and of its causes."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return texts
+
+
+def _damaged_file(folder: Path, text: str) -> Path:
+    """The file of a checkpoint that an error is about; its folder of arrays if that is unclear."""
+    state = folder / _STATE
+    named = re.search(re.escape(str(state.resolve())) + r"""/[^\s"'\]):,]+""", text)
+    if named and Path(named.group()).is_file():
+        return state / Path(named.group()).relative_to(state.resolve())
+    for file in (state / "_METADATA", *sorted((state / "array_metadatas").glob("*"))):
+        try:
+            json.loads(file.read_bytes())
+        except (ValueError, OSError):
+            return file
+    return state
+
+
+def _damage(folder: Path, what: str) -> CorruptCheckpointError:
+    others = [s for s in checkpoint_steps(folder.parent) if str(s) != folder.name]
+    remedy = (
+        f"delete the folder {folder} to go back to checkpoint {others[-1]}"
+        if others
+        else f"copy {folder} from a backup, or delete it to train from the beginning"
+    )
+    return CorruptCheckpointError(f"checkpoint {folder.name}: {what}; {remedy}")

@@ -1,0 +1,105 @@
+"""What a checkpoint holds, stored beside its arrays: names, shapes, types and checksums.
+
+The record has a checksum of its own, so that damage to it is noticed too. Earlier checkpoints hold
+checksums by name alone, and are read as well.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+__all__ = ["DamagedRecordError", "check_arrays", "missing_arrays", "read_record", "record_of"]
+
+_FORMAT = 2
+
+
+class DamagedRecordError(ValueError):
+    """The record cannot be read, or differs from its checksum."""
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _checksum(array: Any) -> int | None:
+    """CRC-32 of an array that is entirely on this process: all, on a single host; else None."""
+    if not (array.is_fully_addressable or array.is_fully_replicated):
+        return None
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+
+
+def _crc_of(arrays: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(arrays, sort_keys=True).encode())
+
+
+def record_of(tree: Any) -> dict[str, Any]:
+    """The record of a tree of arrays, as JSON values."""
+    arrays = {
+        name: {"shape": list(a.shape), "dtype": str(a.dtype), "crc32": _checksum(a)}
+        for name, a in _by_name(tree).items()
+    }
+    return {"format": _FORMAT, "arrays": arrays, "crc32": _crc_of(arrays)}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The arrays of a stored record: name -> `shape`, `dtype` (None if unknown) and `crc32`.
+
+    Raises:
+      DamagedRecordError: the file is not such a record, or differs from its checksum.
+      OSError: it cannot be read.
+    """
+    try:
+        stored = json.loads(path.read_bytes())
+    except ValueError:
+        raise DamagedRecordError(f"{path} is damaged: it is not JSON") from None
+    if not isinstance(stored, dict) or not stored:
+        raise DamagedRecordError(f"{path} is damaged: it holds no checksums")
+    if all(isinstance(v, int) for v in stored.values()) and "format" not in stored:
+        return {k: {"shape": None, "dtype": None, "crc32": v} for k, v in stored.items()}
+    arrays = stored.get("arrays")
+    if not isinstance(arrays, dict) or _crc_of(arrays) != stored.get("crc32"):
+        raise DamagedRecordError(f"{path} is damaged: it differs from its own checksum")
+    return arrays
+
+
+def missing_arrays(like: Any, record: Mapping[str, Any]) -> list[str]:
+    """Names of arrays of `like` that the checkpoint does not hold.
+
+    Raises:
+      ValueError: it holds arrays of other shapes or types, or arrays that `like` has not.
+    """
+    expected = _by_name(like)
+    for name, stored in record.items():
+        if name not in expected:
+            raise ValueError(f"it holds an array {name}, which this model has not")
+        found, shape = expected[name], stored["shape"]
+        if shape is not None and (
+            tuple(shape) != tuple(found.shape) or stored["dtype"] != str(found.dtype)
+        ):
+            raise ValueError(
+                f"its array {name} is {stored['dtype']} {shape}, but that of this model is "
+                f"{found.dtype} {list(found.shape)}"
+            )
+    return sorted(expected.keys() - record.keys())
+
+
+def check_arrays(tree: Any, record: Mapping[str, Any]) -> list[str]:
+    """Names of restored arrays that differ from their checksums.
+
+    With another number of processes, other arrays may have been entirely on one process; these have
+    no checksum.
+    """
+    damaged = []
+    for name, array in _by_name(tree).items():
+        stored, actual = record[name]["crc32"], _checksum(array)
+        if stored is not None and actual is not None and stored != actual:
+            damaged.append(name)
+    return damaged

@@ -1,0 +1,91 @@
+"""Configs of runs that an earlier version wrote: their fields by today's names, and all of them.
+
+A field that did not exist yet gets the value that describes how the version at that time behaved,
+which need not be today's default.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vaejax.training.renamed_fields import new_name
+
+__all__ = ["ABSENT", "completed"]
+
+# Field -> its value in a run whose config.json lacks it. A new field of
+# `config_defaults.defaults` gets a row: tests/experiment/earlier_versions_test.py holds that.
+ABSENT: dict[str, Any] = {
+    "seed": 0,
+    "imports": (),
+    "data.image_size": 0,
+    "data.channels": 0,
+    "data.holdout": 0.1,
+    "data.binarize": "none",
+    "data.observed_quadrants": 0,
+    "data.condition_dropout": 0.0,
+    "train.steps": 3000,
+    "train.batch_size": 128,
+    "train.steps_per_dispatch": 20,
+    "train.log_every": 100,
+    "train.checkpoint_every": 1000,
+    "train.keep_last": 2,
+    "train.keep_best": 1,
+    "train.ema_decay": 0.0,
+    "train.grad_accumulation_steps": 1,
+    "train.max_consecutive_nonfinite": 20,
+    "train.eval_examples": 2000,
+    "mesh.data": -1,
+    "mesh.fsdp": 1,
+    "evaluate.metrics": "",
+    "evaluate.importance_samples": 0,
+    "evaluate.examples": 0,
+    "evaluate.disentanglement": False,
+    "evaluate.mutual_information_samples": 0,
+    "evaluate.num_generated": 0,
+    "evaluate.feature_extractor": "",
+    "evaluate.annealing.temperatures": 0,
+    "evaluate.annealing.chains": 16,
+    "evaluate.annealing.leapfrog": 10,
+    "evaluate.annealing.step_size": 0.1,
+    "evaluate.annealing.examples": 100,
+    "sample.count": 64,
+    "sample.temperature": 1.0,
+}
+# Of sweeps alone, whose config has a section `sweep`.
+_OF_SWEEPS: dict[str, Any] = {
+    "sweep.grid": "",
+    "sweep.seeds": 1,
+    "sweep.chunk": 0,
+    "sweep.metrics": "",
+}
+
+
+def _renamed(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """The config with former names of fields replaced by today's."""
+    result: dict[str, Any] = {}
+    for name, value in config.items():
+        new = new_name(section, name)
+        name = new.rpartition(".")[2] if new else name
+        path = f"{section}.{name}" if section else name
+        result[name] = _renamed(value, path) if isinstance(value, Mapping) else value
+        if (name, value) == ("merge", "alone"):
+            result[name] = "posterior_only"
+    return result
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored config of a run, of this version or an earlier one, with every field.
+
+    Args:
+      config: the content of `config.json`.
+    """
+    result = _renamed(config)
+    fields = ABSENT | (_OF_SWEEPS if "sweep" in result else {})
+    for path, value in fields.items():
+        *sections, name = path.split(".")
+        section = result
+        for part in sections:
+            section = section.setdefault(part, {})
+        section.setdefault(name, value)
+    if result.get("first_stage"):
+        result.setdefault("first_stage_step", 0)
+    return result

@@ -1,0 +1,268 @@
+"""One writer at a time in a working directory: the file `lock.json`, while a training writes there.
+
+It names the host and the process of its holder, which renews its modification time. It is taken
+over if the holder is gone: on this host, if no such process runs; on another host, if the file was
+not renewed for five minutes.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vaejax.core.files import WriteError, make_folder, write_errors
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "FILE",
+    "LockedError",
+    "check_held",
+    "check_unlocked",
+    "lock",
+    "release_all",
+    "workdir_locks",
+]
+
+FILE = "lock.json"
+RENEW_SECONDS = 20.0
+GONE_SECONDS = 300.0
+
+
+class LockedError(RuntimeError):
+    """Another process writes to the working directory."""
+
+
+class _Held:
+    """A lock of this process, renewed by a thread."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        self.path, self.thread, self._token = path, threading.get_ident(), token
+        self._ended = threading.Event()
+        threading.Thread(target=self._renew, name="renew lock", daemon=True).start()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                if _read(self.path).get("token") == self._token:
+                    os.utime(self.path)
+
+    def check(self) -> None:
+        """Raises LockedError if another process has taken the lock over."""
+        try:
+            content = _read(self.path)
+        except FileNotFoundError:
+            return
+        if content.get("token") != self._token:
+            raise _refuse(self.path.parent, content)
+
+    def release(self) -> None:
+        """Removes the file, if it still is this process's own."""
+        self._ended.set()
+        with contextlib.suppress(OSError):
+            if _read(self.path).get("token") == self._token:
+                self.path.unlink()
+
+
+_held: dict[Path, _Held] = {}
+
+
+def _identity() -> dict[str, Any]:
+    """Host, process and start of this process."""
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "process": pid,
+        "process_start": _start_of(pid),
+        "system": _system(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "token": uuid.uuid4().hex,
+    }
+
+
+def _system() -> str:
+    """Identifies the processes that a process number counts: those of a boot, in a container."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in clock ticks; `''` where that is unknown; None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            return ""
+        return ""
+    fields = stat.rpartition(")")[2].split()  # behind the name, which may hold anything
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a lock file; `{}` if it cannot be understood."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _seconds_since_renewal(path: Path) -> float:
+    """By the clock of the file system, which may differ from this host's."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.clock")
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:
+        now = time.time()
+    finally:
+        probe.unlink(missing_ok=True)
+    return now - path.stat().st_mtime
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
+    """The content of the lock file of a process that is not gone; None if there is none."""
+    try:
+        content = _read(path)
+        here = _identity()
+        same_processes = content.get("system") == here["system"] != "" or (
+            not here["system"] and content.get("host") == here["host"]
+        )
+        if same_processes and isinstance(content.get("process"), int):
+            start = _start_of(content["process"])
+            alive = start is not None and start == content.get("process_start")
+        else:
+            alive = _seconds_since_renewal(path) < GONE_SECONDS
+    except FileNotFoundError:
+        return None
+    return content if alive else None
+
+
+def _refuse(workdir: Path, content: dict[str, Any]) -> LockedError:
+    host, process = content.get("host", "unknown"), content.get("process", "unknown")
+    return LockedError(
+        f"{workdir} is being trained in by process {process} on host {host} since "
+        f"{content.get('time', 'an unknown time')}: wait for its end, stop it, or choose another "
+        "--workdir"
+    )
+
+
+def check_unlocked(workdir: Path) -> None:
+    """Raises LockedError if another process trains in the directory. Changes nothing."""
+    path = workdir.absolute() / FILE
+    if path not in _held and (content := _holder(path)) is not None:
+        raise _refuse(workdir, content)
+
+
+def check_held(workdir: Path) -> None:
+    """Raises LockedError if this process's lock was taken over, while it was suspended, say."""
+    if (held := _held.get(workdir.absolute() / FILE)) is not None:
+        held.check()
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lets the processes of a host look at the lock file one after another."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError, AttributeError):  # a system without such locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock(workdir: Path) -> None:
+    """Makes this process the only one that trains in a working directory, until it is released.
+
+    A second call of the same thread has no effect. With several processes of one training the first
+    holds the lock.
+
+    Raises:
+      LockedError: another process, or another thread, trains there.
+      WriteError: the directory may not be written to.
+    """
+    if jax.process_index() != 0:
+        return
+    path = workdir.absolute() / FILE
+    if path in _held:
+        if _held[path].thread != threading.get_ident():
+            raise _refuse(workdir, {**_read(path), "process": f"{os.getpid()} (another thread)"})
+        return
+    make_folder(path.parent)
+    content = _identity()
+    own = path.with_name(f".{FILE}.{content['token']}")
+    try:
+        with write_errors(path), _one_at_a_time(path.parent):
+            own.write_text(json.dumps(content, indent=2) + "\n")
+            _claim(workdir, path, own)
+    finally:
+        own.unlink(missing_ok=True)
+    if not _held:
+        atexit.register(release_all)
+    _held[path] = _Held(path, content["token"])
+
+
+def _claim(workdir: Path, path: Path, own: Path) -> None:
+    """Puts `own` in the place of `path`, unless a holder is there who is not gone."""
+    for _ in range(10):
+        try:
+            os.link(own, path)  # fails if there is one, on network file systems too
+            return
+        except FileExistsError:
+            pass
+        except OSError:  # no links on this file system
+            with contextlib.suppress(FileExistsError), path.open("x") as file:
+                file.write(own.read_text())
+                return
+        if (content := _holder(path)) is not None:
+            raise _refuse(workdir, content)
+        # Renamed rather than removed: whoever is second finds nothing to rename.
+        gone = own.with_suffix(".gone")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+        if gone.exists() and _holder(gone) is not None:  # of a process that was faster
+            with contextlib.suppress(OSError):
+                os.link(gone, path)
+        gone.unlink(missing_ok=True)
+    raise WriteError(path, OSError("it is taken over again and again"))
+
+
+def release_all() -> None:
+    """Releases the locks of this process."""
+    for path in list(_held):
+        _held.pop(path).release()
+
+
+@contextmanager
+def workdir_locks() -> Iterator[None]:
+    """Releases at its end what `lock` locked inside."""
+    before = set(_held)
+    try:
+        yield
+    finally:
+        for path in set(_held) - before:
+            if _held[path].thread == threading.get_ident():
+                _held.pop(path).release()

@@ -1,0 +1,67 @@
+"""Scalars as event files of TensorBoard.
+
+They are written by the calling thread: tensorboardX's own writer has a thread and a short queue, on
+which the training would wait forever once a full disk has ended that thread.
+"""
+
+import itertools
+import os
+import time
+from pathlib import Path
+
+from vaejax.core.files import make_folder, write_errors
+
+__all__ = ["EventFile"]
+
+_COUNTER = itertools.count()
+
+
+class EventFile:
+    """A new event file in a folder.
+
+    Raises:
+      ImportError: tensorboardX is not installed.
+      WriteError: the file cannot be written; also from its methods.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        """Opens the file.
+
+        Args:
+          folder: created if it is missing.
+          purge_step: TensorBoard hides points of earlier files from this step on.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._folder = folder
+        make_folder(folder)
+        with write_errors(folder):
+            # Two files of one second and host need different names.
+            unique = f".{os.getpid()}.{next(_COUNTER)}"
+            self._writer = EventsWriter(str(folder / "events"), unique)
+            start = SessionLog(status=SessionLog.START)
+            for event in (
+                Event(step=purge_step, file_version="brain.Event:2"),
+                Event(step=purge_step, session_log=start),
+            ):
+                self._writer.write_event(event)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Writes one point."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+        with write_errors(self._folder):
+            self._writer.write_event(event)
+
+    def flush(self) -> None:
+        """Writes everything to disk."""
+        with write_errors(self._folder):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        with write_errors(self._folder):
+            self._writer.close()
