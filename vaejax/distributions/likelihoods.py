@@ -10,6 +10,7 @@ from vaejax import distributions
 from vaejax.core.distribution import Distribution
 from vaejax.core.registry import make, near_names, table
 from vaejax.core.types import Options
+from vaejax.distributions.bounds import soft_bound
 from vaejax.distributions.negative_binomial import NegativeBinomial
 
 __all__ = [
@@ -48,11 +49,16 @@ def bernoulli() -> Likelihood:
 
 
 _SCALES = ("learned", "predicted")
+_LOG_SCALE_RANGE = (-80.0, 40.0)
 MIN_LOG_SCALE = -6.0  # e⁻⁶ is a little over half of one of 255 grey levels
 
 
 def _scale(log_scale: jax.Array) -> jax.Array:
-    """exp of the log-scale softly bounded from below by `MIN_LOG_SCALE`, as in σ-VAE's code."""
+    """exp of the log-scale softly bounded from below by `MIN_LOG_SCALE`, as in σ-VAE's code.
+
+    The bound from above is far beyond any deviation of data that float32 can square.
+    """
+    log_scale = soft_bound(log_scale, *_LOG_SCALE_RANGE, margin=2.0)
     return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
 
 
