@@ -36,11 +36,14 @@ class Likelihood(NamedTuple):
       apply: features `[..., width(C) + constants]` -> a distribution over `[..., C]`.
       constants: number of learned scalars appended to the decoder's channels, the same at every
         position of every event.
+      encoder_input: events -> what an encoder reads in their place, where events can be far from
+        unit scale; None for the events themselves.
     """
 
     width: Callable[[int], int]
     apply: Callable[[jax.Array], Distribution]
     constants: int = 0
+    encoder_input: Callable[[jax.Array], jax.Array] | None = None
 
 
 def bernoulli() -> Likelihood:
@@ -147,7 +150,10 @@ def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Lik
 
 
 def negative_binomial() -> Likelihood:
-    """For counts, as float32: log-mean and log-concentration of each element predicted."""
+    """For counts, as float32: log-mean and log-concentration of each element predicted.
+
+    Encoders read log(1 + x), as in scVI (1709.02082).
+    """
 
     def apply(features: jax.Array) -> NegativeBinomial:
         log_mean, log_concentration = jnp.split(features, 2, axis=-1)
@@ -155,7 +161,7 @@ def negative_binomial() -> Likelihood:
         log_concentration = jnp.clip(log_concentration, -8.0, 40.0)
         return NegativeBinomial(jnp.clip(log_mean, -20.0, 25.0), log_concentration)
 
-    return Likelihood(lambda channels: 2 * channels, apply)
+    return Likelihood(lambda channels: 2 * channels, apply, encoder_input=jnp.log1p)
 
 
 def categorical(classes: int) -> Likelihood:
