@@ -26,7 +26,7 @@ def fitted_shape(
 
 
 def fit(images: np.ndarray, image_size: int | None, channels: int | None) -> np.ndarray:
-    """Images `[..., H, W, C]`, uint8 or float32, converted to squares with `channels` channels.
+    """Images `[..., H, W, C]`, uint8, uint16 or float32, converted to squares with `channels` channels.
 
     The shorter side is resized with antialiasing and the centre is cropped. One channel becomes
     three by repetition, three become one by luma.
@@ -44,7 +44,7 @@ def fit(images: np.ndarray, image_size: int | None, channels: int | None) -> np.
             images = np.repeat(images, 3, axis=-1)
         else:
             luma = images @ _LUMA[:, None]
-            images = np.rint(luma).astype(np.uint8) if images.dtype == np.uint8 else luma
+            images = np.rint(luma).astype(images.dtype) if images.dtype.kind == "u" else luma
     if images.shape == shape:
         return images
     frames = images.reshape(-1, *images.shape[-3:])
@@ -59,6 +59,8 @@ def _square(plane: np.ndarray, size: int) -> np.ndarray:
     """The centre `[size, size]` of one channel `[H, W]`, its shorter side resized to `size`."""
     from PIL import Image
 
+    if plane.dtype == np.uint16:  # which Pillow resizes only by way of floats
+        return np.rint(_square(plane.astype(np.float32), size)).astype(np.uint16)
     height, width = plane.shape
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
