@@ -58,6 +58,8 @@ def load_split(config: Config, split: str) -> Source:
         image_size=data["image_size"] or None,
         channels=data["channels"] or None,
         holdout=data["holdout"],
+        background=data.get("background", "white"),
+        strict=data.get("strict", False),
     )
     return with_quadrants(source, data["observed_quadrants"])
 

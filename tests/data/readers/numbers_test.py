@@ -42,7 +42,7 @@ def test_numbers_that_float32_cannot_hold_name_their_column(table, message, name
 def test_a_small_spread_on_a_large_offset_is_refused_and_a_large_one_taken():
     table = GOOD.copy()
     table[:, 1] = 1.7e9 + 100 * GOOD[:, 1]  # seconds since 1970
-    with pytest.raises(ValueError, match="column 1 of 'vector' ranges from 16999.*subtract an off"):
+    with pytest.raises(ValueError, match=r"column 1 .*ranges from 16999.*subtract an offset"):
         data.from_arrays(table, holdout=0)
     table[:, 1] = 1.7e9 + 1e6 * GOOD[:, 1]
     source = data.from_arrays(table, holdout=0)
@@ -124,9 +124,7 @@ def test_names_of_unused_classes_count():
 def test_a_sparse_file_says_what_to_write(tmp_path, kind, matrix):
     shape = ((12, 7),) if matrix is scipy.sparse.random_array else (12, 7)
     scipy.sparse.save_npz(tmp_path / "x.npz", matrix(*shape, density=0.3).asformat(kind))
-    with pytest.raises(
-        ValueError, match=rf"sparse matrix of SciPy \(format '{kind}', shape \(12, 7"
-    ):
+    with pytest.raises(ValueError, match=rf"sparse matrix .*'{kind}', shape \(12, 7"):
         data.load(f"npz:{tmp_path}/x.npz")
 
 
@@ -149,5 +147,5 @@ def test_what_is_not_an_array_of_numbers_says_what_to_give(tmp_path, value, mess
 
 def test_an_object_array_in_a_file_says_what_to_write(tmp_path):
     np.savez(tmp_path / "x.npz", vector=np.array([[1, 2], [3]], object))
-    with pytest.raises(ValueError, match="'vector' in .*Python objects.*numpy.savez"):
+    with pytest.raises(ValueError, match=r"'vector' in .*Python objects.*numpy.savez"):
         data.load(f"npz:{tmp_path}/x.npz")

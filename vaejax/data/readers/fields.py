@@ -7,10 +7,10 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.data.readers.numbers import check_is_numeric, to_float32
+from vaejax.data.readers.splits import SPLIT_WORDS, TRAIN_WORDS
 from vaejax.data.source import Rows
 
 __all__ = [
-    "EVAL_WORDS",
     "IGNORED",
     "NAMINGS",
     "bit_depth_scale",
@@ -36,7 +36,6 @@ _ALIASES = {
 NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
 # Further arrays of the published dSprites file.
 IGNORED = ("metadata", "latents_values", "original_dataset_indices")
-EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one present is 'eval'
 
 _FIELD_OF = {alias: field for field, aliases in _ALIASES.items() for alias in aliases}
 _AXES = {
@@ -62,12 +61,13 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
     for key, value in arrays.items():
         if key in IGNORED or key in NAMINGS:
             continue
-        part, alias = "", key
-        for word in ("train", *EVAL_WORDS):
-            if key.startswith(f"{word}_"):
-                part, alias = word, key.removeprefix(f"{word}_")
-            elif key.endswith(f"_{word}"):
-                part, alias = word, key.removesuffix(f"_{word}")
+        part, alias = "", key.lower()
+        for word in SPLIT_WORDS:
+            if key.lower().startswith(f"{word}_"):
+                part, alias = word, key.lower().removeprefix(f"{word}_")
+            elif key.lower().endswith(f"_{word}"):
+                part, alias = word, key.lower().removesuffix(f"_{word}")
+        part = "train" if part in TRAIN_WORDS else part
         if alias not in _FIELD_OF:
             accepted = "; ".join(", ".join(aliases) for aliases in _ALIASES.values())
             raise ValueError(

@@ -10,6 +10,7 @@ from vaejax.data.readers import fields
 from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.names import check_names, count_named_classes, read_names
 from vaejax.data.readers.npz_file import read_npz
+from vaejax.data.readers.splits import EVAL_WORDS
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
     Rows,
@@ -61,8 +62,9 @@ def from_arrays(
         `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
       truth (states): the true states of sequences and signals, `[N, T, D]`.
       class_names, factor_names, column_names, token_names: strings, one for each.
-    Names with a prefix or suffix define splits, as in `train_images` or `x_test` (test, eval, val,
-    valid or validation for `'eval'`); otherwise `holdout` of the examples are held out.
+    Names with a prefix or suffix define splits, as in `train_images` or `X_test`, in any case
+    (train or training; test, testing, eval, val, valid, validation or dev for `'eval'`); otherwise
+    `holdout` of the examples are held out.
 
     Args:
       arrays: by name; or one array, of images if its rank is 3 or 4, vectors (2), sequences (5).
@@ -107,7 +109,7 @@ def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: Loa
     scale, counts = fields.pixel_scale(stored), fields.class_counts(stored)
     count_named_classes(counts, namings)
 
-    eval_part = next((word for word in fields.EVAL_WORDS if word in parts), None)
+    eval_part = next((word for word in EVAL_WORDS if word in parts), None)
     if eval_part is None:
         (rows,) = stored
         positions = hold_out(_count(rows), options.split, options.holdout)

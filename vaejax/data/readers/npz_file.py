@@ -11,20 +11,22 @@ import numpy as np
 __all__ = ["read_npz"]
 
 # Arrays of the files that scipy.sparse.save_npz writes; one of these sets is complete.
-_SPARSE = ({"format", "shape", "data", "indices", "indptr"}, {"format", "shape", "data", "row"},
-           {"format", "shape", "data", "offsets"}, {"format", "shape", "data", "coords"})  # fmt: skip
+_SPARSE = [
+    {"format", "shape", "data", *more}
+    for more in (("indices", "indptr"), ("row", "col"), ("offsets",), ("coords",))
+]
 # What a damaged file can raise: its sizes, offsets, headers and checksums are arbitrary numbers.
 _DAMAGE = (
-    *(ValueError, EOFError, OSError, KeyError, TypeError, SyntaxError, OverflowError, IndexError),
+    *(ValueError, TypeError, SyntaxError, KeyError, IndexError, AttributeError, AssertionError),
     *(
+        EOFError,
+        OSError,
         MemoryError,
-        NotImplementedError,
         RuntimeError,
-        UnicodeError,
-        RecursionError,
         ArithmeticError,
+        zipfile.BadZipFile,
+        zlib.error,
     ),
-    *(zipfile.BadZipFile, zlib.error, AttributeError, AssertionError),
 )
 
 
@@ -71,8 +73,8 @@ def _array(file: Path, stored: Any, key: str) -> np.ndarray:
         if "allow_pickle" not in str(error):
             raise
         raise _ObjectError(
-            f"{key!r} in {file} holds Python objects, such as rows of different lengths, None, or a "
-            "sparse matrix, which are not read: write a rectangular array of one numeric type, "
+            f"{key!r} in {file} holds Python objects, such as rows of different lengths, None, or "
+            "a sparse matrix, which are not read: write a rectangular array of one numeric type, "
             f"numpy.savez(FILE, {key}=numpy.stack(rows).astype('float32'))"
         ) from error
     if not isinstance(value, np.ndarray):  # the file has a member that is not an array
