@@ -58,7 +58,8 @@ class Distribution(Protocol):
     A class is a frozen dataclass registered with `jax.tree_util.register_dataclass`, whose arrays
     have the batch as their leading axis. As a posterior of one vector `[B, D]` it may also have
     `variance` `[B, D]`, which traversals need, and `project(z)`, the nearest point of its support,
-    where that is not all of ℝᴰ (a sphere, say).
+    where that is not all of ℝᴰ (a sphere, say). As a likelihood it may declare its `support`, a
+    `vaejax.distributions.Support`, so that data outside of it are refused before training.
     """
 
     @property

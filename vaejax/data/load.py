@@ -40,6 +40,8 @@ def load(
     holdout: float = 0.1,
     data_dir: str | None = None,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    background: str = "white",
+    strict: bool = False,
 ) -> Source:
     """One split of the dataset that a source string names.
 
@@ -63,6 +65,9 @@ def load(
       data_dir: directory of prepared TFDS datasets. Default: `$TFDS_DATA_DIR`, or
         `~/tensorflow_datasets`.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
+      background: `'white'` or `'black'`, behind transparent pixels of image files.
+      strict: refuses folders with files, folders or links that cannot be read; otherwise these are
+        skipped with a warning.
 
     Raises:
       ValueError: unknown source, split or option, or data in an unsupported form.
@@ -70,7 +75,15 @@ def load(
       ImportError: the packages that read it are not installed.
     """
     options = LoadOptions(
-        source, split, image_size, channels, holdout, data_dir, max_resident_bytes
+        source,
+        split,
+        image_size,
+        channels,
+        holdout,
+        data_dir,
+        max_resident_bytes,
+        background,
+        strict,
     )
     kind, _, argument = source.partition(":")
     if kind == "sprites":

@@ -23,9 +23,11 @@ class LoadOptions:
       holdout: fraction of the examples held out for `'eval'` if the data has no splits.
       data_dir: directory of prepared TFDS datasets.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
+      background: of transparent pixels of image files, `'white'` or `'black'`.
+      strict: refuses folders with files that cannot be read, which otherwise are skipped.
 
     Raises:
-      ValueError: unknown split, or an impossible image size or number of channels.
+      ValueError: unknown split or background, or an impossible image size or number of channels.
     """
 
     source: str
@@ -35,11 +37,15 @@ class LoadOptions:
     holdout: float = 0.1
     data_dir: str | None = None
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES
+    background: str = "white"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         check_split(self.split)
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size must be positive, found {self.image_size}")
+        if self.background not in ("white", "black"):
+            raise ValueError(f"data.background must be white or black, found {self.background!r}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, found {self.channels}")
 

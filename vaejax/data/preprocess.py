@@ -11,6 +11,8 @@ from vaejax.core.conditions import HIDDEN
 from vaejax.core.events import event
 from vaejax.core.registry import near_names
 from vaejax.data.source import Batch, Source
+from vaejax.data.standardize import standardization
+from vaejax.data.values import fields_of
 
 __all__ = ["BINARIZATIONS", "Prepare", "dataset_info", "event_shape", "preparation"]
 
@@ -93,16 +95,22 @@ def preparation(
 
 def event_shape(source: Source) -> tuple[int, ...]:
     """The shape of one example's event (see `events.EVENTS`) after decoding."""
-    rows = source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(source.decode, rows)
-    return event(batch).shape[1:]
+    return event(fields_of(source)).shape[1:]
 
 
 def dataset_info(source: Source) -> dict[str, Any]:
-    """The properties of the training data that `families.build` uses."""
+    """The properties of the training data from which a family is built."""
     return {
         "examples": source.size,
         "classes": source.num_classes or 0,
         "tokens": source.num_tokens or 0,
         "layout": source.layout,
+        "standardization": standardization(source),
+        "batch_shapes": _batch_shapes(source),
     }
+
+
+def _batch_shapes(source: Source) -> dict[str, Any]:
+    """Shapes and dtypes of a prepared batch of one example."""
+    rows = source.take(np.zeros(1, np.int32))
+    return dict(jax.eval_shape(preparation(source), rows, jax.random.key(0)))

@@ -60,6 +60,8 @@ class Source:
       num_tokens: number of classes of `tokens`.
       token_names: name of each class of `tokens`, a character or a word.
       layout: of `tokens` that are the codes of a model; else None.
+      unit_scale: whether vectors and signals were generated near unit scale, so that models do not
+        standardise them.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Source:
     num_tokens: int | None = None
     token_names: tuple[str, ...] | None = None
     layout: Layout | None = None
+    unit_scale: bool = False
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:

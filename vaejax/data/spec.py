@@ -10,6 +10,7 @@ import numpy as np
 from vaejax.core.events import EVENTS
 from vaejax.data.preprocess import preparation
 from vaejax.data.source import Source, decoder, in_memory
+from vaejax.data.standardize import Units, standardization, units_from_json, units_to_json
 
 __all__ = ["DataSpec", "spec_of"]
 
@@ -26,6 +27,7 @@ class DataSpec(NamedTuple):
       classes: number of classes of `label`; 0 without labels.
       tokens: number of classes of `tokens`; 0 without tokens.
       names: `class_names`, `factor_names`, `column_names` and `token_names`, if the data has them.
+      standardization: field -> the units in which models see it, from the training examples.
     """
 
     fields: dict[str, tuple[tuple[int, ...], str]]
@@ -34,6 +36,7 @@ class DataSpec(NamedTuple):
     classes: int
     tokens: int
     names: dict[str, tuple[str, ...]]
+    standardization: dict[str, Units] = {}  # noqa: RUF012  never changed
 
     @property
     def event(self) -> str:
@@ -48,7 +51,8 @@ class DataSpec(NamedTuple):
     def dataset_info(self) -> dict[str, Any]:
         """The properties of the data that `families.build` uses."""
         info = {"examples": self.examples, "classes": self.classes, "tokens": self.tokens}
-        return {**info, "layout": None}
+        units = {"standardization": self.standardization, "batch_shapes": self.batch(1)}
+        return {**info, "layout": None, **units}
 
     def batch(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a prepared batch of this size."""
@@ -74,14 +78,15 @@ class DataSpec(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        return self._asdict()
+        return {**self._asdict(), "standardization": units_to_json(self.standardization)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "DataSpec":
         """The inverse of `to_json`."""
         fields = {name: (tuple(shape), dtype) for name, (shape, dtype) in stored["fields"].items()}
         names = {name: tuple(values) for name, values in stored["names"].items()}
-        return cls(**{**stored, "fields": fields, "names": names})
+        units = units_from_json(stored.get("standardization", {}))
+        return cls(**{**stored, "fields": fields, "names": names, "standardization": units})
 
 
 def spec_of(source: Source, binarize: str = "none") -> DataSpec:
@@ -107,4 +112,5 @@ def spec_of(source: Source, binarize: str = "none") -> DataSpec:
         source.num_classes or 0,
         source.num_tokens or 0,
         {name: names for name in _NAMES if (names := getattr(source, name))},
+        standardization(source),
     )

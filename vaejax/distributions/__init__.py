@@ -14,6 +14,7 @@ from vaejax.core.distribution import (
     is_discrete,
     is_quantized,
 )
+from vaejax.distributions.affine import Affine, in_base_units, in_units
 from vaejax.distributions.composite import (
     Masked,
     Mixture,
@@ -28,10 +29,12 @@ from vaejax.distributions.flatten import as_rows
 from vaejax.distributions.kl import has_closed_form, kl, register_kl
 from vaejax.distributions.multivariate import MultivariateNormal
 from vaejax.distributions.one_hot_codes import OneHotCodes
+from vaejax.distributions.support import Support, support_of
 
 __all__ = [
     "LOG_2PI",
     "STATIC",
+    "Affine",
     "Bernoulli",
     "Capabilities",
     "Categorical",
@@ -47,14 +50,18 @@ __all__ = [
     "Normal",
     "OneHotCodes",
     "Quantized",
+    "Support",
     "Uniform",
     "as_rows",
     "capabilities_of",
     "has_closed_form",
+    "in_base_units",
+    "in_units",
     "is_discrete",
     "is_quantized",
     "kl",
     "modelled_size",
     "register_kl",
     "sample_with_temperature",
+    "support_of",
 ]

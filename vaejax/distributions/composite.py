@@ -13,6 +13,7 @@ from vaejax.core.distribution import (
     capabilities_of,
     is_discrete,
 )
+from vaejax.distributions.support import Support, support_of
 
 __all__ = ["Masked", "Mixture", "MonteCarloKL", "modelled_size", "sample_with_temperature"]
 
@@ -130,6 +131,10 @@ class Mixture:
     @property
     def capabilities(self) -> Capabilities:
         return capabilities_of(self.components)._replace(elementwise=False)
+
+    @property
+    def support(self) -> Support | None:
+        return support_of(self.components)
 
     @property
     def mean(self) -> jax.Array:

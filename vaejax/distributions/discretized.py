@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.distribution import STATIC, Capabilities
+from vaejax.distributions.support import Support, grid
 
 __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
@@ -64,6 +65,10 @@ class DiscretizedLogistic:
     levels: int = dataclasses.field(default=256, metadata=STATIC)
 
     @property
+    def support(self) -> Support:
+        return grid(self.levels)
+
+    @property
     def mean(self) -> jax.Array:
         return _clipped_mean(self.loc, self.scale)
 
@@ -99,6 +104,10 @@ class DiscretizedLogisticMixture:
     scale: jax.Array
     coefficients: jax.Array
     levels: int = dataclasses.field(default=256, metadata=STATIC)
+
+    @property
+    def support(self) -> Support:
+        return grid(self.levels)
 
     def _shifted(self, x: jax.Array) -> jax.Array:
         """Locations given the true channels x `[..., C]` in [-1, 1]: `[..., M, C]`."""

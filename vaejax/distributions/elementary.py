@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.distribution import STATIC, Capabilities
+from vaejax.distributions.bounds import soft_bound
+from vaejax.distributions.support import REAL, UNIT_INTERVAL, Support, classes
 
 __all__ = ["LOG_2PI", "Bernoulli", "Categorical", "Normal", "Uniform"]
 
@@ -21,15 +23,19 @@ class Normal:
     capabilities: ClassVar[Capabilities] = Capabilities(
         continuous=True, euclidean=True, reparameterized=True
     )
+    support: ClassVar[Support] = REAL
 
     loc: jax.Array
     scale: jax.Array
 
     @classmethod
     def from_features(cls, features: jax.Array) -> "Normal":
-        """Mean and log-variance side by side on the last axis (1312.6114, appendix C.2)."""
+        """Mean and log-variance side by side on the last axis (1312.6114, appendix C.2).
+
+        The log-deviation is bounded, see `soft_bound`.
+        """
         loc, log_variance = jnp.split(features, 2, axis=-1)
-        return cls(loc, jnp.exp(0.5 * log_variance))
+        return cls(loc, jnp.exp(soft_bound(0.5 * log_variance)))
 
     @property
     def mean(self) -> jax.Array:
@@ -59,6 +65,7 @@ class Bernoulli:
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
+    support: ClassVar[Support] = UNIT_INTERVAL
 
     logits: jax.Array
 
@@ -91,6 +98,10 @@ class Categorical:
     def size(self) -> int:
         """The number of classes."""
         return self.logits.shape[-1]
+
+    @property
+    def support(self) -> Support:
+        return classes(self.size)
 
     @property
     def mean(self) -> jax.Array:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.distribution import Distribution
+from vaejax.distributions.affine import Affine
 from vaejax.distributions.composite import Masked
 from vaejax.distributions.discretized import DiscretizedLogistic
 from vaejax.distributions.elementary import Bernoulli, Normal
@@ -20,7 +21,9 @@ def as_rows(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array]:
     that took half of the time of a small model's step. A distribution that is not elementwise, or
     whose arrays do not have the event's shape, is returned unchanged, with its event.
     """
-    base = p.base if isinstance(p, Masked) else p
+    base = p
+    while isinstance(base, Masked | Affine):
+        base = base.base
     if type(base) not in _ELEMENTWISE or x.ndim < 3:
         return p, x
     if any(jnp.shape(leaf) != x.shape for leaf in jax.tree.leaves(p)):

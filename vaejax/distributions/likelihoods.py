@@ -10,6 +10,7 @@ from vaejax import distributions
 from vaejax.core.distribution import Distribution
 from vaejax.core.registry import make, near_names, table
 from vaejax.core.types import Options
+from vaejax.distributions.bounds import soft_bound
 from vaejax.distributions.negative_binomial import NegativeBinomial
 
 __all__ = [
@@ -35,11 +36,14 @@ class Likelihood(NamedTuple):
       apply: features `[..., width(C) + constants]` -> a distribution over `[..., C]`.
       constants: number of learned scalars appended to the decoder's channels, the same at every
         position of every event.
+      encoder_input: events -> what an encoder reads in their place, where events can be far from
+        unit scale; None for the events themselves.
     """
 
     width: Callable[[int], int]
     apply: Callable[[jax.Array], Distribution]
     constants: int = 0
+    encoder_input: Callable[[jax.Array], jax.Array] | None = None
 
 
 def bernoulli() -> Likelihood:
@@ -48,11 +52,16 @@ def bernoulli() -> Likelihood:
 
 
 _SCALES = ("learned", "predicted")
+_LOG_SCALE_RANGE = (-80.0, 40.0)
 MIN_LOG_SCALE = -6.0  # e⁻⁶ is a little over half of one of 255 grey levels
 
 
 def _scale(log_scale: jax.Array) -> jax.Array:
-    """exp of the log-scale softly bounded from below by `MIN_LOG_SCALE`, as in σ-VAE's code."""
+    """exp of the log-scale softly bounded from below by `MIN_LOG_SCALE`, as in σ-VAE's code.
+
+    The bound from above is far beyond any deviation of data that float32 can square.
+    """
+    log_scale = soft_bound(log_scale, *_LOG_SCALE_RANGE, margin=2.0)
     return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
 
 
@@ -141,7 +150,10 @@ def discretized_logistic_mixture(components: int = 10, levels: int = 256) -> Lik
 
 
 def negative_binomial() -> Likelihood:
-    """For counts, as float32: log-mean and log-concentration of each element predicted."""
+    """For counts, as float32: log-mean and log-concentration of each element predicted.
+
+    Encoders read log(1 + x), as in scVI (1709.02082).
+    """
 
     def apply(features: jax.Array) -> NegativeBinomial:
         log_mean, log_concentration = jnp.split(features, 2, axis=-1)
@@ -149,7 +161,7 @@ def negative_binomial() -> Likelihood:
         log_concentration = jnp.clip(log_concentration, -8.0, 40.0)
         return NegativeBinomial(jnp.clip(log_mean, -20.0, 25.0), log_concentration)
 
-    return Likelihood(lambda channels: 2 * channels, apply)
+    return Likelihood(lambda channels: 2 * channels, apply, encoder_input=jnp.log1p)
 
 
 def categorical(classes: int) -> Likelihood:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.distribution import Capabilities
 from vaejax.distributions.elementary import LOG_2PI
+from vaejax.distributions.support import REAL, Support
 
 __all__ = ["MultivariateNormal"]
 
@@ -28,6 +29,7 @@ class MultivariateNormal:
     capabilities: ClassVar[Capabilities] = Capabilities(
         continuous=True, euclidean=True, elementwise=False, reparameterized=True
     )
+    support: ClassVar[Support] = REAL
 
     loc: jax.Array
     factor: jax.Array

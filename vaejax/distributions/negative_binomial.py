@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.distribution import Capabilities
+from vaejax.distributions.support import COUNTS, Support
 
 __all__ = ["NegativeBinomial"]
 
@@ -129,6 +130,7 @@ class NegativeBinomial:
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
+    support: ClassVar[Support] = COUNTS
 
     log_mean: jax.Array
     log_concentration: jax.Array

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.distribution import Capabilities, SparseDistribution
 from vaejax.distributions import STATIC, Mixture, Normal, register_kl
+from vaejax.distributions.bounds import soft_bound
 
 __all__ = ["SoftAssignment", "SpikeAndSlab"]
 
@@ -58,7 +59,8 @@ class SpikeAndSlab:
         log_active = jnp.minimum(-jax.nn.relu(-v), _MAX_LOG_ACTIVE)
         slab = jnp.asarray(slab, features.dtype)
         c = jnp.broadcast_to(jnp.asarray(sharpness, features.dtype), loc.shape)
-        return cls(slab * loc, jnp.exp(0.5 * slab * log_variance), log_active, c, relaxed)
+        scale = jnp.exp(soft_bound(0.5 * slab * log_variance))
+        return cls(slab * loc, scale, log_active, c, relaxed)
 
     @property
     def active(self) -> jax.Array:

@@ -11,6 +11,7 @@ from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
 from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
+from vaejax.models.standardized import standardized
 from vaejax.optimizers.build import players
 from vaejax.training import Settings
 from vaejax.training.two_stage import FirstStage
@@ -40,8 +41,12 @@ def build(
     Raises:
       ValueError: an unknown family, network, loss, player or setting.
     """
-    table = players(config["players"])
-    return families.build(config["family"], shape, table, config["model"], dataset_info or {})
+    table, info = players(config["players"]), dataset_info or {}
+    family = families.build(config["family"], shape, table, config["model"], info)
+    if not config.get("data", {}).get("standardize") or not info.get("standardization"):
+        return family
+    units = info["standardization"]
+    return family._replace(model=standardized(family.model, units, info["batch_shapes"]))
 
 
 def load_split(config: Config, split: str) -> Source:
@@ -53,6 +58,8 @@ def load_split(config: Config, split: str) -> Source:
         image_size=data["image_size"] or None,
         channels=data["channels"] or None,
         holdout=data["holdout"],
+        background=data.get("background", "white"),
+        strict=data.get("strict", False),
     )
     return with_quadrants(source, data["observed_quadrants"])
 

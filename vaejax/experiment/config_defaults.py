@@ -25,6 +25,11 @@ def defaults(family: str) -> ConfigDict:
     data.image_size = 0  # resize and crop images to this many pixels; 0: as stored
     data.channels = 0  # convert images to 1 or 3 channels; 0: as stored
     data.holdout = 0.1  # fraction to evaluate on, if the data has no splits of its own
+    data.background = "white"  # behind transparent pixels of image files; or black
+    data.strict = False  # refuse folders with files that cannot be read, rather than skip these
+    # Models of tables and signals see each column or channel with mean 0 and deviation 1 over the
+    # training split, if their likelihood is one of real numbers; results are in the data's units.
+    data.standardize = True
     data.binarize = "none"  # none, threshold, dynamic
     data.observed_quadrants = 0  # quadrants of an image that condition the model; 0: off
     data.condition_dropout = 0.0  # fraction of training examples that lose their condition

@@ -26,6 +26,7 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
+from vaejax.experiment.check_data import check_support
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.workdir import Config, acquire_workdir, check_is_ours, flatten
 from vaejax.export.programs import check_run
@@ -138,6 +139,9 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
         condition_dropout=config["data"]["condition_dropout"],
         mesh=mesh,
     )
+    if mode == "train" and first is None:
+        binarize = config["data"]["binarize"]
+        check_support(family, trainer.state_shape.params, (train_source, source), binarize)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from vaejax.core.game import Family
@@ -22,9 +23,10 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
+from vaejax.experiment.check_data import check_support
 from vaejax.experiment.fingerprint import fingerprint
 from vaejax.experiment.workdir import Config, check_is_ours, flatten
-from vaejax.sweeps import Sweep
+from vaejax.sweeps import Sweep, select
 from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
@@ -118,6 +120,9 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         mesh=mesh,
         chunk=config["sweep"]["chunk"],
     )
+    if mode == "train" and first is None:
+        one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
+        check_support(families[0], one, (train_source, source), binarize)
     check_metrics(families[0], source, evaluate)
     evaluator = sweep_evaluator(
         make,

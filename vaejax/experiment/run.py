@@ -13,6 +13,7 @@ from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
+from vaejax.experiment.check_data import naming_the_column
 from vaejax.experiment.encode import encode_splits
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, prepare
@@ -80,12 +81,13 @@ def train(experiment: Experiment) -> Outcome:
     """Trains from the newest checkpoint on; evaluates at every checkpoint."""
     metrics_of = _evaluator(experiment)
     print(_heading(experiment), flush=True)
-    return fit(
-        experiment.trainer,
-        experiment.settings,
-        workdir=experiment.workdir,
-        evaluate=lambda params, step: metrics_of(params, step, experiment.eval_examples),
-    )
+    with naming_the_column(experiment.train_source):
+        return fit(
+            experiment.trainer,
+            experiment.settings,
+            workdir=experiment.workdir,
+            evaluate=lambda params, step: metrics_of(params, step, experiment.eval_examples),
+        )
 
 
 def _evaluator(experiment: Experiment) -> Any:

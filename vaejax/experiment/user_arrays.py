@@ -33,9 +33,14 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
             f"the run was trained on {name}s of shape {list(shape)}; expected an array of shape "
             f"[N, {', '.join(map(str, shape))}], found {list(x.shape)}"
         )
-    rows = fields.validate(name, "x", x)
-    if name in ("image", "sequence") and rows.dtype == np.uint8:
+    rows = fields.validate(name, "x", x, spec.names.get("column_names"), rounding=False)
+    if name in ("image", "sequence") and rows.dtype.kind == "u":
         scale = 1.0 if x.dtype == np.bool_ else spec.pixel_scale
+        if rows.max() > scale:
+            raise ValueError(
+                f"the run was trained on integer pixels up to {scale:g}, found {rows.max()}; pass "
+                "floats in [0, 1]"
+            )
         rows = rows.astype(np.float32) / np.float32(scale)
     return rows, single
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
-from vaejax.distributions import Normal
+from vaejax.distributions import Normal, in_base_units
 from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
 from vaejax.losses.base import event_log_prob, sum_event
 from vaejax.networks import Network
@@ -63,11 +63,13 @@ class Adversarial:
 
     def init(self, key: jax.Array, trace: Trace) -> Params:
         """The discriminator's parameters."""
-        return {self.group: self.discriminator.init(key, trace.x, *_condition_of(trace))}
+        x = _in_model_units(trace).x
+        return {self.group: self.discriminator.init(key, x, *_condition_of(trace))}
 
     def apply(self, losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
         """The losses with those of the discriminator and the decoder added."""
         del key
+        trace = _in_model_units(trace)
         fakes = self.fakes(trace)
         chex.assert_equal_shape([trace.x, *fakes])
         c = _condition_of(trace)
@@ -144,6 +146,15 @@ class Adversarial:
             return OBJECTIVES[self.objective].generator(logits).mean()
 
         return gradient_ratio(params, adaptive.layer, reconstruction_loss, generator_loss)
+
+
+def _in_model_units(trace: Trace) -> Trace:
+    """The trace of a model of standardised data in its own units, as discriminators see it."""
+    p, x, _ = in_base_units(trace.likelihood, trace.x)
+    generated = trace.generated
+    if generated is not None:
+        generated = in_base_units(generated, trace.x)[0]
+    return trace._replace(x=x, likelihood=p, generated=generated)
 
 
 def _condition_of(trace: Trace) -> tuple[jax.Array, ...]:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
-from vaejax.distributions import Masked
+from vaejax.distributions import Masked, in_base_units
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.losses.base import event_log_prob, stateless
 from vaejax.networks import Network
@@ -44,8 +44,9 @@ def baseline_nll(network: Network, likelihood: Likelihood) -> LossTransform:
         if trace.condition is None:
             raise ValueError("the loss 'baseline_nll' needs a model with a condition")
         p = likelihood.apply(network.apply(params["baseline"], trace.condition))
-        if isinstance(trace.likelihood, Masked):
-            p = dataclasses.replace(trace.likelihood, base=p)
-        return {**losses, "baseline_nll": -event_log_prob(p, trace.x)}
+        base, x, log_scale = in_base_units(trace.likelihood, trace.x)
+        if isinstance(base, Masked):
+            p = dataclasses.replace(base, base=p)
+        return {**losses, "baseline_nll": log_scale - event_log_prob(p, x)}
 
     return LossTransform(lambda key, trace: {}, apply)

@@ -60,19 +60,21 @@ def nll_optimal() -> LossTransform:
     the mean squared error over the batch, for which −log p is D/2 · (log(2π σ²) + 1) nats per
     example. As in the authors' code σ is bounded from below, here by that of a learned one, so that
     exact reconstructions do not have an infinite density. Of masked events, D counts the modelled
-    elements. A statistic of the batch. `nll` itself uses the σ of the model's likelihood.
+    elements; of standardised data, σ is that of standardised elements. A statistic of the batch.
+    `nll` itself uses the σ of the model's likelihood.
     """
     min_variance = math.exp(2 * MIN_LOG_SCALE)
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
         chex.assert_equal_shape([trace.x, trace.likelihood.mean])
-        error = squared_error(trace.likelihood, trace.x).mean()
-        dims = distributions.modelled_size(trace.likelihood, trace.x).mean()
+        p, x, log_scale = distributions.in_base_units(trace.likelihood, trace.x)
+        error = squared_error(p, x).mean()
+        dims = distributions.modelled_size(p, x).mean()
         mse = error / dims
         variance = jnp.maximum(mse, min_variance)
         log_density = -0.5 * (jnp.log(variance) + distributions.LOG_2PI + mse / variance)
-        return {"nll_optimal": -dims * log_density}
+        return {"nll_optimal": log_scale.mean() - dims * log_density}
 
     return stateless(apply, batch_statistics=("nll_optimal",))
 

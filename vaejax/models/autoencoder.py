@@ -18,6 +18,7 @@ from vaejax.models.shared import (
     at_step,
     condition_reader,
     make_trace,
+    with_encoder_input,
     with_likelihood_constants,
 )
 from vaejax.networks import Network
@@ -212,7 +213,8 @@ def autoencoder(
       generated: whether `forward` also decodes a sample from the prior for each example.
     """
     model = Autoencoder(
-        encoder, bottleneck, with_likelihood_constants(decoder, likelihood), likelihood,
+        with_encoder_input(encoder, likelihood), bottleneck,
+        with_likelihood_constants(decoder, likelihood), likelihood,
         tuple(shape), prior, condition_reader(condition), samples, generated,
     )  # fmt: skip
     embed = model.embed if bottleneck.embed else None

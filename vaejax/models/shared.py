@@ -17,6 +17,7 @@ __all__ = [
     "condition_reader",
     "generate_with",
     "make_trace",
+    "with_encoder_input",
     "with_likelihood_constants",
 ]
 
@@ -26,6 +27,17 @@ _Zs = tuple[jax.Array, ...]
 def with_likelihood_constants(decoder: Network, likelihood: Likelihood) -> Network:
     """The decoder with the learned scalars that the likelihood needs appended to its channels."""
     return bind_constants(decoder, likelihood.constants) if likelihood.constants else decoder
+
+
+def with_encoder_input(encoder: Network, likelihood: Likelihood) -> Network:
+    """The encoder behind the transformation of events that the likelihood declares."""
+    transform = likelihood.encoder_input
+    if transform is None:
+        return encoder
+    return Network(
+        lambda key, x, *c: encoder.init(key, transform(x), *c),
+        lambda params, x, *c: encoder.apply(params, transform(x), *c),
+    )
 
 
 def condition_reader(condition: Condition | None) -> Callable[[Batch | None, int], _Zs]:

@@ -162,8 +162,9 @@ def sparse_decoder(
         lambda key, x, *c: encoder.init(key, columns.encoder_input(x), *c),
         lambda params, x, *c: encoder.apply(params, columns.encoder_input(x), *c),
     )
+    likelihood = columns.likelihood._replace(encoder_input=None)  # the columns have their own
     joint = autoencoder(
-        input_encoder, bottleneck, decoder, columns.likelihood, shape,
+        input_encoder, bottleneck, decoder, likelihood, shape,
         condition=columns.condition, **options,
     )  # fmt: skip
     model = split_group(joint, "decoder", _SUBTREES)

@@ -9,6 +9,7 @@ import optax
 
 from vaejax.core.game import Params, Trace
 from vaejax.core.types import PyTree
+from vaejax.distributions import in_base_units
 from vaejax.distributions.likelihoods import MIN_LOG_SCALE, scale_feature
 from vaejax.distributions.spike_and_slab_lasso import INCLUSION, WEIGHTS, SpikeAndSlabLasso
 
@@ -95,7 +96,8 @@ def residual_variance(
     ) -> tuple[PyTree, VarianceState]:
         del updates, extra
         examples = trace.x.shape[0]
-        residual = jnp.square(trace.x - trace.likelihood.mean).mean(axis=0)[None]  # [1, D]
+        p, x, _ = in_base_units(trace.likelihood, trace.x)
+        residual = jnp.square(x - p.mean).mean(axis=0)[None]  # [1, D]
         weight = decay * state.weight + (1 - decay)
         n = examples * weight / (1 - decay)
         total = jax.tree.map(lambda t: decay * t + (1 - decay) * residual, state.total)

@@ -103,6 +103,7 @@ class FirstStage(NamedTuple):
             num_classes=source.num_classes,
             class_names=source.class_names,
             layout=self.layout,
+            unit_scale=True,
         )
 
     def joint_family(self, prior: Family) -> Family:

@@ -14,7 +14,7 @@ from vaejax.data.progress import progress
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, in_memory
 
-__all__ = ["from_reader"]
+__all__ = ["digest_of", "from_reader"]
 
 _CHUNK = 1024  # examples
 
@@ -52,11 +52,15 @@ def from_reader(
             arrays=None,
             **fields,
         )
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     rows = load_or_build(
-        f"{label}-{digest}", lambda: _read_all(read, count, threads, fields["name"])
+        f"{label}-{digest_of(identity)}", lambda: _read_all(read, count, threads, fields["name"])
     )
     return in_memory(rows, positions, max_resident_bytes=max_resident_bytes, **fields)
+
+
+def digest_of(identity: object) -> str:
+    """16 characters that change whenever a JSON value does."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read_all(

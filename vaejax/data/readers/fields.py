@@ -1,22 +1,23 @@
 """The accepted names, shapes, types and ranges of arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vaejax.core.events import EVENTS
+from vaejax.data.readers.numbers import check_is_numeric, to_float32
+from vaejax.data.readers.splits import SPLIT_WORDS, TRAIN_WORDS
 from vaejax.data.source import Rows
 
 __all__ = [
-    "EVAL_WORDS",
     "IGNORED",
     "NAMINGS",
+    "bit_depth_scale",
     "by_split",
     "check_agreement",
     "check_rows",
     "class_counts",
-    "count_named_tokens",
     "pixel_scale",
     "validate",
 ]
@@ -35,7 +36,6 @@ _ALIASES = {
 NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
 # Further arrays of the published dSprites file.
 IGNORED = ("metadata", "latents_values", "original_dataset_indices")
-EVAL_WORDS = ("test", "eval", "val", "valid", "validation")  # the first one present is 'eval'
 
 _FIELD_OF = {alias: field for field, aliases in _ALIASES.items() for alias in aliases}
 _AXES = {
@@ -61,12 +61,13 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
     for key, value in arrays.items():
         if key in IGNORED or key in NAMINGS:
             continue
-        part, alias = "", key
-        for word in ("train", *EVAL_WORDS):
-            if key.startswith(f"{word}_"):
-                part, alias = word, key.removeprefix(f"{word}_")
-            elif key.endswith(f"_{word}"):
-                part, alias = word, key.removesuffix(f"_{word}")
+        part, alias = "", key.lower()
+        for word in SPLIT_WORDS:
+            if key.lower().startswith(f"{word}_"):
+                part, alias = word, key.lower().removeprefix(f"{word}_")
+            elif key.lower().endswith(f"_{word}"):
+                part, alias = word, key.lower().removesuffix(f"_{word}")
+        part = "train" if part in TRAIN_WORDS else part
         if alias not in _FIELD_OF:
             accepted = "; ".join(", ".join(aliases) for aliases in _ALIASES.values())
             raise ValueError(
@@ -86,47 +87,56 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
     return parts
 
 
-def validate(field: str, key: str, value: np.ndarray) -> np.ndarray:
+def validate(
+    field: str,
+    key: str,
+    value: np.ndarray,
+    names: Sequence[str] | None = None,
+    *,
+    rounding: bool = True,
+) -> np.ndarray:
     """The array in its stored form: pixels and signals with a channel axis, int32 classes.
+
+    Args:
+      field: of a batch.
+      key: of the array, for errors.
+      value: the array.
+      names: of the columns of a vector, for errors.
+      rounding: whether to refuse columns that float32 rounds, see `numbers.to_float32`.
 
     Raises:
       ValueError: a shape, type or range that the field does not accept.
     """
-    value = np.asarray(value)
+    classes = field in ("label", "factors", "tokens")
+    what = "integers" if classes else "numbers"
+    value = check_is_numeric(key, value, "iu" if classes else "biuf", what)
     if field == "label" and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
     found = f"found {value.dtype} {value.shape}"
     if value.ndim not in _RANKS[field] or 0 in value.shape:
         raise ValueError(f"{key!r} must have the shape {_AXES[field]}, {found}")
     kind = value.dtype.kind
-    if field in ("label", "factors", "tokens"):
-        if kind not in "iu":
-            raise ValueError(f"{key!r} must hold integers, {found}")
+    if classes:
         if value.min() < 0 or value.max() > np.iinfo(np.int32).max:
             span = f"[{value.min()}, {value.max()}]"
             raise ValueError(f"{key!r} must hold class numbers from 0, found {span}")
         return value.astype(np.int32, copy=False)
     if field == "condition":
-        if kind not in "biuf" or not np.isfinite(value).all():
-            raise ValueError(f"{key!r} must hold finite numbers, {found}")
         scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
         value = value[..., None] if value.ndim == 3 else value
-        return value.astype(np.float32) / np.float32(scale)
+        return to_float32(field, key, value, rounding=rounding) / np.float32(scale)
     if field in ("vector", "truth"):
-        if kind not in "biuf" or not np.isfinite(value).all():
-            raise ValueError(f"{key!r} must hold finite numbers, {found}")
-        small = kind in "iu" and value.itemsize <= 2
-        return value if small else value.astype(np.float32, copy=False)
+        if _is_small(value):
+            return value
+        return to_float32(field, key, value, names, rounding=rounding)
+    if field == "signal":
+        value = value[..., None] if value.ndim == 2 else value
+        if kind == "b":
+            return value.astype(np.uint8)
+        stored = value.dtype in (np.uint8, np.int16)
+        return value if stored else to_float32(field, key, value, rounding=rounding)
     if value.ndim == _RANKS[field][0]:
         value = value[..., None]
-    if field == "signal":
-        if value.shape[1] < value.shape[2]:
-            raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
-        if kind == "f" and np.isfinite(value).all():
-            return value.astype(np.float32, copy=False)
-        if value.dtype != np.int16:
-            raise ValueError(f"{key!r} must hold finite floats or int16 samples, {found}")
-        return value
     if value.shape[-1] > 4 and value.shape[-3] in (1, 3):
         raise ValueError(f"{key!r} must have its channels last, {_AXES[field]}, {found}")
     if kind == "f":
@@ -134,9 +144,14 @@ def validate(field: str, key: str, value: np.ndarray) -> np.ndarray:
         if not (low >= 0 and high <= 1):  # NaN fails this too
             raise ValueError(f"{key!r} is float and must lie in [0, 1], found [{low}, {high}]")
         return value.astype(np.float32, copy=False)
-    if value.dtype not in (np.uint8, np.bool_):
-        raise ValueError(f"{key!r} must be uint8, bool or float in [0, 1], {found}")
-    return value.astype(np.uint8, copy=False)
+    if value.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise ValueError(f"{key!r} must be uint8, uint16, bool or float in [0, 1], {found}")
+    return value.astype(np.uint8, copy=False) if kind == "b" else value
+
+
+def _is_small(value: np.ndarray) -> bool:
+    """Whether the array is stored as it is: integers of at most 16 bits."""
+    return value.dtype.kind in "iu" and value.itemsize <= 2
 
 
 def check_rows(rows: Rows) -> None:
@@ -171,23 +186,17 @@ def class_counts(parts: list[Rows]) -> dict[str, Any]:
     return counts
 
 
-def count_named_tokens(counts: dict[str, Any], namings: Mapping[str, tuple[str, ...]]) -> None:
-    """Sets `num_tokens` to the number of `token_names`, which may exceed the tokens in use.
-
-    Raises:
-      ValueError: a token has no name.
-    """
-    names = namings.get("token_names")
-    if names is None or "num_tokens" not in counts:
-        return
-    if len(names) < counts["num_tokens"]:
-        raise ValueError(
-            f"'token_names' has {len(names)} names, but tokens go up to {counts['num_tokens'] - 1}"
-        )
-    counts["num_tokens"] = len(names)
-
-
 def pixel_scale(parts: list[Rows]) -> float:
-    """The divisor of stored pixels: 255, or 1 for floats and for zeros and ones."""
+    """The divisor of stored pixels, the same for all splits.
+
+    1 for floats and for zeros and ones; for integers the largest value of their depth, which is 8
+    bits, or for uint16 the fewest of 9 to 16 bits that hold the largest value: 4,095 for the 12
+    bits of many cameras.
+    """
     pixels = [rows[field] for rows in parts for field in ("image", "sequence") if field in rows]
-    return 255.0 if any(p.dtype == np.uint8 and p.max() > 1 for p in pixels) else 1.0
+    return bit_depth_scale(max((int(p.max()) for p in pixels if p.dtype.kind == "u"), default=0))
+
+
+def bit_depth_scale(high: int) -> float:
+    """The largest value of the depth of integer pixels whose largest value is `high`."""
+    return 1.0 if high <= 1 else float(2 ** max(8, high.bit_length()) - 1)

@@ -1,26 +1,36 @@
 """Folders of image files."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from vaejax.data.load_options import LoadOptions
-from vaejax.data.readers.decoded_source import from_reader
-from vaejax.data.readers.images import SUFFIXES, fit, inspect_image, read_image
-from vaejax.data.source import Rows, Source, decode_rows, hold_out
+from vaejax.data.readers.cache import load_or_build
+from vaejax.data.readers.decoded_source import digest_of, from_reader
+from vaejax.data.readers.fields import bit_depth_scale
+from vaejax.data.readers.folder_files import find_images, find_splits
+from vaejax.data.readers.image_files import ImageInfo, highest_value, inspect_image, read_image
+from vaejax.data.readers.images import fit
+from vaejax.data.source import Rows, Source, decoder, hold_out
 
 __all__ = ["load_folder"]
 
 _DEFAULT_IMAGE_SIZE = 64
-_EVAL_FOLDERS = ("test", "val", "valid", "validation")
+_VERSION = 2  # of the decoded pixels
 
 
 def load_folder(path: str, options: LoadOptions) -> Source:
-    """PNG, JPEG and WebP files below a folder, in the order of their sorted paths.
+    """PNG, JPEG, WebP, TIFF and BMP files below a folder, in the order of their sorted paths.
 
-    With a folder `train` and one of `test`, `val`, `valid`, `validation` directly inside, these
-    are the splits; otherwise `holdout` of the files are held out. If every file is in one of
-    several sub-folders (of the split), the first-level sub-folders are the classes of `label`.
+    Folders directly inside that name splits, in any case, are the splits: `train` or `training`;
+    and `test`, `testing`, `eval`, `val`, `valid`, `validation` or `dev`, the first of these that
+    exists. Without them `holdout` of the files are held out. If every file is in one of several
+    sub-folders (of the split), the first-level sub-folders are the classes of `label`.
+
+    Images of more than 8 bits keep them: the depth of all splits is the least, of 8 to 16 bits,
+    that holds the largest value. Transparent pixels show `background`. Hidden files and folders are
+    skipped, linked folders are followed once.
 
     Args:
       path: the folder.
@@ -30,23 +40,20 @@ def load_folder(path: str, options: LoadOptions) -> Source:
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: it contains no images, or one cannot be read.
+      ValueError: it contains no images, or one cannot be read, or its splits are not clear.
     """
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"no folder {root}: folder:PATH needs a folder of PNG, JPEG or WebP files"
-        )
-    eval_folder = next((name for name in _EVAL_FOLDERS if (root / name).is_dir()), None)
-    if eval_folder and (root / "train").is_dir():
-        parts = {"train": root / "train", "eval": root / eval_folder}
-    else:
-        parts = {"all": root}
-    listed = {part: _image_files(folder) for part, folder in parts.items()}
-    # Shape and classes are computed from all splits, so that they agree.
+        raise FileNotFoundError(f"no folder {root}: folder:PATH needs a folder of image files")
+    parts = find_splits(root)
+    listed = find_images(parts, strict=options.strict)
+    # Shape, depth and classes are computed from all splits, so that they agree.
     all_files = [file for files in listed.values() for file in files]
-    image_shape = _shape(all_files, options.image_size, options.channels)
+    infos = [inspect_image(file) for file in all_files]
+    image_shape = _shape(infos, options.image_size, options.channels)
     size = image_shape[0] if image_shape[0] == image_shape[1] else None
+    scale = _scale(root, [f for f, info in zip(all_files, infos, strict=True) if info.deep])
+    background = 1.0 if options.background == "white" else 0.0
 
     split = options.split
     part = split if split in parts else "all"
@@ -57,38 +64,52 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     def read(indices: list[int]) -> list[Rows]:
         examples = []
         for index in indices:
-            pixels = read_image(files[index], image_shape[-1])
+            pixels = read_image(files[index], image_shape[-1], scale=scale, background=background)
             row = {"image": fit(pixels, size, None)}
             if classes:
                 row["label"] = np.asarray(labels[index], np.int32)
             examples.append(row)
         return examples
 
-    stats = [file.stat() for file in files]
-    versions = [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
     return from_reader(
         read,
         np.arange(len(files)) if part == split else hold_out(len(files), split, options.holdout),
         count=len(files),
-        row_bytes=int(np.prod(image_shape)),
+        row_bytes=int(np.prod(image_shape)) * (1 if scale == 255 else 2),
         threads=True,
         label=f"folder-{root.name}",
-        identity=[image_shape, classes, versions],
+        identity=[_VERSION, image_shape, scale, background, classes, _versions(files)],
         max_resident_bytes=options.max_resident_bytes,
         name=options.source,
         split=split,
-        decode=decode_rows,
+        decode=decoder(float(scale)),
         num_classes=len(classes) or None,
         class_names=classes or None,
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """All image files below the folder, sorted; raises ValueError if there are none."""
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-    if not files:
-        raise ValueError(f"no image files below {folder}: expected {', '.join(SUFFIXES)}")
-    return files
+def _versions(files: list[Path]) -> list[tuple[str, int, int]]:
+    """What changes whenever one of the files does."""
+    stats = [file.stat() for file in files]
+    return [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
+
+
+def _scale(root: Path, deep: list[Path]) -> int:
+    """The largest value of decoded pixels: 255, or of the depth of the files of more than 8 bits.
+
+    Args:
+      root: the folder, for the name of the cached result.
+      deep: the files of more than 8 bits, all of which are read.
+    """
+    if not deep:
+        return 255
+
+    def read() -> Rows:
+        with ThreadPoolExecutor() as pool:
+            return {"high": np.array([max(pool.map(highest_value, deep))])}
+
+    name = f"depth-{root.name}-{digest_of([_VERSION, _versions(deep)])}"
+    return max(255, int(bit_depth_scale(int(load_or_build(name, read)["high"][0]))))
 
 
 def _class_names(parts: dict[str, Path], listed: dict[str, list[Path]]) -> tuple[str, ...]:
@@ -100,13 +121,15 @@ def _class_names(parts: dict[str, Path], listed: dict[str, list[Path]]) -> tuple
     return classes if len(classes) > 1 else ()
 
 
-def _shape(files: list[Path], image_size: int | None, channels: int | None) -> tuple[int, int, int]:
+def _shape(
+    infos: list[ImageInfo], image_size: int | None, channels: int | None
+) -> tuple[int, int, int]:
     """Height, width and channels of the returned images."""
     if image_size is None:
-        sizes = {inspect_image(file)[0] for file in files}
+        sizes = {info.size for info in infos}
         height, width = sizes.pop() if len(sizes) == 1 else (_DEFAULT_IMAGE_SIZE,) * 2
     else:
         height = width = image_size
     if channels is None:
-        channels = 1 if all(inspect_image(file)[1] for file in files) else 3
+        channels = 1 if all(info.grey for info in infos) else 3
     return height, width, channels

@@ -1,7 +1,5 @@
 """Sources of arrays: from an .npz file, or directly from Python."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +8,9 @@ import numpy as np
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers import fields
 from vaejax.data.readers.images import fit, fitted_shape
+from vaejax.data.readers.names import check_names, count_named_classes, read_names
+from vaejax.data.readers.npz_file import read_npz
+from vaejax.data.readers.splits import EVAL_WORDS
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
     Rows,
@@ -29,16 +30,7 @@ def load_npz(path: str, options: LoadOptions) -> Source:
       FileNotFoundError: the file does not exist.
       ValueError: it is not an .npz file, or `from_arrays` does not accept its arrays.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {file}: npz:PATH needs a file written by numpy.savez")
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is not an .npz file, or is truncated")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files if key not in fields.IGNORED}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot read {file}: {error}") from error
+    arrays = read_npz(Path(path).expanduser(), skip=fields.IGNORED)
     return source_of_arrays(arrays, options)
 
 
@@ -56,11 +48,12 @@ def from_arrays(
 
     Required is one of these, with one row per example:
       image (images, imgs, x): `[N, H, W]` or `[N, H, W, C]`; uint8 in 0..255, or in 0..1 if no
-        value of any split exceeds 1; bool; or float in [0, 1].
+        value of any split exceeds 1; uint16, whose depth of 8 to 16 bits is the least that holds
+        all splits; bool; or float in [0, 1].
       sequence (sequences): the same with a time axis, `[N, T, H, W]` or `[N, T, H, W, C]`.
       vector (vectors, counts, expression): `[N, D]`, any numbers.
-      signal (signals, waveform, waveforms, audio): `[N, T]` or `[N, T, C]`, any floats, or int16
-        audio, which is divided by 32,768.
+      signal (signals, waveform, waveforms, audio): `[N, T]` or `[N, T, C]`, any numbers; int16
+        audio is divided by 32,768, uint8 and bool are taken as they are.
       tokens (text): integers >= 0, `[N, T]` or a map `[N, H, W]`.
     Optional are:
       label (labels, y): integers `[N]`.
@@ -68,9 +61,10 @@ def from_arrays(
       condition (conditions): the input of a conditional model, vectors `[N, D]` or images
         `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
       truth (states): the true states of sequences and signals, `[N, T, D]`.
-      class_names, factor_names, column_names, token_names: strings.
-    Names with a prefix or suffix define splits, as in `train_images` or `x_test` (test, eval, val,
-    valid or validation for `'eval'`); otherwise `holdout` of the examples are held out.
+      class_names, factor_names, column_names, token_names: strings, one for each.
+    Names with a prefix or suffix define splits, as in `train_images` or `X_test`, in any case
+    (train or training; test, testing, eval, val, valid, validation or dev for `'eval'`); otherwise
+    `holdout` of the examples are held out.
 
     Args:
       arrays: by name; or one array, of images if its rank is 3 or 4, vectors (2), sequences (5).
@@ -97,20 +91,25 @@ def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: Loa
         if np.ndim(arrays) not in rank_field:
             raise ValueError(f"expected an array of rank 2 to 5, found shape {np.shape(arrays)}")
         arrays = {rank_field[np.ndim(arrays)]: arrays}
-    namings = {key: tuple(map(str, arrays[key])) for key in fields.NAMINGS if key in arrays}
+    namings = read_names(arrays)
+    columns = namings.get("column_names")
     parts = {
-        part: {field: fields.validate(field, key, value) for field, (key, value) in named.items()}
+        part: {
+            field: fields.validate(field, key, value, columns)
+            for field, (key, value) in named.items()
+        }
         for part, named in fields.by_split(arrays).items()
     }
     stored = list(parts.values())
     for rows in stored:
         fields.check_rows(rows)
+        check_names(namings, rows)
     fields.check_agreement(stored)
     # Computed from all splits, so that they are decoded alike.
     scale, counts = fields.pixel_scale(stored), fields.class_counts(stored)
-    fields.count_named_tokens(counts, namings)
+    count_named_classes(counts, namings)
 
-    eval_part = next((word for word in fields.EVAL_WORDS if word in parts), None)
+    eval_part = next((word for word in EVAL_WORDS if word in parts), None)
     if eval_part is None:
         (rows,) = stored
         positions = hold_out(_count(rows), options.split, options.holdout)

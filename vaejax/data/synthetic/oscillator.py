@@ -158,4 +158,5 @@ def oscillator(
         name=options.source,
         split=options.split,
         decode=decode_rows,
+        unit_scale=True,
     )

@@ -1,5 +1,6 @@
 """Generated datasets with known ground truth: vectors, audio clips, sentences, maps of codes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -84,4 +85,4 @@ def load_synthetic(table: str, options: LoadOptions) -> Source:
         raise ValueError(
             f"unknown synthetic table {table!r}: known are {', '.join([*TABLES, 'codes'])}"
         )
-    return source_of_arrays(TABLES[table](), options)
+    return dataclasses.replace(source_of_arrays(TABLES[table](), options), unit_scale=True)

@@ -1,0 +1,169 @@
+"""Reading image files of 8 and 16 bits, with transparency, palettes and rotation."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["SUFFIXES", "ImageInfo", "highest_value", "inspect_image", "read_image"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
+_DEEP = 2**16 - 1
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's mode L
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+class ImageInfo(NamedTuple):
+    """What the header of an image file says.
+
+    Attributes:
+      size: (height, width), after rotation.
+      grey: whether it has one channel, or a palette of greys.
+      deep: whether it has more than 8 bits per channel.
+    """
+
+    size: tuple[int, int]
+    grey: bool
+    deep: bool
+
+
+def inspect_image(path: Path) -> ImageInfo:
+    """The header of an image file.
+
+    Raises:
+      ValueError: the file cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            height, width = image.height, image.width
+            grey, deep = _is_grey(image), _is_deep(image)  # before the EXIF data, which load it
+            if image.getexif().get(0x0112) in (5, 6, 7, 8):  # rotated by a quarter
+                height, width = width, height
+            return ImageInfo((height, width), grey, deep)
+    except Exception as error:  # decoders raise many types of errors on damaged files
+        raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
+
+
+def read_image(
+    path: Path, channels: int, *, scale: int = 255, background: float = 1.0
+) -> np.ndarray:
+    """The image of a file, rotated according to its EXIF data, with alpha composited.
+
+    Args:
+      path: of the file.
+      channels: 1 or 3.
+      scale: the largest value of the result, which is uint8 `[H, W, channels]` if this is 255, else
+        uint16. Files of more than 8 bits hold integers up to this, or floats in [0, 1].
+      background: behind transparent pixels, in [0, 1].
+
+    Raises:
+      ValueError: the file cannot be read.
+    """
+    try:
+        pixels, alpha, high = _decode(path)
+        if scale == 255 and alpha is None and pixels.dtype == np.uint8:
+            return _with_channels(pixels, channels)
+        factor = scale if pixels.dtype.kind == "f" else 1 if high == _DEEP else scale / high
+        values = _with_channels(pixels.astype(np.float64) * factor, channels)
+        if alpha is not None:
+            values = values * alpha + background * scale * (1.0 - alpha)
+        dtype = np.uint8 if scale == 255 else np.uint16
+        return np.rint(np.clip(values, 0, scale)).astype(dtype)
+    except Exception as error:
+        raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
+
+
+def highest_value(path: Path) -> int:
+    """The largest value of a file of more than 8 bits; the full range of floats in [0, 1].
+
+    Raises:
+      ValueError: the file cannot be read, or its values fit neither 16 bits nor [0, 1].
+    """
+    try:
+        pixels = _decode(path)[0]
+    except Exception as error:
+        raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
+    return _DEEP if pixels.dtype.kind == "f" else int(pixels.max())
+
+
+def _decode(path: Path) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Pixels `[H, W, 1 or 3]`, alpha in [0, 1] `[H, W, 1]` or None, and the pixels' full range.
+
+    Pixels are uint8 of the range 255, uint16 of the range 65,535, or floats of the range 1.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        if args := _deep_colour(image):
+            high, low = (_reopened(path, args[:-1] + order) for order in "BL")
+            pixels = (high << 8) | low
+            alpha = pixels[..., 3:] / _DEEP if pixels.shape[-1] == 4 else None
+            return pixels[..., :3], alpha, _DEEP
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode == "F" or upright.mode.startswith("I"):
+            return _numbers(np.asarray(upright)), None, _DEEP
+        if upright.mode in _ALPHA or "transparency" in upright.info:
+            rgba = np.asarray(upright.convert("RGBA"))
+            colours = rgba[..., :1] if _is_grey(image) else rgba[..., :3]
+            return colours, rgba[..., 3:] / 255, 255
+        pixels = np.asarray(upright.convert("L" if _is_grey(image) else "RGB"))
+        return pixels.reshape(*pixels.shape[:2], -1), None, 255
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Values of a mode that is not of 8 bits, `[H, W, 1]`.
+
+    Raises:
+      ValueError: integers that do not fit 16 bits, or floats outside of [0, 1].
+    """
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"its floats must lie in [0, 1], found [{low:g}, {high:g}]")
+        return values[..., None]
+    if low < 0 or high > _DEEP:
+        raise ValueError(f"its integers must lie in 0 to 65,535, found {low} to {high}")
+    return values.astype(np.uint16)[..., None]
+
+
+def _deep_colour(image: Any) -> str:
+    """Pillow's name of the raw form of a PNG file of 16 bits in colour, else `''`."""
+    args = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    return args if args in ("RGB;16B", "RGBA;16B") else ""
+
+
+def _reopened(path: Path, args: str) -> np.ndarray:
+    """The high or the low bytes of a file of 16 bits, of which Pillow decodes one."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        image.tile = [image.tile[0]._replace(args=args)]
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+
+
+def _is_deep(image: Any) -> bool:
+    return image.mode == "F" or image.mode.startswith("I") or bool(_deep_colour(image))
+
+
+def _is_grey(image: Any) -> bool:
+    if image.mode in ("P", "PA"):
+        palette = np.asarray(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Pixels `[H, W, 1 or 3]` with 1 or 3 channels."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    luma = pixels @ _LUMA[:, None]
+    return np.rint(luma).astype(np.uint8) if pixels.dtype == np.uint8 else luma
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

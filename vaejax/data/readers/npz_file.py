@@ -1,0 +1,98 @@
+"""Reading .npz files: what is not an array of numbers is refused with what to write instead."""
+
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["read_npz"]
+
+# Arrays of the files that scipy.sparse.save_npz writes; one of these sets is complete.
+_SPARSE = [
+    {"format", "shape", "data", *more}
+    for more in (("indices", "indptr"), ("row", "col"), ("offsets",), ("coords",))
+]
+# What a damaged file can raise: its sizes, offsets, headers and checksums are arbitrary numbers.
+_DAMAGE = (
+    *(ValueError, TypeError, SyntaxError, KeyError, IndexError, AttributeError, AssertionError),
+    *(
+        EOFError,
+        OSError,
+        MemoryError,
+        RuntimeError,
+        ArithmeticError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ),
+)
+
+
+def read_npz(file: Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name.
+
+    Args:
+      file: its path.
+      skip: names that are not read.
+
+    Raises:
+      FileNotFoundError: the file does not exist.
+      ValueError: it is not an .npz file, is damaged, holds a sparse matrix or Python objects, or
+        claims more bytes than it can hold.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}: npz:PATH needs a file written by numpy.savez")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is not an .npz file, or is truncated")
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            names = set(stored.files)
+            if any(parts <= names for parts in _SPARSE):
+                raise _SparseError(_describe_sparse(file, stored))
+            return {key: _array(file, stored, key) for key in stored.files if key not in skip}
+    except (_SparseError, _ObjectError):
+        raise
+    except _DAMAGE as error:
+        raise ValueError(f"cannot read {file}: {_one_line(error)}") from error
+
+
+class _SparseError(ValueError):
+    """The file holds a sparse matrix."""
+
+
+class _ObjectError(ValueError):
+    """An array holds Python objects."""
+
+
+def _array(file: Path, stored: Any, key: str) -> np.ndarray:
+    try:
+        value = stored[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise _ObjectError(
+            f"{key!r} in {file} holds Python objects, such as rows of different lengths, None, or "
+            "a sparse matrix, which are not read: write a rectangular array of one numeric type, "
+            f"numpy.savez(FILE, {key}=numpy.stack(rows).astype('float32'))"
+        ) from error
+    if not isinstance(value, np.ndarray):  # the file has a member that is not an array
+        raise ValueError(f"{key!r} is not an array")
+    return value
+
+
+def _describe_sparse(file: Path, stored: Any) -> str:
+    kind = stored["format"].item()
+    kind = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
+    shape = tuple(int(n) for n in stored["shape"])
+    return (
+        f"{file} holds a sparse matrix of SciPy (format {kind[:8]!r}, shape {shape}), which is not "
+        "read: write numpy.savez(FILE, vector=scipy.sparse.load_npz(FILE).toarray()), after "
+        "selecting columns if that is too large"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -1,0 +1,81 @@
+"""Means and standard deviations of the columns of tables and the channels of signals."""
+
+import weakref
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaejax.data.source import Source
+from vaejax.data.values import chunks, fields_of
+
+__all__ = ["Units", "standardization", "units_from_json", "units_to_json"]
+
+_RESOLUTION = 4 * float(np.finfo(np.float32).eps)
+_CACHE: "weakref.WeakKeyDictionary[Source, dict[str, Units]]" = weakref.WeakKeyDictionary()
+
+
+class Units(NamedTuple):
+    """The units of a field: standardised values are (x − shift) / scale.
+
+    Attributes:
+      shift: means, float32 `[D]` (of columns) or `[C]` (of channels).
+      scale: standard deviations; 1 where a column is constant.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+
+def standardization(source: Source) -> dict[str, Units]:
+    """Field -> its units, by the statistics of a training split; `{}` if nothing has units.
+
+    Fields are the event if it is a `vector` (by columns) or a `signal` (by channels), and a
+    `condition` that is a vector. Generated data have unit scale by construction (see
+    `Source.unit_scale`) and are left as they are.
+
+    Args:
+      source: the training split. Of one too large for memory, an evenly spread part is read.
+    """
+    if source.unit_scale:
+        return {}
+    if source not in _CACHE:
+        shapes = fields_of(source)
+        names = [n for n in ("vector", "signal") if n in shapes]
+        names += [n for n in ("condition",) if n in shapes and len(shapes[n].shape) == 2]
+        _CACHE[source] = {name: _units(source, name) for name in names}
+    return _CACHE[source]
+
+
+def _units(source: Source, field: str) -> Units:
+    """Two passes in float64, so that large means do not hide small deviations."""
+    count: int = 0
+    total: Any = 0.0
+    largest: Any = 0.0
+    for values in chunks(source, field):
+        rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+        count, total = count + len(rows), total + rows.sum(axis=0)
+        largest = np.maximum(largest, np.abs(rows).max(axis=0))
+    mean = total / count
+    squares: Any = 0.0
+    for values in chunks(source, field):
+        rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+        squares = squares + np.square(rows - mean).sum(axis=0)
+    deviation = np.sqrt(squares / count)
+    # A deviation below the resolution of float32 is that of rounding.
+    constant = deviation <= _RESOLUTION * largest
+    scale = np.where(constant, 1.0, deviation)
+    return Units(mean.astype(np.float32), np.maximum(scale, 1e-30).astype(np.float32))
+
+
+def units_to_json(units: Mapping[str, Units]) -> dict[str, dict[str, list[float]]]:
+    """As JSON values."""
+    return {n: {"shift": u.shift.tolist(), "scale": u.scale.tolist()} for n, u in units.items()}
+
+
+def units_from_json(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Units]:
+    """The inverse of `units_to_json`."""
+    return {
+        name: Units(np.array(u["shift"], np.float32), np.array(u["scale"], np.float32))
+        for name, u in stored.items()
+    }

@@ -1,0 +1,97 @@
+"""The values of a field as a model sees them, read on the host in chunks."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vaejax.data.source import Source
+
+__all__ = ["Range", "chunks", "fields_of", "range_of"]
+
+_CHUNK = 4096  # examples
+_SAMPLE = 2**15  # examples read of a split that is not in memory, or has rows of another form
+_BINARY = np.array([[0.0], [1.0]], np.float32)
+
+
+class Range(NamedTuple):
+    """What a field holds.
+
+    Attributes:
+      low: the smallest value.
+      high: the largest.
+      integers: whether all values are whole numbers.
+      exact: whether every example was read, not a sample of them.
+    """
+
+    low: float
+    high: float
+    integers: bool
+    exact: bool
+
+
+def fields_of(source: Source) -> Any:
+    """Name -> shape and dtype of each decoded field of one example, computed without decoding."""
+    return jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
+
+
+def is_stored_plainly(source: Source, field: str) -> bool:
+    """Whether the split is in memory with this field as an array of the decoded shape."""
+    if source.arrays is None or field not in source.arrays:
+        return False
+    return source.arrays[field].shape[1:] == fields_of(source)[field].shape[1:]
+
+
+def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.ndarray]:
+    """Decoded values `[n, ...]` of a field, all of them if the split is in memory.
+
+    Of images stored as bytes each distinct value occurs once, `[256, 1]` at most. Of a split that
+    is not in memory, or whose rows are packed, an evenly spread sample of examples is read.
+
+    Args:
+      source: the split.
+      field: of a decoded batch.
+      binarize: as in training: binarised images hold zeros and ones.
+    """
+    if field in ("image", "sequence") and binarize != "none":
+        yield _BINARY
+        return
+    plain = is_stored_plainly(source, field)
+    if field in ("image", "sequence") and plain and _stored(source, field).dtype == np.uint8:
+        yield _distinct_bytes(source, field)
+        return
+    count = source.size if plain else min(source.size, _SAMPLE)
+    positions = np.unique(np.linspace(0, source.size - 1, count).astype(np.int64))
+    for start in range(0, len(positions), _CHUNK):
+        rows: Any = source.take(positions[start : start + _CHUNK])
+        yield np.asarray(source.decode(rows)[field])
+
+
+def _stored(source: Source, field: str) -> np.ndarray:
+    assert source.arrays is not None
+    return source.arrays[field]
+
+
+def _distinct_bytes(source: Source, field: str) -> np.ndarray:
+    """The distinct decoded values `[n, 1]` of pixels that are stored as bytes."""
+    stored = _stored(source, field)
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(stored), _CHUNK):
+        counts += np.bincount(stored[start : start + _CHUNK].reshape(-1), minlength=256)
+    values = np.flatnonzero(counts).astype(np.uint8)
+    shape = (1, *stored.shape[1:])
+    rows: Any = source.take(np.zeros(1, np.int32))
+    images: list[Any] = [np.full(shape, value, np.uint8) for value in values]
+    decoded = [np.asarray(source.decode({**rows, field: image})[field]) for image in images]
+    return np.array([image.reshape(-1)[:1] for image in decoded])
+
+
+def range_of(source: Source, field: str, binarize: str = "none") -> Range:
+    """The range of a field over a split, see `chunks`."""
+    low, high, integers = np.inf, -np.inf, True
+    for values in chunks(source, field, binarize):
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        integers = integers and bool((values == np.floor(values)).all())
+    exact = is_stored_plainly(source, field) or source.size <= _SAMPLE or binarize != "none"
+    return Range(low, high, integers, exact)

@@ -1,0 +1,130 @@
+"""Checks data against the likelihood of a model, before any training."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from vaejax.core.events import EVENTS
+from vaejax.core.game import Family, Params
+from vaejax.data import Source
+from vaejax.data.preprocess import preparation
+from vaejax.data.values import chunks, fields_of, range_of
+from vaejax.distributions import Support, support_of
+from vaejax.training import NotFiniteError
+
+__all__ = ["check_support", "column_name", "naming_the_column", "scale_hint"]
+
+_LARGE = 100.0  # values beyond this make the first gradients of a network very large
+
+
+def check_support(
+    family: Family, params: Params, sources: Iterable[Source], binarize: str = "none"
+) -> None:
+    """Raises ValueError if data are outside of the support of the likelihood.
+
+    Likelihoods declare their support (`vaejax.distributions.Support`); one without is not checked,
+    nor are classifiers, whose event is the label.
+
+    Args:
+      family: of the run.
+      params: of its model, or their shapes.
+      sources: the splits.
+      binarize: as in training.
+    """
+    if family.model.features is not None:
+        return
+    sources = list(sources)
+    likelihood = _likelihood(family, params, sources[0], binarize)
+    support = support_of(likelihood)
+    if support is None:
+        return
+    for source in dict.fromkeys(sources):
+        field = _event_of(source)
+        for values in chunks(source, field, binarize):
+            inside = np.broadcast_to(support.contains(values), values.shape)
+            if not inside.all():
+                name = _snake_case(type(_base(likelihood)).__name__)
+                raise ValueError(_refusal(name, support, source, field, values, inside, binarize))
+
+
+def _likelihood(family: Family, params: Params, source: Source, binarize: str) -> Any:
+    """p(x | z) of one example, in shapes; computes nothing."""
+    prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
+
+    def likelihood(params: Params, rows: Any, key: jax.Array) -> Any:
+        return family.model.forward(params, prepare(rows, key), key, None).likelihood
+
+    return jax.eval_shape(likelihood, params, rows, jax.random.key(0))
+
+
+def _refusal(
+    name: str,
+    support: Support,
+    source: Source,
+    field: str,
+    values: np.ndarray,
+    inside: np.ndarray,
+    binarize: str,
+) -> str:
+    where = tuple(np.argwhere(~inside)[0])
+    column = f"{column_name(source, int(where[-1]))} of " if field == "vector" else ""
+    found = range_of(source, field, binarize)
+    return (
+        f"the likelihood {name!r} is for {support.values}, but {column}{source.name} "
+        f"({source.split} split) holds {values[where]:.9g}; the {field}s range from "
+        f"{found.low:.6g} to {found.high:.6g}. {support.remedy[0].upper()}{support.remedy[1:]}"
+    )
+
+
+def scale_hint(source: Source) -> str:
+    """Advice for a run whose steps were not finite: the column furthest from unit scale, or ''."""
+    field = _event_of(source)
+    if field not in ("vector", "signal"):
+        return ""
+    largest: Any = 0.0
+    for values in chunks(source, field):
+        magnitude = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+        largest = np.maximum(largest, magnitude)
+    worst = int(np.argmax(largest))
+    if not largest[worst] > _LARGE:
+        return ""
+    name = column_name(source, worst) if field == "vector" else f"channel {worst}"
+    return (
+        f"{name} of {source.name} holds values up to {largest[worst]:.6g}: rescale it, or use "
+        "data.standardize=True with a likelihood of real numbers such as 'normal'"
+    )
+
+
+@contextmanager
+def naming_the_column(source: Source) -> Iterator[None]:
+    """Adds `scale_hint` to the error of a training whose steps were not finite."""
+    try:
+        yield
+    except NotFiniteError as error:
+        hint = scale_hint(source)
+        if not hint:
+            raise
+        raise NotFiniteError(f"{error}; {hint}") from error
+
+
+def column_name(source: Source, column: int) -> str:
+    """As in "column 'price'", or "column 3" without names."""
+    names: Sequence[str] | None = source.column_names
+    return f"column {names[column]!r}" if names else f"column {column}"
+
+
+def _event_of(source: Source) -> str:
+    shapes = fields_of(source)
+    return next(name for name in EVENTS if name in shapes)
+
+
+def _base(p: Any) -> Any:
+    return _base(p.base) if hasattr(p, "base") else p
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
