@@ -23,6 +23,8 @@ __all__ = [
     "warmup_cosine",
 ]
 
+# The kinds of schedules are not optax's, whose lengths may not be traced, as those of a sweep
+# are, and whose cosines mix the integer step with floats, which strict promotion forbids.
 Schedule = Callable[[Step], jax.Array]
 
 

@@ -41,6 +41,10 @@ def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
 
 
+# Not `jax.nn.dot_product_attention`: for [32, 64, 4, 16] in float32 on two CPU cores its values
+# are equal bit for bit and the forward pass takes the same time (2.6 against 2.7 ms, with the
+# rotation), but the gradient takes longer (8.2 against 7.3 ms), and its layout would change the
+# cache.
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
     """Attention `[B, t, H, d]` of queries `[B, H, t, d]` to the keys `[B, H, T, d]` in the mask.
 

@@ -36,6 +36,12 @@ _State = tuple[jax.Array, jax.Array]  # the output and the memory cell, [B, D] e
 _TransformerState = tuple[Cache, jax.Array]  # and the time
 
 
+# Not Flax's cells: the parameters of stored runs have the names and layout below, and Flax's,
+# with a matrix per gate, would need a translation longer than a cell; its GRU is another
+# function, which resets after the matrix product. On these parameters its LSTM gives the same
+# values within 3e-7. The gradient for inputs [64, 20, 50] and D = 50 on two CPU cores takes 3.5
+# ms here and 2.8 ms there, since it projects the inputs inside the loop; that is one more matrix
+# product per time step, which accelerators have to launch.
 def _gated_cell(
     size: int, gates: int, advance: Callable[..., tuple[jax.Array, _State]], bias: jax.Array
 ) -> Recurrent:
