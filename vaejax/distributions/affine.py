@@ -65,9 +65,7 @@ def in_units(p: Distribution, shift: jax.Array, scale: jax.Array) -> Distributio
     return Affine(p, shift, scale)
 
 
-def in_base_units(
-    p: Distribution, x: jax.Array
-) -> tuple[Distribution, jax.Array, jax.Array]:
+def in_base_units(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array, jax.Array]:
     """A distribution and its event in the units of the model: `(base, u, Σ log scale [B])`.
 
     The inverse of `in_units`; any other distribution is returned with its event and zeros.
