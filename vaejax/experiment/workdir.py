@@ -127,6 +127,9 @@ def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
 
 def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
     old, new = _fixed(stored), _fixed(config)
+    if stored.get("version") != vaejax.__version__:
+        # Fields of models that came later: the given config has their values.
+        old = {**new, **old}
     changed = [
         f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
