@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vaejax.core.files import finite_or_null, write_text
+
 __all__ = ["config_of", "figure_path", "result_path", "root", "write_json"]
 
 # The package of `benchmarks` and `configs`: none in a checkout, `vaejax` if installed.
@@ -43,4 +45,5 @@ def figure_path(name: str) -> Path:
 def write_json(path: Path, value: Any, *, indent: int | None = 2, **options: Any) -> None:
     """Writes a JSON file and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=indent, **options) + "\n")
+    text = json.dumps(finite_or_null(value), indent=indent, allow_nan=False, **options)
+    write_text(path, text + "\n")

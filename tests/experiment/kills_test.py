@@ -42,7 +42,10 @@ RUNS = {
         "--config.data.source=moving_sprites:length=6",
         *("--config.model.belief.size=8", "--config.model.features=8", "--config.model.hidden=8,"),
     ],
-    "vae_gan": [MLP, "--config.model.discriminator.channels=(8,8,8,8)"],
+    "vae_gan": [
+        "--config.model.network.channels=(8,8,8,8)",
+        "--config.model.discriminator.channels=(8,8,8)",
+    ],
     "vqvae": [
         "--config.data.binarize=dynamic",
         *("--config.model.quantizer.codes=16", "--config.model.quantizer.dim=4"),

@@ -108,11 +108,12 @@ def test_a_run_of_an_earlier_version(command, data, copied):
     config = json.loads((copied / "config.json").read_text())
     del config["version"], config["imports"], config["evaluate"]["annealing"]
     del config["data"]["observed_quadrants"], config["train"]["ema_decay"]
+    del config["data"]["standardize"]  # True today, but the run was trained without
     config["train"]["max_skipped"] = config["train"].pop("max_consecutive_nonfinite")
     (copied / "config.json").write_text(json.dumps(config))
     (copied / "fingerprint.json").unlink()
     run = vaejax.load_run(copied)
-    assert run.config["train"]["ema_decay"] == 0.0
+    assert (run.config["train"]["ema_decay"], run.config["data"]["standardize"]) == (0.0, False)
     assert run.sample(2).shape == (2, 8, 8, 1)
     with mock.patch.object(run_module, "draw_figures"):
         for mode in ("evaluate", "train"):

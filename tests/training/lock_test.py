@@ -116,12 +116,16 @@ def test_of_many_that_take_over_one_wins(tmp_path, holder):
     script = (
         "import sys, time, pathlib; from vaejax.training import lock as m;"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()));\n"
-        "try: m.lock(pathlib.Path(sys.argv[1])); print('won', flush=True); time.sleep(2)\n"
-        "except m.LockedError: print('lost', flush=True)"
+        "try: m.lock(pathlib.Path(sys.argv[1])); print('won', flush=True)\n"
+        "except m.LockedError: print('lost', flush=True)\n"
+        "sys.stdin.read()"  # the winner holds it until all have tried
     )
     arguments = [sys.executable, "-c", script, str(tmp_path), str(time.time() + 6)]
-    processes = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    results = sorted(p.communicate()[0].strip() for p in processes)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(arguments, **pipes) for _ in range(3)]
+    results = sorted(p.stdout.readline().strip() for p in processes)
+    for process in processes:
+        process.communicate()
     assert results == ["lost", "lost", "won"]
     assert names(tmp_path) == []
 

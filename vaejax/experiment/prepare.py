@@ -28,7 +28,13 @@ from vaejax.experiment.build import (
 )
 from vaejax.experiment.check_data import check_support
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
-from vaejax.experiment.workdir import Config, acquire_workdir, check_is_ours, flatten
+from vaejax.experiment.workdir import (
+    Config,
+    acquire_workdir,
+    check_is_ours,
+    config_of_its_time,
+    flatten,
+)
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
@@ -118,6 +124,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
     config = {k: v for k, v in config.items() if k != "sweep"}
     check_names(flatten(config))
     check_is_ours(workdir)
+    config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
     import_plugins(config.get("imports", ()))

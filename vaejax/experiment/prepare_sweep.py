@@ -25,7 +25,7 @@ from vaejax.experiment.build import (
 )
 from vaejax.experiment.check_data import check_support
 from vaejax.experiment.fingerprint import fingerprint
-from vaejax.experiment.workdir import Config, check_is_ours, flatten
+from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time, flatten
 from vaejax.sweeps import Sweep, select
 from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
@@ -90,6 +90,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     """
     check_names(flatten(config))
     check_is_ours(workdir)
+    config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
     import_plugins(config.get("imports", ()))

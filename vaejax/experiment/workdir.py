@@ -11,7 +11,7 @@ import jax
 
 import vaejax
 from vaejax.core.files import read_json, write_json
-from vaejax.training.earlier_versions import completed
+from vaejax.training.earlier_versions import completed, of_its_time
 from vaejax.training.lock import lock
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "acquire_workdir",
     "check_is_ours",
     "config_digest",
+    "config_of_its_time",
     "flatten",
 ]
 
@@ -58,11 +59,25 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _is_free(name: str) -> bool:
+    """Whether a field may differ when a run is resumed or evaluated."""
+    return (name + ".").startswith(tuple(f if f.endswith(".") else f + "." for f in _FREE))
+
+
 def _fixed(config: Config) -> dict[str, Any]:
     """The fields that may not differ, flat, as JSON values."""
-    prefixes = tuple(f if f.endswith(".") else f + "." for f in _FREE)
     flat = flatten(json.loads(json.dumps(config)))
-    return {name: v for name, v in flat.items() if not (name + ".").startswith(prefixes)}
+    return {name: v for name, v in flat.items() if not _is_free(name)}
+
+
+def config_of_its_time(workdir: Path, config: Config) -> Config:
+    """The given config; for the run of an earlier version, with the values of its time.
+
+    Fields that the run's `config.json` lacks, since they did not exist, describe how that version
+    behaved, and not today's defaults.
+    """
+    path = workdir / "config.json"
+    return of_its_time(config, read_json(path), _is_free) if path.exists() else config
 
 
 def config_digest(config: Config) -> str:
@@ -127,6 +142,9 @@ def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
 
 def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
     old, new = _fixed(stored), _fixed(config)
+    if stored.get("version") != vaejax.__version__:
+        # Fields of models that came later: the given config has their values.
+        old = {**new, **old}
     changed = [
         f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())

@@ -31,14 +31,18 @@ __all__ = ["Checkpoints", "CorruptCheckpointError"]
 
 
 @contextmanager
-def _orbax_errors(directory: Path) -> Iterator[None]:
+def _orbax_errors(directory: Path, silent: SilentOrbax) -> Iterator[None]:
     """Turns what Orbax and TensorStore raise for a failed write into one line with the path."""
     try:
         with write_errors(directory):
             yield
-    except (WriteError, CorruptCheckpointError):
+    except CorruptCheckpointError:
+        raise
+    except WriteError:
+        silent.failed = True
         raise
     except Exception as error:  # they share no base class
+        silent.failed = True
         raise _write_error(directory, error) from error
 
 
@@ -89,7 +93,7 @@ class Checkpoints:
         )
         self._directory = directory.resolve()
         self._silent = SilentOrbax()  # its threads print what they raise
-        with _orbax_errors(directory):
+        with _orbax_errors(directory, self._silent):
             if jax.process_index() == 0:
                 _repair(self._directory)
             self._manager = ocp.CheckpointManager(self._directory, options=options)
@@ -120,7 +124,7 @@ class Checkpoints:
             state=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(record_of(tree))
         )
         finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
-        with _orbax_errors(self._directory):
+        with _orbax_errors(self._directory, self._silent):
             self._manager.save(step, args=args, metrics=finite, force=True)
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
@@ -132,14 +136,20 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when all checkpoints are written."""
-        with _orbax_errors(self._directory):
+        with _orbax_errors(self._directory, self._silent):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for the writes, and ends the background threads."""
-        with _orbax_errors(self._directory):
+        with _orbax_errors(self._directory, self._silent):
             self._manager.close()
         self._silent.end()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but parts of a checkpoint of Orbax."""
+    parts = {"state", "checksums", "metrics", "_CHECKPOINT_METADATA", "commit_success.txt"}
+    return {f.name for f in folder.iterdir()} <= parts
 
 
 def _repair(directory: Path) -> None:
@@ -151,7 +161,7 @@ def _repair(directory: Path) -> None:
     folders = [f for f in directory.glob("*") if f.name.isdigit() and f.is_dir()]
     newest = max((int(f.name) for f in folders), default=0)
     for folder in folders:
-        if int(folder.name) < newest and not is_complete(folder):
+        if int(folder.name) < newest and not is_complete(folder) and _is_ours(folder):
             shutil.rmtree(folder)
         elif (folder / METRICS).is_file() and read_metrics(folder) is None:
             print(

@@ -4,12 +4,12 @@ A field that did not exist yet gets the value that describes how the version at 
 which need not be today's default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vaejax.training.renamed_fields import new_name
 
-__all__ = ["ABSENT", "completed"]
+__all__ = ["ABSENT", "completed", "of_its_time"]
 
 # Field -> its value in a run whose config.json lacks it. A new field of
 # `config_defaults.defaults` gets a row: tests/experiment/earlier_versions_test.py holds that.
@@ -22,6 +22,9 @@ ABSENT: dict[str, Any] = {
     "data.binarize": "none",
     "data.observed_quadrants": 0,
     "data.condition_dropout": 0.0,
+    "data.standardize": False,
+    "data.strict": False,
+    "data.background": "black",
     "train.steps": 3000,
     "train.batch_size": 128,
     "train.steps_per_dispatch": 20,
@@ -72,6 +75,44 @@ def _renamed(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     return result
 
 
+def _set(config: dict[str, Any], path: str, value: Any, *, replace: bool) -> None:
+    *sections, name = path.split(".")
+    for part in sections:
+        config[part] = dict(config.get(part, {}))
+        config = config[part]
+    if replace or name not in config:
+        config[name] = value
+
+
+def of_its_time(
+    config: Mapping[str, Any], stored: Mapping[str, Any], free: Callable[[str], bool]
+) -> dict[str, Any]:
+    """A given config with the values of a stored one's time, for the fields which that one lacks.
+
+    Args:
+      config: with all fields of today.
+      stored: the content of `config.json`.
+      free: whether a field may differ between starts; then the given value holds.
+    """
+    result, complete = dict(config), completed(stored)
+    for path in ABSENT:
+        if free(path) or _has(_renamed(stored), path):
+            continue
+        value: Any = complete
+        for part in path.split("."):
+            value = value[part]
+        _set(result, path, value, replace=True)
+    return result
+
+
+def _has(config: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(config, Mapping) or part not in config:
+            return False
+        config = config[part]
+    return True
+
+
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The stored config of a run, of this version or an earlier one, with every field.
 
@@ -79,13 +120,8 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
       config: the content of `config.json`.
     """
     result = _renamed(config)
-    fields = ABSENT | (_OF_SWEEPS if "sweep" in result else {})
-    for path, value in fields.items():
-        *sections, name = path.split(".")
-        section = result
-        for part in sections:
-            section = section.setdefault(part, {})
-        section.setdefault(name, value)
+    for path, value in (ABSENT | (_OF_SWEEPS if "sweep" in result else {})).items():
+        _set(result, path, value, replace=False)
     if result.get("first_stage"):
         result.setdefault("first_stage_step", 0)
     return result

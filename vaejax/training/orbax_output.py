@@ -29,11 +29,16 @@ def _keep(record: logging.LogRecord) -> bool:
 class SilentOrbax:
     """From its creation until `end`, failures inside Orbax's threads print nothing.
 
-    After a failed read it is never ended: Orbax closes the event loop at the first error, while
-    TensorStore's threads still report to it, also later.
+    After a failure it never ends: Orbax closes the event loop at the first error, while
+    TensorStore's threads still report to it, and what nobody waits for is reported when it is
+    collected.
+
+    Attributes:
+      failed: to be set after a failure.
     """
 
     def __init__(self) -> None:
+        self.failed = False
         self._asyncio = logging.getLogger("asyncio")
         self._level = self._asyncio.level
         self._before: tuple[Any, Any] = (sys.unraisablehook, threading.excepthook)
@@ -53,7 +58,9 @@ class SilentOrbax:
             self._before[1](arguments)
 
     def end(self) -> None:
-        """Puts the former hooks back, unless others were set meanwhile."""
+        """Puts the former hooks back, unless something failed or others were set meanwhile."""
+        if self.failed:
+            return
         if sys.unraisablehook == self._unraisable:
             sys.unraisablehook = self._before[0]
         if threading.excepthook == self._of_thread:
