@@ -4,11 +4,13 @@ From the prior to the posterior through π_β ∝ p(z) p(x | z)^β, with one Ham
 each β (Neal 2001; Wu et al., 1611.04273, section 3). The encoder is not used.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.distribution import Distribution
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Model, Params
 from vaejax.losses import event_log_prob, sum_event
@@ -50,6 +52,98 @@ def beta_schedule(temperatures: int) -> jax.Array:
     return (s - s[0]) / (s[-1] - s[0])
 
 
+class _State(NamedTuple):
+    """Chains of B examples: z `[B, ...]`, the size of their steps and their log-weights `[B]`."""
+
+    z: jax.Array
+    size: jax.Array
+    weight: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """The densities that chains pass through, π_β ∝ p(z) p(x | z)^β, for B examples.
+
+    Attributes:
+      model: whose decoder.
+      params: of it.
+      batch: the examples.
+      prior: p(z).
+      leapfrog: steps of a transition.
+    """
+
+    model: Model
+    params: Params
+    batch: Batch
+    prior: Distribution
+    leapfrog: int
+
+    def log_likelihood(self, z: jax.Array) -> jax.Array:
+        """log p(x | z), `[B]`."""
+        return event_log_prob(self.model.decode(self.params, (z,), self.batch), event(self.batch))
+
+    def energy(self, z: jax.Array, beta: jax.Array) -> jax.Array:
+        """−log π_β(z) up to a constant, `[B]`."""
+        return -event_log_prob(self.prior, z) - beta * self.log_likelihood(z)
+
+    def leap(
+        self, z: jax.Array, momentum: jax.Array, step: jax.Array, beta: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Position and momentum after the leapfrog steps of one trajectory."""
+        gradient = jax.grad(lambda z: self.energy(z, beta).sum())
+
+        def leapfrog_step(
+            _: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]
+        ) -> tuple[jax.Array, jax.Array, jax.Array]:
+            proposal, p, g = state
+            p = p - 0.5 * step * g
+            proposal = proposal + step * p
+            g = gradient(proposal)
+            return proposal, p - 0.5 * step * g, g
+
+        start = z, momentum, gradient(z)
+        proposal, p, _ = jax.lax.fori_loop(0, self.leapfrog, leapfrog_step, start)
+        return proposal, p
+
+    def transition(
+        self, z: jax.Array, size: jax.Array, beta: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One Hamiltonian transition: z, the next sizes of steps, and which are accepted `[B]`."""
+        momentum_key, accept_key, jitter_key = jax.random.split(key, 3)
+        # Random trajectory lengths: one of exactly a period of a Gaussian ends where it started.
+        jittered = size * jax.random.uniform(jitter_key, size.shape, minval=0.6, maxval=1.0)
+        step = jittered.reshape(-1, *(1,) * (z.ndim - 1))
+        momentum = jax.random.normal(momentum_key, z.shape)
+        proposal, p = self.leap(z, momentum, step, beta)
+        log_ratio = self.energy(z, beta) - self.energy(proposal, beta)
+        log_ratio = log_ratio + 0.5 * (sum_event(jnp.square(momentum)) - sum_event(jnp.square(p)))
+        # A comparison with NaN is false, which rejects the proposal.
+        accepts = jnp.log(jax.random.uniform(accept_key, log_ratio.shape)) < log_ratio
+        z = jnp.where(accepts.reshape(step.shape), proposal, z)
+        # Stationary at the target acceptance a: a · log growth + (1 − a) · log shrinkage = 0.
+        factor = jnp.where(
+            accepts, _STEP_GROWTH ** (1 - _TARGET_ACCEPTANCE), _STEP_GROWTH**-_TARGET_ACCEPTANCE
+        )
+        return z, jnp.clip(size * factor, 1e-4, 2.0), accepts
+
+    def chain(
+        self, key: jax.Array, state: _State, betas: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Log-weights, distortions and acceptances along the temperatures, `[T, B]` each."""
+
+        def anneal(
+            state: _State, inputs: tuple[jax.Array, jax.Array, jax.Array]
+        ) -> tuple[_State, tuple[jax.Array, jax.Array, jax.Array]]:
+            previous, beta, number = inputs
+            weight = state.weight + (beta - previous) * self.log_likelihood(state.z)
+            fold = jax.random.fold_in(key, number)
+            z, size, accepts = self.transition(state.z, state.size, beta, fold)
+            return _State(z, size, weight), (weight, -self.log_likelihood(z), accepts)
+
+        inputs = betas[:-1], betas[1:], jnp.arange(len(betas) - 1)
+        return jax.lax.scan(anneal, state, inputs)[1]
+
+
 def annealed_importance_sampling(
     model: Model,
     params: Params,
@@ -83,86 +177,46 @@ def annealed_importance_sampling(
     Raises:
       ValueError: the model does not have exactly one continuous node.
     """
-    x, first_key, key = event(batch), *jax.random.split(key)
+    size, first_key, key = len(event(batch)), *jax.random.split(key)
     latents = model.encode(params, batch, first_key)
     if len(latents) != 1 or not jnp.issubdtype(latents[0].z.dtype, jnp.floating):
         raise ValueError(
             "annealed importance sampling needs a model with one continuous node, this one has "
             f"{len(latents)}; importance sampling (evaluate.importance_samples) takes any number"
         )
-    prior = latents[0].prior
-
-    def log_prior(z: jax.Array) -> jax.Array:
-        return event_log_prob(prior, z)
-
-    def log_likelihood(z: jax.Array) -> jax.Array:
-        return event_log_prob(model.decode(params, (z,), batch), x)
-
-    def transition(z: jax.Array, size: jax.Array, beta: jax.Array, key: jax.Array) -> Any:
-        momentum_key, accept_key, jitter_key = jax.random.split(key, 3)
-        # Random trajectory lengths: one of exactly a period of a Gaussian ends where it started.
-        jittered = size * jax.random.uniform(jitter_key, size.shape, minval=0.6, maxval=1.0)
-        step = jittered.reshape(-1, *(1,) * (z.ndim - 1))
-
-        def energy(z: jax.Array) -> jax.Array:
-            return -log_prior(z) - beta * log_likelihood(z)
-
-        gradient = jax.grad(lambda z: energy(z).sum())
-        momentum = jax.random.normal(momentum_key, z.shape)
-
-        def leapfrog_step(_: Any, state: Any) -> Any:
-            proposal, p, g = state
-            p = p - 0.5 * step * g
-            proposal = proposal + step * p
-            g = gradient(proposal)
-            return proposal, p - 0.5 * step * g, g
-
-        start = z, momentum, gradient(z)
-        proposal, p, _ = jax.lax.fori_loop(0, leapfrog, leapfrog_step, start)
-        log_ratio = energy(z) - energy(proposal)
-        log_ratio = log_ratio + 0.5 * (sum_event(jnp.square(momentum)) - sum_event(jnp.square(p)))
-        # A comparison with NaN is false, which rejects the proposal.
-        accepts = jnp.log(jax.random.uniform(accept_key, log_ratio.shape)) < log_ratio
-        z = jnp.where(accepts.reshape(step.shape), proposal, z)
-        # Stationary at the target acceptance a: a · log growth + (1 − a) · log shrinkage = 0.
-        factor = jnp.where(
-            accepts, _STEP_GROWTH ** (1 - _TARGET_ACCEPTANCE), _STEP_GROWTH**-_TARGET_ACCEPTANCE
-        )
-        return z, jnp.clip(size * factor, 1e-4, 2.0), accepts
-
+    target = _Target(model, params, batch, latents[0].prior, leapfrog)
     betas = beta_schedule(temperatures)
-    if posterior is not None:
-        betas = betas[::-1]
+    betas = betas if posterior is None else betas[::-1]
 
-    def chain(key: jax.Array, start: jax.Array | None) -> Any:
+    def chain(key: jax.Array, start: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         start_key, key = jax.random.split(key)
-        z = prior.sample(start_key) if start is None else start
+        z = target.prior.sample(start_key) if start is None else start
         z = jnp.broadcast_to(z, latents[0].z.shape)
+        return target.chain(key, _State(z, jnp.full(size, step_size), jnp.zeros(size)), betas)
 
-        def anneal(state: Any, inputs: Any) -> tuple[Any, Any]:
-            z, size, weight = state
-            previous, beta, number = inputs
-            weight = weight + (beta - previous) * log_likelihood(z)
-            z, size, accepts = transition(z, size, beta, jax.random.fold_in(key, number))
-            return (z, size, weight), (weight, -log_likelihood(z), accepts)
-
-        state = z, jnp.full(len(x), step_size), jnp.zeros(len(x))
-        numbers = jnp.arange(temperatures)
-        return jax.lax.scan(anneal, state, (betas[:-1], betas[1:], numbers))[1]
-
-    keys = jax.random.split(key, chains)
     in_axes = (0, None if posterior is None else 0)
-    weights, distortion, accepts = jax.vmap(chain, in_axes)(keys, posterior)  # [C, T, B]
-    sign = 1.0 if posterior is None else -1.0
-    log_z = sign * (jax.nn.logsumexp(weights, axis=0) - jnp.log(float(chains)))  # [T, B]
+    mapped = jax.vmap(chain, in_axes)(jax.random.split(key, chains), posterior)
+    return _estimate(*mapped, betas, forwards=posterior is None)
+
+
+def _estimate(
+    weights: jax.Array,
+    distortion: jax.Array,
+    accepts: jax.Array,
+    betas: jax.Array,
+    *,
+    forwards: bool,
+) -> AnnealedEstimate:
+    """The estimates from log-weights, distortions and acceptances of chains, `[C, T, B]` each."""
+    log_mean = jax.nn.logsumexp(weights, axis=0) - jnp.log(float(len(weights)))  # [T, B]
+    log_z = log_mean if forwards else -log_mean
     # The states of the chains lag behind π_β; their weights correct for it.
     distortion = (jax.nn.softmax(weights, axis=0) * distortion).sum(axis=0)
     # The log normaliser of π_β relative to the prior.
-    log_normalizer = log_z if posterior is None else log_z[-1][None] - log_z
+    log_normalizer = log_z if forwards else log_z[-1][None] - log_z
     rate = -betas[1:, None] * distortion - log_normalizer
-    return AnnealedEstimate(
-        log_z[-1], betas[1:], distortion, rate, accepts.astype(jnp.float32).mean(axis=(0, 2))
-    )
+    accepted = accepts.astype(jnp.float32).mean(axis=(0, 2))
+    return AnnealedEstimate(log_z[-1], betas[1:], distortion, rate, accepted)
 
 
 def bidirectional_monte_carlo(
