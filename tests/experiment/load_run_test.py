@@ -114,6 +114,12 @@ def test_codes_and_the_metrics_of_a_split(workdirs):
     assert (codes.dtype, codes.shape[0], int(codes.max()) < 16) == (np.int32, 40, True)
     # The straight-through estimator adds and subtracts the features, which rounds.
     np.testing.assert_allclose(run.decode(codes), run.reconstruct(PIXELS), atol=1e-6)
+    with pytest.raises(ValueError, match=r"codes of node 0 lie in 0\.\.15, .*found .*\.\.16"):
+        run.decode(np.where(codes == codes.max(), 16, codes))
+    h, w = codes.shape[1:]
+    expected = rf"latents of node 0 have the shape \[N, {h}, {w}\], found \[40, {2 * h}, {w}\]"
+    with pytest.raises(ValueError, match=expected):
+        run.decode(np.repeat(codes, 2, axis=1))
     # Nothing is sampled, so the mean of the scores is what an evaluation reports.
     metrics = run.evaluate(vaejax.from_arrays({"image": PIXELS}, holdout=0))
     np.testing.assert_allclose(run.score(PIXELS)["elbo"].mean(), metrics["elbo"], rtol=1e-5)
@@ -131,6 +137,9 @@ def test_conditions(workdirs):
     assert np.abs(run.decode(z, condition=1) - run.decode(z, condition=2)).max() > 1e-5
     assert run.sample(5, condition=2).shape == (5, 8, 8, 1)
     assert run.sample(5).shape == (5, 8, 8, 1)  # trained with dropout of the condition
+    more = vaejax.from_arrays({"image": PIXELS, "label": np.arange(40) % 4}, holdout=0)
+    with pytest.raises(ValueError, match="trained with 3 classes, but 'arrays' has 4"):
+        run.evaluate(more)
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2, or be -1 .* found 3\.\.3"):
         run.sample(2, condition=3)
     with pytest.raises(ValueError, match="expected one label or 6"):

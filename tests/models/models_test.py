@@ -76,7 +76,7 @@ def test_shapes(name):
 def test_an_event_of_another_shape_is_rejected_with_both_shapes(name):
     model = model_of(name)
     params = jax.eval_shape(model.init, KEY, {"image": X})
-    with pytest.raises(AssertionError, match=r"(?s)\(5, 8, 7, 1\).*\(None, 8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \[B, 8, 8, 1\], found \[5, 8, 7, 1\]"):
         jax.eval_shape(model.forward, params, {"image": X[:, :, :7]}, KEY, jnp.int32(0))
 
 

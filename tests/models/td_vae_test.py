@@ -166,5 +166,5 @@ def test_invalid_arguments_are_reported(trained):
         td_vae(steps=((1, 6),))
     with pytest.raises(ValueError, match="2 layers, the top first, found 1"):
         family.model.decode(params, (jnp.ones((1, 5)),))
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"built for events of shape \[B, 6, .*found \["):
         family.model.forward(params, {"sequence": X[:, :4]}, KEY, None)

@@ -28,6 +28,9 @@ class Condition(NamedTuple):
 def label(classes: int) -> Condition:
     """The field `label`, int32 `[B]`, as one-hot vectors; zeros for −1, which means no class.
 
+    Any other number outside of the classes gives NaN, since a compiled program cannot raise: it
+    must not pass for "no class".
+
     Raises:
       ValueError: the number of classes is not positive; a batch without labels.
     """
@@ -37,7 +40,9 @@ def label(classes: int) -> Condition:
     def read(batch: Batch) -> jax.Array:
         if "label" not in batch:
             raise ValueError(f"a condition on labels needs 'label', the batch has {sorted(batch)}")
-        return jax.nn.one_hot(batch["label"], classes)
+        label = batch["label"]
+        known = (label >= -1) & (label < classes)
+        return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
 
     return Condition(read, lambda n: jnp.zeros((n, classes)))
 

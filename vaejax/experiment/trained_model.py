@@ -13,9 +13,7 @@ from vaejax.core.dependencies import fields_read
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Family, Params, losses_and_trace
 from vaejax.core.rng import Stream, key_of
-from vaejax.core.sharding import (
-    replicated,
-)
+from vaejax.core.sharding import replicated
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.data.quadrants import with_quadrants
@@ -24,8 +22,9 @@ from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampling_obstacle, log_likelihood
 from vaejax.experiment.build import load_split
+from vaejax.experiment.latent_arrays import check_latents, example_rows, node_shapes
 from vaejax.experiment.row_batches import latent_values, map_rows, padded
-from vaejax.experiment.user_arrays import condition_fields, event_rows
+from vaejax.experiment.user_arrays import check_classes, condition_fields, event_rows
 from vaejax.losses.metrics import trace_metrics
 
 __all__ = ["Run"]
@@ -105,7 +104,7 @@ class Run:
         """Events from latents: the mean of p(x | z), or the most likely classes.
 
         Args:
-          z: as `encode` returns it.
+          z: as `encode` returns it, else ValueError: of its shape, and codes that exist.
           condition: as for `encode`.
 
         Returns:
@@ -116,6 +115,10 @@ class Run:
         integers = all(np.issubdtype(a.dtype, np.integer) for a in rows.values())
         embed = self.family.model.embed if integers else None
         n = len(rows["z0"])
+        if not self.family.model.sequences:
+            example = example_rows(self.spec, None if self._quadrants else self._condition)
+            nodes = node_shapes(self.family, self.params, self._prepare, example)
+            check_latents(nodes, [*rows.values()], codes=embed is not None)
         rows |= self._context(condition, n)
 
         def decode(params: Params, batch: Batch, key: jax.Array) -> Any:
@@ -184,13 +187,11 @@ class Run:
             return point_estimate(p)
 
         compiled = self._compiled.setdefault(("sample", size), generate)
-        parts = []
+        scale, parts = np.float32(temperature), []
         for number, start in enumerate(range(0, n, size)):
             rows = {k: padded(v[start : start + size], size) for k, v in fields.items()}
             key = jax.random.fold_in(jax.random.key(seed), number)
-            parts.append(
-                np.asarray(compiled(self.params, key, size, rows or None, np.float32(temperature)))
-            )
+            parts.append(np.asarray(compiled(self.params, key, size, rows or None, scale)))
         return np.concatenate(parts)[:n]
 
     def score(
@@ -250,6 +251,7 @@ class Run:
         if isinstance(source, str):
             data = {**self.config["data"], "source": source}
             source = load_split({**self.config, "data": data}, "eval")
+        check_classes(self.spec, self._condition, source)
         run = evaluator(
             self.family,
             source,
@@ -302,9 +304,7 @@ class Run:
             key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
             return function(params, rows if prepared else self._prepare(rows, data_key), key)
 
-        compiled = self._compiled.setdefault(
-            name, jax.jit(of_rows, out_shardings=replicated(self.mesh))
-        )
-        return map_rows(
-            compiled, self.params, rows, batch_size=self.batch_size, mesh=self.mesh, seed=seed
-        )
+        jitted = jax.jit(of_rows, out_shardings=replicated(self.mesh))
+        compiled = self._compiled.setdefault(name, jitted)
+        options: Any = {"batch_size": self.batch_size, "mesh": self.mesh, "seed": seed}
+        return map_rows(compiled, self.params, rows, **options)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.data import Source
 from vaejax.data.readers import fields
 from vaejax.data.spec import DataSpec
 
-__all__ = ["condition_fields", "event_rows"]
+__all__ = ["check_classes", "condition_fields", "event_rows"]
 
 
 def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
@@ -43,6 +44,15 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
             )
         rows = rows.astype(np.float32) / np.float32(scale)
     return rows, single
+
+
+def check_classes(spec: DataSpec, condition: str | None, source: Source) -> None:
+    """Raises ValueError if a model conditioned on labels has fewer classes than a source."""
+    if condition == "label" and source.num_classes > spec.classes:
+        raise ValueError(
+            f"the model was trained with {spec.classes} classes, but {source.name!r} has "
+            f"{source.num_classes}: evaluate it on examples of its own classes"
+        )
 
 
 def condition_fields(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
 from vaejax.distributions import Distribution, Masked, sample_with_temperature
 from vaejax.distributions.likelihoods import Likelihood
@@ -69,7 +69,7 @@ class Autoencoder:
         bottleneck: Bottleneck,
     ) -> Latent:
         """The node given events; the bottleneck is the model's own or its training variant."""
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         features = self.encoder.apply(params["encoder"], x, *c)
         latent = bottleneck.apply(params, features, key)
         if self.prior is None:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import chex
 import jax
 
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Categorical
 from vaejax.models.shared import generate_with, make_trace
@@ -27,7 +26,7 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
     """
 
     def features(params: Params, x: jax.Array) -> jax.Array:
-        chex.assert_shape(x, (None, *shape))
+        check_event(x, shape)
         return jax.nn.relu(encoder.apply(params["encoder"], x))
 
     def label(batch: Batch) -> jax.Array:

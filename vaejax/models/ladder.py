@@ -8,11 +8,10 @@ of one shape form a stage and run as one loop, so that compile time does not gro
 import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.distributions import Distribution
@@ -118,7 +117,7 @@ class Ladder:
     ) -> tuple[tuple[Latent, ...], jax.Array]:
         """The nodes given the events, and the features for the likelihood."""
         x = event(batch)
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         activations = self.bottom_up.apply(params["encoder"]["bottom_up"], x)
         return self.top_down(params, x.shape[0], key, activations, (), 1.0)
 

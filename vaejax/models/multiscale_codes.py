@@ -7,12 +7,11 @@ codes above; the level's encoder and decoder both receive it.
 import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
 from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
@@ -73,7 +72,7 @@ class MultiscaleCodes:
 
     def bottom_up(self, params: Params, x: jax.Array) -> list[jax.Array]:
         """Features of each level, the top first."""
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         features: list[jax.Array] = []
         for name, level in self._upwards():
             x = level.encoder.apply(params["encoder"][name], x)

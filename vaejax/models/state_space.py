@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.types import PyTree
 from vaejax.distributions import Distribution, Normal
@@ -72,7 +71,7 @@ class StateSpace:
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Parameters of all networks."""
         x = event(batch)
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         keys, z = jax.random.split(key, 5), jnp.zeros((len(x), sum(self.latent_dims)))
         belief, b = self.frames.init(keys, x)
         inputs = jnp.concatenate([b, z], axis=1)
@@ -146,7 +145,7 @@ class StateSpace:
     ) -> Trace:
         """The trace of whole sequences."""
         x = event(batch)
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         latents = self.encode(params, batch, key)
         p = self.decode(params, tuple(node.z for node in latents))
         return make_trace(x, p, latents, step)

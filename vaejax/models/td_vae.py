@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.events import event
+from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Distribution, MonteCarloKL
 from vaejax.distributions.likelihoods import Likelihood
@@ -41,7 +40,7 @@ class TDVAE:
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Parameters of all networks."""
         x = event(batch)
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         parts, keys = self.densities.parts, jax.random.split(key, 6)
         belief, b = self.densities.frames.init(keys, x)
         z = jnp.zeros((len(x), sum(self.latent_dims)))
@@ -62,7 +61,7 @@ class TDVAE:
     ) -> Trace:
         """The trace of P pairs of times of each sequence, `[B · P]` rows."""
         x = event(batch)
-        chex.assert_shape(x, (None, *self.shape))
+        check_event(x, self.shape)
         pair_key, later_key, key = jax.random.split(key, 3)
         t1, t2 = sample_pairs(pair_key, (len(x), self.num_pairs), self.deltas, self.shape[0])
         b = self.densities.belief_states(params, x)

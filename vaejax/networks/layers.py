@@ -18,6 +18,7 @@ __all__ = [
     "Conv",
     "Norm",
     "activation",
+    "check_map",
     "compute_dtype",
     "concat_condition",
     "crop",
@@ -141,6 +142,16 @@ def downsampled_sizes(size: int, times: int) -> list[int]:
     for _ in range(times):
         sizes.append(-(-sizes[-1] // 2))
     return sizes
+
+
+def check_map(x: jax.Array, *sizes: int) -> None:
+    """Raises ValueError unless x is a feature map `[B, *sizes, C]`."""
+    if x.shape[1:-1] != sizes:
+        expected, found = (", ".join(map(str, (*s, "C"))) for s in (sizes, x.shape[1:-1]))
+        raise ValueError(
+            f"this decoder takes feature maps of shape [B, {expected}], found [B, {found}]; events "
+            "of another size need a decoder that is built for them"
+        )
 
 
 def crop(x: jax.Array, *sizes: int) -> jax.Array:

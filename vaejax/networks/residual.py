@@ -11,6 +11,7 @@ from vaejax.networks.layers import (
     Conv,
     Norm,
     activation,
+    check_map,
     compute_dtype,
     concat_condition,
     crop,
@@ -98,6 +99,7 @@ class ResidualDecoder(linen.Module):
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = self.downsamplings
         sizes = list(zip(*(downsampled_sizes(size, times) for size in self.sizes), strict=True))
+        check_map(z, *sizes[-1])
         x = Conv(self.hidden, 3, dtype=dtype, implementation=self.implementation)(
             concat_condition(z, condition)
         )

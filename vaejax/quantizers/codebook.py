@@ -9,7 +9,7 @@ from vaejax.core.registry import near_names
 from vaejax.core.types import PyTree
 from vaejax.distributions import OneHotCodes
 from vaejax.quantizers.nearest_neighbors import kmeans, nearest
-from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, normalize
+from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, normalize, only_existing
 from vaejax.quantizers.segment_sums import codes_at
 
 __all__ = ["sim_vq", "vector"]
@@ -23,9 +23,9 @@ def _flatten(tokens: jax.Array) -> jax.Array:
 
 
 def _lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
-    """`codebook[indices]`, with zeros where an index is −1."""
-    codes = codes_at(codebook, jnp.maximum(indices, 0))
-    return jnp.where((indices >= 0)[..., None], codes, 0.0)
+    """`codebook[indices]`, with zeros where an index is −1, NaN where it is no code."""
+    size = codebook.shape[0]
+    return only_existing(codes_at(codebook, jnp.clip(indices, 0, size - 1)), indices, size)
 
 
 def vector(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from vaejax.core.schedules import schedule
 from vaejax.core.types import Options, Weight
 from vaejax.distributions import Categorical
-from vaejax.quantizers.quantizer import Quantizer
+from vaejax.quantizers.quantizer import Quantizer, only_existing
 
 __all__ = ["gumbel_softmax"]
 
@@ -62,7 +62,7 @@ def gumbel_softmax(
         return quantizer._replace(quantize=relaxed)
 
     def embed(codebook: jax.Array, indices: jax.Array) -> jax.Array:
-        return codebook[indices]
+        return only_existing(codebook[jnp.clip(indices, 0, codes - 1)], indices, codes)
 
     quantizer = Quantizer(codes, dim, codes, (), True, init, exact, embed, stochastic=True)
     return quantizer._replace(training_variant=training_variant)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaejax.core.types import Params, PyTree
 from vaejax.distributions import OneHotCodes
-from vaejax.quantizers.quantizer import Quantizer, straight_through
+from vaejax.quantizers.quantizer import Quantizer, only_existing, straight_through
 
 __all__ = ["finite_scalar", "lookup_free"]
 
@@ -73,7 +73,7 @@ def finite_scalar(levels: Sequence[int] = (8, 5, 5, 5)) -> Quantizer:
         digits = index // along_last(radix, index) % along_last(np.asarray(levels, np.int32), index)
         width = along_last(half_width, index)
         z = (digits.astype(jnp.float32) - width) / width
-        return jnp.where((indices >= 0)[..., None], z, 0.0)
+        return only_existing(z, indices, math.prod(levels))
 
     dim = len(levels)
     return Quantizer(dim, dim, math.prod(levels), (), False, _no_params, quantize, embed)
@@ -112,6 +112,6 @@ def lookup_free(bits: int = 10) -> Quantizer:
         index = jnp.maximum(indices, 0)[..., None]
         bit = jnp.arange(bits, dtype=jnp.int32).reshape((1,) * (index.ndim - 1) + (-1,))
         z = jnp.where(index >> bit & 1 == 1, 1.0, -1.0)
-        return jnp.where((indices >= 0)[..., None], z, 0.0)
+        return only_existing(z, indices, 2**bits)
 
     return Quantizer(bits, bits, 2**bits, (), False, _no_params, quantize, embed)

@@ -20,6 +20,7 @@ __all__ = [
     "Quantizer",
     "bottleneck",
     "normalize",
+    "only_existing",
     "rotation",
     "straight_through",
 ]
@@ -40,7 +41,7 @@ class Quantizer(NamedTuple):
         z `[B, T, z_dim]` is the decoder's input, whose gradient passes to the tokens. With the key
         None, stochastic quantizers take the most likely code.
       embed: `(params, indices [..., *shape]) -> z [..., z_dim]`. The index −1 stands for no code,
-        where quantize dropped a level.
+        where quantize dropped a level; one outside of the codebook gives NaN.
       training_variant: step -> the quantizer in training, where it drops or relaxes something; else
         None.
       stochastic: whether codes are sampled, from a `Categorical` posterior.
@@ -153,6 +154,15 @@ def bottleneck(
     b = QuantizedBottleneck(quantizer, width, group, projection)
     training_variant = b.training_variant if quantizer.training_variant else None
     return Bottleneck(b.width, b.init, b.apply, b.sample_prior, training_variant, b.embed)
+
+
+def only_existing(z: jax.Array, indices: jax.Array, size: int) -> jax.Array:
+    """z `[..., D]` of the codes at indices `[...]`: zeros at −1, no code; NaN where there is none.
+
+    A compiled program cannot raise; a code outside of the codebook must not pass for another one.
+    """
+    exists = (indices >= 0) & (indices < size)
+    return jnp.where(exists[..., None], z, jnp.where(indices == -1, 0.0, jnp.nan)[..., None])
 
 
 def normalize(x: jax.Array) -> jax.Array:
