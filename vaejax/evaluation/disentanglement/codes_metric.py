@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 
 from vaejax.core.game import Batch, Family, Params
 from vaejax.core.rng import Stream
 from vaejax.data import Source
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.disentanglement.encoding import NO_FACTORS
-from vaejax.evaluation.disentanglement.inputs import num_train_rows
+from vaejax.evaluation.disentanglement.inputs import near_unique, num_train_rows
 from vaejax.evaluation.latent_space import vector_node
 from vaejax.evaluation.model_shapes import latent_shapes
 
@@ -34,7 +35,8 @@ class SplitCodes(NamedTuple):
 
     Attributes:
       codes: float32 `[N, D]`.
-      factors: classes, int32 `[N, K]`.
+      factors: classes, int32 `[N, K]`, of the factors that vary among the rows to train and to
+        test predictors; the others are left out, with a warning.
       key: of all random numbers.
     """
 
@@ -68,7 +70,19 @@ def codes_of_split(context: EvaluationContext) -> SplitCodes:
         return node.posterior.mean, batch["factors"]
 
     codes, factors = context.rows_of_split(encode, Stream.DISENTANGLEMENT)
-    return SplitCodes(codes, factors, context.key(Stream.DISENTANGLEMENT))
+    split = SplitCodes(codes, factors, context.key(Stream.DISENTANGLEMENT))
+    table, rows = split.table[1], len(split.train[1])
+    parts = table[:rows], table[rows:]
+    kept = np.all([part.min(axis=0) < part.max(axis=0) for part in parts], axis=0)
+    if not kept.all():
+        names = context.source.factor_names or tuple(f"factor {k}" for k in range(len(kept)))
+        left_out = ", ".join(name for name, keep in zip(names, kept, strict=True) if not keep)
+        logging.warning(
+            "disentanglement metrics leave out %s: constant in one of the two parts of the split "
+            "(%d and %d examples) in which predictors are trained and tested",
+            left_out, *map(len, parts),
+        )  # fmt: skip
+    return split._replace(factors=factors[:, kept])
 
 
 class CodesMetric:
@@ -83,6 +97,13 @@ class CodesMetric:
                 f"disentanglement metrics need at least two factors that vary; those of "
                 f"{source.name!r} have {source.factor_sizes} classes"
             )
+        for k, size in enumerate(source.factor_sizes):
+            if near_unique(size, source.size):
+                name = source.factor_names[k] if source.factor_names else f"factor {k}"
+                return (
+                    f"{name} of {source.name!r} has {size} classes among {source.size} examples: "
+                    "bin a continuous factor into about 10 classes"
+                )
         nodes = latent_shapes(family, source)
         if vector_node(nodes) is None:
             kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
@@ -97,5 +118,8 @@ class CodesMetric:
         raise NotImplementedError
 
     def compute(self, context: EvaluationContext) -> Mapping[str, float]:
-        """The named scores of a split."""
-        return {name: float(v) for name, v in self.scores(codes_of_split(context)).items()}
+        """The named scores of a split; none where fewer than two factors vary in it."""
+        split = codes_of_split(context)
+        if split.factors.shape[1] < 2:
+            return {}
+        return {name: float(v) for name, v in self.scores(split).items()}

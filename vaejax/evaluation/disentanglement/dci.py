@@ -16,8 +16,8 @@ from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCod
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
     checked_inputs,
-    num_train_rows,
     over_models,
+    split_rows,
 )
 from vaejax.evaluation.disentanglement.lasso import lasso, standardised
 
@@ -85,7 +85,8 @@ def dci(
 
     Args:
       codes: `[N, D]` of one model; not traced.
-      factors: integer classes `[N, K]`, in random order; constant ones are left out.
+      factors: integer classes `[N, K]`, in random order; constant ones are left out,
+        as are those constant among the rows of either part.
       train: rows to fit to, the first; the others test. None for two thirds.
       trees: rounds of boosting.
       seed: of the order in which equally good splits are tried.
@@ -105,7 +106,7 @@ def dci(
             f"dci fits trees on the host, for one model at a time: expected codes [N, D], found "
             f"{inputs.codes.shape}; dci_linear takes several"
         )
-    rows = num_train_rows(inputs.classes, train)
+    inputs, rows = split_rows(inputs, train)
     z = np.asarray(inputs.codes, np.float64)
     importance, accuracies = [], []
     for y in inputs.classes.T:
@@ -139,7 +140,8 @@ def dci_linear(
 
     Args:
       codes: `[..., N, D]`, of one model or several.
-      factors: integer classes `[N, K]`, in random order; constant ones are left out.
+      factors: integer classes `[N, K]`, in random order; constant ones are left out,
+        as are those constant among the rows of either part.
       train: rows to fit to, the first; the others test. None for two thirds.
       penalty: of ‖w‖₁, added to half the mean squared error.
 
@@ -151,8 +153,7 @@ def dci_linear(
     Raises:
       ValueError: codes and factors do not fit, or `train` leaves too little.
     """
-    inputs = checked_inputs(codes, factors)
-    rows = num_train_rows(inputs.classes, train)
+    inputs, rows = split_rows(checked_inputs(codes, factors), train)
     matrix, scores, fit, test = over_models(
         lambda z: _linear(z, jnp.asarray(inputs.classes), rows, penalty), inputs.codes
     )

@@ -8,9 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["CodesAndFactors", "Score", "checked_inputs", "num_train_rows", "over_models"]
+__all__ = [
+    "CodesAndFactors",
+    "Score",
+    "checked_inputs",
+    "near_unique",
+    "num_train_rows",
+    "over_models",
+    "split_rows",
+]
 
 Score = dict[str, jax.Array]
+_BINS = "numpy.digitize(column, numpy.quantile(column, numpy.arange(1, 10) / 10))"
 
 
 class CodesAndFactors(NamedTuple):
@@ -35,6 +44,11 @@ class CodesAndFactors(NamedTuple):
         return result.at[..., positions].set(values)
 
 
+def near_unique(size: int, examples: int) -> bool:
+    """Whether a factor has so many classes that it must be a continuous quantity."""
+    return size > 10 and 2 * size > examples
+
+
 def checked_inputs(codes: ArrayLike, factors: ArrayLike) -> CodesAndFactors:
     """Checks codes `[..., N, D]` and the integer factors `[N, K]` of the same examples.
 
@@ -42,8 +56,8 @@ def checked_inputs(codes: ArrayLike, factors: ArrayLike) -> CodesAndFactors:
     factor that is the same for all examples is left out.
 
     Raises:
-      ValueError: other shapes or types than these, codes that are not finite, or no factor that
-        varies.
+      ValueError: other shapes or types than these, codes that are not finite, no factor that
+        varies, or one with almost as many classes as examples.
     """
     if isinstance(factors, jax.core.Tracer):
         raise ValueError("factors must not be traced: close over them, and map over codes alone")
@@ -58,12 +72,19 @@ def checked_inputs(codes: ArrayLike, factors: ArrayLike) -> CodesAndFactors:
     if not np.issubdtype(table.dtype, np.integer):
         raise ValueError(
             f"factors must be integer classes, found {table.dtype}: number the values of each, "
-            "as with numpy.unique(column, return_inverse=True)[1]"
+            "as with numpy.unique(column, return_inverse=True)[1], and a continuous one in "
+            f"bins, as with {_BINS}"
         )
     if not isinstance(codes, jax.core.Tracer) and not np.isfinite(codes).all():
         raise ValueError("the codes hold NaN or infinite values")
     numbered = [np.unique(column, return_inverse=True) for column in table.T]
     sizes = np.array([len(values) for values, _ in numbered])
+    for k, size in enumerate(sizes):
+        if near_unique(size, len(table)):
+            raise ValueError(
+                f"factor {k} has {size} classes among {len(table)} examples: a continuous factor? "
+                f"Put it into about 10 bins, as with {_BINS}"
+            )
     varying = sizes > 1
     if not varying.any():
         raise ValueError(f"none of the {len(sizes)} factors varies among the {len(table)} examples")
@@ -79,6 +100,29 @@ def over_models(metric: Callable[[jax.Array], Any], codes: jax.Array) -> Any:
         metric = jax.vmap(metric)
     with jax.default_matmul_precision("highest"):
         return metric(codes)
+
+
+def split_rows(inputs: CodesAndFactors, train: int | None) -> tuple[CodesAndFactors, int]:
+    """The inputs of a predictor, and the number of rows that it is fitted to, see `num_train_rows`.
+
+    A factor that varies in only one of the two parts can be neither learned nor tested, and counts
+    as constant.
+
+    Raises:
+      ValueError: no factor varies in both parts, or as from `num_train_rows`.
+    """
+    rows = num_train_rows(inputs.classes, train)
+    parts = inputs.classes[:rows], inputs.classes[rows:]
+    kept = np.all([part.min(axis=0) < part.max(axis=0) for part in parts], axis=0)
+    if not kept.any():
+        raise ValueError(
+            f"no factor varies among both the {rows} training rows and the {len(parts[1])} test "
+            "rows: give more examples, or rows in random order"
+        )
+    varying = inputs.varying.copy()
+    varying[np.flatnonzero(varying)[~kept]] = False
+    sizes = tuple(size for size, keep in zip(inputs.sizes, kept, strict=True) if keep)
+    return CodesAndFactors(inputs.codes, inputs.classes[:, kept], sizes, varying), rows
 
 
 def num_train_rows(classes: np.ndarray, train: int | None) -> int:

@@ -45,9 +45,18 @@ def lasso(
 
 
 def standardised(x: jax.Array, rows: int | None = None) -> jax.Array:
-    """Columns of mean 0 and variance 1 over the first `rows`; those constant there become zeros."""
-    part = x[:rows]
-    mean = part.mean(axis=0)
-    deviation = jnp.sqrt(jnp.square(part - mean[None]).mean(axis=0))
-    varies = part.max(axis=0) > part.min(axis=0)
-    return jnp.where(varies[None], (x - mean[None]) / jnp.where(varies, deviation, 1.0)[None], 0.0)
+    """Columns of mean 0 and variance 1 over the first `rows`, a column that hardly varies zero.
+
+    A column hardly varies there if its deviation is below 1e-6 of its largest value, which is the
+    rounding of float32, or 1e-3 of its deviation over all rows: it would be divided by a number
+    that says nothing of the other rows.
+    """
+    z = x - x[:rows].mean(axis=0)[None]
+    z = z - z[:rows].mean(axis=0)[None]  # the first mean was rounded to the size of x
+
+    def deviation(part: jax.Array) -> jax.Array:
+        return jnp.sqrt(jnp.square(part - part.mean(axis=0)[None]).mean(axis=0))
+
+    fitted, total = deviation(z[:rows]), deviation(z)
+    varies = fitted > jnp.maximum(1e-6 * jnp.abs(x).max(axis=0), 1e-3 * total)
+    return jnp.where(varies[None], z / jnp.where(varies, fitted, 1.0)[None], 0.0)

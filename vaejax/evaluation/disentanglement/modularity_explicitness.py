@@ -13,9 +13,10 @@ from vaejax.evaluation.disentanglement.histograms import BINS, information_and_e
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
     checked_inputs,
-    num_train_rows,
     over_models,
+    split_rows,
 )
+from vaejax.evaluation.disentanglement.lasso import standardised
 from vaejax.evaluation.disentanglement.logistic import logistic_regression, roc_auc
 
 __all__ = ["Explicitness", "Modularity", "explicitness", "modularity"]
@@ -85,8 +86,7 @@ def explicitness(codes: ArrayLike, factors: ArrayLike, *, train: int | None = No
     Raises:
       ValueError: codes and factors do not fit, or `train` leaves too little.
     """
-    inputs = checked_inputs(codes, factors)
-    rows = num_train_rows(inputs.classes, train)
+    inputs, rows = split_rows(checked_inputs(codes, factors), train)
     sizes = jnp.asarray(inputs.sizes, jnp.int32)
 
     def of_model(codes: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -104,8 +104,7 @@ def explicitness(codes: ArrayLike, factors: ArrayLike, *, train: int | None = No
 def _explicitness(
     codes: jax.Array, classes: jax.Array, sizes: jax.Array, rows: int, max_classes: int
 ) -> tuple[jax.Array, jax.Array]:
-    deviation = codes[:rows].std(axis=0)
-    z = (codes - codes[:rows].mean(axis=0)[None]) / jnp.where(deviation > 0, deviation, 1.0)[None]
+    z = standardised(codes, rows)
 
     def of_factor(y: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
         fitted = logistic_regression(z[:rows], y[:rows], max_classes, size)

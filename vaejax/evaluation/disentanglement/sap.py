@@ -14,8 +14,8 @@ from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCod
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
     checked_inputs,
-    num_train_rows,
     over_models,
+    split_rows,
 )
 from vaejax.evaluation.disentanglement.mig import top_two_gap
 
@@ -59,8 +59,7 @@ def sap(
     Raises:
       ValueError: codes and factors do not fit, or `train` leaves too little.
     """
-    inputs = checked_inputs(codes, factors)
-    rows = num_train_rows(inputs.classes, train)
+    inputs, rows = split_rows(checked_inputs(codes, factors), train)
 
     def gaps(codes: jax.Array) -> jax.Array:
         classes = jnp.asarray(inputs.classes)
