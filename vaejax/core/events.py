@@ -1,5 +1,7 @@
 """The field of a batch that a model explains: its event."""
 
+from collections.abc import Sequence
+
 import jax
 
 from vaejax.core.game import Batch
@@ -21,7 +23,7 @@ def event(batch: Batch) -> jax.Array:
     raise ValueError(f"a batch needs one of {', '.join(EVENTS)}, found {sorted(batch)}")
 
 
-def check_event(x: jax.Array, shape: tuple[int | None, ...]) -> None:
+def check_event(x: jax.Array, shape: Sequence[int | None]) -> None:
     """Raises ValueError unless x is `[B, *shape]`, events of the shape that a model was built for.
 
     Args:

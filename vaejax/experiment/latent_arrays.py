@@ -45,7 +45,7 @@ def check_latents(nodes: Sequence[Latent], zs: Sequence[np.ndarray], *, codes: b
     if len(zs) > len(nodes):
         raise ValueError(f"the model has {len(nodes)} stochastic nodes, found {len(zs)} latents")
     for i, (node, z) in enumerate(zip(nodes, zs, strict=False)):
-        q = node.posterior
+        q: Any = node.posterior
         expected = q.indices.shape[1:] if codes else node.z.shape[1:]
         if z.shape[1:] != expected or not len(z):
             raise ValueError(

@@ -48,7 +48,7 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
 
 def check_classes(spec: DataSpec, condition: str | None, source: Source) -> None:
     """Raises ValueError if a model conditioned on labels has fewer classes than a source."""
-    if condition == "label" and source.num_classes > spec.classes:
+    if condition == "label" and (source.num_classes or 0) > spec.classes:
         raise ValueError(
             f"the model was trained with {spec.classes} classes, but {source.name!r} has "
             f"{source.num_classes}: evaluate it on examples of its own classes"
