@@ -13,8 +13,8 @@ from vaejax.core.plugins import import_plugins, load_file
 def restored(monkeypatch):
     """The tables as they were."""
     monkeypatch.setattr(registry, "_FILES", set(registry._FILES))
-    for kind, known in registry._TABLES.items():
-        monkeypatch.setitem(registry._TABLES, kind, dict(known))
+    for kind in registry.KINDS:  # what is loaded on first use is loaded before
+        monkeypatch.setitem(registry._TABLES, kind, dict(registry.registered(kind)))
 
 
 def plugin(folder, name="mine", value=1):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vaejax import losses, networks
 from vaejax.core import conditions
-from vaejax.core.game import Family, assign, chain
+from vaejax.core.game import Family, LossTransform, assign, chain
 from vaejax.core.types import Options
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
@@ -70,7 +70,7 @@ def cvae(
         )
     )
     groups, terms = ["encoder", "decoder"], [losses.nll(), losses.kl()]
-    further_owners: dict[str, tuple[str, ...]] = {}
+    owners: dict[str, tuple[str, ...]] = {}
     prior = None
     if learned_prior:
         groups.append("prior")
@@ -82,17 +82,29 @@ def cvae(
                 "model.baseline completes a condition of the event's shape for a learned prior; "
                 f"found learned_prior={learned_prior} and conditions of shape {c_shape}"
             )
-        flat, _ = networks.build(baseline, c_shape, math.prod(shape[:-1]) * out_channels, 1)
-        predictor = networks.reshaped(flat, (*shape[:-1], out_channels))
-        prior = priors.with_baseline(
-            prior, predictor, lambda c, features: conditions.fill_hidden(c, p.apply(features).mean)
-        )
-        terms.append(losses.baseline_nll(predictor, p))
-        further_owners["baseline"] = ("baseline",)
+        prior, loss = _with_baseline(prior, baseline, p, shape)
+        terms.append(loss)
+        owners["baseline"] = ("baseline",)
     if hybrid:
         terms.append(losses.gsnn())
     model = autoencoder(
         encoder, bottleneck, decoder, p, shape, prior=prior, condition=condition_, generated=hybrid
     )
-    owners = {"vae": tuple(groups), **further_owners}
+    owners["vae"] = tuple(groups)
     return Family(model, chain(*terms), assign(owners, players))
+
+
+def _with_baseline(
+    prior: priors.LatentPrior,
+    baseline: str | Options | networks.Pair,
+    p: Likelihood,
+    shape: Sequence[int],
+) -> tuple[priors.LatentPrior, LossTransform]:
+    """The prior with conditions completed by a baseline network, and the baseline's loss."""
+    out_channels = p.width(shape[-1])
+    flat, _ = networks.build(baseline, shape, math.prod(shape[:-1]) * out_channels, 1)
+    predictor = networks.reshaped(flat, (*shape[:-1], out_channels))
+    prior = priors.with_baseline(
+        prior, predictor, lambda c, features: conditions.fill_hidden(c, p.apply(features).mean)
+    )
+    return prior, losses.baseline_nll(predictor, p)

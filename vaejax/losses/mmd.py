@@ -55,6 +55,16 @@ def _kernel_sum(
     return jax.lax.scan(add, jnp.zeros((), x.dtype), chunks)[0]
 
 
+def _bandwidth(kernel: str, bandwidth: str | float | None, dim: int) -> float:
+    """h of a kernel between vectors of `dim` dimensions, see `squared_mmd`."""
+    h = _DEFAULTS[kernel] if bandwidth is None else bandwidth
+    if not isinstance(h, str):
+        return h
+    if h not in BANDWIDTHS:
+        raise ValueError(f"unknown bandwidth of mmd {near_names(h, BANDWIDTHS)}")
+    return BANDWIDTHS[h](dim)
+
+
 def squared_mmd(
     x: jax.Array,
     y: jax.Array,
@@ -100,11 +110,7 @@ def squared_mmd(
     pairs = _max_pairs() if max_pairs is None else max_pairs
     if min(n, m) < 2 and estimator == "unbiased":
         raise ValueError("the unbiased estimator of mmd needs two examples or more")
-    h = _DEFAULTS[kernel] if bandwidth is None else bandwidth
-    if isinstance(h, str):
-        if h not in BANDWIDTHS:
-            raise ValueError(f"unknown bandwidth of mmd {near_names(h, BANDWIDTHS)}")
-        h = BANDWIDTHS[h](dim)
+    h = _bandwidth(kernel, bandwidth, dim)
     widths = [jnp.asarray(s * h, jnp.float32) for s in scales]
     x, y = x.astype(jnp.float32), y.astype(jnp.float32)
 

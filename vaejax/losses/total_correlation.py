@@ -1,5 +1,7 @@
 """The total correlation of latents, estimated by a discriminator (density-ratio trick)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -7,7 +9,7 @@ from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.losses.latents import continuous_z
 from vaejax.networks import Network
 
-__all__ = ["permute_dims", "total_correlation"]
+__all__ = ["TotalCorrelation", "permute_dims", "total_correlation"]
 
 
 def permute_dims(key: jax.Array, z: jax.Array) -> jax.Array:
@@ -18,6 +20,55 @@ def permute_dims(key: jax.Array, z: jax.Array) -> jax.Array:
     rows = jnp.broadcast_to(jnp.arange(z.shape[0])[:, None], z.shape)
     order = jax.random.permutation(key, rows, axis=0, independent=True)  # independent of z
     return jnp.take_along_axis(z, order, axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TotalCorrelation:
+    """The parts of the transform that `total_correlation` returns; attributes are its arguments."""
+
+    discriminator: Network
+    node: int | None
+    group: str
+    name: str
+
+    def latents(self, trace: Trace) -> jax.Array:
+        """z `[B, D]`, of which half a batch can be permuted."""
+        z = list(continuous_z(self.name, trace, self.node).values())
+        if z[0].shape[0] < 4:
+            raise ValueError(
+                f"the loss {self.name!r} permutes half a batch, so it needs 4 examples or more, "
+                f"found {z[0].shape[0]}"
+            )
+        return jnp.concatenate(z, axis=1)
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """The discriminator's parameters."""
+        return {self.group: self.discriminator.init(key, self.latents(trace))}
+
+    def log_ratio(self, params: Params, z: jax.Array) -> jax.Array:
+        """D₀(z) − D₁(z), `[B]`: the log odds that z `[B, D]` is not permuted."""
+        logits: jax.Array = self.discriminator.apply(params[self.group], z)
+        if logits.shape != (z.shape[0], 2):
+            raise ValueError(
+                f"the discriminator of {self.name!r} must give [B, 2], found {logits.shape}"
+            )
+        return logits[:, 0] - logits[:, 1]
+
+    def apply(self, losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
+        """The losses with the estimate and those of the discriminator added."""
+        z = self.latents(trace)
+        half = z.shape[0] // 2
+        permuted = permute_dims(key, z[half:])
+        # A second evaluation of the first half, so that the gradient of the discriminator's loss
+        # passes only through the rows that it uses, in one batch.
+        odds = self.log_ratio(params, jnp.concatenate([z[:half], permuted]))
+        correct = jnp.concatenate([odds[:half], -odds[half:]])  # log odds of the true class
+        return {
+            **losses,
+            self.name: self.log_ratio(params, z),
+            f"{self.group}_loss": jax.nn.softplus(-correct),
+            f"{self.group}_accuracy": (correct > 0).astype(jnp.float32).mean(),
+        }
 
 
 def total_correlation(
@@ -53,41 +104,6 @@ def total_correlation(
       ValueError: a node holds codes, a batch is too small to be halved and shuffled, or the
         discriminator does not give two logits.
     """
-
-    def latents(trace: Trace) -> jax.Array:
-        z = list(continuous_z(name, trace, node).values())
-        if z[0].shape[0] < 4:
-            raise ValueError(
-                f"the loss {name!r} permutes half a batch, so it needs 4 examples or more, "
-                f"found {z[0].shape[0]}"
-            )
-        return jnp.concatenate(z, axis=1)
-
-    def init(key: jax.Array, trace: Trace) -> Params:
-        return {group: discriminator.init(key, latents(trace))}
-
-    def apply(losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
-        z = latents(trace)
-        half = z.shape[0] // 2
-
-        def log_ratio(z: jax.Array) -> jax.Array:
-            logits: jax.Array = discriminator.apply(params[group], z)
-            if logits.shape != (z.shape[0], 2):
-                raise ValueError(
-                    f"the discriminator of {name!r} must give [B, 2], found {logits.shape}"
-                )
-            return logits[:, 0] - logits[:, 1]
-
-        permuted = permute_dims(key, z[half:])
-        # A second evaluation of the first half, so that the gradient of the discriminator's loss
-        # passes only through the rows that it uses, in one batch.
-        odds = log_ratio(jnp.concatenate([z[:half], permuted]))
-        correct = jnp.concatenate([odds[:half], -odds[half:]])  # log odds of the true class
-        return {
-            **losses,
-            name: log_ratio(z),
-            f"{group}_loss": jax.nn.softplus(-correct),
-            f"{group}_accuracy": (correct > 0).astype(jnp.float32).mean(),
-        }
-
-    return LossTransform(init, apply, (f"{group}_loss", f"{group}_accuracy"))
+    losses = TotalCorrelation(discriminator, node, group, name)
+    auxiliary = (f"{group}_loss", f"{group}_accuracy")
+    return LossTransform(losses.init, losses.apply, auxiliary)

@@ -149,6 +149,30 @@ class _Output(linen.Module):
         return self.conv(self.out_channels, 1, dtype=jnp.float32)(jax.nn.gelu(h))
 
 
+def _check(
+    shape: Sequence[int], blocks: Sequence[int], num_downsamples: Sequence[int], precision: str
+) -> None:
+    """Raises the errors of `conv_ladder`."""
+    if len(shape) != 3 or len(blocks) != len(num_downsamples) or not blocks:
+        raise ValueError(
+            "a convolutional ladder needs images (H, W, C), and blocks and num_downsamples of one "
+            f"length, found events of shape {tuple(shape)}, blocks={tuple(blocks)}, "
+            f"num_downsamples={tuple(num_downsamples)}"
+        )
+    if precision not in _PRECISIONS:
+        raise ValueError(f"unknown precision {near_names(precision, _PRECISIONS)}")
+
+
+def _stage_sizes(shape: Sequence[int], num_downsamples: Sequence[int]) -> list[tuple[int, int]]:
+    """Height and width of each resolution of images of this shape, the coarsest first."""
+    size = (shape[0], shape[1])
+    sizes: list[tuple[int, int]] = []
+    for times in reversed(num_downsamples):
+        size = (downsampled_sizes(size[0], times)[-1], downsampled_sizes(size[1], times)[-1])
+        sizes.insert(0, size)
+    return sizes
+
+
 def conv_ladder(
     shape: Sequence[int],
     out_channels: int,
@@ -185,25 +209,13 @@ def conv_ladder(
       ValueError: the events are not images, `blocks` and `num_downsamples` differ in length, or the
         dtype or precision is unknown.
     """
-    if len(shape) != 3 or len(blocks) != len(num_downsamples) or not blocks:
-        raise ValueError(
-            "a convolutional ladder needs images (H, W, C), and blocks and num_downsamples of one "
-            f"length, found events of shape {tuple(shape)}, blocks={tuple(blocks)}, "
-            f"num_downsamples={tuple(num_downsamples)}"
-        )
-    if precision not in _PRECISIONS:
-        raise ValueError(f"unknown precision {near_names(precision, _PRECISIONS)}")
+    _check(shape, blocks, num_downsamples, precision)
     conv = functools.partial(
         Conv, dtype=compute_dtype(dtype), implementation=implementation, precision=precision
     )
     out_scale = sum(blocks) ** -0.5
-    size = (shape[0], shape[1])
-    sizes: list[tuple[int, int]] = []
-    for times in reversed(num_downsamples):
-        size = (downsampled_sizes(size[0], times)[-1], downsampled_sizes(size[1], times)[-1])
-        sizes.insert(0, size)
     stages = []
-    for count, size in zip(blocks, sizes, strict=True):
+    for count, size in zip(blocks, _stage_sizes(shape, num_downsamples), strict=True):
         spatial = min(size) > 2
         block = functools.partial(_Bottleneck, conv, bottleneck_channels, spatial=spatial)
         stages.append(

@@ -1,5 +1,6 @@
 """The decoder of sparse decoding: each column of a table depends on its own subset of latents."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -11,7 +12,64 @@ from vaejax.networks.layers import activation as activation_of
 from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network
 
-__all__ = ["sparse_decoder"]
+__all__ = ["SparseDecoder", "sparse_decoder"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseDecoder:
+    """The functions of the network that `sparse_decoder` returns; attributes are its arguments."""
+
+    columns: int
+    hidden: tuple[int, ...]
+    activation: str
+    dtype: str
+    parameters: int
+
+    def init(self, key: jax.Array, z: jax.Array, condition: jax.Array | None = None) -> Params:
+        """The parameter groups `body`, `selector` and `columns`."""
+        hidden, columns = self.hidden, self.columns
+        del condition
+        k = z.shape[-1]
+        normal = jax.nn.initializers.he_normal()
+        select_key, out_key, *keys = jax.random.split(key, 2 + len(hidden))
+        widths = [k, *hidden]
+        layers = [
+            {"kernel": normal(key, (a, b)), "bias": jnp.zeros(b)}
+            for key, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
+        ]
+        del layers[0]["bias"]
+        out = jax.nn.initializers.lecun_normal()(out_key, (hidden[-1], columns))
+        return {
+            "body": {
+                "layers": layers,
+                "kernel": out,
+                "bias": jnp.zeros(columns),
+                "unit": jnp.ones(columns),
+            },
+            "selector": {
+                # Near one: training starts close to an ordinary decoder and then deselects.
+                WEIGHTS: 1.0 + 0.1 * jax.random.normal(select_key, (columns, k)),
+                INCLUSION: jnp.full(k, 0.5),
+            },
+            "columns": jnp.zeros((self.parameters, columns)),
+        }
+
+    def apply(self, params: Params, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        """Outputs `[B, D · (1 + parameters)]` of z `[B, K]`."""
+        act, compute = activation_of(self.activation), compute_dtype(self.dtype)
+        body = jax.tree.map(lambda a: a.astype(compute), params["body"])
+        z, weights = z.astype(compute), params["selector"][WEIGHTS].astype(compute)
+        first, *rest = body["layers"]
+        h = act(jnp.einsum("bk,jk,kh->bjh", z, weights, first["kernel"]))
+        for layer in rest:
+            h = act(h @ layer["kernel"] + layer["bias"][None, None, :])
+        location = jnp.einsum("bjh,hj->bj", h, body["kernel"]).astype(jnp.float32)
+        unit = jax.lax.stop_gradient(params["body"]["unit"])
+        location = params["body"]["bias"][None, :] + unit[None, :] * location
+        if condition is not None:
+            location = location + condition
+        further = [jnp.broadcast_to(p[None, :], location.shape) for p in params["columns"]]
+        return jnp.concatenate([location, *further], axis=-1)
 
 
 def sparse_decoder(
@@ -44,48 +102,5 @@ def sparse_decoder(
       dtype: of the computation.
       parameters: number of per-column parameters besides the location.
     """
-    act, compute = activation_of(activation), compute_dtype(dtype)
-
-    def init(key: jax.Array, z: jax.Array, condition: jax.Array | None = None) -> Params:
-        del condition
-        k = z.shape[-1]
-        normal = jax.nn.initializers.he_normal()
-        select_key, out_key, *keys = jax.random.split(key, 2 + len(hidden))
-        widths = [k, *hidden]
-        layers = [
-            {"kernel": normal(key, (a, b)), "bias": jnp.zeros(b)}
-            for key, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
-        ]
-        del layers[0]["bias"]
-        out = jax.nn.initializers.lecun_normal()(out_key, (hidden[-1], columns))
-        return {
-            "body": {
-                "layers": layers,
-                "kernel": out,
-                "bias": jnp.zeros(columns),
-                "unit": jnp.ones(columns),
-            },
-            "selector": {
-                # Near one: training starts close to an ordinary decoder and then deselects.
-                WEIGHTS: 1.0 + 0.1 * jax.random.normal(select_key, (columns, k)),
-                INCLUSION: jnp.full(k, 0.5),
-            },
-            "columns": jnp.zeros((parameters, columns)),
-        }
-
-    def apply(params: Params, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        body = jax.tree.map(lambda a: a.astype(compute), params["body"])
-        z, weights = z.astype(compute), params["selector"][WEIGHTS].astype(compute)
-        first, *rest = body["layers"]
-        h = act(jnp.einsum("bk,jk,kh->bjh", z, weights, first["kernel"]))
-        for layer in rest:
-            h = act(h @ layer["kernel"] + layer["bias"][None, None, :])
-        location = jnp.einsum("bjh,hj->bj", h, body["kernel"]).astype(jnp.float32)
-        unit = jax.lax.stop_gradient(params["body"]["unit"])
-        location = params["body"]["bias"][None, :] + unit[None, :] * location
-        if condition is not None:
-            location = location + condition
-        further = [jnp.broadcast_to(p[None, :], location.shape) for p in params["columns"]]
-        return jnp.concatenate([location, *further], axis=-1)
-
-    return Network(init, apply)
+    network = SparseDecoder(columns, tuple(hidden), activation, dtype, parameters)
+    return Network(network.init, network.apply)

@@ -1,5 +1,7 @@
 """Nearest-code search and k-means in bounded memory, without the full distance matrix."""
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -66,6 +68,59 @@ def _lowest_by_groups(
     return lowest, _first(group, lowest, within)
 
 
+class _Search(NamedTuple):
+    """The search of the codes nearest to a block of features, one chunk of codes after the other.
+
+    Attributes:
+      centre: subtracted from features and codes, `[1, D]`.
+      codes: of all chunks, the last one padded, `[C · k, D]`.
+      half_norms: half the squared norm of each code, infinite for the padding, `[C · k]`.
+      total: K, codes without the padding.
+      chunk: k, codes compared at once.
+    """
+
+    centre: jax.Array
+    codes: jax.Array
+    half_norms: jax.Array
+    total: int
+    chunk: int
+
+    def in_chunk(self, features: jax.Array, start: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The lowest ½‖e‖² − e·f over the codes from `start` on, and its index, `[R]` each."""
+        codes = jax.lax.dynamic_slice_in_dim(self.codes, start, self.chunk)  # [k, D]
+        norms = jax.lax.dynamic_slice_in_dim(self.half_norms, start, self.chunk)[:, None]
+        lowest_of = _lowest_by_groups if _on_cpu() else _lowest
+        lowest, first = lowest_of(codes, norms, features)
+        # NaN equals no row: any valid code.
+        return lowest, jnp.minimum(first + start, self.total - 1)
+
+    def nearest(self, features: jax.Array) -> jax.Array:  # [R, D] -> [R]
+        """The index of the nearest of all codes."""
+        features = features - self.centre
+
+        def update(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            lowest, first = self.in_chunk(features, i * self.chunk)
+            nearer = lowest < best[0]
+            return jnp.where(nearer, lowest, best[0]), jnp.where(nearer, first, best[1])
+
+        best = self.in_chunk(features, 0)
+        if len(self.half_norms) > self.chunk:
+            best = jax.lax.fori_loop(1, len(self.half_norms) // self.chunk, update, best)
+        return best[1]
+
+
+def _search(codebook: jax.Array, chunk: int) -> _Search:
+    """The search in a codebook `[K, D]` by chunks of k codes."""
+    centre = power_of_two_centre(codebook)[None]
+    codebook = codebook - centre
+    total = codebook.shape[0]
+    padding = -total % chunk
+    half_norms = jnp.pad(
+        0.5 * jnp.sum(codebook * codebook, axis=1), (0, padding), constant_values=jnp.inf
+    )
+    return _Search(centre, jnp.pad(codebook, ((0, padding), (0, 0))), half_norms, total, chunk)
+
+
 def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     """Index of the nearest code of each feature in Euclidean distance; the first one of ties.
 
@@ -84,41 +139,9 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     chex.assert_equal_shape_suffix([features, codebook], 1)
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
     codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
-    centre = power_of_two_centre(codebook)[None]
-    codebook = codebook - centre
     tokens, dim = features.shape
-    total = codebook.shape[0]
-    block, chunk = _blocks(total)
-    lowest_of = _lowest_by_groups if _on_cpu() else _lowest
-
-    # Half the squared norm of each code; infinite for the padding of the last chunk.
-    padding = -total % chunk
-    half_norms = jnp.pad(
-        0.5 * jnp.sum(codebook * codebook, axis=1), (0, padding), constant_values=jnp.inf
-    )
-    codebook = jnp.pad(codebook, ((0, padding), (0, 0)))
-
-    def search_chunk(
-        block_of_features: jax.Array, start: int | jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        codes = jax.lax.dynamic_slice_in_dim(codebook, start, chunk)  # [k, D]
-        norms = jax.lax.dynamic_slice_in_dim(half_norms, start, chunk)[:, None]
-        lowest, first = lowest_of(codes, norms, block_of_features)
-        return lowest, jnp.minimum(first + start, total - 1)  # NaN equals no row: any valid code
-
-    def search(block_of_features: jax.Array) -> jax.Array:  # [R, D] -> [R]
-        block_of_features = block_of_features - centre
-
-        def update(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            lowest, first = search_chunk(block_of_features, i * chunk)
-            nearer = lowest < best[0]
-            return jnp.where(nearer, lowest, best[0]), jnp.where(nearer, first, best[1])
-
-        best = search_chunk(block_of_features, 0)
-        if len(half_norms) > chunk:
-            best = jax.lax.fori_loop(1, len(half_norms) // chunk, update, best)
-        return best[1]
-
+    block, chunk = _blocks(codebook.shape[0])
+    search = _search(codebook, chunk)
     symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size,
     if symbolic and _on_cpu():  # which are small, since the last one is padded
         block = min(block, 512)
@@ -126,7 +149,7 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     if symbolic:
         rows = block
     elif count == 1:
-        return search(features)
+        return search.nearest(features)
     else:
         rows = -(-tokens // count)
     padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
@@ -135,7 +158,7 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     blocks = padded.reshape(rows, count, dim)
 
     def search_block(i: jax.Array) -> jax.Array:
-        return search(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
+        return search.nearest(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
 
     indices: jax.Array = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
     return indices.swapaxes(0, 1).reshape(-1)[:tokens]

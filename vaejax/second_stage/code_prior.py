@@ -1,5 +1,8 @@
 """An autoregressive model of tokens, p(tokens | class), without latents."""
 
+import dataclasses
+from collections.abc import Callable
+
 import chex
 import jax
 
@@ -11,7 +14,76 @@ from vaejax.models.shared import condition_reader, generate_with, make_trace
 from vaejax.networks import Autoregressive
 from vaejax.second_stage.sampling import sample_sequences
 
-__all__ = ["code_prior"]
+__all__ = ["CodePrior", "code_prior"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CodePrior:
+    """The functions of the model that `code_prior` returns.
+
+    Attributes:
+      network: predicts the logits.
+      length: T of the tokens.
+      read_condition: see `condition_reader`.
+      group: name of the parameter group.
+    """
+
+    network: Autoregressive
+    length: int
+    read_condition: Callable[[Batch | None, int], tuple[jax.Array, ...]]
+    group: str
+
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """The network's parameters."""
+        x = event(batch)
+        chex.assert_shape(x, (None, self.length))
+        return {self.group: self.network.init(key, x, *self.read_condition(batch, len(x)))}
+
+    def decode(self, params: Params, zs: tuple[()], batch: Batch | None = None) -> Categorical:
+        """p of each token given those before it."""
+        if zs or batch is None:
+            raise ValueError(
+                "a prior over codes has no latents: it decodes a batch of tokens, "
+                "(params, (), batch) -> p of each given those before it"
+            )
+        x = event(batch)
+        chex.assert_shape(x, (None, self.length))
+        return Categorical(
+            self.network.apply(params[self.group], x, *self.read_condition(batch, len(x)))
+        )
+
+    def forward(
+        self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
+    ) -> Trace:
+        """The trace, without latents."""
+        del key
+        x = event(batch)
+        return make_trace(
+            x, self.decode(params, (), batch), (), step, self.read_condition(batch, len(x))
+        )
+
+    def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
+        """No latents."""
+        del params, batch, key
+        return ()
+
+    def sample_tokens(
+        self,
+        params: Params,
+        key: jax.Array,
+        n: int,
+        batch: Batch | None,
+        temperature: float | jax.Array,
+        *,
+        top_k: int | jax.Array = 0,
+        top_p: float | jax.Array = 1.0,
+    ) -> jax.Array:
+        """Tokens `[n, T]`, one after the other."""
+        c = self.read_condition(batch, n)
+        return sample_sequences(
+            self.network, params[self.group], key, n, self.length, *c,
+            temperature=temperature, top_k=top_k, top_p=top_p,
+        )  # fmt: skip
 
 
 def code_prior(
@@ -33,47 +105,6 @@ def code_prior(
       condition: None for an unconditional prior.
       group: name of the parameter group.
     """
-    read_condition = condition_reader(condition)
-
-    def init(key: jax.Array, batch: Batch) -> Params:
-        x = event(batch)
-        chex.assert_shape(x, (None, length))
-        return {group: network.init(key, x, *read_condition(batch, len(x)))}
-
-    def decode(params: Params, zs: tuple[()], batch: Batch | None = None) -> Categorical:
-        if zs or batch is None:
-            raise ValueError(
-                "a prior over codes has no latents: it decodes a batch of tokens, "
-                "(params, (), batch) -> p of each given those before it"
-            )
-        x = event(batch)
-        chex.assert_shape(x, (None, length))
-        return Categorical(network.apply(params[group], x, *read_condition(batch, len(x))))
-
-    def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
-        del key
-        x = event(batch)
-        return make_trace(x, decode(params, (), batch), (), step, read_condition(batch, len(x)))
-
-    def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
-        del params, batch, key
-        return ()
-
-    def sample_tokens(
-        params: Params,
-        key: jax.Array,
-        n: int,
-        batch: Batch | None,
-        temperature: float | jax.Array,
-        *,
-        top_k: int | jax.Array = 0,
-        top_p: float | jax.Array = 1.0,
-    ) -> jax.Array:
-        c = read_condition(batch, n)
-        return sample_sequences(
-            network, params[group], key, n, length, *c,
-            temperature=temperature, top_k=top_k, top_p=top_p,
-        )  # fmt: skip
-
-    generate = generate_with(sample_tokens, lambda params, tokens, condition: Delta(tokens))
-    return Model(init, forward, encode, decode, generate)
+    model = CodePrior(network, length, condition_reader(condition), group)
+    generate = generate_with(model.sample_tokens, lambda params, tokens, condition: Delta(tokens))
+    return Model(model.init, model.forward, model.encode, model.decode, generate)

@@ -5,7 +5,7 @@ a run of its own. The models are independent: one that diverges is frozen while 
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,11 @@ from vaejax.core.sharding import DATA as DATA_AXIS
 from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
 from vaejax.core.types import Metrics, Options, PyTree, Step
 from vaejax.data import Source
-from vaejax.data.batches import batch_indices
 from vaejax.data.preprocess import preparation
 from vaejax.networks.ops import conv2d
 from vaejax.sweeps.check_traceable import check_traceable
 from vaejax.sweeps.grid import Grid
-from vaejax.training.batch_loader import BatchLoader
+from vaejax.sweeps.multi_seed_loader import MultiSeedLoader
 from vaejax.training.settings import Settings, Span
 from vaejax.training.train_step import TrainState, init_state, make_step
 from vaejax.training.trainer import counters, jit_dispatch, numbers, repeat_step
@@ -72,30 +71,6 @@ def over_models(f: Callable[..., PyTree], mesh: Mesh, chunk: int) -> Callable[..
         return jax.tree.map(lambda a: a[:count], spread(per_model, shared))
 
     return mapped
-
-
-class MultiSeedLoader(BatchLoader):
-    """The batches of S seeds side by side, `[capacity, S, B, ...]`."""
-
-    def __init__(
-        self, source: Source, seeds: Sequence[int], batch_size: int, capacity: int, mesh: Mesh
-    ) -> None:
-        super().__init__(source, seeds[0], batch_size, capacity, mesh)
-        self._seeds, self._sharding = list(seeds), replicated(mesh)
-
-    def _indices(self, steps: Sequence[int]) -> np.ndarray:
-        size = self._source.size
-        per_seed = [
-            [batch_indices(seed, step, size, self._batch_size) for step in steps]
-            for seed in self._seeds
-        ]
-        return np.swapaxes(np.asarray(per_seed), 0, 1)
-
-    def first_batch(self) -> dict[str, np.ndarray]:
-        """The stored rows of batch 0 of every seed, `[S, B, ...]`, on the host."""
-        indices = self._indices([0])[0]
-        rows = self._source.take(indices.reshape(-1))
-        return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
 
 
 class Sweep:
@@ -168,18 +143,26 @@ class Sweep:
         self.state_shape = _stack(model_shape, grid.size, mesh)
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
 
-        def run(
-            state: TrainState, per_model: PyTree, data: PyTree, batches: PyTree, n: Step
-        ) -> tuple[PyTree, PyTree]:
-            traced = isinstance(n, jax.Array)
-            train = self._train_model if traced else functools.partial(self._train_model, n=int(n))
-            shared = (data, batches, *([n] if traced else []))
-            return over_models(train, mesh, self.chunk)((per_model, state), shared)
-
         rows = put(replicated(mesh), first_batch)
         init = jax.jit(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
         self.init: Callable[[], TrainState] = lambda: init(self._per_model, rows)
+        run = functools.partial(self._run, mesh)
         self.run = jit_dispatch(run, out_shardings=(sharding, replicated(mesh)))
+
+    def _run(
+        self,
+        mesh: Mesh,
+        state: TrainState,
+        per_model: PyTree,
+        data: PyTree,
+        batches: PyTree,
+        n: Step,
+    ) -> tuple[PyTree, PyTree]:
+        """The steps of a dispatch, of all models."""
+        traced = isinstance(n, jax.Array)
+        train = self._train_model if traced else functools.partial(self._train_model, n=int(n))
+        shared = (data, batches, *([n] if traced else []))
+        return over_models(train, mesh, self.chunk)((per_model, state), shared)
 
     def _init_model(self, per_model: PyTree, rows: PyTree) -> TrainState:
         """The initial state of a model, given the first batches `[S, B, ...]` of all seeds."""

@@ -1,0 +1,37 @@
+"""The batches of several seeds, for the models of a sweep."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from vaejax.core.sharding import replicated
+from vaejax.data import Source
+from vaejax.data.batches import batch_indices
+from vaejax.training.batch_loader import BatchLoader
+
+__all__ = ["MultiSeedLoader"]
+
+
+class MultiSeedLoader(BatchLoader):
+    """The batches of S seeds side by side, `[capacity, S, B, ...]`."""
+
+    def __init__(
+        self, source: Source, seeds: Sequence[int], batch_size: int, capacity: int, mesh: Mesh
+    ) -> None:
+        super().__init__(source, seeds[0], batch_size, capacity, mesh)
+        self._seeds, self._sharding = list(seeds), replicated(mesh)
+
+    def _indices(self, steps: Sequence[int]) -> np.ndarray:
+        size = self._source.size
+        per_seed = [
+            [batch_indices(seed, step, size, self._batch_size) for step in steps]
+            for seed in self._seeds
+        ]
+        return np.swapaxes(np.asarray(per_seed), 0, 1)
+
+    def first_batch(self) -> dict[str, np.ndarray]:
+        """The stored rows of batch 0 of every seed, `[S, B, ...]`, on the host."""
+        indices = self._indices([0])[0]
+        rows = self._source.take(indices.reshape(-1))
+        return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
