@@ -131,7 +131,10 @@ def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
         return np.arange(count)
     held = max(1, round(count * fraction))
     if held >= count:
-        raise ValueError(f"holdout={fraction} of {count} examples leaves none to train on")
+        raise ValueError(
+            f"holdout={fraction} of {count} examples leaves none to train on; with data.holdout=0 "
+            "both splits are all examples"
+        )
     # The legacy generator, whose stream NumPy guarantees never to change.
     order = np.random.RandomState(0).permutation(count)
     return np.sort(order[:held] if split == "eval" else order[held:])

@@ -86,6 +86,8 @@ def draw_interpolations(
 ) -> None:
     """Interpolations between posterior means of examples that are far apart in the trace.
 
+    Of a single example there are none, and nothing is written.
+
     Args:
       family: whose decoder.
       params: of the model.
@@ -96,6 +98,8 @@ def draw_interpolations(
     """
     means = posterior_means(trace)
     count = min(pairs, len(means) // 2)
+    if count == 0:
+        return
     chosen = np.linspace(0, len(means) - 1, 2 * count).astype(int).reshape(2, count).T
     project = getattr(trace.latents[0].posterior, "project", None)
     images = decode_interpolations(
