@@ -41,7 +41,7 @@ def execute():
 
 def assert_one_line(code, err, folder):
     assert code == 2, err
-    lines = [line for line in err.splitlines() if line and "step/s" not in line]
+    lines = [line for line in err.splitlines() if line and "%|" not in line]
     assert len(lines) == 1, err
     assert lines[0].startswith(f"error: cannot write {folder}"), err
     assert "disk is full" in lines[0] or "limit on the size of files" in lines[0]
