@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from vaejax.core.sharding import put
+from vaejax.core.types import PyTree
 from vaejax.data.batches import eval_batches, eval_order
 from vaejax.data.progress import progress
 from vaejax.data.source import Source
@@ -15,7 +16,7 @@ from vaejax.data.source import Source
 __all__ = ["in_stored_order", "map_over_split", "rows_of_split", "sum_over_split"]
 
 # `(stored rows [B, ...], mask [B], number of the batch) -> tree of arrays`
-Program = Callable[[Any, Any, np.uint32], Any]
+Program = Callable[[PyTree, PyTree, np.uint32], PyTree]
 
 
 def map_over_split(
@@ -26,7 +27,7 @@ def map_over_split(
     limit: int = 0,
     sharding: NamedSharding | None = None,
     description: str = "",
-) -> Iterator[tuple[Any, np.ndarray]]:
+) -> Iterator[tuple[PyTree, np.ndarray]]:
     """The outputs of a program for each batch of a split, as NumPy arrays, with the batch's mask.
 
     Batches come in the random `eval_order` of the split and have one size. The mask, bool
@@ -43,7 +44,7 @@ def map_over_split(
     batches = list(eval_batches(source.size, batch_size, limit))
     shown = progress(batches, description) if description else batches
     for number, (indices, mask) in enumerate(shown):
-        arrays: dict[str, Any] = source.take(indices) | {"": mask}
+        arrays: dict[str, PyTree] = source.take(indices) | {"": mask}
         if sharding is not None:
             arrays = put(sharding, arrays)
         mask_array = arrays.pop("")
@@ -54,7 +55,7 @@ def _merges(part: Any) -> bool:
     return hasattr(part, "merge")
 
 
-def sum_over_split(program: Program, source: Source, batch_size: int, **options: Any) -> Any:
+def sum_over_split(program: Program, source: Source, batch_size: int, **options: Any) -> PyTree:
     """Sums, in float64, of a program's outputs over the batches of a split.
 
     Args:
@@ -65,17 +66,17 @@ def sum_over_split(program: Program, source: Source, batch_size: int, **options:
       **options: of `map_over_split`.
     """
 
-    def add(total: Any, part: Any) -> Any:
+    def add(total: PyTree, part: Any) -> PyTree:
         return total.merge(part) if _merges(total) else np.add(total, part)
 
-    total: Any = None
+    total: PyTree = None
     for part, _ in map_over_split(program, source, batch_size, **options):
         part = jax.tree.map(lambda a: a.astype(np.float64), part)
         total = part if total is None else jax.tree.map(add, total, part, is_leaf=_merges)
     return total
 
 
-def rows_of_split(program: Program, source: Source, batch_size: int, **options: Any) -> Any:
+def rows_of_split(program: Program, source: Source, batch_size: int, **options: Any) -> PyTree:
     """A program's outputs `[N, ...]` for the examples of a split, in `eval_order`.
 
     Args:
@@ -91,7 +92,7 @@ def rows_of_split(program: Program, source: Source, batch_size: int, **options: 
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def in_stored_order(rows: Any, size: int) -> Any:
+def in_stored_order(rows: PyTree, size: int) -> PyTree:
     """Rows `[size, ...]` of a whole split, from `eval_order` to the order in which it is stored."""
     position = np.argsort(eval_order(size))
     return jax.tree.map(lambda a: a[position], rows)

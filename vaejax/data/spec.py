@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.events import EVENTS
+from vaejax.core.types import Options
 from vaejax.data.preprocess import preparation
 from vaejax.data.source import Source, decoder, in_memory
 from vaejax.data.standardize import Units, standardization, units_from_json, units_to_json
@@ -81,7 +82,7 @@ class DataSpec(NamedTuple):
         return {**self._asdict(), "standardization": units_to_json(self.standardization)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "DataSpec":
+    def from_json(cls, stored: Options) -> "DataSpec":
         """The inverse of `to_json`."""
         fields = {name: (tuple(shape), dtype) for name, (shape, dtype) in stored["fields"].items()}
         names = {name: tuple(values) for name, values in stored["names"].items()}

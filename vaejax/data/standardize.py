@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaejax.core.types import Options, PyTree
 from vaejax.data.source import Source
 from vaejax.data.values import chunks, fields_of
 
@@ -50,7 +51,7 @@ def standardization(source: Source) -> dict[str, Units]:
 def _units(source: Source, field: str) -> Units:
     """Two passes in float64, so that large means do not hide small deviations."""
     count: int = 0
-    total: Any = 0.0
+    total: PyTree = 0.0
     largest: Any = 0.0
     for values in chunks(source, field):
         rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
@@ -73,7 +74,7 @@ def units_to_json(units: Mapping[str, Units]) -> dict[str, dict[str, list[float]
     return {n: {"shift": u.shift.tolist(), "scale": u.scale.tolist()} for n, u in units.items()}
 
 
-def units_from_json(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Units]:
+def units_from_json(stored: Mapping[str, Options]) -> dict[str, Units]:
     """The inverse of `units_to_json`."""
     return {
         name: Units(np.array(u["shift"], np.float32), np.array(u["scale"], np.float32))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vaejax.core.types import PyTree
 from vaejax.data.source import Source
 
 __all__ = ["Range", "chunks", "fields_of", "range_of"]
@@ -64,7 +65,7 @@ def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.nd
     count = source.size if plain else min(source.size, _SAMPLE)
     positions = np.unique(np.linspace(0, source.size - 1, count).astype(np.int64))
     for start in range(0, len(positions), _CHUNK):
-        rows: Any = source.take(positions[start : start + _CHUNK])
+        rows: PyTree = source.take(positions[start : start + _CHUNK])
         yield np.asarray(source.decode(rows)[field])
 
 
@@ -81,7 +82,7 @@ def _distinct_bytes(source: Source, field: str) -> np.ndarray:
         counts += np.bincount(stored[start : start + _CHUNK].reshape(-1), minlength=256)
     values = np.flatnonzero(counts).astype(np.uint8)
     shape = (1, *stored.shape[1:])
-    rows: Any = source.take(np.zeros(1, np.int32))
+    rows: PyTree = source.take(np.zeros(1, np.int32))
     images: list[Any] = [np.full(shape, value, np.uint8) for value in values]
     decoded = [np.asarray(source.decode({**rows, field: image})[field]) for image in images]
     return np.array([image.reshape(-1)[:1] for image in decoded])

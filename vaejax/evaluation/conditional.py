@@ -1,7 +1,6 @@
 """Metrics of conditional models: conditional likelihood, and the ELBO of each class."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from vaejax.core.game import Batch, Family, Params, Trace, losses_and_trace
 from vaejax.core.registry import register
 from vaejax.core.rng import Stream
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.model_shapes import is_conditional
@@ -34,7 +34,7 @@ def elbo_per_class(context: EvaluationContext) -> dict[str, float]:
         raise ValueError(f"{context.source.name!r} has no classes")
     losses_fn = losses_and_trace(context.family, training=False)
 
-    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> Any:
+    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> PyTree:
         losses, trace = losses_fn(params, batch, key, jnp.int32(context.step))
         elbo = trace_metrics(losses, trace)["elbo"].reshape(mask.shape[0], -1).mean(axis=1)
         weight = mask.astype(elbo.dtype)[:, None]
@@ -86,10 +86,10 @@ def conditional_nll(
             total = total + event_log_prob(p, z) - event_log_prob(q, z)
         return total
 
-    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> Any:
+    def sums(params: Params, batch: Batch, key: jax.Array, mask: jax.Array) -> PyTree:
         weight = mask.astype(jnp.float32)
 
-        def body(carry: Any, number: jax.Array) -> Any:
+        def body(carry: PyTree, number: jax.Array) -> PyTree:
             log_w = log_weight(params, batch, jax.random.fold_in(key, number))
             return (carry[0] + log_w / particles, jnp.logaddexp(carry[1], log_w)), None
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +11,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family, Params
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, on_one_device, replicated
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.map_split import rows_of_split, sum_over_split
 from vaejax.data.preprocess import Prepare, preparation
@@ -66,8 +66,8 @@ class EvaluationContext:
         return key_of(self.seed, stream, number)
 
     def sum_over_split(
-        self, function: Callable[..., Any], stream: Stream = Stream.METRIC, *, examples: int = 0
-    ) -> tuple[Any, int]:
+        self, function: Callable[..., PyTree], stream: Stream = Stream.METRIC, *, examples: int = 0
+    ) -> tuple[PyTree, int]:
         """Sums over a split, float64, and the number of its examples.
 
         Args:
@@ -80,8 +80,8 @@ class EvaluationContext:
         return self._map(sum_over_split, function, stream, size), size
 
     def rows_of_split(
-        self, function: Callable[..., Any], stream: Stream = Stream.METRIC, *, examples: int = 0
-    ) -> Any:
+        self, function: Callable[..., PyTree], stream: Stream = Stream.METRIC, *, examples: int = 0
+    ) -> PyTree:
         """A tree of arrays `[N, ...]` of a split, in the random `eval_order`.
 
         Args:
@@ -91,25 +91,29 @@ class EvaluationContext:
         """
         size = min(examples, self.source.size) if examples else self.source.size
 
-        def rows(params: Params, batch: Any, key: jax.Array, mask: jax.Array) -> Any:
+        def rows(params: Params, batch: PyTree, key: jax.Array, mask: jax.Array) -> PyTree:
             del mask
             return function(params, batch, key)
 
         return self._map(rows_of_split, rows, stream, size)
 
     def _map(
-        self, reduce: Callable[..., Any], function: Callable[..., Any], stream: Stream, size: int
-    ) -> Any:
+        self,
+        reduce: Callable[..., PyTree],
+        function: Callable[..., PyTree],
+        stream: Stream,
+        size: int,
+    ) -> PyTree:
         check_batch(self.mesh, self.batch_size)
         prepare = self.prepare
 
-        def of_batch(params: Params, rows: Any, mask: jax.Array, number: jax.Array) -> Any:
+        def of_batch(params: Params, rows: PyTree, mask: jax.Array, number: jax.Array) -> PyTree:
             key, data_key = jax.random.split(key_of(self.seed, stream, number))
             return function(params, prepare(rows, data_key), key, mask)
 
         compiled = jax.jit(of_batch, out_shardings=replicated(self.mesh))
 
-        def program(rows: Any, mask: Any, number: np.uint32) -> Any:
+        def program(rows: PyTree, mask: PyTree, number: np.uint32) -> PyTree:
             return compiled(self.params, rows, mask, number)
 
         return reduce(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family, Params, losses_and_trace
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, replicated
+from vaejax.core.types import PyTree, Step
 from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import Prepare, preparation
@@ -50,7 +51,7 @@ class _Moments(NamedTuple):
 _ACTIVE = 0.01  # variance of the posterior mean of an active unit (1509.00519, section 5.2)
 
 
-def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
+def batch_sums(family: Family, prepare: Prepare) -> Callable[..., PyTree]:
     """`(seed, params, rows, mask, number, step) -> sums` over one batch of an evaluation.
 
     Returns a function whose result has three parts, over the examples where the mask is true: sums
@@ -60,7 +61,7 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., Any]:
     of_batch = family.losses.batch_statistics
 
     def sums(
-        seed: Any, params: Params, rows: Any, mask: jax.Array, number: Any, step: Any
+        seed: Any, params: Params, rows: PyTree, mask: jax.Array, number: Step, step: Any
     ) -> tuple[Any, Any, Any]:
         key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
         losses, trace = losses_fn(params, prepare(rows, data_key), key, step)
@@ -95,7 +96,7 @@ def _perplexity(counts: np.ndarray) -> float:
     return float(np.exp(entropy).mean())
 
 
-def metrics_of_sums(total: Any, size: int) -> dict[str, float]:
+def metrics_of_sums(total: PyTree, size: int) -> dict[str, float]:
     """The metrics of `size` examples, from the sums of `batch_sums` over these."""
     named, counts, moments = total
     nodes = max((1 + i for i in (*counts, *moments)), default=0)
@@ -155,7 +156,7 @@ def evaluator(
     compiled = jax.jit(seeded, out_shardings=replicated(mesh))
 
     def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, float]:
-        def sums(rows: Any, mask: jax.Array, number: Any) -> Any:
+        def sums(rows: PyTree, mask: jax.Array, number: np.uint32) -> PyTree:
             return compiled(params, rows, mask, number, np.int32(step))
 
         total = sum_over_split(sums, source, batch_size, limit=limit, sharding=batch_sharding(mesh))

@@ -1,12 +1,12 @@
 """Samples from a prior, generated in batches of bounded size."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Batch, Params
+from vaejax.core.types import PyTree
 
 __all__ = ["sample_means"]
 
@@ -14,7 +14,7 @@ _BATCH = 128  # samples at once
 
 
 def sample_means(
-    generate: Callable[..., Any],
+    generate: Callable[..., PyTree],
     params: Params,
     count: int,
     *,

@@ -1,11 +1,9 @@
 """From a config to the family, the data and the training settings that it describes."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from vaejax import families
 from vaejax.core.game import Family
 from vaejax.core.registry import call
+from vaejax.core.types import Options
 from vaejax.data import Source, load
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
@@ -25,12 +23,10 @@ __all__ = [
     "training_settings",
 ]
 
-Config = Mapping[str, Any]
+Config = Options
 
 
-def build(
-    config: Config, shape: tuple[int, ...], dataset_info: Mapping[str, Any] | None = None
-) -> Family:
+def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None = None) -> Family:
     """The family that a config describes.
 
     Args:

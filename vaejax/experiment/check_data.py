@@ -10,6 +10,7 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Family, Params
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.data.values import chunks, fields_of, range_of
@@ -55,7 +56,7 @@ def _likelihood(family: Family, params: Params, source: Source, binarize: str) -
     """p(x | z) of one example, in shapes; computes nothing."""
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
 
-    def likelihood(params: Params, rows: Any, key: jax.Array) -> Any:
+    def likelihood(params: Params, rows: PyTree, key: jax.Array) -> Any:
         return family.model.forward(params, prepare(rows, key), key, None).likelihood
 
     return jax.eval_shape(likelihood, params, rows, jax.random.key(0))

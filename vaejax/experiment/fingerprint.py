@@ -16,6 +16,7 @@ import numpy as np
 import vaejax
 from vaejax.core.files import read_json, write_json
 from vaejax.core.game import Params
+from vaejax.core.types import Options, Setting
 from vaejax.data import Source
 from vaejax.experiment.workdir import FINGERPRINT, config_digest
 from vaejax.training.two_stage import FirstStage
@@ -30,7 +31,7 @@ class DataChangedError(ValueError):
     """The data or the first stage of a run are others than when it was started."""
 
 
-def _of_split(source: Source) -> dict[str, Any]:
+def _of_split(source: Source) -> dict[str, Setting]:
     """Size, stored fields, and a checksum of rows that are evenly spread over a split."""
     first = source.take(np.zeros(1, np.int32))
     row_bytes = max(1, sum(value.nbytes for value in first.values()))
@@ -53,16 +54,16 @@ def _of_params(params: Params) -> str:
     return f"{checksum:08x}"
 
 
-def _of_first_stage(first: FirstStage) -> dict[str, Any]:
+def _of_first_stage(first: FirstStage) -> dict[str, Setting]:
     return {"parameters": _of_params(first.params)}
 
 
 def fingerprint(
-    config: Mapping[str, Any],
+    config: Options,
     train: Source | None,
     held_out: Source,
     first: FirstStage | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Setting]:
     """The content of `fingerprint.json`.
 
     Args:
@@ -72,7 +73,7 @@ def fingerprint(
       first: the first stage, if there is one.
     """
     splits = {"eval": held_out} if train is None else {"train": train, "eval": held_out}
-    result: dict[str, Any] = {"version": vaejax.__version__, "config": config_digest(config)}
+    result: dict[str, Setting] = {"version": vaejax.__version__, "config": config_digest(config)}
     result["data"] = {name: _of_split(source) for name, source in splits.items()}
     if first is not None:
         result["first_stage"] = _of_first_stage(first)
@@ -89,7 +90,7 @@ def _difference(stored: Any, actual: Any, path: str = "") -> str:
     return "" if stored == actual else f"{path} was {stored}, is {actual}"
 
 
-def keep_fingerprint(workdir: Path, actual: Mapping[str, Any], *, train: bool) -> None:
+def keep_fingerprint(workdir: Path, actual: Options, *, train: bool) -> None:
     """Stores the fingerprint of a run that starts; compares that of one that goes on.
 
     Args:

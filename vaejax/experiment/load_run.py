@@ -1,13 +1,12 @@
 """Opens a trained run by its working directory."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from vaejax.core.sharding import check_batch, make_mesh, tree_sharding
+from vaejax.core.types import Options
 from vaejax.experiment.build import build, load_split
 from vaejax.experiment.fingerprint import check_first_stage
 from vaejax.experiment.trained_model import Run
@@ -74,9 +73,7 @@ def _step_of(checkpoint: str | int) -> int | str:
     raise ValueError(f"checkpoint is 'latest', 'best' or a step, found {checkpoint!r}")
 
 
-def _load_two_stages(
-    workdir: Path, config: Mapping[str, Any], step: int | str, mesh: Mesh, size: int
-) -> Run:
+def _load_two_stages(workdir: Path, config: Options, step: int | str, mesh: Mesh, size: int) -> Run:
     """A run that learned a prior of another run's latents, and that run, as one model."""
     config, first = restore_first_stage(config, mesh, build=build, load_split=load_split)
     check_first_stage(workdir, first)

@@ -1,8 +1,7 @@
 """Everything a run needs, built and checked from its config before any training."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -11,6 +10,7 @@ from vaejax.core.files import write_json
 from vaejax.core.game import Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
+from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.data.spec import spec_of
@@ -106,7 +106,7 @@ class Experiment(NamedTuple):
         )
 
 
-def prepare(config: Mapping[str, Any], workdir: Path, mode: str) -> Experiment:
+def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     """Builds and checks a run; afterwards the working directory belongs to it.
 
     Args:

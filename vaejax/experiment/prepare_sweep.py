@@ -1,8 +1,7 @@
 """Everything a sweep needs, built and checked from its config before any training."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -10,6 +9,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family
 from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
+from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.evaluation.generation.features import FeatureExtractor
@@ -73,7 +73,7 @@ class SweepExperiment(NamedTuple):
     evaluator: SweepEvaluator
     shown: list[str]
     features: FeatureExtractor | None
-    fingerprint: Mapping[str, Any]
+    fingerprint: Options
 
 
 def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
@@ -105,7 +105,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     data, source, train_source = sources(config, first, mode)
     shape, known = event_shape(source), dataset_info(train_source)
 
-    def make(values: Mapping[str, Any]) -> Family:
+    def make(values: Options) -> Family:
         return build(substitute(config, values), shape, known)
 
     families = [make(values) for values, _ in grid.points()]  # errors come before any training

@@ -6,13 +6,13 @@ metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run
 """
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from vaejax.core.files import make_folder, write_bytes, write_json
 from vaejax.core.sharding import make_mesh, replicated
+from vaejax.core.types import PyTree, Setting
 from vaejax.data.spec import spec_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.metric import compute_metrics
@@ -38,7 +38,7 @@ __all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
 
 def run_sweep(
     config: Config, workdir: Path, mode: str = "train", *, split: str = "eval"
-) -> dict[str, Any]:
+) -> dict[str, Setting]:
     """Trains (or resumes) and evaluates a sweep; or one of its models.
 
     With `sweep.index=N` that model becomes a run of its own in `models/N/`, from the sweep's newest
@@ -63,7 +63,7 @@ def run_sweep(
         return _run_sweep(config, workdir, mode, split)
 
 
-def _run_sweep(config: Config, workdir: Path, mode: str, split: str) -> dict[str, Any]:
+def _run_sweep(config: Config, workdir: Path, mode: str, split: str) -> dict[str, Setting]:
     model = config["sweep"]["index"]
     if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
@@ -126,7 +126,7 @@ def train_sweep(experiment: SweepExperiment) -> Outcome:
     )
 
 
-def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Any]:
+def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Setting]:
     """Metrics of all models, `sweep.json`, figures and a table."""
     config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
     params, step = eval_params(state), int(np.max(state.step))
@@ -149,7 +149,7 @@ def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, 
     return found
 
 
-def _final_metrics(experiment: SweepExperiment, params: Any, step: int) -> dict[str, np.ndarray]:
+def _final_metrics(experiment: SweepExperiment, params: PyTree, step: int) -> dict[str, np.ndarray]:
     """The final metrics of each model, `[N]`; computed for one model after another."""
     mesh, grid, config = make_mesh(1), experiment.grid, experiment.config
     each = [

@@ -5,12 +5,12 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
 import vaejax
 from vaejax.core.files import read_json, write_json
+from vaejax.core.types import Options, Setting
 from vaejax.training.earlier_versions import completed, of_its_time
 from vaejax.training.lock import lock
 
@@ -41,16 +41,16 @@ _FREE = (
 _OUTPUTS = ("metrics.jsonl", "checkpoints", "evaluation.json", "sweep.json", "tb", "data.json")
 FINGERPRINT = "fingerprint.json"  # which no other program writes
 
-Config = Mapping[str, Any]
+Config = Options
 
 
 class ConfigChangedError(ValueError):
     """The working directory belongs to a run with another configuration."""
 
 
-def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Config, prefix: str = "") -> dict[str, Setting]:
     """`{"train": {"steps": 3}}` -> `{"train.steps": 3}`."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, Setting] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
@@ -64,7 +64,7 @@ def _is_free(name: str) -> bool:
     return (name + ".").startswith(tuple(f if f.endswith(".") else f + "." for f in _FREE))
 
 
-def _fixed(config: Config) -> dict[str, Any]:
+def _fixed(config: Config) -> dict[str, Setting]:
     """The fields that may not differ, flat, as JSON values."""
     flat = flatten(json.loads(json.dumps(config)))
     return {name: v for name, v in flat.items() if not _is_free(name)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
+from vaejax.core.types import PyTree
 from vaejax.distributions import in_units, support_of
 
 __all__ = ["standardized"]
@@ -119,12 +120,12 @@ def _sequences(sequences: Any, units: Units) -> Any:
     )
 
 
-def _explained_field(model: Model, batch: Mapping[str, Any]) -> str | None:
+def _explained_field(model: Model, batch: Mapping[str, PyTree]) -> str | None:
     """The field that p(x | z) explains: the event, except of a classifier."""
     return None if model.features is not None else next((n for n in EVENTS if n in batch), None)
 
 
-def _explains_real_numbers(model: Model, batch: Mapping[str, Any]) -> bool:
+def _explains_real_numbers(model: Model, batch: Mapping[str, PyTree]) -> bool:
     """Whether the support of the likelihood is the real line; computes nothing."""
 
     def likelihood(key: jax.Array, batch: Batch) -> Any:

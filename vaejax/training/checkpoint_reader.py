@@ -7,7 +7,6 @@ with that.
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from vaejax.core.types import Options, PyTree
 from vaejax.training.checkpoint_record import (
     DamagedRecordError,
     check_arrays,
@@ -47,7 +47,7 @@ class CorruptCheckpointError(RuntimeError):
     """A checkpoint cannot be read, or its arrays differ from their checksums."""
 
 
-def to_dict(state: TrainState) -> dict[str, Any]:
+def to_dict(state: TrainState) -> dict[str, PyTree]:
     """The state as nested dicts: parameters by name, the optimizers' state as numbered leaves."""
     leaves = jax.tree.leaves(state.opt_state)
     tree = state._asdict() | {"opt_state": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}}
@@ -56,7 +56,7 @@ def to_dict(state: TrainState) -> dict[str, Any]:
     return tree
 
 
-def _from_dict(tree: dict[str, Any], like: TrainState) -> TrainState:
+def _from_dict(tree: dict[str, PyTree], like: TrainState) -> TrainState:
     """The inverse of `to_dict`; `like` has the structure of the optimizers' state."""
     numbered = tree.get("opt_state", {})
     leaves = [numbered[name] for name in sorted(numbered)]
@@ -87,7 +87,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-def score(metrics: Mapping[str, Any]) -> float:
+def score(metrics: Options) -> float:
     """The ELBO, by which the best checkpoint is selected; −inf without an evaluation."""
     elbo = metrics.get("elbo")
     known = isinstance(elbo, int | float) and math.isfinite(elbo)
@@ -126,7 +126,7 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
     _check_fit(folder, expected, record)
     filled = {name: expected.pop(name) for name in _LATER if name not in record}
     tree = _restore_arrays(folder, expected)
-    structures: list[Any] = [jax.tree.structure(t) for t in (tree, expected)]
+    structures: list[PyTree] = [jax.tree.structure(t) for t in (tree, expected)]
     if structures[0] != structures[1]:
         raise _damage(folder, f"{folder / _STATE / '_METADATA'} is damaged: it names other arrays")
     if damaged := check_arrays(tree, record):
@@ -139,7 +139,7 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
     return _from_dict({**tree, **zeros}, like)
 
 
-def _check_fit(folder: Path, expected: Any, record: Mapping[str, Any]) -> None:
+def _check_fit(folder: Path, expected: PyTree, record: Options) -> None:
     """Raises ValueError if the checkpoint was written for another model."""
     try:
         missing = [name for name in missing_arrays(expected, record) if name not in _LATER]
@@ -152,7 +152,7 @@ def _check_fit(folder: Path, expected: Any, record: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _restore_arrays(folder: Path, expected: Any) -> Any:
+def _restore_arrays(folder: Path, expected: PyTree) -> PyTree:
     silent = SilentOrbax()
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from vaejax.core.types import Options, PyTree
+
 __all__ = ["DamagedRecordError", "check_arrays", "missing_arrays", "read_record", "record_of"]
 
 _FORMAT = 2
@@ -22,7 +24,7 @@ class DamagedRecordError(ValueError):
     """The record cannot be read, or differs from its checksum."""
 
 
-def _by_name(tree: Any) -> dict[str, Any]:
+def _by_name(tree: PyTree) -> dict[str, Any]:
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -36,11 +38,11 @@ def _checksum(array: Any) -> int | None:
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
 
 
-def _crc_of(arrays: Mapping[str, Any]) -> int:
+def _crc_of(arrays: Mapping[str, PyTree]) -> int:
     return zlib.crc32(json.dumps(arrays, sort_keys=True).encode())
 
 
-def record_of(tree: Any) -> dict[str, Any]:
+def record_of(tree: PyTree) -> dict[str, Any]:
     """The record of a tree of arrays, as JSON values."""
     arrays = {
         name: {"shape": list(a.shape), "dtype": str(a.dtype), "crc32": _checksum(a)}
@@ -70,7 +72,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return arrays
 
 
-def missing_arrays(like: Any, record: Mapping[str, Any]) -> list[str]:
+def missing_arrays(like: Any, record: Options) -> list[str]:
     """Names of arrays of `like` that the checkpoint does not hold.
 
     Raises:
@@ -91,7 +93,7 @@ def missing_arrays(like: Any, record: Mapping[str, Any]) -> list[str]:
     return sorted(expected.keys() - record.keys())
 
 
-def check_arrays(tree: Any, record: Mapping[str, Any]) -> list[str]:
+def check_arrays(tree: PyTree, record: Options) -> list[str]:
     """Names of restored arrays that differ from their checksums.
 
     With another number of processes, other arrays may have been entirely on one process; these have

@@ -7,6 +7,7 @@ which need not be today's default.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vaejax.core.types import Options
 from vaejax.training.renamed_fields import new_name
 
 __all__ = ["ABSENT", "completed", "of_its_time"]
@@ -62,7 +63,7 @@ _OF_SWEEPS: dict[str, Any] = {
 }
 
 
-def _renamed(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+def _renamed(config: Options, section: str = "") -> dict[str, Any]:
     """The config with former names of fields replaced by today's."""
     result: dict[str, Any] = {}
     for name, value in config.items():
@@ -84,9 +85,7 @@ def _set(config: dict[str, Any], path: str, value: Any, *, replace: bool) -> Non
         config[name] = value
 
 
-def of_its_time(
-    config: Mapping[str, Any], stored: Mapping[str, Any], free: Callable[[str], bool]
-) -> dict[str, Any]:
+def of_its_time(config: Options, stored: Options, free: Callable[[str], bool]) -> dict[str, Any]:
     """A given config with the values of a stored one's time, for the fields which that one lacks.
 
     Args:
@@ -113,7 +112,7 @@ def _has(config: Any, path: str) -> bool:
     return True
 
 
-def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+def completed(config: Options) -> dict[str, Any]:
     """The stored config of a run, of this version or an earlier one, with every field.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import PyTree
 from vaejax.data.readers.fields import NAMINGS
 from vaejax.data.source import Rows
 
@@ -18,7 +19,7 @@ _NAMED = {
 }
 
 
-def read_names(arrays: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def read_names(arrays: Mapping[str, PyTree]) -> dict[str, tuple[str, ...]]:
     """The arrays of `NAMINGS`, one-dimensional arrays of strings, as tuples.
 
     Raises:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import Options
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.decoded_source import from_reader
 from vaejax.data.readers.images import fit, fitted_shape
@@ -33,7 +34,7 @@ class _RowFormat:
     channels: int | None
     stretch: bool  # zeros and ones become 0 and 255, since resizing makes grey levels
 
-    def row(self, example: Mapping[str, Any]) -> Rows:
+    def row(self, example: Options) -> Rows:
         pixels = _bytes(example[self.feature])
         if self.stretch:
             pixels = pixels * np.uint8(255)
@@ -139,7 +140,7 @@ def _builder(folder: Path) -> Any:
         ) from error
 
 
-def _pixel_feature(dataset: str, features: Mapping[str, Any]) -> tuple[str, str]:
+def _pixel_feature(dataset: str, features: Options) -> tuple[str, str]:
     """The name of the feature with the pixels, and the field that it becomes."""
     for kind, field in (("Image", "image"), ("Video", "sequence")):
         names = sorted(n for n, feature in features.items() if type(feature).__name__ == kind)

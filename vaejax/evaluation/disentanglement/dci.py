@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from vaejax.core.game import Family
 from vaejax.core.registry import register
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.inputs import (
@@ -171,7 +172,7 @@ def _named(scores: tuple[jax.Array, jax.Array], fit: Any, test: Any, importance:
 
 
 @functools.partial(jax.jit, static_argnames=("rows",))
-def _linear(codes: jax.Array, classes: jax.Array, rows: int, penalty: float) -> Any:
+def _linear(codes: jax.Array, classes: jax.Array, rows: int, penalty: float) -> PyTree:
     y, z = standardised(classes.astype(codes.dtype), rows), standardised(codes, rows)
     weights = lasso(z[:rows], y[:rows], penalty)  # [D, K]
     error = jnp.square(y - z @ weights)

@@ -1,12 +1,12 @@
 """Encodes a whole split into codes and factors."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Batch
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.map_split import rows_of_split
 from vaejax.data.preprocess import preparation
@@ -51,14 +51,14 @@ def encode_split(
         encode = jax.tree_util.Partial(encode)
 
     @jax.jit
-    def encode_batch(encode: Encode, rows: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode_batch(encode: Encode, rows: PyTree, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch = prepare(rows, key)
         codes = encode(batch)
         if codes.ndim != 2:
             raise ValueError(f"encode must return codes [B, D], found shape {codes.shape}")
         return codes, batch["factors"]
 
-    def program(rows: Any, mask: Any, number: np.uint32) -> tuple[jax.Array, jax.Array]:
+    def program(rows: PyTree, mask: PyTree, number: np.uint32) -> tuple[jax.Array, jax.Array]:
         del mask
         return encode_batch(encode, rows, jax.random.fold_in(key, number))
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vaejax.core.types import PyTree
+
 __all__ = [
     "CodesAndFactors",
     "Score",
@@ -94,7 +96,7 @@ def checked_inputs(codes: ArrayLike, factors: ArrayLike) -> CodesAndFactors:
     return CodesAndFactors(jnp.asarray(codes, jnp.float32), classes, varying_sizes, varying)
 
 
-def over_models(metric: Callable[[jax.Array], Any], codes: jax.Array) -> Any:
+def over_models(metric: Callable[[jax.Array], Any], codes: jax.Array) -> PyTree:
     """`metric` of codes `[N, D]`, mapped over all leading axes; products in full precision."""
     for _ in range(codes.ndim - 2):
         metric = jax.vmap(metric)

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.types import PyTree
+
 __all__ = ["lasso", "standardised"]
 
 
@@ -33,7 +35,7 @@ def lasso(
         updated = shrunk / jnp.where(nonzero[j], variance[j], 1.0)
         return w.at[j].set(jnp.where(nonzero[j], updated, 0.0))
 
-    def sweep(carry: Any) -> Any:
+    def sweep(carry: PyTree) -> PyTree:
         w, _, number = carry
         new = jax.lax.fori_loop(0, d, coordinate, w)
         return new, jnp.abs(new - w).max(), number + 1

@@ -1,10 +1,12 @@
 """Multinomial logistic regression, compiled, and the area under a ROC curve."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from vaejax.core.types import PyTree
 
 __all__ = ["Classifier", "logistic_regression", "roc_auc"]
 
@@ -75,7 +77,7 @@ def logistic_regression(
         step, _ = jax.scipy.sparse.linalg.cg(hessian_product, -grad, tol=0.05, maxiter=50)
         return loss, grad, step
 
-    def advance(carry: Any) -> Any:
+    def advance(carry: PyTree) -> PyTree:
         theta, loss, grad, step, number = carry
         proposal = (theta + step, *loss_and_step(theta + step))
         halved = (theta, loss, grad, 0.5 * step)

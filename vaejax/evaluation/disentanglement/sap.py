@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vaejax.core.registry import register
+from vaejax.core.types import PyTree
 from vaejax.evaluation.disentanglement.codes_metric import CodesMetric, SplitCodes
 from vaejax.evaluation.disentanglement.inputs import (
     Score,
@@ -135,7 +135,7 @@ def _squared_hinge(x: jax.Array, target: jax.Array, weight: jax.Array) -> tuple[
         step = jnp.stack([c * grad[0] - b * grad[1], a * grad[1] - b * grad[0]]) / (a * c - b * b)
         return value, -step
 
-    def advance(carry: Any) -> Any:
+    def advance(carry: PyTree) -> PyTree:
         theta, value, step, number = carry
         proposal = theta + step
         new, next_step = value_and_step(proposal)
@@ -147,7 +147,7 @@ def _squared_hinge(x: jax.Array, target: jax.Array, weight: jax.Array) -> tuple[
             number + 1,
         )
 
-    def unfinished(carry: Any) -> jax.Array:
+    def unfinished(carry: PyTree) -> jax.Array:
         theta, _, step, number = carry
         return (number < _STEPS) & (jnp.abs(step).max() > 1e-5 * (1e-2 + jnp.abs(theta).max()))
 

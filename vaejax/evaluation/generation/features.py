@@ -1,8 +1,7 @@
 """Feature extractors for images: a trained classifier, Inception v3, or any exported program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax import export as jax_export
 from vaejax.core.events import event
 from vaejax.core.game import Family
 from vaejax.core.sharding import make_mesh
+from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.evaluation.context import FeatureExtractor
 from vaejax.evaluation.generation.inception import inception_features, read_weights
@@ -29,7 +29,7 @@ def load_feature_extractor(
     shape: Sequence[int],
     *,
     build: Callable[..., Family],
-    load_split: Callable[[Mapping[str, Any], str], Source],
+    load_split: Callable[[Options, str], Source],
 ) -> FeatureExtractor:
     """Loads the feature extractor of `evaluate.feature_extractor` and checks its shapes.
 
@@ -79,7 +79,7 @@ def _from_run(
     path: Path,
     shape: Sequence[int],
     build: Callable[..., Family],
-    load_split: Callable[[Mapping[str, Any], str], Source],
+    load_split: Callable[[Options, str], Source],
 ) -> FeatureExtractor:
     run = open_run(
         path, make_mesh(1), "evaluate.feature_extractor", build=build, load_split=load_split

@@ -12,6 +12,7 @@ from vaejax.core.events import event
 from vaejax.core.game import Batch, Family, Params
 from vaejax.core.registry import register
 from vaejax.core.rng import Stream
+from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import event_shape
 from vaejax.evaluation.context import EvaluationContext
@@ -56,14 +57,14 @@ def sample_quality(context: EvaluationContext, count: int) -> dict[str, float]:
         extracted = {} if features is None else {"features": features(images)}
         return {"gradient": _gradient_magnitude(images), **extracted}
 
-    def generated(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def generated(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         zs = tuple(node.z for node in model.encode(params, batch, None))
         conditions = batch if conditional else None
         samples = model.generate(params, key, event(batch).shape[0], conditions, 1.0).mean
         reconstructions = model.decode(params, zs, batch).mean
         return {"samples": measured(samples), "reconstructions": measured(reconstructions)}
 
-    def data(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def data(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         del params, key
         return {"data": measured(event(batch))}
 
