@@ -33,7 +33,8 @@ def read_npz(file: Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is not an .npz file, or is truncated")
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # Opened here, since NumPy leaves a damaged file open.
+        with file.open("rb") as content, np.load(content, allow_pickle=False) as stored:
             names = set(stored.files)
             if any(parts <= names for parts in _SPARSE):
                 raise _SparseError(_describe_sparse(file, stored))
