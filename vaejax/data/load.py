@@ -4,7 +4,7 @@ import difflib
 import functools
 
 from vaejax.core.registry import table
-from vaejax.data.load_options import Loader, LoadOptions
+from vaejax.data.load_options import DEFAULT_MAX_BYTES, Loader, LoadOptions
 from vaejax.data.readers.folder import load_folder
 from vaejax.data.readers.npz import load_npz
 from vaejax.data.readers.tfds import load_tfds
@@ -40,6 +40,7 @@ def load(
     holdout: float = 0.1,
     data_dir: str | None = None,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    max_bytes: int = DEFAULT_MAX_BYTES,
     background: str = "white",
     strict: bool = False,
 ) -> Source:
@@ -65,6 +66,7 @@ def load(
       data_dir: directory of prepared TFDS datasets. Default: `$TFDS_DATA_DIR`, or
         `~/tensorflow_datasets`.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
+      max_bytes: of the arrays of an npz file, which is read as a whole; a larger one is refused.
       background: `'white'` or `'black'`, behind transparent pixels of image files.
       strict: refuses folders with files, folders or links that cannot be read; otherwise these are
         skipped with a warning.
@@ -82,6 +84,7 @@ def load(
         holdout,
         data_dir,
         max_resident_bytes,
+        max_bytes,
         background,
         strict,
     )

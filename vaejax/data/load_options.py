@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 
-__all__ = ["EVAL_SIZE", "TRAIN_SIZE", "LoadOptions", "Loader", "check_range"]
+__all__ = ["DEFAULT_MAX_BYTES", "EVAL_SIZE", "TRAIN_SIZE", "LoadOptions", "Loader", "check_range"]
 
 # Sequences in the splits of randomly generated datasets.
 TRAIN_SIZE, EVAL_SIZE = 10_000, 1000
+DEFAULT_MAX_BYTES = 2**35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class LoadOptions:
       holdout: fraction of the examples held out for `'eval'` if the data has no splits.
       data_dir: directory of prepared TFDS datasets.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
+      max_bytes: of the arrays of one file that is read as a whole; a larger one is refused.
       background: of transparent pixels of image files, `'white'` or `'black'`.
       strict: refuses folders with files that cannot be read, which otherwise are skipped.
 
@@ -37,6 +39,7 @@ class LoadOptions:
     holdout: float = 0.1
     data_dir: str | None = None
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES
+    max_bytes: int = DEFAULT_MAX_BYTES
     background: str = "white"
     strict: bool = False
 

@@ -1,7 +1,9 @@
 """Tests of sources of arrays and .npz files, and of the held-out split."""
 
+import io
 import os
 import pathlib
+import zipfile
 
 import jax
 import numpy as np
@@ -274,3 +276,22 @@ def test_real_files(path, size, shape):
     assert source.size == size
     batch = decoded(source, [0, -1])
     assert batch["vector" if len(shape) == 2 else "image"].shape == shape
+
+
+def test_memory_is_bounded_before_anything_is_read(tmp_path):
+    file = tmp_path / "zeros.npz"
+    np.savez_compressed(file, vector=np.zeros((1000, 1000)))  # 8 MB in a file of 8 KB
+    assert file.stat().st_size < 20_000
+    with pytest.raises(ValueError, match=r"need 0\.00745 GiB .* data\.max_bytes=1000000"):
+        data.load(f"npz:{file}", max_bytes=10**6)
+    assert data.load(f"npz:{file}", max_bytes=10**7).size == 900
+
+
+def test_a_header_that_claims_more_than_is_stored_allocates_nothing(tmp_path):
+    member = io.BytesIO()
+    np.save(member, np.zeros((4, 4), np.float32))
+    content = member.getvalue().replace(b"(4, 4), }         ", b"(4, 4000000000), }")
+    with zipfile.ZipFile(tmp_path / "claims.npz", "w") as file:
+        file.writestr("vector.npy", content)
+    with pytest.raises(ValueError, match="claims 64,000,000,000 bytes, but 192 are stored"):
+        data.load(f"npz:{tmp_path / 'claims.npz'}")

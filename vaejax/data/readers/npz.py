@@ -30,7 +30,7 @@ def load_npz(path: str, options: LoadOptions) -> Source:
       FileNotFoundError: the file does not exist.
       ValueError: it is not an .npz file, or `from_arrays` does not accept its arrays.
     """
-    arrays = read_npz(Path(path).expanduser(), skip=fields.IGNORED)
+    arrays = read_npz(Path(path).expanduser(), skip=fields.IGNORED, max_bytes=options.max_bytes)
     return source_of_arrays(arrays, options)
 
 

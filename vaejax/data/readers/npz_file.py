@@ -1,11 +1,14 @@
 """Reading .npz files: what is not an array of numbers is refused with what to write instead."""
 
+import math
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vaejax.data.load_options import DEFAULT_MAX_BYTES
 
 __all__ = ["read_npz"]
 
@@ -16,17 +19,20 @@ _SPARSE = [
 ]
 
 
-def read_npz(file: Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
+def read_npz(
+    file: Path, skip: Collection[str] = (), *, max_bytes: int = DEFAULT_MAX_BYTES
+) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name.
 
     Args:
       file: its path.
       skip: names that are not read.
+      max_bytes: of all arrays that are read, as they are in memory.
 
     Raises:
       FileNotFoundError: the file does not exist.
       ValueError: it is not an .npz file, is damaged, holds a sparse matrix or Python objects, or
-        claims more bytes than it can hold.
+        claims more bytes than it can hold, or than `max_bytes`.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}: npz:PATH needs a file written by numpy.savez")
@@ -38,8 +44,9 @@ def read_npz(file: Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
             names = set(stored.files)
             if any(parts <= names for parts in _SPARSE):
                 raise _SparseError(_describe_sparse(file, stored))
+            _check_size(file, set(skip), max_bytes)
             return {key: _array(file, stored, key) for key in stored.files if key not in skip}
-    except (_SparseError, _ObjectError):
+    except (_SparseError, _ObjectError, _SizeError):
         raise
     except Exception as error:  # sizes, headers and checksums of a damaged file are arbitrary
         raise ValueError(f"cannot read {file}: {_one_line(error)}") from error
@@ -49,8 +56,47 @@ class _SparseError(ValueError):
     """The file holds a sparse matrix."""
 
 
+class _SizeError(ValueError):
+    """The arrays are larger than the limit."""
+
+
 class _ObjectError(ValueError):
     """An array holds Python objects."""
+
+
+def _check_size(file: Path, skip: set[str], max_bytes: int) -> None:
+    """Raises ValueError if the arrays would not fit, or one claims more bytes than are stored.
+
+    NumPy allocates what a header claims before it reads anything.
+    """
+    total = 0
+    with zipfile.ZipFile(file) as members:
+        for info in members.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name in skip or name == info.filename:
+                continue
+            with members.open(info) as stream:
+                header = np.lib.format.read_magic(stream)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if header == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read(stream)
+            if dtype.hasobject:
+                continue  # refused when it is read
+            claimed = math.prod(int(n) for n in shape) * dtype.itemsize
+            if claimed > info.file_size:
+                raise ValueError(
+                    f"{info.filename} claims {claimed:,} bytes, but {info.file_size:,} are stored"
+                )
+            total += claimed
+    if total > max_bytes:
+        raise _SizeError(
+            f"the arrays of {file} need {total / 2**30:.3g} GiB of memory, more than "
+            f"data.max_bytes={max_bytes} ({max_bytes / 2**30:.3g} GiB): raise it, or prepare the "
+            "data as a folder of images or with TFDS, which are read as needed"
+        )
 
 
 def _array(file: Path, stored: Any, key: str) -> np.ndarray:
