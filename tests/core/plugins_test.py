@@ -1,5 +1,6 @@
 """Registration from outside, and the imports of a config."""
 
+import contextlib
 import sys
 
 import pytest
@@ -10,11 +11,9 @@ from vaejax.core.plugins import import_plugins, load_file
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch):
-    """The tables as they were."""
-    monkeypatch.setattr(registry, "_FILES", set(registry._FILES))
-    for kind in registry.KINDS:  # what is loaded on first use is loaded before
-        monkeypatch.setitem(registry._TABLES, kind, dict(registry.registered(kind)))
+def _isolated():
+    with registry.isolated():
+        yield
 
 
 def plugin(folder, name="mine", value=1):
@@ -51,6 +50,20 @@ def test_a_module_is_imported_by_name(tmp_path, monkeypatch):
     import_plugins(["a_module_of_mine"])
     assert "a_module_of_mine" in vaejax.registered("metric")
     del sys.modules["a_module_of_mine"]
+
+
+def test_names_registered_in_isolation_are_forgotten(tmp_path):
+    before = {kind: dict(vaejax.registered(kind)) for kind in registry.KINDS}
+    view, files = vaejax.registered("metric"), registry.files_that_registered()
+    file = plugin(tmp_path)
+    with contextlib.suppress(KeyError), registry.isolated():  # also after an error
+        load_file(file)
+        assert "mine" in view
+        assert file in registry.files_that_registered()
+        raise KeyError
+    assert {kind: dict(vaejax.registered(kind)) for kind in registry.KINDS} == before
+    assert dict(view) == before["metric"]
+    assert registry.files_that_registered() == files
 
 
 def test_names_of_others_are_not_replaced(tmp_path):

@@ -14,10 +14,13 @@ def compute(names):
 
 
 @pytest.fixture(autouse=True)
-def three_metrics(monkeypatch):
-    monkeypatch.setitem(registry._TABLES, "metric", {})
-    monkeypatch.setattr(registry, "_FILES", set(registry._FILES))
+def three_metrics():
+    with registry.isolated():
+        register_three()
+        yield
 
+
+def register_three():
     @register("metric", "step")
     class Step:
         def requires(self, family, source):
