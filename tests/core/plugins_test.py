@@ -69,18 +69,18 @@ def test_names_registered_in_isolation_are_forgotten(tmp_path):
 def test_names_of_others_are_not_replaced(tmp_path):
     import_plugins([str(plugin(tmp_path))])
     (tmp_path / "other").mkdir()
-    with pytest.raises(ValueError, match=r"metric 'mine' exists already, defined in .*mine\.py"):
+    with pytest.raises(ValueError, match=r"metric 'mine' exists.*mine\.py"):
         load_file(plugin(tmp_path / "other"))
-    with pytest.raises(ValueError, match=r"family 'beta_vae' exists already"):
+    with pytest.raises(ValueError, match="family 'beta_vae' exists"):
         vaejax.register("family", "beta_vae")(lambda shape, players: None)
 
 
 def test_unknown_kinds_and_missing_imports_are_reported(tmp_path):
-    with pytest.raises(ValueError, match=r"kind of registry 'famly'.*did you mean 'family'"):
+    with pytest.raises(ValueError, match=r"'famly'.*did you mean 'family'"):
         vaejax.register("famly", "x")
-    with pytest.raises(FileNotFoundError, match=r"config\.imports: no file .*gone\.py"):
+    with pytest.raises(FileNotFoundError, match=r"config\.imports.*gone\.py"):
         import_plugins([str(tmp_path / "gone.py")])
-    with pytest.raises(ImportError, match=r"config\.imports: cannot import 'no_such_module'"):
+    with pytest.raises(ImportError, match=r"config\.imports.*'no_such_module'"):
         import_plugins(["no_such_module"])
 
 

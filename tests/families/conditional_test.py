@@ -241,7 +241,7 @@ def test_generating_without_a_condition_equals_the_absent_class():
 
 
 def test_invalid_arguments_are_reported():
-    with pytest.raises(ValueError, match=r"model\.baseline completes a condition of the event's"):
+    with pytest.raises(ValueError, match=r"model\.baseline"):
         by_class(baseline=MLP)
     with pytest.raises(ValueError, match="learned_prior=False"):
         halves(learned_prior=False)
@@ -249,12 +249,12 @@ def test_invalid_arguments_are_reported():
         families.cvae(SHAPE, {"vae": ({}, None), "baseline": ({}, None)}, classes=2)
     residual = {"kind": "residual", "hidden": 4, "blocks": 1, "downsamplings": 1}
     family = by_class(network=residual)
-    with pytest.raises(ValueError, match=r"prior network gives .* \(6, 2\), the encoder \(6, 2, 2"):
+    with pytest.raises(ValueError, match=r"prior.* \(6, 2\).*encoder.* \(6, 2, 2"):
         jax.eval_shape(lambda: game.init(family, KEY, BY_CLASS))
     trace = Trace(jnp.zeros((2, 3)), None, ())
-    with pytest.raises(ValueError, match="'gsnn' needs a sample from the prior"):
+    with pytest.raises(ValueError, match=r"'gsnn'.*prior"):
         losses.gsnn().apply({}, {}, trace, KEY)
-    with pytest.raises(ValueError, match="'baseline_nll' needs a model with a condition"):
+    with pytest.raises(ValueError, match=r"'baseline_nll'.*condition"):
         losses.baseline_nll(None, None).apply({}, {}, trace, KEY)
 
 

@@ -224,7 +224,7 @@ def test_the_newest_version_and_the_named_config_are_read(root):
     for number, place in enumerate(["a/9.0.0", "a/10.0.0", "b/1.0.0"]):
         examples = [{"image": p} for p in pixels(4 + number)]
         write_dataset(root / "many" / place, {"image": image_feature(6, 6, 1)}, {"train": examples})
-    with pytest.raises(ValueError, match="several configs: use one of tfds:many/a, tfds:many/b"):
+    with pytest.raises(ValueError, match="tfds:many/a, tfds:many/b"):
         data.load("tfds:many")
     for spelling, size in {"many/a": 5, "many/a:9.0.0": 4, "many/b": 6}.items():
         assert data.load(f"tfds:{spelling}", holdout=0).size == size
@@ -251,14 +251,14 @@ def test_data_dir_overrides_the_environment(tiny, root, monkeypatch):
 
 
 def test_a_malformed_name_is_reported(root):
-    with pytest.raises(ValueError, match="expected tfds:NAME"):
+    with pytest.raises(ValueError, match="tfds:NAME"):
         data.load("tfds:mnist:latest")
 
 
 def test_another_file_format_is_reported(root):
     features = {"image": image_feature(6, 6, 1)}
     write_dataset(root / "old" / "1.0.0", features, {"train": []}, file_format="tfrecord")
-    with pytest.raises(ValueError, match="prepared as tfrecord") as error:
+    with pytest.raises(ValueError, match="tfrecord") as error:
         data.load("tfds:old")
     assert "tfds build old --file_format=array_record" in str(error.value)
 
@@ -271,9 +271,7 @@ def test_a_missing_file_is_reported(tiny, root):
 
 def test_a_dataset_without_images_is_rejected(root):
     write_dataset(root / "plain" / "1.0.0", {"label": classes(3)}, {"train": [{"label": 1}]})
-    with pytest.raises(
-        ValueError, match=r"neither an image feature nor a video, found \['label'\]"
-    ):
+    with pytest.raises(ValueError, match=r"image.*video.*\['label'\]"):
         data.load("tfds:plain")
 
 

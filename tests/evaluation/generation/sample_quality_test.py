@@ -121,13 +121,13 @@ def test_models_without_images_are_rejected():
     requires = SampleQuality().requires
     assert requires(family(), source()) is None
     few = dataclasses.replace(source(), size=3)
-    assert "more than 3 held-out images, found 3" in requires(family(), few)
-    with pytest.raises(ValueError, match="num_generated must be more than 3"):
+    assert "found 3" in requires(family(), few)
+    with pytest.raises(ValueError, match=r"num_generated.* 3"):
         EvaluateOptions(num_generated=3)
     vectors = Source("v", "eval", 9, lambda i: {"vector": np.zeros((len(i), 3))}, None, dict)
     assert "'v' have shape (3,) (for sequences see mse" in requires(family(), vectors)
     classifier = family()._replace(model=family().model._replace(features=block_means))
-    assert "a model that generates images" in requires(classifier, source())
+    assert "generates images" in requires(classifier, source())
 
 
 def unused(*_):
@@ -146,13 +146,13 @@ def test_features_of_an_exported_program(tmp_path):
     (tmp_path / "means.jaxexport").write_bytes(exported.serialize())
     features = load(tmp_path / "means.jaxexport")
     np.testing.assert_allclose(jax.jit(features)(IMAGES[:7]), block_means(IMAGES[:7]), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"means\.jaxexport does not take images \(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"means\.jaxexport.*\(8, 8, 1\)"):
         load(tmp_path / "means.jaxexport", (8, 8, 1))
 
 
 def test_invalid_feature_extractors_are_reported(tmp_path):
     (tmp_path / "bad.jaxexport").write_bytes(b"no program")
-    with pytest.raises(ValueError, match=r"bad\.jaxexport is not a program of jax\.export"):
+    with pytest.raises(ValueError, match=r"bad\.jaxexport.*jax\.export"):
         load(tmp_path / "bad.jaxexport")
     with pytest.raises(ValueError, match=r"\.jaxexport, \.npz, \.safetensors"):
         load(tmp_path / "weights.pt")
