@@ -33,17 +33,21 @@ def normal(p, *inputs):
 
 
 def belief_states(params, x):
-    """The states `[B, T, ...]` of the LSTM over the rows of images."""
-    lstm, states, h, c = params["belief"]["aggregator"], [], 0.0, 0.0
-    for t in range(16):
-        f = dense(params["belief"]["frame_encoder"], x[:, t, :, 0])
-        gates = f @ lstm["input"] + lstm["bias"][None]
-        gates = gates + h @ lstm["recurrent"] if t else gates
+    """The states `[B, T, 8]` of the LSTM over the rows of images."""
+    lstm = params["belief"]["aggregator"]
+
+    def step(carry, row):
+        h, c = carry
+        f = dense(params["belief"]["frame_encoder"], row)
+        gates = f @ lstm["input"] + lstm["bias"][None] + h @ lstm["recurrent"]
         i, o = jax.nn.sigmoid(gates[:, :8]), jax.nn.sigmoid(gates[:, 24:])
         c = jax.nn.sigmoid(gates[:, 8:16]) * c + i * jnp.tanh(gates[:, 16:24])
         h = o * jnp.tanh(c)
-        states.append(h)
-    return jnp.stack(states, axis=1)
+        return (h, c), h
+
+    start = jnp.zeros((len(x), 8))
+    _, states = jax.lax.scan(step, (start, start), x[..., 0].swapaxes(0, 1))
+    return states.swapaxes(0, 1)
 
 
 def td_vae_reference(params, x, trace, step, times):
