@@ -82,12 +82,8 @@ def workspace(tmp_path, monkeypatch, request):
     monkeypatch.setattr("vaejax.training.trainer.make_mesh", lambda: one_device)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_FILES", set(registry._FILES))
-    before = {kind: dict(known) for kind, known in registry._TABLES.items()}
-    yield tmp_path
-    for kind, known in registry._TABLES.items():  # of which other modules hold views
-        known.clear()
-        known.update(before[kind])
+    with registry.isolated():
+        yield tmp_path
     for title, _ in blocks(name, "python"):
         sys.modules.pop(Path(title).stem, None)
 

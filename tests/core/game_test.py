@@ -208,7 +208,7 @@ def vqvae_both_ways():
         return gradient(params, step, {"image": image}, key, step)[0]
 
     def paper(params, image, key):
-        trace = family.model.forward(params, {"image": image}, jax.random.split(key)[0], step)
+        _, trace = losses_fn(params, {"image": image}, key, step)
         q, sg = trace.latents[0].posterior, jax.lax.stop_gradient
         nll = -trace.likelihood.log_prob(image).reshape(len(image), -1).sum(1)
         codebook = jnp.square(sg(q.features) - q.codes).reshape(len(image), -1).sum(1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from vaejax import distributions
 from vaejax.distributions import Mixture, Normal
@@ -141,9 +141,17 @@ def test_relaxed_samples_converge_to_exact_ones_as_the_sharpness_grows():
 @pytest.mark.parametrize("relaxed", [True, False])
 def test_the_gradient_of_a_sample_is_that_of_the_relaxed_sample_by_hand(relaxed):
     q, c = random_density(9, 200), 7.0
-    noise_key, mask_key = jax.random.split(KEY)
-    noise = np.asarray(jax.random.normal(noise_key, (200,)), np.float64)
-    eta = np.asarray(jax.random.uniform(mask_key, (200,)), np.float64)
+    # The random numbers of the key, from samples of other densities.
+    one = jnp.ones(200)
+    standard = SpikeAndSlab(0 * one, one, jnp.log(0.5) * one, one)
+    z, shifted = (
+        np.asarray(dataclasses.replace(standard, loc=m * one).sample(KEY), np.float64)
+        for m in (0, 1)
+    )
+    gate = shifted - z
+    noise, eta = z / gate, special.logit(gate) + 0.5
+    assert stats.kstest(noise, "norm").pvalue > 1e-3
+    assert stats.kstest(eta, "uniform").pvalue > 1e-3
     loc, scale, active = parts(q)
     mask = 1 / (1 + np.exp(-c * (eta - 1 + active)))
     slab = loc + scale * noise

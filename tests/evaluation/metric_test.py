@@ -14,10 +14,13 @@ def compute(names):
 
 
 @pytest.fixture(autouse=True)
-def three_metrics(monkeypatch):
-    monkeypatch.setitem(registry._TABLES, "metric", {})
-    monkeypatch.setattr(registry, "_FILES", set(registry._FILES))
+def three_metrics():
+    with registry.isolated():
+        register_three()
+        yield
 
+
+def register_three():
     @register("metric", "step")
     class Step:
         def requires(self, family, source):
@@ -43,12 +46,12 @@ def test_the_numbers_of_several_metrics():
 
 
 def test_what_does_not_apply_is_reported_before_anything_is_computed():
-    with pytest.raises(ValueError, match="=never does not apply here: the data has no factors"):
+    with pytest.raises(ValueError, match=r"=never.*the data has no factors"):
         check_metrics(None, None, EvaluateOptions("step,never"))
-    with pytest.raises(ValueError, match=r"unknown metric 'stepp'.*did you mean 'step'"):
+    with pytest.raises(ValueError, match=r"'stepp'.*did you mean 'step'"):
         check_metrics(None, None, EvaluateOptions("stepp"))
 
 
 def test_names_of_two_metrics_must_differ():
-    with pytest.raises(ValueError, match=r"'again' returns \['step_of'\], as another"):
+    with pytest.raises(ValueError, match=r"'again'.*\['step_of'\]"):
         compute("step,again")

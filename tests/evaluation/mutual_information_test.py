@@ -10,7 +10,6 @@ import scipy.stats
 from tests.evaluation.likelihood_test import BATCH, linear_gaussian, source
 from vaejax import losses
 from vaejax.core.game import Family
-from vaejax.core.rng import Stream, key_of
 from vaejax.data.batches import eval_order
 from vaejax.distributions import Normal
 from vaejax.evaluation import EvaluationContext
@@ -39,17 +38,33 @@ def test_gaussian_aggregate_posterior():
     np.testing.assert_allclose(result.marginal_kl, marginal, atol=0.03)
 
 
+class Watched:
+    """A density that keeps the points at which a program computes it, in float64."""
+
+    def __init__(self, inner):
+        self.inner, self.points = inner, []
+
+    def log_prob(self, z):
+        jax.debug.callback(lambda z: self.points.append(np.asarray(z, np.float64)), z)
+        return self.inner.log_prob(z)
+
+
 def test_few_examples_by_a_sum_in_float64():
     random = np.random.RandomState(1)
     loc, scale = random.randn(7, 2), 0.1 + random.rand(7, 2)
     loc32, scale32 = (jnp.asarray(a, jnp.float32) for a in (loc, scale))
     options = {"samples": 3, "chunk": 2}
-    result = jax.jit(lambda key: gaussian_kl_decomposition(loc32, scale32, PRIOR, key, **options))(
+    prior = Watched(PRIOR)
+    result = jax.jit(lambda key: gaussian_kl_decomposition(loc32, scale32, prior, key, **options))(
         KEY
     )
+    jax.effects_barrier()
+    assert len(prior.points) == 3
+    noise = (np.stack(prior.points) - loc) / scale
+    assert scipy.stats.kstest(noise.reshape(-1), "norm").pvalue > 1e-3
+    assert len(np.unique(noise)) == noise.size
     mi, kl = [], []
-    for key in jax.random.split(KEY, 3):
-        z = loc + scale * np.asarray(jax.random.normal(key, loc.shape), np.float64)
+    for z in prior.points:
         pairs = scipy.stats.norm.logpdf(z[:, None], loc[None], scale[None]).sum(axis=2)
         aggregate = scipy.special.logsumexp(pairs, axis=1) - np.log(7)
         mi.append((np.diag(pairs) - aggregate).mean())
@@ -67,22 +82,31 @@ def test_information_of_well_separated_examples_is_log_n():
 
 @pytest.mark.parametrize("examples", [0, 7])
 def test_split_by_a_sum_in_float64(examples):
-    model = linear_gaussian()
+    model, encoded = linear_gaussian(), {}
+
+    def keep(x, *arrays):
+        encoded[x.tobytes()] = [np.asarray(a, np.float64) for a in arrays]
+
+    def encode(params, batch, key):
+        (node,) = model.encode(params, batch, key)
+        q = node.posterior
+        jax.debug.callback(keep, batch["vector"], q.loc, q.scale, node.z)
+        return (node,)
+
     params = model.init(KEY, BATCH)
-    family = Family(model, losses.nll(), {})
+    family = Family(model._replace(encode=encode), losses.nll(), {})
     context = EvaluationContext(family, params, source(10), batch_size=4, seed=3)
     result = mutual_information_of_split(context, examples)
-    order, n = eval_order(10), examples or 10
-    loc, scale, z = [], [], []
+    jax.effects_barrier()
+    order, n, batches = eval_order(10), examples or 10, []
     for number in range(-(-n // 4)):
-        rows = {"vector": BATCH["vector"][order[np.arange(4 * number, 4 * number + 4) % 10]]}
-        key = jax.random.split(key_of(3, Stream.MUTUAL_INFORMATION, number))[0]
-        (node,) = model.encode(params, rows, key)
-        for into, a in zip(
-            (loc, scale, z), (*jax.tree.leaves(node.posterior), node.z), strict=True
-        ):
-            into.append(np.asarray(a, np.float64))
-    loc, scale, z = (np.concatenate(a).astype(np.float64)[:n] for a in (loc, scale, z))
+        rows = BATCH["vector"][order[np.arange(4 * number, 4 * number + 4) % 10]]
+        batches.append(encoded[np.asarray(rows).tobytes()])
+    assert len(encoded) == len(batches)
+    loc, scale, z = (np.concatenate(a)[:n] for a in zip(*batches, strict=True))
+    noise = (z - loc) / scale
+    assert scipy.stats.kstest(noise.reshape(-1), "norm").pvalue > 1e-3
+    assert len(np.unique(noise)) == noise.size, "one key for two batches"
     pairs = scipy.stats.norm.logpdf(z[:, None], loc[None], scale[None]).sum(axis=2)
     aggregate = scipy.special.logsumexp(pairs, axis=1) - np.log(n)
     marginal_kl = (aggregate - scipy.stats.norm.logpdf(z).sum(axis=1)).mean()
@@ -102,6 +126,7 @@ def test_models_without_mutual_information_are_rejected():
         return model.forward(*args)._replace(condition=jnp.zeros(1))
 
     assert reason() is None
-    assert "depends on a condition" in reason(forward=conditional)
+    assert "condition" in reason(forward=conditional)
     two = reason(encode=lambda *args: 2 * model.encode(*args))
-    assert "a continuous vector; this model has Normal [2]" in two
+    assert "one node" in two
+    assert "Normal [2], Normal [2]" in two

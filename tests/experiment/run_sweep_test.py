@@ -98,9 +98,10 @@ def test_chosen_figures_and_another_chunk(again):
 
 
 def test_every_model_is_asked_what_the_config_asks(again, swept):
-    code, out, err = again("--mode=evaluate", *FURTHER)
+    code, out, err = again("--mode=evaluate", *FURTHER, "--config.evaluate.figures=False")
     assert code == 0, err
     assert "mutual_information" in out
+    assert "Figures" not in out
     models = json.loads((swept[0] / "sweep.json").read_text())["models"]
     for name in ("mutual_information", "sharpness"):
         values = [m["metrics"][name] for m in models]

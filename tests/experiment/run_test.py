@@ -15,6 +15,8 @@ from jax import export as jax_export
 from vaejax.experiment import run
 from vaejax.export.safetensors import load_params
 
+NO_FIGURES = "--config.evaluate.figures=False"
+
 
 @pytest.fixture(scope="module")
 def trained(command, data, tmp_path_factory):
@@ -69,8 +71,7 @@ def test_the_working_directory(trained):
 def test_started_again_it_has_nothing_to_do(command, trained, data):
     workdir, _ = trained
     before = contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()
-    with mock.patch.object(run, "draw_figures"):
-        code, _, err = command(*data, f"--workdir={workdir}")
+    code, _, err = command(*data, NO_FIGURES, f"--workdir={workdir}")
     assert code == 0, err
     assert (contents(workdir / "checkpoints"), (workdir / "metrics.jsonl").read_bytes()) == before
 
@@ -79,10 +80,10 @@ def test_evaluate(command, trained, data):
     workdir, _ = trained
     before = contents(workdir)
     (workdir / "evaluation.json").unlink()
-    with mock.patch.object(run, "draw_figures"):
-        code, _, err = command(*data, f"--workdir={workdir}", "--mode=evaluate")
+    code, out, err = command(*data, NO_FIGURES, f"--workdir={workdir}", "--mode=evaluate")
     assert code == 0, err
     assert contents(workdir) == before
+    assert "Figures" not in out
 
 
 CURVE = """
@@ -110,7 +111,7 @@ def test_further_metrics(command, trained, data, tmp_path):
         "--config.evaluate.metrics=curve",
         f"--config.imports=('{tmp_path / 'curve.py'}',)",
     ]
-    with mock.patch.object(run, "draw_figures"):
+    with mock.patch.object(run, "draw_figures"):  # those that the fixture draws, but not this one
         code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
     assert code == 0, err
     after = json.loads((tmp_path / "run" / "evaluation.json").read_text())
@@ -159,8 +160,8 @@ def test_samples_judged_by_a_program(command, trained, data, tmp_path):
     file = tmp_path / "rows.jaxexport"
     file.write_bytes(rows(jax.ShapeDtypeStruct((b, 8, 8, 1), np.float32)).serialize())
     flags = [f"--config.evaluate.feature_extractor={file}", "--config.evaluate.num_generated=4"]
-    with mock.patch.object(run, "draw_figures"):
-        code, out, err = command(*data, *flags, f"--workdir={tmp_path / 'run'}", "--mode=evaluate")
+    flags += [NO_FIGURES, f"--workdir={tmp_path / 'run'}", "--mode=evaluate"]
+    code, out, err = command(*data, *flags)
     assert code == 0, err
     metrics = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert metrics["frechet"] > 0
@@ -218,16 +219,20 @@ def test_there_is_no_run(command, one_line, data, tmp_path, mode):
 
 
 def test_a_longer_run_is_the_same_run(command, trained, data, tmp_path):
-    with mock.patch.object(run, "draw_figures"):
-        for steps in (2, 4):
-            flag = f"--config.train.steps={steps}"
-            code, _, err = command(*data, flag, f"--workdir={tmp_path / 'run'}")
-            assert code == 0, err
+    for steps in (2, 4):
+        flags = [f"--config.train.steps={steps}", NO_FIGURES, f"--workdir={tmp_path / 'run'}"]
+        code, _, err = command(*data, *flags)
+        assert code == 0, err
+    assert not (tmp_path / "run" / "figures").exists()
     wanted, found = contents(trained[0]), contents(tmp_path / "run")
     checksums = Path("checkpoints/4/checksums/metadata")  # of every array
     assert b"params/encoder" in wanted[checksums]
-    for name in (checksums, *map(Path, ("config.json", "metrics.jsonl", "evaluation.json"))):
+    for name in (checksums, *map(Path, ("metrics.jsonl", "evaluation.json"))):
         assert found[name] == wanted[name]
+    wanted, found = (json.loads(files[Path("config.json")]) for files in (wanted, found))
+    for config in (wanted, found):
+        del config["evaluate"]["figures"]
+    assert found == wanted
 
 
 def test_another_configuration_is_refused(command, trained, data):

@@ -1,14 +1,10 @@
 """A prior from the shell: learned for a trained run, judged with it, drawn through it."""
 
-import contextlib
 import json
 import shutil
-from unittest import mock
 
 import numpy as np
 import pytest
-
-from vaejax.experiment import run
 
 TRAIN = [
     "--config.train.steps=4",
@@ -23,13 +19,8 @@ VQVAE += ["--config.model.quantizer.codes=6", "--config.model.quantizer.dim=4"]
 VQVAE += ["--config.model.network.downsamplings=2"]
 PRIOR = ["--config=configs/prior.py", *TRAIN, "--config.sample.count=6"]
 PRIOR += ["--config.model.network.width=16", "--config.model.network.layers=1"]
+NO_FIGURES = "--config.evaluate.figures=False"
 MIXTURE = ["--config=configs/prior.py:mixture", *TRAIN, "--config.model.components=2"]
-
-
-@contextlib.contextmanager
-def no_pictures():
-    with mock.patch.object(run, "draw_figures"), mock.patch.object(run, "draw_prior_samples"):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +34,7 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vqvae(command, images, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("first") / "vqvae"
-    with no_pictures():
-        code, _, err = command(*VQVAE, images, f"--workdir={workdir}")
+    code, _, err = command(*VQVAE, images, NO_FIGURES, f"--workdir={workdir}")
     assert code == 0, err
     return workdir
 
@@ -82,8 +72,7 @@ def test_sample_and_evaluate(command, prior, vqvae):
     assert str(workdir / "figures" / "samples.png") in out
     assert (workdir / "figures" / "samples.png").exists()
     (workdir / "evaluation.json").unlink()
-    with no_pictures():
-        code, _, err = command(*flags, "--mode=evaluate")
+    code, _, err = command(*flags, NO_FIGURES, "--mode=evaluate")
     assert code == 0, err
     assert (workdir / "evaluation.json").read_text() == before
 
@@ -93,21 +82,20 @@ def test_a_run_that_went_on_is_another_run(command, prior, vqvae, tmp_path):
     moved = tmp_path / "vqvae"
     shutil.copytree(vqvae, moved)
     flags = [*PRIOR, f"--config.first_stage={moved}", f"--workdir={tmp_path / 'prior'}"]
-    with no_pictures():
-        assert command(*flags, "--config.first_stage_step=2")[0] == 0
+    assert command(*flags, NO_FIGURES, "--config.first_stage_step=2")[0] == 0
     code, _, err = command(*flags)
     assert code == 2
     assert "first_stage_step: 2 -> 4" in err
     code, _, err = command(*flags, "--config.first_stage_step=3")
     assert code == 2
-    assert f"first_stage={moved} holds no checkpoint of step 3; found are [2, 4]" in err
+    assert f"first_stage={moved}" in err
+    assert "step 3; found are [2, 4]" in err
 
 
 @pytest.mark.slow
 def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     first, workdir = tmp_path / "vae", tmp_path / "mixture"
-    with no_pictures():
-        code, _, err = command(*data, f"--workdir={first}")
+    code, _, err = command(*data, NO_FIGURES, f"--workdir={first}")
     assert code == 0, err
     flags = [*MIXTURE, f"--config.first_stage={first}", f"--workdir={workdir}"]
     code, _, err = command(*flags, "--config.evaluate.importance_samples=4")
@@ -157,8 +145,7 @@ def test_a_conditional_model_is_refused(command, one_line, images, tmp_path):
     first = tmp_path / "cvae"
     mlp = "--config.model.network.kind=mlp"
     cvae = ["--config=configs/cvae.py", *TRAIN, mlp, images]
-    with no_pictures():
-        code, _, err = command(*cvae, f"--workdir={first}")
+    code, _, err = command(*cvae, NO_FIGURES, f"--workdir={first}")
     assert code == 0, err
     flags = [f"--config.first_stage={first}", f"--workdir={tmp_path / 'prior'}"]
     code, _, err = command(*MIXTURE, *flags)

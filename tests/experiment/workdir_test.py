@@ -6,14 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
 import vaejax
-from vaejax.experiment import run as run_module
 from vaejax.experiment.config_defaults import defaults
 from vaejax.experiment.workdir import flatten
 from vaejax.training.earlier_versions import ABSENT, completed
@@ -23,10 +21,14 @@ ROOT = Path(vaejax.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
+def data(data):
+    return [data[0], "--config.evaluate.figures=False", *data[1:]]
+
+
+@pytest.fixture(scope="module")
 def trained(command, data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    with mock.patch.object(run_module, "draw_figures"):
-        code, _, err = command(*data, f"--workdir={workdir}")
+    code, _, err = command(*data, f"--workdir={workdir}")
     assert code == 0, err
     return workdir
 
@@ -87,19 +89,18 @@ def test_a_deleted_config(command, one_line, data, copied):
     (copied / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing: start the command"):
         vaejax.load_run(copied)
-    with mock.patch.object(run_module, "draw_figures"):
-        # Evaluated with the given config, and not written.
-        code, _, err = command(*data, f"--workdir={copied}", "--mode=evaluate")
-        assert (code, err, (copied / "config.json").exists()) == (0, "", False)
-        changed = [*data, "--config.players.vae.minimizes.kl=2.5", f"--workdir={copied}"]
-        code, _, err = command(*changed, "--mode=evaluate")
-        assert code == 0
-        assert "trained with another configuration" in err
-        code, _, err = command(*changed)
-        assert code == 2
-        assert "config.json is missing, and the run had another configuration" in one_line(err)
-        code, _, err = command(*data, f"--workdir={copied}")  # writes it back
-        assert (code, (copied / "config.json").read_bytes()) == (0, before)
+    # Evaluated with the given config, and not written.
+    code, _, err = command(*data, f"--workdir={copied}", "--mode=evaluate")
+    assert (code, err, (copied / "config.json").exists()) == (0, "", False)
+    changed = [*data, "--config.players.vae.minimizes.kl=2.5", f"--workdir={copied}"]
+    code, _, err = command(*changed, "--mode=evaluate")
+    assert code == 0
+    assert "trained with another configuration" in err
+    code, _, err = command(*changed)
+    assert code == 2
+    assert "config.json is missing, and the run had another configuration" in one_line(err)
+    code, _, err = command(*data, f"--workdir={copied}")  # writes it back
+    assert (code, (copied / "config.json").read_bytes()) == (0, before)
     assert vaejax.load_run(copied).step == 4
 
 
@@ -115,11 +116,10 @@ def test_a_run_of_an_earlier_version(command, data, copied):
     run = vaejax.load_run(copied)
     assert (run.config["train"]["ema_decay"], run.config["data"]["standardize"]) == (0.0, False)
     assert run.sample(2).shape == (2, 8, 8, 1)
-    with mock.patch.object(run_module, "draw_figures"):
-        for mode in ("evaluate", "train"):
-            code, _, err = command(*data, f"--workdir={copied}", f"--mode={mode}")
-            assert code == 0, err
-            assert "warning" not in err
+    for mode in ("evaluate", "train"):
+        code, _, err = command(*data, f"--workdir={copied}", f"--mode={mode}")
+        assert code == 0, err
+        assert "warning" not in err
 
 
 def test_every_default_has_a_value_for_runs_that_lack_it():
@@ -156,8 +156,8 @@ def test_replaced_data_is_refused_on_resume(command, one_line, data, copied):
         assert f"eval checksum was {stored}, is " in one_line(err)
         changed = {name for name, text in contents(copied).items() if before[name] != text}
         assert changed <= {Path("config.json")}
-        with mock.patch.object(run_module, "draw_figures"):  # a run may be evaluated on them
-            code, _, err = command(*data, f"--workdir={copied}", "--mode=evaluate")
+        # A run may be evaluated on them.
+        code, _, err = command(*data, f"--workdir={copied}", "--mode=evaluate")
         assert code == 0
         assert err.startswith("warning: the data of")
     finally:

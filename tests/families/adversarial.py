@@ -19,7 +19,7 @@ def factor_vae():
     )
 
 
-def factor_vae_reference(params, x, trace, step):
+def factor_vae_reference(params, x, trace, step, order):
     """Algorithm 2 of 1802.05983 as one scalar, with a softmax over two logits."""
     sg = jax.lax.stop_gradient
     nll, kl = gaussian_terms(params, x, trace)
@@ -27,7 +27,6 @@ def factor_vae_reference(params, x, trace, step):
     noise = (node.z - node.posterior.loc) / node.posterior.scale
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     z = loc + jnp.exp(log_variance / 2) * noise
-    key = jax.random.fold_in(jax.random.split(jax.random.key(1))[1], 2)
 
     def logits(p, z):
         hidden = z @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"][None]
@@ -35,7 +34,7 @@ def factor_vae_reference(params, x, trace, step):
         return hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"][None]
 
     d, half = logits(sg(params["discriminator"]), z), len(z) // 2
-    shuffled = jax.random.permutation(key, sg(z)[half:], axis=0, independent=True)
+    shuffled = jnp.take_along_axis(sg(z)[half:], order, axis=0)
     joint = logits(params["discriminator"], sg(z)[:half])
     product = logits(params["discriminator"], shuffled)
     entropy = jax.nn.logsumexp(joint, axis=1) - joint[:, 0]
@@ -64,16 +63,13 @@ def vae_gan():
     return families.vae_gan(SHAPE, players, objective="non_saturating", **options)
 
 
-def vae_gan_reference(params, x, trace, step):
+def vae_gan_reference(params, x, trace, step, prior_noise):
     """Algorithm 1 of 1512.09300 as one scalar, with the non-saturating loss and R1."""
     sg = jax.lax.stop_gradient
     node = trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
-    # The key of the sample from the prior, as the training step derives it.
-    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[2]
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     z = loc + jnp.exp(log_variance / 2) * noise
-    z_p = jax.random.normal(key, z.shape)
     kl = 0.5 * (loc**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=1)
 
     def feature(z, decoder):
@@ -89,7 +85,7 @@ def vae_gan_reference(params, x, trace, step):
 
     slope = jax.vmap(jax.grad(lambda x: _discriminate(params["discriminator"], x[None])[0][0]))(x)
     total = kl + feature(z, sg(params["decoder"])) + 0.5 * feature(sg(z), params["decoder"])
-    for sample in (sg(z), z_p):
+    for sample in (sg(z), prior_noise):
         total += 0.1 * minus_log_d(sample, params["decoder"], sg(params["discriminator"]), 1)
         total += minus_log_d(sample, sg(params["decoder"]), params["discriminator"], -1)
     total += jnp.log1p(jnp.exp(-_discriminate(params["discriminator"], x)[0]))

@@ -2,7 +2,8 @@
 
 A new family is one entry: a function that makes it (with tiny networks), its loss as in the paper
 (one scalar, with stop-gradients where the paper has them), whether it uses random keys, and whether
-a loss is a statistic of the batch, so that its value differs between micro-batches.
+a loss is a statistic of the batch, so that its value differs between micro-batches. If the loss
+depends on random numbers that the trace does not show, `noise` finds them.
 """
 
 import functools
@@ -14,7 +15,15 @@ import numpy as np
 import optax
 import pytest
 
-from tests.families import adversarial, discrete, gaussian, ladders, sequential, supervised
+from tests.families import (
+    adversarial,
+    discrete,
+    gaussian,
+    ladders,
+    noise,
+    sequential,
+    supervised,
+)
 from tests.families.common import STEPS, adam
 from tests.families.sparse import sparse_vae, sparse_vae_reference
 from vaejax.core.game import Family
@@ -49,11 +58,13 @@ class Case:
         decreasing_loss: str = "nll",
         constant_leaf: str = "",  # name of a parameter that is not trained
         zero_gradients_at_init: bool = False,  # of some parameters, whose inputs are zero at first
+        noise: Any = None,  # a function of `tests.families.noise`
     ) -> None:
         self._make, self.reference, self.random = make, reference, random
         self.of_batch, self.decreasing_loss = of_batch, decreasing_loss
         self.constant_leaf = constant_leaf
         self.zero_gradients_at_init = zero_gradients_at_init
+        self.noise = noise or (lambda *_: {})
 
     @functools.cached_property
     def family(self) -> Family:
@@ -103,7 +114,11 @@ VARIANTS = {
 FAMILIES_UNDER_TEST = {
     **{k: Case(*v, random=True, of_batch=True) for k, v in VARIANTS.items()},
     "vae_gan": Case(
-        adversarial.vae_gan, adversarial.vae_gan_reference, random=True, decreasing_loss="feature"
+        adversarial.vae_gan,
+        adversarial.vae_gan_reference,
+        random=True,
+        decreasing_loss="feature",
+        noise=noise.generated_noise,
     ),
     "beta_vae": Case(
         lambda: gaussian.beta_vae({"nll": 1, "kl": 4}), gaussian.beta_vae_reference, random=True
@@ -122,12 +137,22 @@ FAMILIES_UNDER_TEST = {
         )
         for name, merge in (("vdvae", "posterior_only"), ("nvae", "residual"))
     },
-    "td_vae": Case(sequential.td_vae, sequential.td_vae_reference, random=True),
-    "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True),
-    "info_vae": Case(gaussian.info_vae, gaussian.info_vae_reference, random=True, of_batch=True),
-    "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True),
+    "td_vae": Case(sequential.td_vae, sequential.td_vae_reference, random=True, noise=noise.times),
+    "cvae": Case(gaussian.cvae, gaussian.cvae_reference, random=True, noise=noise.generated_noise),
+    "info_vae": Case(
+        gaussian.info_vae,
+        gaussian.info_vae_reference,
+        random=True,
+        of_batch=True,
+        noise=noise.prior_sample,
+    ),
+    "sparse_vae": Case(sparse_vae, sparse_vae_reference, random=True, noise=noise.spike_and_slab),
     "factor_vae": Case(
-        adversarial.factor_vae, adversarial.factor_vae_reference, random=True, of_batch=True
+        adversarial.factor_vae,
+        adversarial.factor_vae_reference,
+        random=True,
+        of_batch=True,
+        noise=noise.permutation,
     ),
     "vqvae": Case(
         lambda: discrete.vqvae(
@@ -151,7 +176,7 @@ FAMILIES_UNDER_TEST = {
     "rotated_groups": Case(
         discrete.rotated_groups_vae, discrete.rotated_groups_reference, random=False
     ),
-    "gumbel": Case(discrete.gumbel_vae, discrete.gumbel_reference, random=True),
+    "gumbel": Case(discrete.gumbel_vae, discrete.gumbel_reference, random=True, noise=noise.gumbel),
 }
 
 

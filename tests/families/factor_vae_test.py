@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vaejax import distributions, families, networks
+from vaejax import distributions, families, losses, networks
 from vaejax.core import game
-from vaejax.losses.total_correlation import permute_dims
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 1)
@@ -42,25 +41,43 @@ def first_params():
     return jax.jit(lambda: game.init(factor_vae(), KEY, {"image": IMAGES}))()
 
 
+def pass_with_inputs(family, discriminator):
+    """`(params, image, key) -> (trace, inputs of the discriminator)` of the losses' pass."""
+    inputs = []
+
+    def observed(params, z):
+        inputs.append(z)
+        return discriminator.apply(params, z)
+
+    network = networks.Network(discriminator.init, observed)
+    terms = game.chain(losses.nll(), losses.kl(), losses.total_correlation(network))
+    losses_and_trace = game.losses_and_trace(family._replace(losses=terms))
+
+    def run(params, image, key):
+        inputs.clear()
+        return losses_and_trace(params, {"image": image}, key, STEP)[1], list(inputs)
+
+    return run
+
+
 def two_steps(family):
     """Algorithm 2: the model against a constant discriminator, that one on constant z."""
     sg = jax.lax.stop_gradient
     discriminator = networks.latent_discriminator((24, 24))
+    run = pass_with_inputs(family, discriminator)
 
     def log_odds(params, z):
         logits = discriminator.apply(params, z)
         return logits[:, 0] - logits[:, 1]
 
     def loss(params, image, key):
-        forward_key, losses_key = jax.random.split(key)
-        trace = family.model.forward(params, {"image": image}, forward_key, STEP)
-        (q, p, z), shuffle_key = trace.latents[0], jax.random.fold_in(losses_key, 2)
+        trace, (both_classes, _) = run(params, image, key)
+        q, p, z = trace.latents[0]
         nll = -trace.likelihood.log_prob(image).reshape(len(image), -1).sum(1)
         kl = distributions.kl(q, p, z).sum(1)
         tc = log_odds(sg(params["discriminator"]), z)
 
-        shuffled = permute_dims(shuffle_key, sg(z)[8:])
-        odds = log_odds(params["discriminator"], jnp.concatenate([sg(z)[:8], shuffled]))
+        odds = log_odds(params["discriminator"], sg(both_classes))
         entropy = jax.nn.softplus(jnp.concatenate([-odds[:8], odds[8:]]))
         return nll.mean() + kl.mean() + 35.0 * tc.mean() + entropy.mean()
 
@@ -76,6 +93,15 @@ def test_the_gradient_is_that_of_the_two_steps_to_the_bit_for_no_more_flops():
     assert all(np.any(leaf) for leaf in jax.tree.leaves(grads)), "a gradient is zero everywhere"
     jax.tree.map(np.testing.assert_array_equal, grads, want(*args))
     assert got.cost_analysis()["flops"] <= want.cost_analysis()["flops"]
+
+    # Of the rows of the discriminator's own loss half are samples, half have permuted columns.
+    run = pass_with_inputs(family, networks.latent_discriminator((24, 24)))
+    trace, (both_classes, samples) = jax.jit(run)(*args)
+    z = trace.latents[0].z
+    np.testing.assert_array_equal(samples, z)
+    np.testing.assert_array_equal(both_classes[:8], z[:8])
+    np.testing.assert_array_equal(np.sort(both_classes[8:], axis=0), np.sort(z[8:], axis=0))
+    assert not np.any(np.all(both_classes[8:, None] == z[None, 8:], axis=2)), "rows stayed whole"
 
 
 def test_the_discriminator_loss_has_no_gradient_for_the_encoder():

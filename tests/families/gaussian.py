@@ -37,16 +37,14 @@ def info_vae():
     return families.info_vae(SHAPE, players, latent_dim=4, network=MLP, mmd=mmd)
 
 
-def info_vae_reference(params, x, trace, step):
+def info_vae_reference(params, x, trace, step, prior_noise):
     """1706.02262, section 3, with the MMD of WAE's code (1711.01558): a term for each pair."""
     nll, kl = gaussian_terms(params, x, trace)
     node = trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
     loc, log_variance = jnp.split(dense(params["encoder"], x), 2, axis=1)
     z = loc + jnp.exp(log_variance / 2) * noise
-    # The key of the samples from the prior, as the training step derives it.
-    key = jax.random.fold_in(jax.random.split(jax.random.key(1))[1], 2)
-    z_p = jax.random.normal(jax.random.fold_in(key, 0), z.shape)
+    z_p = prior_noise
 
     def k(a, b):
         squared = ((a[:, None] - b[None]) ** 2).sum(-1)
@@ -135,12 +133,10 @@ def cvae():
     return families.cvae(SHAPE, {"vae": (weights, adam())}, hybrid=True, **options)
 
 
-def cvae_reference(params, x, trace, step):
+def cvae_reference(params, x, trace, step, prior_noise):
     """Sohn et al. 2015, eq. 7, with the learned prior of eq. 4."""
     c, node = trace.condition, trace.latents[0]
     noise = (node.z - node.posterior.loc) / node.posterior.scale
-    # The key of the sample from the prior, as the training step derives it.
-    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[2]
 
     def with_condition(a):
         return jnp.concatenate([a.reshape(len(a), -1), c], axis=1)
@@ -148,7 +144,7 @@ def cvae_reference(params, x, trace, step):
     m, log_v = jnp.split(dense(params["encoder"], with_condition(x)), 2, axis=1)
     n, log_w = jnp.split(dense(params["prior"], c), 2, axis=1)
     z = m + jnp.exp(log_v / 2) * noise
-    z_p = n + jnp.exp(log_w / 2) * jax.random.normal(key, m.shape)
+    z_p = n + jnp.exp(log_w / 2) * prior_noise
     nll, gsnn = (
         bernoulli_nll(dense(params["decoder"], with_condition(a)), x.reshape(len(x), -1))
         for a in (z, z_p)

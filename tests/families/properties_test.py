@@ -4,9 +4,46 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from vaejax.core import game
 from vaejax.training.train_step import eval_params
+
+
+def follow(law):
+    def check(values):
+        assert scipy.stats.kstest(values.reshape(-1), law).pvalue > 1e-3
+
+    return check
+
+
+def are_permutations(order):
+    for column in order.T:
+        np.testing.assert_array_equal(np.sort(column), np.arange(len(order)))
+    assert len(np.unique(order, axis=1).T) == order.shape[1], "columns are not independent"
+
+
+def are_pairs(times):
+    """δ is 1 or 2 with probability ½, else one of 3 to 9."""
+    first, second = times
+    assert first.min() >= 0
+    assert second.max() < 16
+    counts = np.bincount(second - first, minlength=10)
+    assert counts[0] == 0
+    p = np.repeat([1 / 4, 1 / 14], [2, 7])
+    assert scipy.stats.chisquare(counts[1:], p * len(first)).pvalue > 1e-3
+
+
+# Of the random numbers that `tests.families.noise` finds.
+LAWS = {
+    "prior_noise": follow("norm"),
+    "posterior_noise": follow("norm"),
+    "slab_noise": follow("norm"),
+    "eta": follow("uniform"),
+    "gumbel": lambda noise: follow("logistic")(noise[..., ::2] - noise[..., 1::2]),
+    "order": are_permutations,
+    "times": are_pairs,
+}
 
 
 def test_every_group_has_one_owner_and_every_parameter_is_trained(case):
@@ -33,13 +70,24 @@ def test_gradients_equal_those_of_the_reference_loss(case):
 
     @jax.jit
     def both(params, batch, step):
-        grads, _, trace = gradient(params, step, batch, jax.random.key(1), step)
+        key = jax.random.key(1)
+        grads, _, trace = gradient(params, step, batch, key, step)
         trace = jax.lax.stop_gradient(trace)
+        noise = case.noise(case.family, params, batch, key, step)
         arguments = params, batch["image"], trace, step.astype(jnp.float32)
-        return grads, jax.grad(case.reference)(*arguments)
+        want = jax.grad(case.reference)(*arguments, **noise)
+        if "prior_noise" in noise:
+            node = trace.latents[0]
+            noise["posterior_noise"] = (node.z - node.posterior.loc) / node.posterior.scale
+        return grads, want, noise
 
     for step in (0, case.steps):
-        got, want = both(case.trained[step].params, case.batch(step), jnp.int32(step))
+        got, want, noise = both(case.trained[step].params, case.batch(step), jnp.int32(step))
+        for name, values in noise.items():
+            LAWS[name](np.asarray(values))
+        if "prior_noise" in noise:
+            pair = (noise[name].reshape(-1) for name in ("prior_noise", "posterior_noise"))
+            assert scipy.stats.pearsonr(*pair).pvalue > 1e-3, "one key for two samples"
         for path, leaf in jax.tree_util.tree_leaves_with_path(want):
             name = jax.tree_util.keystr(path)
             constant = bool(case.constant_leaf) and f"'{case.constant_leaf}'" in name

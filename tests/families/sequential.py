@@ -5,7 +5,6 @@ import jax.numpy as jnp
 
 from tests.families.common import SHAPE, adam, bernoulli_nll, sums
 from vaejax import families
-from vaejax.models.time_pairs import delta_distribution, sample_pairs
 
 STEPS = ((1, 2, 0.5), (3, 9, 0.5))
 
@@ -18,23 +17,42 @@ def td_vae():
     )  # fmt: skip
 
 
-def td_vae_reference(params, x, trace, step):
+def dense(p, x):
+    hidden = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"][None]
+    return jax.nn.relu(hidden) @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"][None]
+
+
+def normal(p, *inputs):
+    """Location and scale of a normal density, by a gated layer."""
+    x = jnp.concatenate(inputs, axis=1)
+    a, b, out = (p[f"Dense_{i}"] for i in range(3))
+    gate = jax.nn.sigmoid(x @ a["kernel"] + a["bias"][None])
+    h = jnp.tanh(x @ b["kernel"] + b["bias"][None]) * gate
+    loc, raw = jnp.split(h @ out["kernel"] + out["bias"][None], 2, axis=1)
+    return loc, 1e-3 + 0.999 * jnp.log2(1 + 2.0**raw)
+
+
+def belief_states(params, x):
+    """The states `[B, T, 8]` of the LSTM over the rows of images."""
+    lstm = params["belief"]["aggregator"]
+
+    def step(carry, row):
+        h, c = carry
+        f = dense(params["belief"]["frame_encoder"], row)
+        gates = f @ lstm["input"] + lstm["bias"][None] + h @ lstm["recurrent"]
+        i, o = jax.nn.sigmoid(gates[:, :8]), jax.nn.sigmoid(gates[:, 24:])
+        c = jax.nn.sigmoid(gates[:, 8:16]) * c + i * jnp.tanh(gates[:, 16:24])
+        h = o * jnp.tanh(c)
+        return (h, c), h
+
+    start = jnp.zeros((len(x), 8))
+    _, states = jax.lax.scan(step, (start, start), x[..., 0].swapaxes(0, 1))
+    return states.swapaxes(0, 1)
+
+
+def td_vae_reference(params, x, trace, step, times):
     """1806.03107, eq. 8, with the density of z_t1 integrated, and the noise of the trace."""
-    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]  # of the forward pass
-    first, second = sample_pairs(key, (len(x), 2), delta_distribution(STEPS, 16), 16)
-    rows, first, second = jnp.repeat(jnp.arange(len(x)), 2), first.reshape(-1), second.reshape(-1)
-
-    def dense(p, x):
-        hidden = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"][None]
-        return jax.nn.relu(hidden) @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"][None]
-
-    def normal(p, *inputs):
-        x = jnp.concatenate(inputs, axis=1)
-        a, b, out = (p[f"Dense_{i}"] for i in range(3))
-        gate = jax.nn.sigmoid(x @ a["kernel"] + a["bias"][None])
-        h = jnp.tanh(x @ b["kernel"] + b["bias"][None]) * gate
-        loc, raw = jnp.split(h @ out["kernel"] + out["bias"][None], 2, axis=1)
-        return loc, 1e-3 + 0.999 * jnp.log2(1 + 2.0**raw)
+    (first, second), rows = times, jnp.repeat(jnp.arange(len(x)), 2)
 
     def sample(node, loc, scale):
         return loc + scale * (node.z - node.posterior.loc) / node.posterior.scale
@@ -46,16 +64,7 @@ def td_vae_reference(params, x, trace, step):
         gap = (q[1] ** 2 + (q[0] - p[0]) ** 2) / p[1] ** 2
         return sums(0.5 * (gap - 1) - jnp.log(q[1] / p[1]))
 
-    lstm, states, h, c = params["belief"]["aggregator"], [], 0.0, 0.0
-    for t in range(16):
-        f = dense(params["belief"]["frame_encoder"], x[:, t, :, 0])
-        gates = f @ lstm["input"] + lstm["bias"][None]
-        gates = gates + h @ lstm["recurrent"] if t else gates
-        i, o = jax.nn.sigmoid(gates[:, :8]), jax.nn.sigmoid(gates[:, 24:])
-        c = jax.nn.sigmoid(gates[:, 8:16]) * c + i * jnp.tanh(gates[:, 16:24])
-        h = o * jnp.tanh(c)
-        states.append(h)
-    b = jnp.stack(states, axis=1)
+    b = belief_states(params, x)
     b1, b2 = b[rows, first], b[rows, second]
 
     delta = (second - first).astype(jnp.float32)[:, None]

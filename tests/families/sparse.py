@@ -15,7 +15,7 @@ def sparse_vae():
     return families.sparse_vae(SHAPE, players, latent_dim=4, **options)
 
 
-def sparse_vae_reference(params, x, trace, step):
+def sparse_vae_reference(params, x, trace, step, slab_noise, eta):
     slab = 0.5 + 0.5 * step / (2 * STEPS)
 
     def spike_and_slab(x):
@@ -29,13 +29,9 @@ def sparse_vae_reference(params, x, trace, step):
         gaussian = 0.5 * (jnp.log(su2 / s2) + (s2 + (m - mu) ** 2) / su2 - 1)
         return g * (gaussian + log_g - log_gu) + off * jnp.log(off / off_u)
 
-    # The samples for the key of the test.
-    key = jax.random.split(jax.random.split(jax.random.key(1))[0], 3)[0]
-    noise_key, mask_key = jax.random.split(key)
     q = spike_and_slab(x)
-    noise, eta = jax.random.normal(noise_key, q[0].shape), jax.random.uniform(mask_key, q[0].shape)
     mask = jax.nn.sigmoid(5.0 * (eta - 1 + jnp.exp(q[2])))
-    logits = dense(params["decoder"], mask * (q[0] + jnp.sqrt(q[1]) * noise))
+    logits = dense(params["decoder"], mask * (q[0] + jnp.sqrt(q[1]) * slab_noise))
     nll = bernoulli_nll(logits, x.reshape(len(x), -1))
 
     prior = params["prior"]

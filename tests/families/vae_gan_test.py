@@ -67,11 +67,11 @@ def some_params():
 
 def algorithm_1(family, params, key, gamma, objective):
     """Larsen et al., Algorithm 1, as one scalar with stop-gradients."""
-    sg, forward = jax.lax.stop_gradient, family.model.forward
-    forward_key = jax.random.split(key)[0]  # as `losses_and_trace` splits it
+    sg, losses_and_trace = jax.lax.stop_gradient, game.losses_and_trace(family)
 
     def run(encoder, decoder):
-        trace = forward({"encoder": encoder, "decoder": decoder}, BATCH, forward_key, STEP)
+        groups = {**sg(params), "encoder": encoder, "decoder": decoder}
+        _, trace = losses_and_trace(groups, BATCH, key, STEP)
         return trace, trace.likelihood.mean, trace.generated.mean
 
     def llike(x, x_tilde, discriminator):

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from scipy import integrate
 
+from tests.families.noise import Observed
 from vaejax import losses
 from vaejax.core.game import Latent, Trace
 from vaejax.distributions import Normal, OneHotCodes, Uniform
@@ -166,18 +168,23 @@ def test_the_transform_compares_z_with_samples_of_the_nodes_prior():
 def test_nodes_are_summed_flattened_and_can_be_chosen():
     rng = np.random.RandomState(0)
     z = [jnp.asarray(rng.randn(8, *s) + s[0], jnp.float32) for s in ((4,), (2, 3), (2, 1, 2))]
-    trace = trace_of(z, [standard(a) for a in z])
+    priors = [Observed(standard(a)) for a in z]
+    trace = trace_of(z, priors)
     before = {"nll": jnp.zeros(8)}
-    values = []
+    values, samples = [], []
     for i, a in enumerate(z):
         out = losses.mmd(node=i).apply(before, {}, trace, KEY)
         assert set(out) == {"nll", "mmd"}
-        sample = trace.latents[i].prior.sample(jax.random.fold_in(KEY, i))
+        (sample,) = priors[i].samples
+        samples.append(np.asarray(sample).reshape(-1))
         want = by_loops(
             a.reshape(8, -1), sample.reshape(8, -1), "rbf", (1.0,), (a.size // 8) ** 2, "biased"
         )
         np.testing.assert_allclose(out["mmd"], want, atol=1e-6)
         values.append(out["mmd"])
+    samples = np.concatenate(samples)
+    assert scipy.stats.kstest(samples, "norm").pvalue > 1e-3
+    assert len(np.unique(samples)) == len(samples), "one key for two nodes"
     total = losses.mmd().apply({}, {}, trace, KEY)["mmd"]
     np.testing.assert_allclose(total, sum(values), rtol=1e-6)
     last = losses.mmd(node=-1).apply({}, {}, trace, KEY)["mmd"]

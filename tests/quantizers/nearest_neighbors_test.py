@@ -1,19 +1,20 @@
 """Nearest codes against NumPy's argmin in float64; k-means on known clusters."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.quantizers import nearest_neighbors as module
-from vaejax.quantizers.nearest_neighbors import kmeans, nearest
+from vaejax.quantizers.nearest_neighbors import Blocks, default_blocks, kmeans, nearest
 
 KEY = jax.random.key(0)
 
 
-def search(features, codebook):
-    """`nearest`, compiled on every call, since block sizes are read while tracing."""
-    return np.asarray(jax.jit(lambda f, e: nearest(f, e))(features, codebook))
+def search(features, codebook, blocks=None):
+    run = jax.jit(functools.partial(nearest, blocks=blocks))
+    return np.asarray(run(features, codebook))
 
 
 def brute_force(features, codebook):
@@ -21,46 +22,46 @@ def brute_force(features, codebook):
     return ((f[:, None] - e[None]) ** 2).sum(-1).argmin(1)  # the first of ties
 
 
-# Tokens and codes per block, and codes per group: None for the version without groups.
-BLOCKS = [None, (7, 5, None), (1, 1, None), (512, 1024, 16), (7, 6, 3), (16, 4, 4), (1, 1, 1)]
-
-
-@pytest.fixture(params=BLOCKS, ids=str)
-def blocks(request, monkeypatch):
-    """The version and block sizes of the backend, and others."""
-    if request.param is None:
-        return
-    *sizes, group = request.param
-    monkeypatch.setattr(module, "_blocks", lambda total: sizes)
-    monkeypatch.setattr(module, "_on_cpu", lambda: group is not None)
-    monkeypatch.setattr(module, "_GROUP", group)
+# Those of the backend, and others, with and without groups.
+BLOCKS = [
+    None,
+    Blocks(7, 5),
+    Blocks(1, 1),
+    Blocks(512, 1024, 16),
+    Blocks(7, 6, 3),
+    Blocks(16, 4, 4),
+    Blocks(1, 1, 1),
+]
+with_all_blocks = pytest.mark.parametrize("blocks", BLOCKS, ids=str)
 
 
 # Tokens, codes, dimensions: ones, powers of two, sizes that no block divides.
 SIZES = [(1, 1, 1), (16, 8, 4), (37, 23, 3), (64, 5, 2)]
 
 
-@pytest.mark.usefixtures("blocks")
+@with_all_blocks
 @pytest.mark.parametrize("size", SIZES)
-def test_indices_are_those_of_numpy(size):
+def test_indices_are_those_of_numpy(size, blocks):
     tokens, codes, dim = size
     rng = np.random.RandomState(tokens)
     features = rng.randn(tokens, dim).astype(np.float32)
     codebook = rng.randn(codes, dim).astype(np.float32)
-    got = search(features, codebook)
+    got = search(features, codebook, blocks)
     assert got.dtype == np.int32
     np.testing.assert_array_equal(got, brute_force(features, codebook))
 
 
-@pytest.mark.usefixtures("blocks")
+@with_all_blocks
 @pytest.mark.parametrize("offset", [1e3, 1e4, 1e5])
-def test_codes_far_from_the_origin_compared_with_their_spread(offset):
+def test_codes_far_from_the_origin_compared_with_their_spread(offset, blocks):
     """The offset of each dimension has its own sign; float32 holds 1e5 to 1 / 128."""
     rng = np.random.RandomState(0)
     centre = offset * np.array([1, -1, 0.7, 0], np.float32)
     features = centre + rng.randn(60, 4).astype(np.float32)
     codebook = centre + rng.randn(23, 4).astype(np.float32)
-    np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
+    np.testing.assert_array_equal(
+        search(features, codebook, blocks), brute_force(features, codebook)
+    )
 
 
 def half_way(tokens, codes):
@@ -73,10 +74,12 @@ def half_way(tokens, codes):
     return features, codebook
 
 
-@pytest.mark.usefixtures("blocks")
-def test_of_equally_near_codes_the_first_is_chosen():
+@with_all_blocks
+def test_of_equally_near_codes_the_first_is_chosen(blocks):
     features, codebook = half_way(50, 23)
-    np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
+    np.testing.assert_array_equal(
+        search(features, codebook, blocks), brute_force(features, codebook)
+    )
 
 
 # In the backend's blocks: one, several of tokens, several of codes.
@@ -86,18 +89,20 @@ def test_several_blocks_are_searched_completely(size):
     np.testing.assert_array_equal(search(features, codebook), brute_force(features, codebook))
 
 
-@pytest.mark.usefixtures("blocks")
-def test_of_identical_codes_the_first_is_chosen():
+@with_all_blocks
+def test_of_identical_codes_the_first_is_chosen(blocks):
     features = np.random.RandomState(0).randn(20, 3).astype(np.float32)
-    np.testing.assert_array_equal(search(features, np.ones((11, 3), np.float32)), np.zeros(20))
+    np.testing.assert_array_equal(
+        search(features, np.ones((11, 3), np.float32), blocks), np.zeros(20)
+    )
 
 
-@pytest.mark.usefixtures("blocks")
-def test_features_with_nan_get_a_valid_index_and_do_not_change_others():
+@with_all_blocks
+def test_features_with_nan_get_a_valid_index_and_do_not_change_others(blocks):
     rng = np.random.RandomState(0)
     features, codebook = rng.randn(20, 3).astype(np.float32), rng.randn(11, 3).astype(np.float32)
     features[3], features[7, 1], features[9] = np.nan, np.nan, np.inf
-    got = search(features, codebook)
+    got = search(features, codebook, blocks)
     assert ((got >= 0) & (got < 11)).all()
     good = np.isfinite(features).all(1)
     np.testing.assert_array_equal(got[good], brute_force(features[good], codebook))
@@ -126,8 +131,8 @@ def test_memory_is_far_below_that_of_the_distance_matrix():
     features = jax.ShapeDtypeStruct((65_536, 64), jnp.float32)  # 16 MiB
     codebook = jax.ShapeDtypeStruct((8192, 64), jnp.float32)
     compiled = jax.jit(nearest).lower(features, codebook).compile()
-    rows, codes = module._blocks(8192)
-    block_bytes = 4 * rows * codes  # 8 MiB on CPU, where all distances are 2 GiB
+    blocks = default_blocks(8192)
+    block_bytes = 4 * blocks.tokens * blocks.codes  # 8 MiB on CPU, where all distances are 2 GiB
     assert compiled.memory_analysis().temp_size_in_bytes < 3 * block_bytes
     if jax.default_backend() == "cpu":
         assert block_bytes == 2**23

@@ -160,20 +160,28 @@ def test_resuming_after_an_error(trainer, uninterrupted, tmp_path, crash):
     assert (tmp_path / "metrics.jsonl").read_bytes() == uninterrupted[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("during", [0, 12, 25])
-def test_resuming_after_a_signal(trainer, uninterrupted, tmp_path, monkeypatch, number, during):
-    dispatch = trainer.dispatch
+class Signalled:
+    """A trainer whose process receives a signal while the span that starts at a step runs."""
 
-    def signalled(state, span, batches):
-        out = dispatch(state, span, batches)
-        if span[0] == during:
-            os.kill(os.getpid(), number)
+    def __init__(self, trainer, number, during):
+        self.trainer, self.number, self.during = trainer, number, during
+
+    def __getattr__(self, name):
+        return getattr(self.trainer, name)
+
+    def dispatch(self, state, span, batches):
+        out = self.trainer.dispatch(state, span, batches)
+        if span[0] == self.during:
+            os.kill(os.getpid(), self.number)
         return out
 
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("during", [0, 12, 25])
+def test_resuming_after_a_signal(trainer, uninterrupted, tmp_path, number, during):
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(trainer, "dispatch", signalled)
-    outcome = fit(trainer, settings_of(), workdir=tmp_path, evaluate=evaluate)
+    signalled = Signalled(trainer, number, during)
+    outcome = fit(signalled, settings_of(), workdir=tmp_path, evaluate=evaluate)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     stop = {0: 4, 12: 15, 25: 28}[during]
     assert (outcome.interrupted, int(outcome.state.step)) == (True, stop)
@@ -181,7 +189,6 @@ def test_resuming_after_a_signal(trainer, uninterrupted, tmp_path, monkeypatch, 
     assert checkpoints.latest() == stop
     checkpoints.close()
 
-    monkeypatch.undo()
     outcome = fit(trainer, settings_of(), workdir=tmp_path, evaluate=evaluate)
     assert not outcome.interrupted
     assert_same_bits(outcome.state, uninterrupted[0])

@@ -4,9 +4,10 @@
 rooms that define them, all of which `import vaejax` imports.
 """
 
+import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
@@ -21,6 +22,7 @@ __all__ = [
     "call",
     "files_that_registered",
     "is_off",
+    "isolated",
     "load_when_used",
     "make",
     "near_names",
@@ -143,6 +145,25 @@ def _origin(entry: Named) -> tuple[str, str]:
 def files_that_registered() -> frozenset[Path]:
     """The files whose functions were registered from outside the library."""
     return frozenset(_FILES)
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """A context at whose end names registered in it are forgotten, as in tests of a plugin."""
+    for kind, loader in tuple(_LOADERS.items()):  # of the library's own entries, which stay
+        try:
+            _table(kind)
+        except ImportError:  # an extra of figures is not installed
+            _LOADERS[kind] = loader
+    tables, files = {kind: dict(known) for kind, known in _TABLES.items()}, set(_FILES)
+    try:
+        yield
+    finally:
+        for kind, known in _TABLES.items():  # in place, since others hold views
+            known.clear()
+            known.update(tables[kind])
+        _FILES.clear()
+        _FILES.update(files)
 
 
 def near_names(name: str, known: Iterable[str]) -> str:

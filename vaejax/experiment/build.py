@@ -83,8 +83,8 @@ def feature_extractor_of(config: Config, data: Source) -> FeatureExtractor | Non
 
 
 def evaluate_options(config: Config) -> EvaluateOptions:
-    """The section `evaluate`, checked."""
-    evaluate = dict(config["evaluate"])
+    """The section `evaluate` without `figures`, checked."""
+    evaluate = {k: v for k, v in dict(config["evaluate"]).items() if k != "figures"}
     annealing = call(AnnealingOptions, "evaluate.annealing", **evaluate.pop("annealing"))
     options: EvaluateOptions = call(EvaluateOptions, "evaluate", annealing=annealing, **evaluate)
     return options

@@ -39,6 +39,7 @@ def defaults(family: str) -> ConfigDict:
     config.train.eval_examples = 2000  # at checkpoints; the final evaluation takes all
     config.mesh = ConfigDict({"data": -1, "fsdp": 1})  # devices; -1: all remaining
     config.evaluate = ConfigDict(dataclasses.asdict(EvaluateOptions()))
+    config.evaluate.figures = True  # draw them after an evaluation
     config.sample = ConfigDict({"count": 64, "temperature": 1.0})
     sweep = config.sweep = ConfigDict()
     # Every combination of values of fields of `model` and `players` becomes a model, as in

@@ -106,6 +106,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Metrics of the whole evaluation split, `evaluation.json`, figures and a table.
 
+    Without figures if `evaluate.figures` is false.
+
     Args:
       experiment: the run.
       state: of the training.
@@ -120,14 +122,17 @@ def evaluate(
     result |= compute_metrics(context)
     _ = context.local_params  # on every process
     result["skipped"] = int(state.total_skipped)
+    figures = config["evaluate"]["figures"]
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
-        _draw(experiment, context, result)
+        if figures:
+            _draw(experiment, context, result)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if in_summary(k)]
     if rate is not None:
         rows.append(("steps per second", rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
-    print(f"Figures: {workdir / 'figures'}")
+    if figures:
+        print(f"Figures: {workdir / 'figures'}")
     check_elbo(result)
     return result
 

@@ -140,6 +140,7 @@ def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, 
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:
         write_json(experiment.workdir / "sweep.json", found)
+    if jax.process_index() == 0 and config["evaluate"]["figures"]:
         make_folder(folder)
         plots.sweep(folder / "sweep.png", found, shown)
         plots.rate_distortion_of_sweep(folder / "rate_distortion.png", found)

@@ -10,23 +10,33 @@ from jax.export import is_symbolic_dim
 from vaejax.core.distances import power_of_two_centre
 from vaejax.quantizers.segment_sums import code_sums
 
-__all__ = ["kmeans", "nearest"]
+__all__ = ["Blocks", "default_blocks", "kmeans", "nearest"]
 
-# Number of codes over which the lowest distance is reduced first on CPU.
 _GROUP = 16
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+class Blocks(NamedTuple):
+    """The parts in which `nearest` searches; they change its speed and memory, not its result.
+
+    Attributes:
+      tokens: in a block; its distances are `tokens · codes` numbers.
+      codes: in a block; a multiple of `group`.
+      group: codes over which the lowest distance is reduced first, which is faster on CPU; 0 for a
+        single reduction.
+    """
+
+    tokens: int
+    codes: int
+    group: int = 0
 
 
-def _blocks(total: int) -> tuple[int, int]:
-    """Tokens and codes per block, which fit a CPU's cache or use an accelerator fully."""
-    if not _on_cpu():
-        return 16_384, min(total, 8_192)
+def default_blocks(total: int) -> Blocks:
+    """Blocks for `total` codes, which fit a CPU's cache or use an accelerator fully."""
+    if jax.default_backend() != "cpu":
+        return Blocks(16_384, min(total, 8_192))
     chunks = -(-total // 8_192)
     codes = -(-total // (chunks * _GROUP)) * _GROUP
-    return max(2**21 // codes, 1), codes
+    return Blocks(max(2**21 // codes, 1), codes, _GROUP)
 
 
 def _inner(codes: jax.Array, features: jax.Array) -> jax.Array:
@@ -50,22 +60,22 @@ def _lowest(codes: jax.Array, norms: jax.Array, features: jax.Array) -> tuple[ja
 
 
 def _lowest_by_groups(
-    codes: jax.Array, norms: jax.Array, features: jax.Array
+    codes: jax.Array, norms: jax.Array, features: jax.Array, group: int
 ) -> tuple[jax.Array, jax.Array]:
     """As `_lowest`, with one pass over the distances where XLA on CPU would make five.
 
-    The norms are added by the matrix product, and only the group of codes with the lowest distance
-    is searched for its first code.
+    The norms are added by the matrix product, and only the group of G codes with the lowest
+    distance is searched for its first code.
     """
     ones = jnp.ones((len(features), 1), features.dtype)
     distance = _inner(jnp.hstack([-codes, norms]), jnp.hstack([features, ones]))  # [k, R]
-    grouped = distance.reshape(-1, _GROUP, len(features)).min(axis=1)  # [k / G, R]
+    grouped = distance.reshape(-1, group, len(features)).min(axis=1)  # [k / G, R]
     lowest = grouped.min(axis=0)
     numbers = jnp.arange(len(grouped), dtype=jnp.int32)[:, None]
-    start = _GROUP * _first(grouped, lowest, numbers)
-    within = start[None] + jnp.arange(_GROUP, dtype=jnp.int32)[:, None]  # [G, R]
-    group = jnp.take_along_axis(distance, within, axis=0, mode="promise_in_bounds")
-    return lowest, _first(group, lowest, within)
+    start = group * _first(grouped, lowest, numbers)
+    within = start[None] + jnp.arange(group, dtype=jnp.int32)[:, None]  # [G, R]
+    members = jnp.take_along_axis(distance, within, axis=0, mode="promise_in_bounds")
+    return lowest, _first(members, lowest, within)
 
 
 class _Search(NamedTuple):
@@ -77,6 +87,7 @@ class _Search(NamedTuple):
       half_norms: half the squared norm of each code, infinite for the padding, `[C · k]`.
       total: K, codes without the padding.
       chunk: k, codes compared at once.
+      group: see `Blocks`.
     """
 
     centre: jax.Array
@@ -84,13 +95,16 @@ class _Search(NamedTuple):
     half_norms: jax.Array
     total: int
     chunk: int
+    group: int
 
     def in_chunk(self, features: jax.Array, start: int | jax.Array) -> tuple[jax.Array, jax.Array]:
         """The lowest ½‖e‖² − e·f over the codes from `start` on, and its index, `[R]` each."""
         codes = jax.lax.dynamic_slice_in_dim(self.codes, start, self.chunk)  # [k, D]
         norms = jax.lax.dynamic_slice_in_dim(self.half_norms, start, self.chunk)[:, None]
-        lowest_of = _lowest_by_groups if _on_cpu() else _lowest
-        lowest, first = lowest_of(codes, norms, features)
+        if self.group:
+            lowest, first = _lowest_by_groups(codes, norms, features, self.group)
+        else:
+            lowest, first = _lowest(codes, norms, features)
         # NaN equals no row: any valid code.
         return lowest, jnp.minimum(first + start, self.total - 1)
 
@@ -109,8 +123,8 @@ class _Search(NamedTuple):
         return best[1]
 
 
-def _search(codebook: jax.Array, chunk: int) -> _Search:
-    """The search in a codebook `[K, D]` by chunks of k codes."""
+def _search(codebook: jax.Array, chunk: int, group: int) -> _Search:
+    """The search in a codebook `[K, D]` by chunks of k codes, in groups if not 0."""
     centre = power_of_two_centre(codebook)[None]
     codebook = codebook - centre
     total = codebook.shape[0]
@@ -118,10 +132,11 @@ def _search(codebook: jax.Array, chunk: int) -> _Search:
     half_norms = jnp.pad(
         0.5 * jnp.sum(codebook * codebook, axis=1), (0, padding), constant_values=jnp.inf
     )
-    return _Search(centre, jnp.pad(codebook, ((0, padding), (0, 0))), half_norms, total, chunk)
+    codebook = jnp.pad(codebook, ((0, padding), (0, 0)))
+    return _Search(centre, codebook, half_norms, total, chunk, group)
 
 
-def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
+def nearest(features: jax.Array, codebook: jax.Array, *, blocks: Blocks | None = None) -> jax.Array:
     """Index of the nearest code of each feature in Euclidean distance; the first one of ties.
 
     Compares ½‖e‖² − e·f, which orders codes as the distance does, in float32 at full precision.
@@ -131,6 +146,7 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     Args:
       features: `[N, D]`.
       codebook: `[K, D]`.
+      blocks: of the search; None for `default_blocks`.
 
     Returns:
       int32 `[N]`.
@@ -140,10 +156,10 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
     codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
     tokens, dim = features.shape
-    block, chunk = _blocks(codebook.shape[0])
-    search = _search(codebook, chunk)
-    symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size,
-    if symbolic and _on_cpu():  # which are small, since the last one is padded
+    block, chunk, group = blocks or default_blocks(codebook.shape[0])
+    search = _search(codebook, chunk, group)
+    symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size
+    if symbolic and jax.default_backend() == "cpu":  # small, since the last one is padded
         block = min(block, 512)
     count = -(-tokens // block)
     if symbolic:
@@ -155,10 +171,10 @@ def nearest(features: jax.Array, codebook: jax.Array) -> jax.Array:
     padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
     # A block has every count-th token, so that tokens sharded over devices are not moved. It is
     # sliced inside the loop: contiguous blocks would need a second copy of the features.
-    blocks = padded.reshape(rows, count, dim)
+    blocked = padded.reshape(rows, count, dim)
 
     def search_block(i: jax.Array) -> jax.Array:
-        return search.nearest(jax.lax.dynamic_index_in_dim(blocks, i, axis=1, keepdims=False))
+        return search.nearest(jax.lax.dynamic_index_in_dim(blocked, i, axis=1, keepdims=False))
 
     indices: jax.Array = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
     return indices.swapaxes(0, 1).reshape(-1)[:tokens]

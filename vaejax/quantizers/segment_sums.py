@@ -12,16 +12,19 @@ import numpy as np
 
 __all__ = ["code_sums", "codes_at"]
 
-_BLOCK = 2**24  # elements of the one-hot matrix of a block
+_MAX_ELEMENTS = 2**24
 
 
-def code_sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
+def code_sums(
+    values: jax.Array, indices: jax.Array, codes: int, *, max_elements: int = _MAX_ELEMENTS
+) -> jax.Array:
     """Sums of values over the tokens that chose each code.
 
     Args:
       values: `[N, S, ...]`, of N tokens in S codebooks.
       indices: `[N, S]`; −1 for tokens without a code.
       codes: number K of codes in each codebook.
+      max_elements: bound of the one-hot matrix of a block, on accelerators.
 
     Returns:
       `[S, K, ...]` of the dtype of the values.
@@ -33,7 +36,7 @@ def code_sums(values: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
         total = jax.ops.segment_sum(flat, segments.reshape(-1), books * codes)
         return total.reshape(books, codes, *rest)
 
-    count = -(-tokens * books * codes // _BLOCK)
+    count = -(-tokens * books * codes // max_elements)
     padding = -tokens % count
     # A block has every count-th token, so that tokens sharded over devices are not moved.
     flat = jnp.pad(values.reshape(tokens, books, -1), ((0, padding), (0, 0), (0, 0)))

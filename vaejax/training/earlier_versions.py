@@ -39,6 +39,7 @@ ABSENT: dict[str, Any] = {
     "train.eval_examples": 2000,
     "mesh.data": -1,
     "mesh.fsdp": 1,
+    "evaluate.figures": True,
     "evaluate.metrics": "",
     "evaluate.importance_samples": 0,
     "evaluate.examples": 0,

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -139,13 +140,19 @@ def test_streamed_rows_equal_resident_rows(tiny):
         np.testing.assert_array_equal(resident.arrays[field][picks], value)
 
 
-def test_decoded_rows_are_cached(tiny, tmp_path, monkeypatch):
+def test_decoded_rows_are_cached(tiny, root, tmp_path):
     first = data.load("tfds:tiny")
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    monkeypatch.setattr("vaejax.data.readers.decoded_source._read_all", None)  # must not be called
-    np.testing.assert_array_equal(data.load("tfds:tiny").arrays["image"], first.arrays["image"])
-    with pytest.raises(TypeError):
-        data.load("tfds:tiny", image_size=4)
+    folder = root / "tiny" / "1.0.0"
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.array_record-*")}
+    shutil.rmtree(folder)  # the same examples in another order, in files of the same size
+    splits = {**tiny, "train": tiny["train"][::-1]}
+    write_dataset(folder, {"image": image_feature(6, 6, 1), "label": classes(3)}, splits)
+    assert {f.name: f.stat().st_size for f in folder.glob("*.array_record-*")} == sizes
+    again, resized = data.load("tfds:tiny"), data.load("tfds:tiny", image_size=4)
+    for field, value in first.arrays.items():
+        np.testing.assert_array_equal(again.arrays[field], value)
+    np.testing.assert_array_equal(resized.arrays["label"], first.arrays["label"][::-1])
 
 
 def test_the_validation_split_is_used_without_a_test_split(root):
@@ -217,7 +224,7 @@ def test_the_newest_version_and_the_named_config_are_read(root):
     for number, place in enumerate(["a/9.0.0", "a/10.0.0", "b/1.0.0"]):
         examples = [{"image": p} for p in pixels(4 + number)]
         write_dataset(root / "many" / place, {"image": image_feature(6, 6, 1)}, {"train": examples})
-    with pytest.raises(ValueError, match="several configs: use one of tfds:many/a, tfds:many/b"):
+    with pytest.raises(ValueError, match="tfds:many/a, tfds:many/b"):
         data.load("tfds:many")
     for spelling, size in {"many/a": 5, "many/a:9.0.0": 4, "many/b": 6}.items():
         assert data.load(f"tfds:{spelling}", holdout=0).size == size
@@ -244,14 +251,14 @@ def test_data_dir_overrides_the_environment(tiny, root, monkeypatch):
 
 
 def test_a_malformed_name_is_reported(root):
-    with pytest.raises(ValueError, match="expected tfds:NAME"):
+    with pytest.raises(ValueError, match="tfds:NAME"):
         data.load("tfds:mnist:latest")
 
 
 def test_another_file_format_is_reported(root):
     features = {"image": image_feature(6, 6, 1)}
     write_dataset(root / "old" / "1.0.0", features, {"train": []}, file_format="tfrecord")
-    with pytest.raises(ValueError, match="prepared as tfrecord") as error:
+    with pytest.raises(ValueError, match="tfrecord") as error:
         data.load("tfds:old")
     assert "tfds build old --file_format=array_record" in str(error.value)
 
@@ -264,9 +271,7 @@ def test_a_missing_file_is_reported(tiny, root):
 
 def test_a_dataset_without_images_is_rejected(root):
     write_dataset(root / "plain" / "1.0.0", {"label": classes(3)}, {"train": [{"label": 1}]})
-    with pytest.raises(
-        ValueError, match=r"neither an image feature nor a video, found \['label'\]"
-    ):
+    with pytest.raises(ValueError, match=r"image.*video.*\['label'\]"):
         data.load("tfds:plain")
 
 

@@ -11,7 +11,6 @@ from jax import export as jax_export
 from tests.evaluation.generation.precision_recall_test import brute_force
 from vaejax import losses
 from vaejax.core.game import Family, Latent, Model, Trace
-from vaejax.core.rng import Stream, key_of
 from vaejax.data import Source
 from vaejax.data.batches import eval_batches
 from vaejax.distributions import Normal
@@ -33,8 +32,11 @@ def source():
     )
 
 
-def family():
-    """Reconstructs with half the contrast; generates noise darker than the data."""
+def family(generated=None):
+    """Reconstructs with half the contrast; generates noise darker than the data.
+
+    The list `generated` receives the batches of samples in their order.
+    """
 
     def encode(params, batch, key):
         x = batch["image"]
@@ -45,6 +47,8 @@ def family():
 
     def generate(params, key, n, conditions=None, temperature=1.0):
         mean = 0.8 * jax.random.uniform(key, (n, 6, 6, 1))
+        if generated is not None:
+            jax.debug.callback(lambda a: generated.append(np.asarray(a)), mean, ordered=True)
         return Normal(mean, jnp.ones_like(mean))
 
     def forward(params, batch, key, step):
@@ -70,11 +74,14 @@ def frechet(x, y):
 def test_metrics_of_known_images(count):
     size = min(count, 50)
     order = [i for indices, mask in eval_batches(50, 16, size) for i in indices[mask]]
-    keys = [jax.random.split(key_of(2, Stream.SAMPLE_QUALITY, i))[0] for i in range(-(-size // 16))]
-    samples = np.concatenate([0.8 * jax.random.uniform(k, (16, 6, 6, 1)) for k in keys])[:size]
-    data = IMAGES[np.array(order)]
-    context = EvaluationContext(family(), {}, source(), batch_size=16, seed=2, features=block_means)
+    data, generated = IMAGES[np.array(order)], []
+    model = family(generated)
+    context = EvaluationContext(model, {}, source(), batch_size=16, seed=2, features=block_means)
     metrics = sample_quality(context, count)
+    jax.effects_barrier()
+    samples = np.concatenate(generated)[:size]
+    assert len(generated) == -(-size // 16)
+    assert len(np.unique(samples.reshape(size, -1), axis=0)) == size, "one key for two batches"
     assert metrics.pop("sharpness") == pytest.approx(sharpness(samples, data), rel=1e-5)
     assert metrics.pop("sharpness/reconstructions") == pytest.approx(0.5, rel=1e-5)
     real, generated, reconstructed = (
@@ -114,13 +121,13 @@ def test_models_without_images_are_rejected():
     requires = SampleQuality().requires
     assert requires(family(), source()) is None
     few = dataclasses.replace(source(), size=3)
-    assert "more than 3 held-out images, found 3" in requires(family(), few)
-    with pytest.raises(ValueError, match="num_generated must be more than 3"):
+    assert "found 3" in requires(family(), few)
+    with pytest.raises(ValueError, match=r"num_generated.* 3"):
         EvaluateOptions(num_generated=3)
     vectors = Source("v", "eval", 9, lambda i: {"vector": np.zeros((len(i), 3))}, None, dict)
     assert "'v' have shape (3,) (for sequences see mse" in requires(family(), vectors)
     classifier = family()._replace(model=family().model._replace(features=block_means))
-    assert "a model that generates images" in requires(classifier, source())
+    assert "generates images" in requires(classifier, source())
 
 
 def unused(*_):
@@ -139,13 +146,13 @@ def test_features_of_an_exported_program(tmp_path):
     (tmp_path / "means.jaxexport").write_bytes(exported.serialize())
     features = load(tmp_path / "means.jaxexport")
     np.testing.assert_allclose(jax.jit(features)(IMAGES[:7]), block_means(IMAGES[:7]), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"means\.jaxexport does not take images \(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"means\.jaxexport.*\(8, 8, 1\)"):
         load(tmp_path / "means.jaxexport", (8, 8, 1))
 
 
 def test_invalid_feature_extractors_are_reported(tmp_path):
     (tmp_path / "bad.jaxexport").write_bytes(b"no program")
-    with pytest.raises(ValueError, match=r"bad\.jaxexport is not a program of jax\.export"):
+    with pytest.raises(ValueError, match=r"bad\.jaxexport.*jax\.export"):
         load(tmp_path / "bad.jaxexport")
     with pytest.raises(ValueError, match=r"\.jaxexport, \.npz, \.safetensors"):
         load(tmp_path / "weights.pt")
