@@ -143,7 +143,7 @@ def test_a_second_stage_over_the_codes(run, tmp_path):
 
 
 def test_a_sweep_over_an_option_of_the_family(tmp_path):
-    grid = "--config.sweep.grid=model.min_concentration=1,4; model.likelihood.scale=0.05,0.2"
+    grid = "--config.sweep.grid=model.spheres=1,2; model.likelihood.scale=0.05,0.2"
     shell(f"--config={HERE / 'config.py'}", *SHORT, grid, f"--workdir={tmp_path / 'sweep'}")
     models = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["models"]
     assert len(models) == 4

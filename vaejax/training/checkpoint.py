@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -119,7 +120,10 @@ class Checkpoints:
           metrics: of an evaluation at this step; `elbo` decides which checkpoint is the best.
         """
         # The writer's thread reads the copy while the next steps reuse the buffers of the state.
-        tree = jax.tree.map(jax.numpy.copy, to_dict(state))
+        # One process copies to the host, where the checksums are computed too; of arrays on devices
+        # Orbax compiles a program for each shape and device.
+        copy = np.array if jax.process_count() == 1 else jax.numpy.copy
+        tree = jax.tree.map(copy, to_dict(state))
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(record_of(tree))
         )

@@ -33,7 +33,8 @@ def _by_name(tree: PyTree) -> dict[str, Any]:
 
 def _checksum(array: Any) -> int | None:
     """CRC-32 of an array that is entirely on this process: all, on a single host; else None."""
-    if not (array.is_fully_addressable or array.is_fully_replicated):
+    on_devices = isinstance(array, jax.Array)
+    if on_devices and not (array.is_fully_addressable or array.is_fully_replicated):
         return None
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
 
