@@ -7,22 +7,26 @@ rooms that define them, all of which `import vaejax` imports.
 import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import jax
 
+from vaejax.core.fields import check_value, described
+from vaejax.core.option_ranges import NUMBERS, WHOLE_AS_FLOAT, range_of_option
 from vaejax.core.types import Options, PyTree
 
 __all__ = [
     "KINDS",
     "Named",
     "call",
+    "check_arguments",
     "files_that_registered",
     "is_off",
     "isolated",
+    "kind_and_arguments",
     "load_when_used",
     "make",
     "near_names",
@@ -180,7 +184,7 @@ def is_off(value: object) -> bool:
 
 
 def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: PyTree) -> Made:
-    """`function(*args, **arguments)` after checking the names of the keyword arguments.
+    """`function(*args, **arguments)` after checking names and values of the keyword arguments.
 
     Args:
       function: to be called.
@@ -189,20 +193,73 @@ def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: P
       **arguments: settings from a config.
 
     Raises:
-      ValueError: a setting is unknown or missing.
+      ValueError: a setting is unknown, missing, of another type or out of its range.
     """
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())[len(args) :]
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in arguments:
-        if name not in names and not open_ended:
-            raise ValueError(f"{what} has no setting {near_names(name, names)}")
-    required = [p.name for p in parameters if p.name in names and p.default is p.empty]
+    parameters = check_arguments(function, what, f"{what}: ", arguments, positional=len(args))
+    required = [p.name for p in parameters.values() if p.default is p.empty]
     missing = [name for name in required if name not in arguments]
     if missing:
         raise ValueError(f"{what} lacks the settings {missing}")
     return function(*args, **arguments)
+
+
+def check_arguments(
+    function: Callable[..., object],
+    what: str,
+    prefix: str,
+    arguments: Options,
+    *,
+    positional: int = 0,
+) -> dict[str, inspect.Parameter]:
+    """Checks keyword arguments against a signature, its annotations and the table of ranges.
+
+    Args:
+      function: whose arguments they are; it is not called.
+      what: the subject of errors about names, such as "family 'vqvae'".
+      prefix: comes before the name of an argument in errors about its value.
+      arguments: settings from a config.
+      positional: number of first parameters that are passed by position.
+
+    Returns:
+      The parameters that settings may name.
+
+    Raises:
+      ValueError: a setting is unknown, of another type or out of its range.
+    """
+    signature = _signature(function)
+    found = list(signature.parameters.values())[positional:]
+    parameters = {p.name: p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in found)
+    for name, value in arguments.items():
+        if name not in parameters and not open_ended:
+            raise ValueError(f"{what} has no setting {near_names(str(name), parameters)}")
+        parameter = parameters.get(name)
+        annotation: object = parameter.annotation if parameter else None
+        if parameter is None or annotation is parameter.empty:
+            annotation = PyTree
+        if parameter is not None and value is parameter.default:
+            continue
+        if name in NUMBERS and not callable(value):
+            annotation = float | Options if name == "learning_rate" else float
+        if name in WHOLE_AS_FLOAT and annotation in (int, Sequence[int]):
+            value = _whole(value)
+        check_value(f"{prefix}{name}", value, annotation, range_of_option(function, name))
+    return parameters
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    """The signature of a function, its annotations evaluated where that is possible."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return inspect.signature(function)
+
+
+def _whole(value: PyTree) -> PyTree:
+    """The value with whole floats, as in 1e4, as ints."""
+    if isinstance(value, list | tuple):
+        return [_whole(element) for element in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def make(
@@ -222,8 +279,30 @@ def make(
     Raises:
       ValueError: the kind is unknown, or its arguments do not fit.
     """
+    kind, arguments = kind_and_arguments(known, setting, what)
+    return call(known[kind], f"{what} {kind!r}", *args, **arguments)
+
+
+def kind_and_arguments(
+    known: Iterable[str], setting: str | Options, what: str
+) -> tuple[str, dict[str, PyTree]]:
+    """The parts of a setting: a name, or `{"kind": name, **arguments}`.
+
+    Args:
+      known: the names.
+      setting: which one, and its keyword arguments.
+      what: the word for such a thing, for errors.
+
+    Raises:
+      ValueError: the setting has another form, or the kind is unknown.
+    """
+    if not isinstance(setting, str | Mapping):
+        raise ValueError(
+            f"{what} must be a name or a mapping with the name as its 'kind', found "
+            f"{described(setting)} (known: {', '.join(sorted(known))})"
+        )
     arguments = {"kind": setting} if isinstance(setting, str) else dict(setting)
     kind = str(arguments.pop("kind", None))
     if kind not in known:
         raise ValueError(f"unknown {what} {near_names(kind, known)}")
-    return call(known[kind], f"{what} {kind!r}", *args, **arguments)
+    return kind, arguments
