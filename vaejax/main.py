@@ -74,6 +74,8 @@ def _fields(file: Path, setting: str) -> ConfigDict:
     """The config of a file's setting, the default one if `''`."""
     try:
         module = load_file(file)
+        if not callable(getattr(module, "get_config", None)):
+            raise ValueError(f"{file} has no function get_config, which returns a ConfigDict")
         config = module.get_config(setting) if setting else module.get_config()
     except (ValueError, OSError, ImportError):
         raise

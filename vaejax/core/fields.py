@@ -44,6 +44,7 @@ class Range:
       above: whether `low` itself is excluded.
       below: whether `high` itself is excluded.
       choices: the only values; empty for any in the range.
+      texts: the only texts, of a field that is a number or a text; empty for any.
       zero: what 0 means where it is allowed though it is not in the range; empty: it is not.
       reason: for the upper limit, where it is not that of the quantity itself.
     """
@@ -55,6 +56,7 @@ class Range:
     choices: tuple[Setting, ...] = ()
     zero: str = ""
     reason: str = ""
+    texts: tuple[str, ...] = ()
 
     def contains(self, value: Setting) -> bool:
         """Whether a value, of the right type, is allowed."""
@@ -155,7 +157,7 @@ def check_fields(section: object, name: str) -> None:
 
 
 def check_value(name: str, value: Setting, annotation: Setting, limits: Range) -> None:
-    """Checks a value, and every number of a sequence, against a type and a range.
+    """Checks a value, and every element of a sequence, against a type and a range.
 
     Args:
       name: of the field, for the error.
@@ -173,6 +175,10 @@ def check_value(name: str, value: Setting, annotation: Setting, limits: Range) -
     if isinstance(value, Mapping) or value is None:
         return
     for leaf in _leaves(value):
+        if isinstance(leaf, str) and limits.texts and leaf not in limits.texts:
+            known = ", ".join(limits.texts)
+            near = _near(leaf, limits.texts)
+            raise ValueError(f"{name} must be a number or {known}, found {described(leaf)}{near}")
         if isinstance(leaf, str) and not limits.choices:
             continue
         where = name if leaf is value else f"every number of {name}"

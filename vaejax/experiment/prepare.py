@@ -27,6 +27,7 @@ from vaejax.experiment.build import (
 )
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.workdir import (
     Config,
@@ -131,6 +132,8 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
     data, source, train_source = sources(config, first, mode)
+    if first is None:
+        check_image_settings(config["data"], data)
     family = build(config, event_shape(source), dataset_info(train_source))
     settings, eval_examples = training_settings(config)
     evaluate = evaluate_options(config)
@@ -146,6 +149,8 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
         check_support(family, trainer.state_shape.params, (train_source, source), binarize)
+        dropout = config["data"]["condition_dropout"]
+        check_condition_dropout(dropout, family, trainer.state_shape.params, train_source)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,

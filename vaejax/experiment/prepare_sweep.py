@@ -24,6 +24,7 @@ from vaejax.experiment.build import (
 )
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint
 from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
 from vaejax.sweeps import Sweep, select
@@ -101,6 +102,8 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
     config = {**config, "sweep": shared}
     data, source, train_source = sources(config, first, mode)
+    if first is None:
+        check_image_settings(config["data"], data)
     shape, known = event_shape(source), dataset_info(train_source)
 
     def make(values: Options) -> Family:
@@ -122,6 +125,8 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if mode == "train" and first is None:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
         check_support(families[0], one, (train_source, source), binarize)
+        dropout = config["data"]["condition_dropout"]
+        check_condition_dropout(dropout, families[0], one, train_source)
     check_metrics(families[0], source, evaluate)
     evaluator = sweep_evaluator(
         make,
