@@ -72,7 +72,7 @@ class Range:
         if self.choices:
             *first, last = map(str, self.choices)
             return f"{', '.join(first)} or {last}" if first else last
-        low, high = (f"{limit:.10g}" for limit in (self.low, self.high))
+        low, high = (f"{limit:.13g}" for limit in (self.low, self.high))
         if math.isinf(self.low) and math.isinf(self.high):
             text = ""
         elif math.isinf(self.high):
@@ -89,7 +89,7 @@ class Range:
             return str(self)
         if value > self.high:
             reason = f" ({self.reason})" if self.reason else ""
-            return f"at most {self.high:.10g}{reason}"
+            return f"at most {self.high:.13g}{reason}"
         return str(dataclasses.replace(self, high=math.inf))
 
 
