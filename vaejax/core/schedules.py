@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vaejax.core.arguments import check_arguments
 from vaejax.core.fields import ANY, Range, check_value
-from vaejax.core.registry import check_arguments, kind_and_arguments, make
+from vaejax.core.registry import kind_and_arguments, make
 from vaejax.core.types import Options, Step, Weight
 
 __all__ = [

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from vaejax import losses, networks
+from vaejax.core.arguments import check_arguments
 from vaejax.core.option_ranges import range_of_option
-from vaejax.core.registry import check_arguments, kind_and_arguments, near_names, registered
+from vaejax.core.registry import kind_and_arguments, near_names, registered
 from vaejax.core.schedules import check_schedule
 from vaejax.core.types import Setting
 from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso

@@ -19,6 +19,7 @@ __all__ = [
     "ConfigFields",
     "DataFields",
     "Declared",
+    "EvaluateFields",
     "MeshFields",
     "SampleFields",
     "SweepFields",
@@ -71,6 +72,13 @@ class TrainFields(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluateFields(EvaluateOptions):
+    """Which metrics are computed after training, in addition to those of every checkpoint."""
+
+    figures: bool = field(True, "draw figures after an evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshFields:
     """The devices."""
 
@@ -120,7 +128,7 @@ class ConfigFields:
     players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     train: TrainFields = dataclasses.field(default_factory=TrainFields)
     mesh: MeshFields = dataclasses.field(default_factory=MeshFields)
-    evaluate: EvaluateOptions = dataclasses.field(default_factory=EvaluateOptions)
+    evaluate: EvaluateFields = dataclasses.field(default_factory=EvaluateFields)
     sample: SampleFields = dataclasses.field(default_factory=SampleFields)
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
     first_stage: str = field("", "of second stages: the working directory of a trained run")

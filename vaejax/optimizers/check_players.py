@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from vaejax.core.arguments import check_arguments, near_names
 from vaejax.core.fields import check_value
 from vaejax.core.option_ranges import range_of_option
-from vaejax.core.registry import check_arguments, near_names
 from vaejax.core.schedules import check_schedule
 from vaejax.core.types import Options
 from vaejax.optimizers.build import OPTIMIZERS, optimizer
