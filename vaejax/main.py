@@ -14,7 +14,6 @@ that is complete, 2 for an error (one line on stderr), 143 after SIGTERM and 130
 """
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,27 +26,16 @@ from ml_collections import ConfigDict, config_flags
 from vaejax.core.plugins import load_file
 from vaejax.core.registry import files_that_registered, near_names
 from vaejax.data.readers.cache import cache_dir
+from vaejax.experiment.check_config import import_and_check
+from vaejax.experiment.messages import message_of
 from vaejax.experiment.run import run
 from vaejax.experiment.run_sweep import run_sweep
+from vaejax.experiment.show_config import check_flag, shown_fields
 from vaejax.experiment.stock_configs import stock_configs
-from vaejax.experiment.workdir import flatten
 from vaejax.sweeps.grid import is_sweep
-from vaejax.training import NotFiniteError
-from vaejax.training.checkpoint import CorruptCheckpointError
 from vaejax.training.interruption import StoppedError, finish, install
-from vaejax.training.lock import LockedError
-from vaejax.training.renamed_fields import new_name
 
 __all__ = ["main"]
-
-_ERRORS = (
-    ValueError,
-    OSError,
-    ImportError,
-    NotFiniteError,
-    CorruptCheckpointError,
-    LockedError,
-)
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :SETTING if it has several.", lock_config=True
@@ -59,7 +47,11 @@ _MODE = flags.DEFINE_enum(
 _SPLIT = flags.DEFINE_enum(
     "split", "eval", ["train", "eval", "all"], "The examples that --mode=encode encodes."
 )
-_SHOW = flags.DEFINE_bool("show_config", False, "Print the config's fields as flags, and stop.")
+_SHOW = flags.DEFINE_bool(
+    "show_config",
+    False,
+    "Print the config's fields as flags, and stop.",
+)
 
 
 def _find(path: str) -> Path:
@@ -80,22 +72,18 @@ def _find(path: str) -> Path:
 
 def _fields(file: Path, setting: str) -> ConfigDict:
     """The config of a file's setting, the default one if `''`."""
-    module = load_file(file)
-    return module.get_config(setting) if setting else module.get_config()
-
-
-def _check(config: ConfigDict, flag: str) -> None:
-    """Raises ValueError unless `config.a.b` names a field of the config."""
-    here, path = config, "config"
-    for name in flag.split(".")[1:]:
-        name = name.partition("[")[0]
-        new = new_name(path.removeprefix("config").removeprefix("."), name)
-        if new and not (isinstance(here, ConfigDict) and name in here):
-            raise ValueError(f"{path}.{name} is called config.{new} now")
-        known = here.keys() if isinstance(here, ConfigDict) else ()
-        if name not in known:
-            raise ValueError(f"{path} has no field {near_names(name, known)}")
-        here, path = here[name], f"{path}.{name}"
+    try:
+        module = load_file(file)
+        if not callable(getattr(module, "get_config", None)):
+            raise ValueError(f"{file} has no function get_config, which returns a ConfigDict")
+        config = module.get_config(setting) if setting else module.get_config()
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"get_config of {file} must return a ConfigDict, found {type(config)}")
+    return config
 
 
 def _checked(argv: Sequence[str]) -> list[str]:
@@ -121,7 +109,7 @@ def _checked(argv: Sequence[str]) -> list[str]:
         elif flag != name and name.removeprefix("no").startswith("config."):
             if config is None:
                 raise ValueError(f"{flag} comes before --config=FILE, or without it")
-            _check(config, name.removeprefix("no"))
+            check_flag(config, name.removeprefix("no"), value if equals else None)
         checked.append(argument)
     return checked
 
@@ -130,15 +118,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """Parses flags; every mistake ends in one line on stderr."""
     try:
         return flags.FLAGS(_checked(argv))
-    except (flags.Error, ValueError, OSError) as error:
+    except flags.Error as error:
+        _fail(ValueError(str(error)))
+    except Exception as error:
+        if os.environ.get("VAEJAX_TRACEBACK"):
+            raise
         _fail(error)
 
 
 def _fail(error: BaseException) -> NoReturn:
-    text = str(error)
-    if isinstance(error, OSError) and error.filename is not None:  # without [Errno 13]
-        text = f"{error.filename}: {error.strerror}"
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {message_of(error)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -155,19 +144,19 @@ def main(argv: Sequence[str]) -> None:
     if file in files_that_registered():
         config["imports"] = (*config["imports"], str(file))
     if _SHOW.value:
-        for name, value in flatten(config).items():
-            print(shlex.quote(f"--config.{name}={value}"))
+        print("\n".join(shown_fields(config, helps=sys.stdout.isatty())))
         return
     workdir = _WORKDIR.value
     if not workdir:
         _fail(ValueError("--workdir is missing, for example --workdir=runs/first"))
     try:
+        import_and_check(config)
         start = run_sweep if is_sweep(config) else run
         start(config, Path(workdir), _MODE.value, split=_SPLIT.value)
     except StoppedError as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signal)
-    except _ERRORS as error:
+    except Exception as error:
         if os.environ.get("VAEJAX_TRACEBACK"):  # to debug the library itself
             raise
         _fail(error)

@@ -53,7 +53,7 @@ def test_skip_is_a_setting_of_every_optimizer():
 
 @pytest.mark.parametrize(
     ("skip", "message"),
-    [({"above": 0.0}, "above=0"), ({"above": 1.0, "at_most": 0}, "at_most=0"),
+    [({"above": 0.0}, "above must be more than 0"), ({"above": 1.0, "at_most": 0}, "at least 1"),
      ({"abov": 1.0}, "above")],
 )  # fmt: skip
 def test_invalid_arguments_are_reported(skip, message):

@@ -55,9 +55,9 @@ def test_the_steps_with_checkpoints():
         ({"log_every": 0}, r"train\.log_every must be at least 1"),
         ({"grad_accumulation_steps": 0}, r"train\.grad_accumulation_steps must be"),
         ({"max_consecutive_nonfinite": 0}, r"train\.max_consecutive_nonfinite must be at least 1"),
-        ({"checkpoint_every": -1}, r"train\.checkpoint_every .* found -1, 1, 2"),
-        ({"keep_last": 0}, r"keep_last ≥ 1, found 10, 1, 0"),
-        ({"keep_best": -1}, r"keep_best must be ≥ 0.* found 10, -1, 2"),
+        ({"checkpoint_every": -1}, r"train\.checkpoint_every must be at least 0, found -1"),
+        ({"keep_last": 0}, r"train\.keep_last must be at least 1, found 0"),
+        ({"keep_best": -1}, r"train\.keep_best must be at least 0, found -1"),
         ({"ema_decay": 1.0}, r"train\.ema_decay must be in \[0, 1\), found 1.0"),
     ],
 )

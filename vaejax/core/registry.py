@@ -5,7 +5,6 @@ rooms that define them, all of which `import vaejax` imports.
 """
 
 import contextlib
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
+from vaejax.core.arguments import check_arguments, near_names
+from vaejax.core.fields import described
 from vaejax.core.types import Options, PyTree
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "files_that_registered",
     "is_off",
     "isolated",
+    "kind_and_arguments",
     "load_when_used",
     "make",
     "near_names",
@@ -166,21 +168,13 @@ def isolated() -> Iterator[None]:
         _FILES.update(files)
 
 
-def near_names(name: str, known: Iterable[str]) -> str:
-    """`name` with the known names and the nearest of them: the end of an error message."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"{name!r} (known: {', '.join(known) or 'none'}){hint}"
-
-
 def is_off(value: object) -> bool:
     """Whether a setting for which 0 means none is 0; a traced value counts as on."""
     return not isinstance(value, jax.Array) and not value
 
 
 def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: PyTree) -> Made:
-    """`function(*args, **arguments)` after checking the names of the keyword arguments.
+    """`function(*args, **arguments)` after checking names and values of the keyword arguments.
 
     Args:
       function: to be called.
@@ -189,16 +183,10 @@ def call(function: Callable[..., Made], what: str, *args: PyTree, **arguments: P
       **arguments: settings from a config.
 
     Raises:
-      ValueError: a setting is unknown or missing.
+      ValueError: a setting is unknown, missing, of another type or out of its range.
     """
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())[len(args) :]
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in arguments:
-        if name not in names and not open_ended:
-            raise ValueError(f"{what} has no setting {near_names(name, names)}")
-    required = [p.name for p in parameters if p.name in names and p.default is p.empty]
+    parameters = check_arguments(function, what, f"{what}: ", arguments, positional=len(args))
+    required = [p.name for p in parameters.values() if p.default is p.empty]
     missing = [name for name in required if name not in arguments]
     if missing:
         raise ValueError(f"{what} lacks the settings {missing}")
@@ -222,8 +210,30 @@ def make(
     Raises:
       ValueError: the kind is unknown, or its arguments do not fit.
     """
+    kind, arguments = kind_and_arguments(known, setting, what)
+    return call(known[kind], f"{what} {kind!r}", *args, **arguments)
+
+
+def kind_and_arguments(
+    known: Iterable[str], setting: str | Options, what: str
+) -> tuple[str, dict[str, PyTree]]:
+    """The parts of a setting: a name, or `{"kind": name, **arguments}`.
+
+    Args:
+      known: the names.
+      setting: which one, and its keyword arguments.
+      what: the word for such a thing, for errors.
+
+    Raises:
+      ValueError: the setting has another form, or the kind is unknown.
+    """
+    if not isinstance(setting, str | Mapping):
+        raise ValueError(
+            f"{what} must be a name or a mapping with the name as its 'kind', found "
+            f"{described(setting)} (known: {', '.join(sorted(known))})"
+        )
     arguments = {"kind": setting} if isinstance(setting, str) else dict(setting)
     kind = str(arguments.pop("kind", None))
     if kind not in known:
         raise ValueError(f"unknown {what} {near_names(kind, known)}")
-    return call(known[kind], f"{what} {kind!r}", *args, **arguments)
+    return kind, arguments

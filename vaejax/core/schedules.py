@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaejax.core.registry import make
+from vaejax.core.arguments import check_arguments
+from vaejax.core.fields import ANY, Range, check_value
+from vaejax.core.registry import kind_and_arguments, make
 from vaejax.core.types import Options, Step, Weight
 
 __all__ = [
     "SCHEDULES",
     "Schedule",
+    "check_schedule",
     "constant",
     "cosine",
     "cyclical",
@@ -125,3 +128,34 @@ def schedule(setting: Options | Weight) -> Weight:
     if not isinstance(setting, Mapping):
         return setting
     return make(SCHEDULES, setting, "kind of schedule")
+
+
+_VALUES = ("before", "end", "peak", "start", "value", "values")  # of schedules, not steps
+
+
+def check_schedule(path: str, setting: Options | Weight, limits: Range = ANY) -> None:
+    """Checks a number, or the settings of a schedule, without making it.
+
+    Args:
+      path: of the field, for errors.
+      setting: as for `schedule`; also one number for each element of a loss `[L]`.
+      limits: of the number, or of every value of the schedule.
+
+    Raises:
+      ValueError: the kind is unknown, its arguments do not fit, or a value is out of range.
+    """
+    if callable(setting):
+        return
+    if not isinstance(setting, Mapping):
+        check_value(path, setting, float | Options | Sequence[float], limits)
+        return
+    kind, arguments = kind_and_arguments(SCHEDULES, setting, f"kind of schedule in {path}")
+    what = f"{path}: the schedule {kind!r}"
+    parameters = check_arguments(SCHEDULES[kind], what, f"{path}.", arguments)
+    missing = [p.name for p in parameters.values() if p.default is p.empty]
+    if missing := [name for name in missing if name not in arguments]:
+        raise ValueError(f"{what} lacks the settings {missing}")
+    for name in _VALUES:
+        if name in arguments:
+            annotation = parameters[name].annotation
+            check_value(f"{path}.{name}", arguments[name], annotation, limits)

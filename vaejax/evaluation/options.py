@@ -2,9 +2,12 @@
 
 import dataclasses
 
+from vaejax.core.fields import check_fields, field
+
 __all__ = ["NEIGHBORS", "AnnealingOptions", "EvaluateOptions"]
 
 NEIGHBORS = 3  # k of precision and recall, as in 1904.06991
+_MEMORY = "more would not fit into memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +22,16 @@ class AnnealingOptions:
       examples: the first of `eval_order`; 0: all.
     """
 
-    temperatures: int = 0
-    chains: int = 16
-    leapfrog: int = 10
-    step_size: float = 0.1
-    examples: int = 100
+    temperatures: int = field(
+        0, "from the prior to the posterior; 0: off, since it takes minutes", low=0, high=10**6
+    )
+    chains: int = field(16, "for each example", low=1, high=10**6, reason=_MEMORY)
+    leapfrog: int = field(10, "steps of a transition", low=1, high=10**6)
+    step_size: float = field(0.1, "of the first transition", low=0, above=True)
+    examples: int = field(100, "the first of the evaluation order; 0: all", low=0)
 
     def __post_init__(self) -> None:
-        _check("annealing.temperatures", self.temperatures, 0)
-        _check("annealing.chains", self.chains, 1)
-        _check("annealing.leapfrog", self.leapfrog, 1)
-        _check("annealing.examples", self.examples, 0)
+        check_fields(self, "evaluate.annealing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,27 +50,22 @@ class EvaluateOptions:
       annealing: of annealed importance sampling.
     """
 
-    metrics: str = ""
-    importance_samples: int = 0
-    examples: int = 0
-    disentanglement: bool = False
-    mutual_information_samples: int = 0
-    num_generated: int = 0
-    feature_extractor: str = ""
+    metrics: str = field("", "names of metrics, separated by commas")
+    importance_samples: int = field(
+        0, "of z for each example, for log_likelihood; 0: off", low=0, high=10**6, reason=_MEMORY
+    )
+    examples: int = field(0, "for log_likelihood; 0: all", low=0)
+    disentanglement: bool = field(False, "all such metrics, for data with factors; takes minutes")
+    mutual_information_samples: int = field(
+        0, "examples, for I(x; z) and KL(q(z) || p(z)); 0: off", low=0
+    )
+    num_generated: int = field(
+        0, "samples, for sharpness and sample quality", low=NEIGHBORS, above=True, zero="none"
+    )
+    feature_extractor: str = field(
+        "", "for Fréchet distance, precision and recall: the workdir of a classifier, or a file"
+    )
     annealing: AnnealingOptions = dataclasses.field(default_factory=AnnealingOptions)
 
     def __post_init__(self) -> None:
-        _check("importance_samples", self.importance_samples, 0)
-        _check("examples", self.examples, 0)
-        _check("mutual_information_samples", self.mutual_information_samples, 0)
-        _check("num_generated", self.num_generated, 0)
-        if 0 < self.num_generated <= NEIGHBORS:
-            raise ValueError(
-                f"evaluate.num_generated must be more than {NEIGHBORS}, or 0 for none; found "
-                f"{self.num_generated}"
-            )
-
-
-def _check(name: str, value: int, low: int) -> None:
-    if value < low:
-        raise ValueError(f"evaluate.{name} must be at least {low}, found {value}")
+        check_fields(self, "evaluate")

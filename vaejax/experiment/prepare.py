@@ -8,7 +8,6 @@ from jax.sharding import Mesh
 
 from vaejax.core.files import write_json
 from vaejax.core.game import Family
-from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
 from vaejax.core.types import Options
 from vaejax.data import Source
@@ -26,20 +25,20 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
+from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.workdir import (
     Config,
     acquire_workdir,
     check_is_ours,
     config_of_its_time,
-    flatten,
 )
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
 from vaejax.training.lock import check_unlocked
-from vaejax.training.renamed_fields import check_names
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import FirstStage, restore
 
@@ -119,21 +118,22 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
       FileNotFoundError: data, a first stage or the run itself does not exist.
       ConfigChangedError: the directory belongs to another configuration.
     """
+    import_and_check(config)
     if is_sweep(config):
         raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
     config = {k: v for k, v in config.items() if k != "sweep"}
-    check_names(flatten(config))
     check_is_ours(workdir)
     config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
-    import_plugins(config.get("imports", ()))
     if mode == "export":
         check_run(config)
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
     data, source, train_source = sources(config, first, mode)
+    if first is None:
+        check_image_settings(config["data"], data)
     family = build(config, event_shape(source), dataset_info(train_source))
     settings, eval_examples = training_settings(config)
     evaluate = evaluate_options(config)
@@ -149,6 +149,8 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
         check_support(family, trainer.state_shape.params, (train_source, source), binarize)
+        dropout = config["data"]["condition_dropout"]
+        check_condition_dropout(dropout, family, trainer.state_shape.params, train_source)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,

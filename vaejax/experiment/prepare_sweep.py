@@ -7,7 +7,6 @@ import jax
 from jax.sharding import Mesh
 
 from vaejax.core.game import Family
-from vaejax.core.plugins import import_plugins
 from vaejax.core.sharding import make_mesh
 from vaejax.core.types import Options
 from vaejax.data import Source
@@ -23,16 +22,17 @@ from vaejax.experiment.build import (
     sources,
     training_settings,
 )
+from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint
-from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time, flatten
+from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
 from vaejax.sweeps import Sweep, select
 from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import Settings
 from vaejax.training.lock import check_unlocked
-from vaejax.training.renamed_fields import check_names
 from vaejax.training.two_stage import restore
 
 __all__ = ["SweepExperiment", "prepare_sweep"]
@@ -88,12 +88,11 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
       ValueError: an unknown or impossible setting.
       FileNotFoundError: data or a first stage does not exist.
     """
-    check_names(flatten(config))
+    import_and_check(config)
     check_is_ours(workdir)
     config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
-    import_plugins(config.get("imports", ()))
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
@@ -103,6 +102,8 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
     config = {**config, "sweep": shared}
     data, source, train_source = sources(config, first, mode)
+    if first is None:
+        check_image_settings(config["data"], data)
     shape, known = event_shape(source), dataset_info(train_source)
 
     def make(values: Options) -> Family:
@@ -124,6 +125,8 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if mode == "train" and first is None:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
         check_support(families[0], one, (train_source, source), binarize)
+        dropout = config["data"]["condition_dropout"]
+        check_condition_dropout(dropout, families[0], one, train_source)
     check_metrics(families[0], source, evaluate)
     evaluator = sweep_evaluator(
         make,

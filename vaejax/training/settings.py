@@ -2,9 +2,12 @@
 
 import dataclasses
 
+from vaejax.core.fields import check_fields, field
+
 __all__ = ["Settings", "Span"]
 
 Span = tuple[int, int]  # steps [start, stop)
+_STEPS = 10**12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,36 +29,43 @@ class Settings:
         training fails.
     """
 
-    steps: int = 3000
-    batch_size: int = 128
-    steps_per_dispatch: int = 20
-    log_every: int = 100
-    checkpoint_every: int = 1000
-    keep_last: int = 2
-    keep_best: int = 1
-    ema_decay: float = 0.0
-    grad_accumulation_steps: int = 1
-    max_consecutive_nonfinite: int = 20
+    steps: int = field(3000, "total number of steps", low=1, high=_STEPS)
+    batch_size: int = field(
+        128,
+        "examples per step, over all devices",
+        low=1,
+        high=2**20,
+        reason="more would not fit into memory",
+    )
+    steps_per_dispatch: int = field(
+        20,
+        "steps in one call of the compiled program; 1 for plain convolutions on CPU",
+        low=1,
+        high=100_000,
+        reason="a dispatch cannot be interrupted",
+    )
+    log_every: int = field(100, "steps between records", low=1, high=_STEPS)
+    checkpoint_every: int = field(
+        1000, "steps between checkpoints; 0: only at the end", low=0, high=_STEPS
+    )
+    keep_last: int = field(2, "newest checkpoints to keep", low=1)
+    keep_best: int = field(1, "further checkpoints to keep, of the highest ELBO", low=0)
+    ema_decay: float = field(
+        0.0,
+        "of the moving average of the weights, which evaluation uses; 0: none",
+        low=0,
+        high=1,
+        below=True,
+    )
+    grad_accumulation_steps: int = field(
+        1, "micro-batches that a batch is split into, to save memory", low=1, high=2**20
+    )
+    max_consecutive_nonfinite: int = field(
+        20, "steps in a row with a non-finite gradient after which training fails", low=1
+    )
 
     def __post_init__(self) -> None:
-        positive = (
-            "steps",
-            "batch_size",
-            "steps_per_dispatch",
-            "log_every",
-            "grad_accumulation_steps",
-            "max_consecutive_nonfinite",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be at least 1, found {getattr(self, name)}")
-        if self.checkpoint_every < 0 or self.keep_last < 1 or self.keep_best < 0:
-            raise ValueError(
-                "train.checkpoint_every and keep_best must be ≥ 0, keep_last ≥ 1, found "
-                f"{self.checkpoint_every}, {self.keep_best}, {self.keep_last}"
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay must be in [0, 1), found {self.ema_decay}")
+        check_fields(self, "train")
 
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is saved after this many steps."""

@@ -1,0 +1,224 @@
+"""The sections that every config has, each field declared once, and their checks.
+
+`training.Settings` and `evaluation.options` declare the sections of training and evaluation; the
+sections `model` and `players` hold the options of functions, see `check_options`.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from vaejax.core.fields import Range, check_value, described, field, help_of, range_of_field
+from vaejax.core.registry import near_names, registered
+from vaejax.core.types import Setting
+from vaejax.data.preprocess import BINARIZATIONS
+from vaejax.evaluation.options import EvaluateOptions
+from vaejax.training import Settings
+
+__all__ = [
+    "ConfigFields",
+    "DataFields",
+    "Declared",
+    "EvaluateFields",
+    "MeshFields",
+    "SampleFields",
+    "SweepFields",
+    "TrainFields",
+    "check_sections",
+    "declared_fields",
+    "default_values",
+]
+
+_MEMORY = "more would not fit into memory"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFields:
+    """What is trained and evaluated on."""
+
+    source: str = field("sprites:small", "sprites, tfds:NAME, folder:PATH, npz:PATH, ...")
+    image_size: int = field(
+        0, "resize and crop images to this many pixels; 0: as stored", low=0, high=16_384,
+        reason=_MEMORY,
+    )  # fmt: skip
+    channels: int = field(0, "convert images to 1 or 3 channels; 0: as stored", choices=(0, 1, 3))
+    holdout: float = field(
+        0.1, "fraction to evaluate on, if the data has no splits of its own", low=0, high=1,
+        below=True,
+    )  # fmt: skip
+    background: str = field(
+        "white", "behind transparent pixels of image files", choices=("white", "black")
+    )
+    strict: bool = field(False, "refuse folders with unreadable files, rather than skip these")
+    standardize: bool = field(
+        True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"
+    )
+    binarize: str = field("none", "of images", choices=tuple(BINARIZATIONS))
+    observed_quadrants: int = field(
+        0, "quadrants of an image that condition the model; 0: off", low=0, high=3
+    )
+    condition_dropout: float = field(
+        0.0, "fraction of training examples that lose their condition", low=0, high=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainFields(Settings):
+    """The length of training, and the steps at which it logs and saves."""
+
+    eval_examples: int = field(
+        2000, "examples evaluated at a checkpoint, the final evaluation takes all; 0: all", low=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateFields(EvaluateOptions):
+    """Which metrics are computed after training, in addition to those of every checkpoint."""
+
+    figures: bool = field(True, "draw figures after an evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshFields:
+    """The devices."""
+
+    data: int = field(-1, "devices that batches are split over; -1: all remaining", low=-1)
+    fsdp: int = field(1, "devices that parameters are split over", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleFields:
+    """Samples that figures show; `top_k` and `top_p` are of priors over codes alone."""
+
+    count: int = field(64, "number of samples", low=1, high=65_536, reason=_MEMORY)
+    temperature: float = field(1.0, "scale of the prior's noise", low=0, high=1e6)
+    top_k: int = field(0, "of priors over codes: only the likeliest codes; 0: all", low=0)
+    top_p: float = field(
+        1.0, "of priors over codes: only the likeliest codes of this probability", low=0, high=1
+    )
+
+
+_OF_CODES = frozenset(("top_k", "top_p"))  # fields of `sample` for priors over codes alone
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFields:
+    """Many models trained in one program."""
+
+    grid: str = field(
+        "", 'values of fields of model and players, as in "players.vae.minimizes.kl=1,4"'
+    )
+    seeds: int = field(1, "models per combination, with seeds from `seed` on", low=1, high=65_536)
+    chunk: int = field(0, "models at once on a device; 0: chosen by their size", low=0)
+    index: int = field(-1, "a model of a trained sweep to make a run of its own", low=-1)
+    metrics: str = field("", 'of table and figure, as in "elbo,mse"; empty: the usual ones')
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfigFields:
+    """A config: fields and sections."""
+
+    seed: int = field(0, "of everything random", low=0, high=2**31 - 1)
+    family: str = field("", "what is trained, one of `vaejax.families`")
+    imports: tuple[str, ...] = field(
+        (), "modules and .py files that register families, networks, data, ..."
+    )
+    data: DataFields = dataclasses.field(default_factory=DataFields)
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    train: TrainFields = dataclasses.field(default_factory=TrainFields)
+    mesh: MeshFields = dataclasses.field(default_factory=MeshFields)
+    evaluate: EvaluateFields = dataclasses.field(default_factory=EvaluateFields)
+    sample: SampleFields = dataclasses.field(default_factory=SampleFields)
+    sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
+    first_stage: str = field("", "of second stages: the working directory of a trained run")
+    first_stage_step: int = field(0, "its checkpoint; 0: the latest", low=0)
+
+
+_ABSENT = ("first_stage", "first_stage_step", *(f"sample.{name}" for name in _OF_CODES))
+
+
+class Declared(NamedTuple):
+    """One declared field: its path, type, range, default and help."""
+
+    path: str
+    annotation: Setting
+    limits: Range
+    default: Setting
+    help: str
+
+
+def declared_fields() -> dict[str, Declared]:
+    """Dotted path -> declaration, of the fields of all sections but `model` and `players`."""
+    return {row.path: row for row in _declared(ConfigFields(), "")}
+
+
+def _declared(section: Any, prefix: str) -> Iterator[Declared]:
+    for declared in dataclasses.fields(section):
+        value, path = getattr(section, declared.name), f"{prefix}{declared.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _declared(value, f"{path}.")
+        else:
+            limits = range_of_field(declared)
+            yield Declared(path, declared.type, limits, value, help_of(declared))
+
+
+def default_values(family: str) -> dict[str, Setting]:
+    """The defaults of all sections as nested dicts, without fields of second stages alone.
+
+    Args:
+      family: of the config.
+    """
+    config = {**dataclasses.asdict(ConfigFields()), "family": family}
+    for path in _ABSENT:
+        *sections, name = path.split(".")
+        section = config
+        for part in sections:
+            section = section[part]
+        del section[name]
+    return config
+
+
+def check_sections(config: Mapping[str, Setting]) -> None:
+    """Checks every field of a config but those of `model` and `players`.
+
+    Args:
+      config: as nested plain mappings; sections may be missing.
+
+    Raises:
+      ValueError: a field is unknown, of another type or out of its range.
+    """
+    _check_section(config, ConfigFields(), "", _sampling(config))
+
+
+def _sampling(config: Mapping[str, Setting]) -> frozenset[str] | None:
+    """The fields of `sample` that a family takes; None for any, outside of the library."""
+    name = str(config.get("family"))
+    family = registered("family").get(name)
+    if not getattr(family, "__module__", "vaejax").startswith("vaejax."):
+        return None
+    every = {f.name for f in dataclasses.fields(SampleFields)}
+    return frozenset(every if name == "code_prior" else every - _OF_CODES)
+
+
+def _check_section(
+    config: Setting, section: Any, path: str, sampling: frozenset[str] | None
+) -> None:
+    where = f"config.{path}" if path else "config"
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{where} must be a section with fields, found {described(config)}")
+    declared = {f.name: f for f in dataclasses.fields(section)}
+    if path == "sample" and sampling is not None:
+        declared = {name: f for name, f in declared.items() if name in sampling}
+    for name, value in config.items():
+        field_path = f"{path}.{name}" if path else str(name)
+        if name not in declared:
+            if field_path == "version" or (path == "sample" and sampling is None):
+                continue
+            raise ValueError(f"{where} has no field {near_names(str(name), declared)}")
+        default = getattr(section, name)
+        if dataclasses.is_dataclass(default):
+            _check_section(value, default, field_path, sampling)
+        else:
+            limits = range_of_field(declared[name])
+            check_value(field_path, value, declared[name].type, limits)
