@@ -47,6 +47,7 @@ def train(command, tmp_path):
             *("--config.train.steps=4", "--config.train.batch_size=8"),
             *("--config.train.log_every=2", "--config.train.checkpoint_every=4"),
             *("--config.train.steps_per_dispatch=2", "--config.mesh.data=1"),
+            "--config.evaluate.figures=False",
             *flags,
             f"--workdir={tmp_path / folder}",
         )

@@ -41,6 +41,11 @@ def config_of(file, *setting):
 
 
 CASES = [(file, setting) for file in FILES for setting in settings_of(file)]
+# The default setting of each file; the others with the slow tests.
+TRACED = [
+    pytest.param(file, setting, marks=[pytest.mark.slow] if setting != settings_of(file)[0] else [])
+    for file, setting in CASES
+]
 
 
 def test_there_are_configs():
@@ -83,7 +88,7 @@ class AboutToTrainError(Exception):
     """In place of training."""
 
 
-@pytest.mark.parametrize(("file", "setting"), CASES)
+@pytest.mark.parametrize(("file", "setting"), TRACED)
 def test_everything_up_to_training(file, setting, monkeypatch, tmp_path):
     reached = {}
 

@@ -16,6 +16,7 @@ LABELS = np.arange(40) % 3
 SHORT = [
     *("--config.train.steps=2", "--config.train.log_every=2", "--config.train.checkpoint_every=1"),
     *("--config.train.batch_size=8", "--config.train.eval_examples=4", "--config.data.holdout=0.1"),
+    "--config.evaluate.figures=False",
 ]
 MLP = ["--config.model.network.kind=mlp"]
 RUNS = {
