@@ -103,6 +103,8 @@ FILES = {
     "config.model.network = {'kind': 'mlp', 'hidden': (0,)}": "every number of model.network",
     "config.players.vae.clip_norm = -1": "players.vae.clip_norm must be at least 0, found -1",
     "config.players.vae.b1 = 1.5": "players.vae.b1 must be in [0, 1), found 1.5",
+    "del config.data.holdout": "the config lacks data.holdout",
+    "del config.players": "the config lacks players",
     "1 / 0": "ZeroDivisionError: division by zero",
     "config.train.steps = 'x'": "TypeError: Could not override field 'steps'",
     "config = {}": "must return a ConfigDict",

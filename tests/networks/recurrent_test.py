@@ -84,5 +84,5 @@ def test_invalid_settings_are_reported():
         build_recurrent({"kind": "gru", "sizes": 3})
     with pytest.raises(ValueError, match="even number"):
         build_recurrent({"kind": "transformer", "size": 10, "heads": 4})
-    with pytest.raises(ValueError, match="at least 1 position, found 0"):
+    with pytest.raises(ValueError, match="at least 1, found 0"):
         build_recurrent({"kind": "transformer", "window": 0})

@@ -14,6 +14,16 @@ from vaejax.training.renamed_fields import check_names
 
 __all__ = ["check_config", "import_and_check"]
 
+# Sections, and fields that are read where they are used and have no other default.
+_REQUIRED = (
+    *("family", "seed", "data", "model", "players", "train", "mesh", "evaluate", "sample"),
+    *("data.source", "data.image_size", "data.channels", "data.holdout", "data.binarize"),
+    *("data.observed_quadrants", "data.condition_dropout", "train.eval_examples"),
+    *("evaluate.feature_extractor", "evaluate.figures", "sample.count", "sample.temperature"),
+)
+
+_OF_SWEEPS = ("sweep.grid", "sweep.seeds", "sweep.chunk", "sweep.index", "sweep.metrics")
+
 
 def import_and_check(config: Mapping[str, Setting]) -> None:
     """Imports what a config lists in `imports`, and checks the config.
@@ -42,13 +52,14 @@ def check_config(config: Mapping[str, Setting]) -> None:
       ValueError: a field is unknown, missing, of another type or out of its range.
     """
     check_sections(config)
-    missing = [
-        name for name in ("family", "data", "model", "players", "train") if name not in config
-    ]
-    if missing:
-        raise ValueError(
-            f"the config has no {missing[0]}; start from vaejax.experiment.config_defaults.defaults"
-        )
+    fields = flatten(config)
+    of_sweeps = _OF_SWEEPS if "sweep" in config else ()
+    for path in (*_REQUIRED, *of_sweeps):
+        if path not in config and path not in fields:
+            raise ValueError(
+                f"the config lacks {path}; vaejax.experiment.config_defaults.defaults has every "
+                "field"
+            )
     models = [config]
     if is_sweep(config):
         models += [substitute(config, values) for values, _ in grid_of(config).points()]

@@ -134,7 +134,7 @@ def test_the_source_has_these_signals():
         ("noise=-1", "noise must be at least 0"),
         ("damping=1", "damping must be in"),
         ("period=1", "period must be at least 2"),
-        ("noise=nan", "noise must be at least 0"),
+        ("noise=nan", "noise must be a finite number"),
         ("length=0", "length must be at least 1"),
     ],
 )
