@@ -5,6 +5,7 @@ from vaejax.core.game import Family
 from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
+from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
@@ -54,6 +55,7 @@ def load_split(config: Config, split: str) -> Source:
         image_size=data["image_size"] or None,
         channels=data["channels"] or None,
         holdout=data["holdout"],
+        max_bytes=data.get("max_bytes", DEFAULT_MAX_BYTES),
         background=data.get("background", "white"),
         strict=data.get("strict", False),
     )

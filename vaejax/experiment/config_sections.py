@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vaejax.core.fields import Range, check_value, described, field, help_of, range_of_field
 from vaejax.core.registry import near_names, registered
 from vaejax.core.types import Setting
+from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import BINARIZATIONS
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.training import Settings
@@ -46,6 +47,9 @@ class DataFields:
         0.1, "fraction to evaluate on, if the data has no splits of its own", low=0, high=1,
         below=True,
     )  # fmt: skip
+    max_bytes: int = field(
+        DEFAULT_MAX_BYTES, "of the arrays of an npz file in memory; a larger one is refused", low=1
+    )
     background: str = field(
         "white", "behind transparent pixels of image files", choices=("white", "black")
     )

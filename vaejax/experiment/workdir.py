@@ -30,6 +30,7 @@ _FREE = (
     "imports",
     "train.steps",
     "train.eval_examples",
+    "data.max_bytes",
     "mesh.",
     "sample.",
     "evaluate.",
