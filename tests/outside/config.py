@@ -19,7 +19,7 @@ from vaejax.experiment import choose, defaults
 def rings(config: ConfigDict) -> None:
     """Points on two spheres, for four factors."""
     config.family = "hyperspherical_vae"
-    config.model = ConfigDict({"spheres": 2})
+    config.model = ConfigDict({"spheres": 2, "min_concentration": 1.0})
     config.model.network = ConfigDict({"kind": "mlp", "hidden": (64,)})
     config.model.likelihood = ConfigDict({"kind": "laplace", "scale": 0.05})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"})

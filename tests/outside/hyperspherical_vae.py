@@ -11,12 +11,13 @@ import vaejax
 from vaejax import losses, models, networks
 
 
-def hyperspherical(spheres: int) -> vaejax.Bottleneck:
-    """Features `[B, 4 S]`: 3 S values for directions, and by softplus what κ exceeds 1 by."""
+def hyperspherical(spheres: int, min_concentration: float = 1.0) -> vaejax.Bottleneck:
+    """Features `[B, 4 S]`: 3 S values for directions, and by softplus κ above its minimum."""
 
     def apply(params: Any, features: jax.Array, key: jax.Array | None) -> vaejax.Latent:
-        concentration = jnp.repeat(1 + jax.nn.softplus(features[..., 3 * spheres :]), 3, axis=-1)
-        q = VonMisesFisher(unit(features[..., : 3 * spheres]), concentration)
+        concentration = min_concentration + jax.nn.softplus(features[..., 3 * spheres :])
+        direction = unit(features[..., : 3 * spheres])
+        q = VonMisesFisher(direction, jnp.repeat(concentration, 3, axis=-1))
         z = q.direction if key is None else q.sample(key)
         return vaejax.Latent(q, UniformOnSpheres(jnp.zeros_like(z)), z)
 
@@ -34,9 +35,10 @@ def hyperspherical_vae(
     spheres: int = 1,
     network: Any = "mlp",
     likelihood: Any = "bernoulli",
+    min_concentration: float = 1.0,
 ) -> vaejax.Family:
     """Player `vae` minimises nll + kl."""
-    p, q = vaejax.likelihood(likelihood), hyperspherical(spheres)
+    p, q = vaejax.likelihood(likelihood), hyperspherical(spheres, min_concentration)
     encoder, decoder = networks.build(network, shape, q.width, p.width(shape[-1]))
     model = models.autoencoder(encoder, q, decoder, p, shape)
     table = vaejax.assign({"vae": ("encoder", "decoder")}, players)

@@ -85,8 +85,8 @@ source = vaejax.load_data("rings:16", "eval")  # a name that the run's imports r
 x = np.asarray(source.decode(source.take(np.arange(5)))["image"])
 
 z = run.encode(x)
-assert z.shape == (5, 5)
-np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)
+assert z.shape == (5, 6)
+np.testing.assert_allclose(np.linalg.norm(z.reshape(5, 2, 3), axis=2), 1, atol=1e-5)
 np.testing.assert_allclose(run.decode(z), run.reconstruct(x), atol=1e-5)
 assert run.sample(5).shape == x.shape
 assert not np.array_equal(run.sample(5), run.sample(5, seed=1))
@@ -143,7 +143,7 @@ def test_a_second_stage_over_the_codes(run, tmp_path):
 
 
 def test_a_sweep_over_an_option_of_the_family(tmp_path):
-    grid = "--config.sweep.grid=model.spheres=1,2; model.likelihood.scale=0.05,0.2"
+    grid = "--config.sweep.grid=model.min_concentration=1,4; model.likelihood.scale=0.05,0.2"
     shell(f"--config={HERE / 'config.py'}", *SHORT, grid, f"--workdir={tmp_path / 'sweep'}")
     models = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["models"]
     assert len(models) == 4

@@ -1,5 +1,6 @@
 """The values of a field as a model sees them, read on the host in chunks."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ from vaejax.data.source import Source
 __all__ = ["Range", "chunks", "fields_of", "range_of"]
 
 _CHUNK = 4096  # examples
-_SAMPLE = 2**15  # examples read of a split that is not in memory, or has rows of another form
+_CHUNK_BYTES = 2**24  # of decoded examples
+# Read of a split that is not in memory, or has rows of another form: examples, and their bytes.
+_SAMPLE, _SAMPLE_BYTES = 2**15, 2**26
 _BINARY = np.array([[0.0], [1.0]], np.float32)
 
 
@@ -62,11 +65,22 @@ def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.nd
     if field in ("image", "sequence") and plain and _stored(source, field).dtype == np.uint8:
         yield _distinct_bytes(source, field)
         return
-    count = source.size if plain else min(source.size, _SAMPLE)
+    count = source.size if plain else min(source.size, _sample(source, field))
     positions = np.unique(np.linspace(0, source.size - 1, count).astype(np.int64))
-    for start in range(0, len(positions), _CHUNK):
-        rows: PyTree = source.take(positions[start : start + _CHUNK])
+    size = max(1, min(_CHUNK, _CHUNK_BYTES // _row_bytes(source, field)))
+    for start in range(0, len(positions), size):
+        rows: PyTree = source.take(positions[start : start + size])
         yield np.asarray(source.decode(rows)[field])
+
+
+def _row_bytes(source: Source, field: str) -> int:
+    spec = fields_of(source)[field]
+    return max(1, math.prod(spec.shape[1:]) * spec.dtype.itemsize)
+
+
+def _sample(source: Source, field: str) -> int:
+    """The number of examples that are read of a split in another form than the decoded one."""
+    return max(1, min(_SAMPLE, _SAMPLE_BYTES // _row_bytes(source, field)))
 
 
 def _stored(source: Source, field: str) -> np.ndarray:
@@ -94,5 +108,9 @@ def range_of(source: Source, field: str, binarize: str = "none") -> Range:
     for values in chunks(source, field, binarize):
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         integers = integers and bool((values == np.floor(values)).all())
-    exact = is_stored_plainly(source, field) or source.size <= _SAMPLE or binarize != "none"
+    exact = (
+        is_stored_plainly(source, field)
+        or source.size <= _sample(source, field)
+        or binarize != "none"
+    )
     return Range(low, high, integers, exact)
