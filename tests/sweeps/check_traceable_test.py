@@ -102,7 +102,11 @@ def sweep_of(source, config, over):
 def test_these_settings_can_be_swept(source, case):
     file, setting, changes, names = TRACEABLE[case]
     config = config_of(file, setting, changes)
-    over = {name: (0.25, 0.5) if i < 2 else (0.5,) for i, name in enumerate(names.split())}
+    over = {}
+    for i, name in enumerate(names.split()):
+        whole = name.endswith((".steps", ".begin", ".warmup", ".period"))
+        values = (2.0, 4.0) if whole else (0.25, 0.5)
+        over[name] = values if i < 2 else values[1:]
     state = sweep_of(source, config, over).state_shape
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {2 ** min(2, len(over))}
 
