@@ -180,8 +180,9 @@ FAMILIES_UNDER_TEST = {
 }
 
 
-# These share model and step with other families, so their tests are slow ones.
-_SLOW_FAMILIES = {"capacity", "dip_vae", "geco_vae", "sigma_vae", "fsq", "residual", "sim_vq"}
+# Variants of a family, whose tests are slow ones; the nine families are tested by default.
+_SLOW_FAMILIES = {"beta_tcvae", "capacity", "dip_vae", "geco_vae", "iwae", "sigma_vae"}
+_SLOW_FAMILIES |= {"fsq", "gumbel", "lfq", "residual", "rotated_groups", "sim_vq", "vqvae2"}
 _SLOW_FAMILIES |= {"nvae", "vdvae"}
 
 
@@ -196,14 +197,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 # Micro-batches and EMA weights are features of the training step, not of a family: for the families
-# that take longest to compile, these tests are slow ones. So are the tests on many devices of
-# families that share their model with another.
-_LONG = {"beta_tcvae", "cvae", "factor_vae", "info_vae", "iwae", "lvae", "td_vae", "vae_gan"}
-_LONG |= {"vqvae2"}
+# that take longest to compile, these tests are slow ones.
+_LONG = {"cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
     "test_gradients_accumulated_over_micro_batches": _LONG,
     "test_the_moving_average_of_the_weights": _LONG,
-    "test_many_devices_equal_one": {"beta_tcvae", "iwae", "vqvae2", "lfq", "gumbel"},
 }
 
 
