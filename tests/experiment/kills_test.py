@@ -1,7 +1,7 @@
 """Runs that are killed at random moments and resumed, equal uninterrupted ones, also while read.
 
-`KILLS` is the number of kills of each run (default 50), `KILL_SEED` draws the moments, `-k` picks
-families: `KILLS=3 pytest -m slow tests/experiment/kills_test.py -k vqvae`. Every run must end with
+`KILLS` is the number of kills of each run (default 5, 60 in all), `KILL_SEED` draws the moments,
+`-k` picks families: `KILLS=3 pytest -m slow tests/experiment/kills_test.py -k vqvae`. Every run must end with
 the files of the uninterrupted one, bit-for-bit. All the while another process opens the directory
 with `load_run` and evaluates it; it may neither fail nor disturb the training.
 """
@@ -22,7 +22,7 @@ import pytest
 import vaejax
 
 ROOT = Path(vaejax.__file__).parent.parent
-STEPS, KILLS = int(os.environ.get("KILL_STEPS", "300")), int(os.environ.get("KILLS", "50"))
+STEPS, KILLS = int(os.environ.get("KILL_STEPS", "120")), int(os.environ.get("KILLS", "5"))
 COMMON = (
     f"--config.train.steps={STEPS} --config.train.batch_size=8 --config.train.steps_per_dispatch=4 "
     "--config.train.log_every=5 --config.train.checkpoint_every=10 --config.train.ema_decay=0.9 "

@@ -190,7 +190,7 @@ def test_the_grid_is_large_enough():
     assert len(GRID) >= 12
 
 
-# Each transform, bottleneck and prior of the others is in one of these.
+# The others are slow tests.
 _DEFAULT = {
     *("β-TC + GAN", "MMD + conditional prior", "free bits + spike-and-slab"),
     *("GECO + discriminator TC", "DIP + mixture prior", "discriminator TC + VampPrior"),
