@@ -1,9 +1,9 @@
 """Runs that are killed at random moments and resumed, equal uninterrupted ones, also while read.
 
 `KILLS` is the number of kills of each run (default 5, 60 in all), `KILL_SEED` draws the moments,
-`-k` picks families: `KILLS=3 pytest -m slow tests/experiment/kills_test.py -k vqvae`. Every run
-must end with the files of the uninterrupted one, bit-for-bit. All the while another process opens the
-directory with `load_run` and evaluates it; it may neither fail nor disturb the training.
+`-k` picks families, as in `KILLS=3 pytest -m slow tests/experiment/kills_test.py -k vqvae`. Every
+run must end with the files of the uninterrupted one, bit-for-bit. All the while another process
+opens the directory with `load_run` and evaluates it; it may neither fail nor disturb the training.
 """
 
 import json
