@@ -42,6 +42,9 @@ def _xla_flags() -> str:
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{_xla_flags()} {os.environ.get('XLA_FLAGS', '')}".strip()
 
+# Tracing makes many short-lived objects; the hook below collects what is left of them.
+gc.set_threshold(200_000, 50, 100)
+
 # They compile little, and train nothing.
 _FAST = (
     "core",

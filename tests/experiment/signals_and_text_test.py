@@ -40,6 +40,7 @@ def trained(setting, network, steps):
     return nll, losses, trace
 
 
+@pytest.mark.slow
 def test_a_vqvae_learns_codes_for_waveforms():
     nll, _, trace = trained("waveforms", {**SMALL, "downsamplings": 3}, steps=250)
     assert np.mean(nll[-20:]) < 0.2 * np.mean(nll[:5])

@@ -202,6 +202,7 @@ _LONG = {"cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
     "test_gradients_accumulated_over_micro_batches": _LONG,
     "test_the_moving_average_of_the_weights": _LONG,
+    "test_many_devices_equal_one": {"td_vae"},
 }
 
 
