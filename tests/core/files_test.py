@@ -25,11 +25,14 @@ def names(folder):
     return sorted(f.name for f in folder.iterdir())
 
 
+LIMIT = 2**25  # far more than the log of the tests, which may be a file too
+
+
 @pytest.fixture
 def small_files():
-    """Files may not exceed 1,000 bytes."""
+    """Files may not exceed the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -56,7 +59,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, small_files):
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
     with pytest.raises(WriteError) as caught:
-        write_bytes(path, bytes(2000))
+        write_bytes(path, bytes(LIMIT + 1))
     assert str(caught.value) == (
         f"cannot write {path}: the file would exceed the limit on the size of files (ulimit -f)"
     )
@@ -67,7 +70,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, small_files):
 def test_files_that_belong_together_are_replaced_together(tmp_path, small_files):
     write_files(tmp_path / "new", {"a": b"1", "b": b"1"})
     with pytest.raises(WriteError, match=r"cannot write .*new/b: "):
-        write_files(tmp_path / "new", {"a": b"2", "b": bytes(2000)})
+        write_files(tmp_path / "new", {"a": b"2", "b": bytes(LIMIT + 1)})
     contents = {f.name: f.read_bytes() for f in (tmp_path / "new").iterdir()}
     assert contents == {"a": b"1", "b": b"1"}
 
