@@ -13,7 +13,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 LOADED = {"beta_vae:vamp", "hierarchical:lvae", "cvae:quadrants_1"}  # MNIST from TFDS
 SHORT = [
     *("--config.train.steps=20", "--config.train.log_every=5", "--config.train.eval_examples=256"),
-    "--config.train.checkpoint_every=20",
+    *("--config.train.checkpoint_every=20", "--config.mesh.data=1"),
 ]
 
 
@@ -29,7 +29,9 @@ def test_the_metrics_are_those_of_before(command, config, tmp_path):
         flags.append(f"--config.first_stage={first}")
     code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err
-    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    # Since then the statistics of a batch say so in their names, and skipped steps are counted.
+    found = {k.removeprefix("batch/"): v for k, v in evaluation.items() if k != "skipped"}
     assert found.keys() == GOLDEN[config].keys()
     for metric in ("nll", "elbo", "mse"):
         if metric in found:
