@@ -12,8 +12,9 @@ import numpy as np
 from vaejax.core.game import Batch, Family, Latent, Model
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
+from vaejax.evaluation.latent_space import vector_node
 
-__all__ = ["batch_shapes", "is_conditional", "latent_shapes"]
+__all__ = ["batch_shapes", "is_conditional", "latent_shapes", "vector_obstacle"]
 
 
 def batch_shapes(source: Source) -> Batch:
@@ -41,6 +42,18 @@ def _is_conditional(model: Model, source: Source) -> bool:
 def latent_shapes(family: Family, source: Source) -> tuple[Latent, ...]:
     """The nodes of a model for one example, top-down; `()` for a model without latents."""
     return _latents(family.model, source)
+
+
+def vector_obstacle(family: Family, source: Source) -> str | None:
+    """Why a metric of one continuous vector of latents does not apply; None if it does."""
+    nodes = latent_shapes(family, source)
+    if vector_node(nodes) is not None:
+        return None
+    kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
+    return (
+        "it needs a model with one node, a continuous vector; this model has "
+        f"{', '.join(kinds) or 'none'}"
+    )
 
 
 def is_conditional(family: Family, source: Source) -> bool:

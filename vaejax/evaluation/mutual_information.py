@@ -13,8 +13,7 @@ from vaejax.core.rng import Stream
 from vaejax.data import Source
 from vaejax.distributions import LOG_2PI, Normal
 from vaejax.evaluation.context import EvaluationContext
-from vaejax.evaluation.latent_space import vector_node
-from vaejax.evaluation.model_shapes import is_conditional, latent_shapes
+from vaejax.evaluation.model_shapes import is_conditional, vector_obstacle
 from vaejax.losses import event_log_prob
 
 __all__ = [
@@ -158,14 +157,7 @@ class MutualInformation:
                 "it needs one prior p(z) for all examples; the prior of this model depends on a "
                 "condition"
             )
-        nodes = latent_shapes(family, source)
-        if vector_node(nodes) is None:
-            kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
-            return (
-                "it needs a model with one node, a continuous vector; this model has "
-                f"{', '.join(kinds) or 'none'}"
-            )
-        return None
+        return vector_obstacle(family, source)
 
     def compute(self, context: EvaluationContext) -> Mapping[str, float]:
         """The metrics of a split."""

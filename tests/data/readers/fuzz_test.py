@@ -39,16 +39,18 @@ def _temporary_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
 
 
-def loads_or_says_why(source):
-    """Loads both splits; an error must be one of the readers', of one line."""
+def lines_of_errors(source):
+    """The number of lines of the error of each split: 0 where finite values are loaded."""
+    lines = []
     for split in ("train", "eval"):
         try:
             loaded = data.load(source, split, holdout=0.5)
             batch = loaded.decode(loaded.take(np.arange(min(loaded.size, 2))))
             assert all(np.isfinite(np.asarray(value)).all() for value in batch.values())
+            lines.append(0)
         except ERRORS as error:
-            lines = str(error).splitlines()
-            assert len(lines) == 1, lines
+            lines.append(len(str(error).splitlines()))
+    return lines
 
 
 def file_of(save, *args, **options):
@@ -90,7 +92,7 @@ def damaged(content, changes, cut):
 def test_damaged_npz_files(tmp_path_factory, content, changes, cut):
     file = tmp_path_factory.getbasetemp() / "fuzz.npz"
     file.write_bytes(damaged(content, changes, cut))
-    loads_or_says_why(f"npz:{file}")
+    assert max(lines_of_errors(f"npz:{file}")) <= 1
 
 
 HEADERS = st.one_of(
@@ -115,7 +117,7 @@ def test_headers_of_arrays(tmp_path_factory, header, version, name):
     size = len(encoded).to_bytes(2 if version == b"\x01\x00" else 4, "little")
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(name, b"\x93NUMPY" + version + size + encoded + bytes(96))
-    loads_or_says_why(f"npz:{file}")
+    assert max(lines_of_errors(f"npz:{file}")) <= 1
 
 
 @fuzz(st.sampled_from(sorted(IMAGES)), DAMAGE, st.integers(0, 40))
@@ -126,7 +128,7 @@ def test_damaged_images(tmp_path_factory, kind, changes, cut):
         old.unlink()
     (folder / f"a.{kind[1]}").write_bytes(damaged(IMAGES[kind], changes, cut))
     (folder / "b.png").write_bytes(IMAGES["PNG", "png"])
-    loads_or_says_why(f"folder:{folder}")
+    assert max(lines_of_errors(f"folder:{folder}")) <= 1
 
 
 NAMES = st.lists(
@@ -143,7 +145,7 @@ def test_folders_of_any_names(tmp_path_factory, files):
         (root / folder).mkdir(parents=True, exist_ok=True)
         kind = ("JPEG", "jpg") if name.endswith("JPG") else ("PNG", "png")
         (root / folder / name).write_bytes(IMAGES[kind])
-    loads_or_says_why(f"folder:{root}")
+    assert max(lines_of_errors(f"folder:{root}")) <= 1
 
 
 def test_nothing_outside_of_the_given_path_is_read(tmp_path, monkeypatch):

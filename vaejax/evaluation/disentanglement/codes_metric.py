@@ -1,5 +1,6 @@
 """What the disentanglement metrics share: when they apply, and the codes of a split."""
 
+import abc
 import functools
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,8 +15,7 @@ from vaejax.data import Source
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.disentanglement.encoding import NO_FACTORS
 from vaejax.evaluation.disentanglement.inputs import near_unique, num_train_rows
-from vaejax.evaluation.latent_space import vector_node
-from vaejax.evaluation.model_shapes import latent_shapes
+from vaejax.evaluation.model_shapes import vector_obstacle
 
 __all__ = ["CodesMetric", "SplitCodes", "codes_of_split"]
 
@@ -85,7 +85,7 @@ def codes_of_split(context: EvaluationContext) -> SplitCodes:
     return split._replace(factors=factors[:, kept])
 
 
-class CodesMetric:
+class CodesMetric(abc.ABC):
     """A metric of the codes and the factors of a split; subclasses give `scores`."""
 
     def requires(self, family: Family, source: Source) -> str | None:
@@ -104,18 +104,11 @@ class CodesMetric:
                     f"{name} of {source.name!r} has {size} classes among {source.size} examples: "
                     "bin a continuous factor into about 10 classes"
                 )
-        nodes = latent_shapes(family, source)
-        if vector_node(nodes) is None:
-            kinds = [f"{type(node.posterior).__name__} {list(node.z.shape[1:])}" for node in nodes]
-            return (
-                "disentanglement metrics need one node, a continuous vector; this model has "
-                f"{', '.join(kinds) or 'none'}"
-            )
-        return None
+        return vector_obstacle(family, source)
 
+    @abc.abstractmethod
     def scores(self, split: SplitCodes) -> Mapping[str, jax.Array | float]:
         """The named scores of a split."""
-        raise NotImplementedError
 
     def compute(self, context: EvaluationContext) -> Mapping[str, float]:
         """The named scores of a split; none where fewer than two factors vary in it."""
