@@ -11,6 +11,7 @@ from tests.experiment.configs_test import CASES, config_of
 from vaejax.core.fields import accepts
 from vaejax.experiment.check_config import check_config
 from vaejax.experiment.config_sections import declared_fields
+from vaejax.experiment.text_options import CHOICES
 from vaejax.experiment.workdir import flatten
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**15
@@ -86,6 +87,9 @@ def of_sections():
             yield put(config, section, 3), "must be a section"
 
 
+TEXTS = {"kind", *(option.rpartition(".")[2] for option in CHOICES)}  # options with choices
+
+
 def wrong_for(value):
     """Values that no option with this value takes."""
     if isinstance(value, bool):
@@ -109,6 +113,8 @@ def of_options():
             for wrong in wrong_for(value):
                 yield put(config, path, wrong), ""
             section, _, name = path.rpartition(".")
+            if isinstance(value, str) and name in TEXTS:
+                yield put(config, path, "no_such"), "no_such"
             if name != "kind" and not section.endswith("minimizes"):
                 yield put(config, f"{section}.no_such", 1), "no_such"
 

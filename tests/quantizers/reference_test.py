@@ -116,6 +116,20 @@ def test_finite_scalar_rounds_to_the_nearest_of_its_levels(levels):
     np.testing.assert_array_equal(q.indices, want)
 
 
+def test_the_entropy_of_the_use_of_many_bits_is_that_of_two_groups():
+    """Eight tokens on their codes: eight patterns of the first 15 bits, four of the last."""
+    first = np.asarray(list(itertools.product([-1, 1], repeat=3)))[:, np.arange(15) % 3]
+    last = np.asarray(list(itertools.product([-1, 1], repeat=2)))[np.arange(8) // 2][
+        :, np.arange(15) % 2
+    ]
+    tokens = 30.0 * np.concatenate([first, last], axis=1, dtype=np.float32)[None]  # [1, 8, 30]
+    q, z = quantized(lookup_free(30), None, tokens)
+    trace = Trace(jnp.zeros((1, 1)), None, (Latent(q, None, z),))
+    got = losses.code_entropies().apply({}, {}, trace, KEY)
+    np.testing.assert_allclose(got["usage_entropy"], 8 * (np.log(8) + np.log(4)), rtol=1e-6)
+    np.testing.assert_allclose(got["token_entropy"], 0, atol=1e-6)
+
+
 def test_lookup_free_finds_the_nearest_corner_of_the_cube():
     bits = 5
     tokens = RNG.randn(B, T, bits).astype(np.float32)

@@ -108,6 +108,7 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "initial_scale": _AT_LEAST_0,
         "learning_rate": Range(0, 1e4),
         "margin": _AT_LEAST_0,
+        "freeze_when_ahead.when": Range(choices=("low", "high")),
         "momentum": _DECAY,
         "revive_below": _FRACTION,
         "weight_decay": _AT_LEAST_0,

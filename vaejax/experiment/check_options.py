@@ -14,6 +14,7 @@ from vaejax.core.registry import kind_and_arguments, near_names, registered
 from vaejax.core.schedules import check_schedule
 from vaejax.core.types import Setting
 from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso
+from vaejax.experiment.text_options import check_texts
 from vaejax.families.hierarchical import LADDERS
 from vaejax.models.sparse_decoder import COLUMNS
 from vaejax.networks.mlp import mlp
@@ -91,6 +92,7 @@ def check_model(config: Mapping[str, Setting]) -> None:
     check_arguments(families[name], f"family {name!r}", "model.", options, positional=2)
     if not families[name].__module__.startswith("vaejax."):
         return  # its options may mean something else
+    check_texts(families[name], "model.", options)
     nested = _nested()
     for option, value in options.items():
         found = nested.get(f"{name}.{option}") or nested.get(option)
@@ -115,6 +117,8 @@ def _check_nested(path: str, value: Setting, nested: Nested) -> None:
             raise ValueError(f"{what} has no setting {name!r} in {path}")
     own = {name: option for name, option in options.items() if name != "quantizer"}
     known = check_arguments(function, what, f"{path}.", own, positional=nested.positional)
+    if function.__module__.startswith("vaejax."):
+        check_texts(function, f"{path}.", own)
     if "quantizer" in options and "quantizer" not in known:
         raise ValueError(f"{what} has no setting {near_names('quantizer', known)}")
     required = [p.name for p in known.values() if p.default is p.empty]

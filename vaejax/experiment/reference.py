@@ -5,9 +5,10 @@ import inspect
 import itertools
 from collections.abc import Iterable
 
-from vaejax.core.fields import type_name
+from vaejax.core.fields import Range, type_name
 from vaejax.core.option_ranges import RANGES
 from vaejax.experiment.config_sections import ConfigFields, Declared, declared_fields
+from vaejax.experiment.text_options import CHOICES
 
 __all__ = ["reference_page"]
 
@@ -24,9 +25,9 @@ _OPTIONS = """\
 
 The options of families, networks, likelihoods, priors, quantizers and optimizers are the arguments
 of their functions, listed in the [Python reference](../api/index.md) with their types and
-defaults. Options of these names have a range:
+defaults. Options of these names have a range or choices:
 
-| option | range |
+| option | range or choices |
 |---|---|
 """
 
@@ -40,7 +41,8 @@ def reference_page() -> str:
         key=lambda row: row.path.rpartition(".")[0],
     ):
         parts.append(f"## {section or 'At the top'}\n\n{_title(section)}{_TABLE}{_rows(group)}")
-    ranges = sorted((name, str(limits)) for name, limits in RANGES.items())
+    texts = {name: Range(choices=tuple(choices)) for name, choices in CHOICES.items()}
+    ranges = sorted((name, str(limits)) for name, limits in (texts | dict(RANGES)).items())
     parts.append(_OPTIONS + "".join(f"| `{name}` | {text} |\n" for name, text in ranges))
     return "\n".join(parts)
 

@@ -12,9 +12,10 @@ from vaejax.core.registry import near_names
 from vaejax.losses.base import stateless
 from vaejax.losses.elbo import sampled_kl
 
-__all__ = ["decomposition", "dip", "log_aggregate"]
+__all__ = ["DIP_KINDS", "SAMPLINGS", "decomposition", "dip", "log_aggregate"]
 
-_SAMPLINGS = ("weighted", "stratified")
+SAMPLINGS = ("weighted", "stratified")
+DIP_KINDS = ("i", "ii")
 
 
 def _max_elements() -> int:
@@ -110,10 +111,8 @@ def decomposition(
       ValueError: an unknown estimate; a node without an elementwise density over a vector; a
         batch of one, or of more than N + 1, for stratified sampling.
     """
-    if sampling not in _SAMPLINGS:
-        raise ValueError(
-            f"unknown sampling of the decomposition {near_names(sampling, _SAMPLINGS)}"
-        )
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"unknown sampling of the decomposition {near_names(sampling, SAMPLINGS)}")
     if examples < 1:
         raise ValueError(f"the decomposition needs the training set's size, found {examples}")
 
@@ -159,8 +158,8 @@ def dip(kind: str = "i") -> LossTransform:
     Raises:
       ValueError: an unknown kind, or a posterior without a mean and variance of a vector.
     """
-    if kind not in ("i", "ii"):
-        raise ValueError(f"unknown kind of DIP-VAE {near_names(kind, ('i', 'ii'))}")
+    if kind not in DIP_KINDS:
+        raise ValueError(f"unknown kind of DIP-VAE {near_names(kind, DIP_KINDS)}")
     required = ("mean",) if kind == "i" else ("mean", "variance")
 
     def penalties(node: Latent) -> tuple[jax.Array, jax.Array]:

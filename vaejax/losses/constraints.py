@@ -10,9 +10,9 @@ from vaejax.core.game import Latent, Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.base import stateless
 
-__all__ = ["free_bits", "geco", "kl_balancing"]
+__all__ = ["GROUPS", "free_bits", "geco", "kl_balancing"]
 
-_GROUPS = ("node", "dimension")
+GROUPS = ("node", "dimension")
 
 
 def _dimension_kl(node: Latent) -> jax.Array:
@@ -46,8 +46,8 @@ def free_bits(nats: float | jax.Array, per: str = "node") -> LossTransform:
     Raises:
       ValueError: an unknown grouping, or a KL that is not a sum over dimensions.
     """
-    if per not in _GROUPS:
-        raise ValueError(f"unknown groups of free bits {near_names(per, _GROUPS)}")
+    if per not in GROUPS:
+        raise ValueError(f"unknown groups of free bits {near_names(per, GROUPS)}")
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         kl = losses["kl"]

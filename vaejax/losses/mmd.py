@@ -11,7 +11,7 @@ from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
 from vaejax.losses.latents import continuous_z
 
-__all__ = ["BANDWIDTHS", "KERNELS", "Kernel", "mmd", "squared_mmd"]
+__all__ = ["BANDWIDTHS", "KERNELS", "MMD_ESTIMATORS", "Kernel", "mmd", "squared_mmd"]
 
 Kernel = Callable[[jax.Array, jax.Array], jax.Array]  # (squared distances, bandwidth) -> kernel
 
@@ -25,7 +25,7 @@ BANDWIDTHS: dict[str, Callable[[int], float]] = {
     "twice_dim": lambda dim: 2.0 * dim,
 }
 _DEFAULTS = {"rbf": "squared_dim", "imq": "twice_dim"}
-_ESTIMATORS = ("biased", "unbiased")
+MMD_ESTIMATORS = ("biased", "unbiased")
 
 
 def _max_pairs() -> int:
@@ -102,8 +102,8 @@ def squared_mmd(
     """
     if kernel not in KERNELS:
         raise ValueError(f"unknown kernel of mmd {near_names(kernel, KERNELS)}")
-    if estimator not in _ESTIMATORS:
-        raise ValueError(f"unknown estimator of mmd {near_names(estimator, _ESTIMATORS)}")
+    if estimator not in MMD_ESTIMATORS:
+        raise ValueError(f"unknown estimator of mmd {near_names(estimator, MMD_ESTIMATORS)}")
     if not scales:
         raise ValueError("mmd needs at least one of 'scales'")
     n, m, dim = x.shape[0], y.shape[0], x.shape[1]

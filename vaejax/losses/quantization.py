@@ -9,6 +9,8 @@ from vaejax.losses.base import stateless, sum_event
 
 __all__ = ["code_entropies", "vq"]
 
+_MAX_BITS = 18  # of a joint distribution over codes: 1 MiB
+
 
 def _codes(loss: str, trace: Trace) -> list[distributions.Quantized]:
     """The posteriors of quantizers.
@@ -48,7 +50,8 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
     p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes c = ±1. Given the token the bits are
     independent, so the first entropy is a sum over bits. For the second, the distribution over all
     codes is the product of those of two halves of the bits, averaged over the batch by one matrix
-    product.
+    product. Above 2^18 codes, the bits are divided into groups of at most 18, and the second
+    entropy is the sum of those of the groups: an upper bound, equal where groups are independent.
 
     Args:
       temperature: τ; the log-odds of a bit are 4 · feature / τ.
@@ -75,11 +78,18 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
                 p = (pair[:, :, None] * p[:, None, :]).reshape(p.shape[0], -1)
             return p
 
+        def usage(on: jax.Array, off: jax.Array) -> jax.Array:  # [N, D] -> []
+            half = on.shape[1] // 2
+            low, high = joint(on[:, :half], off[:, :half]), joint(on[:, half:], off[:, half:])
+            mean = high.T @ low / float(on.shape[0])  # [2^(D - half), 2^half]
+            return -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
+
         on, off = on.reshape(-1, bits), off.reshape(-1, bits)
-        half = bits // 2
-        low, high = joint(on[:, :half], off[:, :half]), joint(on[:, half:], off[:, half:])
-        mean = high.T @ low / float(on.shape[0])  # [2^(D - half), 2^half]
-        usage_entropy = -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
+        groups = -(-bits // _MAX_BITS)
+        parts = zip(
+            jnp.array_split(on, groups, axis=1), jnp.array_split(off, groups, axis=1), strict=True
+        )
+        usage_entropy = jnp.sum(jnp.stack([usage(*part) for part in parts]))
         tokens = on.shape[0] // q.features.shape[0]
         return token_entropy, tokens * usage_entropy
 

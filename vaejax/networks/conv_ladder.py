@@ -12,10 +12,10 @@ from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.layers import Conv, compute_dtype, crop, downsampled_sizes
 from vaejax.networks.network import from_linen
 
-__all__ = ["conv_ladder"]
+__all__ = ["PRECISIONS", "conv_ladder"]
 
 _Convolution = Callable[..., linen.Module]  # `Conv` with its options bound
-_PRECISIONS = ("default", "high", "highest")
+PRECISIONS = ("default", "high", "highest")
 _MIN_CHANNELS = 16  # of the strided layers between the image and the finest resolution
 
 
@@ -159,8 +159,8 @@ def _check(
             f"length, found events of shape {tuple(shape)}, blocks={tuple(blocks)}, "
             f"num_downsamples={tuple(num_downsamples)}"
         )
-    if precision not in _PRECISIONS:
-        raise ValueError(f"unknown precision {near_names(precision, _PRECISIONS)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {near_names(precision, PRECISIONS)}")
 
 
 def _stage_sizes(shape: Sequence[int], num_downsamples: Sequence[int]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from vaejax.networks.ops import conv1d, conv2d
 
 __all__ = [
     "ACTIVATIONS",
+    "DTYPES",
     "Conv",
     "Norm",
     "activation",
@@ -33,6 +34,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
@@ -52,10 +54,9 @@ def compute_dtype(name: str) -> DTypeLike:
     Raises:
       ValueError: the name is neither float32 nor bfloat16.
     """
-    dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    if name not in dtypes:
-        raise ValueError(f"unknown compute dtype {near_names(name, dtypes)}")
-    return dtypes[name]
+    if name not in DTYPES:
+        raise ValueError(f"unknown compute dtype {near_names(name, DTYPES)}")
+    return DTYPES[name]
 
 
 def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:

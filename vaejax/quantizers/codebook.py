@@ -12,10 +12,10 @@ from vaejax.quantizers.nearest_neighbors import kmeans, nearest
 from vaejax.quantizers.quantizer import ESTIMATORS, Quantizer, normalize, only_existing
 from vaejax.quantizers.segment_sums import codes_at
 
-__all__ = ["sim_vq", "vector"]
+__all__ = ["DISTANCES", "STARTS", "sim_vq", "vector"]
 
-_DISTANCES = ("euclidean", "cosine")
-_STARTS = ("kmeans", "uniform", "normal")
+DISTANCES = ("euclidean", "cosine")
+STARTS = ("kmeans", "uniform", "normal")
 
 
 def _flatten(tokens: jax.Array) -> jax.Array:
@@ -56,9 +56,9 @@ def vector(
       ValueError: an unknown distance, gradient or start.
     """
     for option, value, choices in (
-        ("distance", distance, _DISTANCES),
+        ("distance", distance, DISTANCES),
         ("gradient", gradient, tuple(ESTIMATORS)),
-        ("start", start, _STARTS),
+        ("start", start, STARTS),
     ):
         if value not in choices:
             raise ValueError(f"unknown {option} of a vector quantizer {near_names(value, choices)}")
