@@ -30,7 +30,7 @@ def test_spans_end_at_every_step_that_logs_or_saves(per_dispatch, log_every, che
         log_every=log_every,
         checkpoint_every=checkpoint_every,
     )
-    spans = settings.spans(0)
+    spans = list(settings.spans(0))
     stops = [stop for _, stop in spans]
     assert [start for start, _ in spans] == [0, *stops[:-1]]
     assert stops[-1] == 61
@@ -38,7 +38,11 @@ def test_spans_end_at_every_step_that_logs_or_saves(per_dispatch, log_every, che
     due = {s for s in range(1, 62) if s % log_every == 0 or settings.saves_at(s)}
     assert due <= set(stops)
     for i, start in enumerate(stops):  # a resumed run has the same spans
-        assert settings.spans(start) == spans[i + 1 :]
+        assert list(settings.spans(start)) == spans[i + 1 :]
+
+
+def test_the_first_dispatch_of_a_trillion_planned_steps():
+    assert next(settings_of(steps=10**12).spans(10**11)) == (10**11, 10**11 + 4)
 
 
 def test_the_steps_with_checkpoints():

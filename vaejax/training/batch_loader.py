@@ -1,7 +1,7 @@
 """Batches for the compiled step: gathered on the device, or prefetched from the host."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
@@ -62,7 +62,7 @@ class BatchLoader:
         return put(self._sharding, padded)
 
     def batches(
-        self, spans: Sequence[Span], prefetch: int = 2
+        self, spans: Iterable[Span], prefetch: int = 2
     ) -> Iterator[tuple[Span, StackedBatches]]:
         """Each span of at most `capacity` steps with its batches, which a thread prefetches."""
         with ThreadPoolExecutor(1) as pool:

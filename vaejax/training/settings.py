@@ -1,6 +1,7 @@
 """`Settings`: the length of training, and the steps at which it logs and saves."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from vaejax.core.fields import check_fields, field
 
@@ -73,12 +74,10 @@ class Settings:
             self.checkpoint_every and step % self.checkpoint_every == 0
         )
 
-    def spans(self, start: int) -> list[Span]:
+    def spans(self, start: int) -> Iterator[Span]:
         """The dispatches from `start` on; each ends at the next step that logs or saves."""
         intervals = [self.steps_per_dispatch, self.log_every, self.checkpoint_every]
-        spans = []
         while start < self.steps:
-            next_multiples = [start - start % n + n for n in intervals if n]
-            spans.append((start, stop := min(*next_multiples, self.steps)))
+            stop = min(*(start - start % n + n for n in intervals if n), self.steps)
+            yield start, stop
             start = stop
-        return spans
