@@ -1,5 +1,6 @@
 """`load`: from a source string to a `Source`."""
 
+import dataclasses
 import difflib
 import functools
 
@@ -12,6 +13,7 @@ from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
 from vaejax.data.synthetic.sequences import SEQUENCES, load_sequence
 from vaejax.data.synthetic.sprites_source import VARIANTS, load_sprites
 from vaejax.data.synthetic.tables import TABLES, load_synthetic
+from vaejax.data.validation import AUTO, NONE, fraction_of, resolve_validation, split_off
 
 __all__ = ["SOURCES", "load"]
 
@@ -43,6 +45,7 @@ def load(
     max_bytes: int = DEFAULT_MAX_BYTES,
     background: str = "white",
     strict: bool = False,
+    validation: str = AUTO,
 ) -> Source:
     """One split of the dataset that a source string names.
 
@@ -58,7 +61,7 @@ def load(
         `moving_sprites`, `moving_mnist` (needs `tfds:mnist`), `bouncing_balls`, `oscillator`:
         generated sequences with known motion, optionally with settings, as in
         `moving_sprites:length=40,speeds=2`.
-      split: `'train'` or `'eval'`.
+      split: `'train'`, `'eval'` or `'validation'`.
       image_size: height and width of the returned images. Default: as stored.
       channels: 1 or 3 channels of the returned images. Default: as stored.
       holdout: fraction held out for `'eval'` if the data has no splits of its own; at 0 both
@@ -70,9 +73,13 @@ def load(
       background: `'white'` or `'black'`, behind transparent pixels of image files.
       strict: refuses folders with files, folders or links that cannot be read; otherwise these are
         skipped with a warning.
+      validation: the validation split: `'auto'` for the data's own, if they have one beside a test
+        split; `'none'`; a fraction of the training split, as in `'0.1'`, which the training split
+        then lacks; or the name of a split.
 
     Raises:
-      ValueError: unknown source, split or option, or data in an unsupported form.
+      ValueError: unknown source, split or option, data in an unsupported form, or
+        `'validation'` of data without such a split.
       FileNotFoundError: the data does not exist.
       ImportError: the packages that read it are not installed.
     """
@@ -97,7 +104,28 @@ def load(
         known = bool(argument)
     if not known:
         raise ValueError(_unknown(source))
-    return _LOADERS[kind](argument, options)
+    return _load_split(_LOADERS[kind], argument, options, validation)
+
+
+def _load_split(load: Loader, argument: str, options: LoadOptions, validation: str) -> Source:
+    """A split, with regard to the validation split."""
+    fraction = fraction_of(validation)
+    if fraction and options.split != "eval":
+        train = load(argument, dataclasses.replace(options, split="train"))
+        return split_off(train, fraction, options.split)
+    try:
+        part = resolve_validation(options.source, validation, options)
+    except ValueError:
+        if options.split == "validation":
+            raise
+        part = NONE  # data of a run's form, but without its validation split
+    if options.split == "validation" and part == NONE:
+        raise ValueError(
+            f"{options.source} has no validation split; data.validation=0.1 takes a tenth of the "
+            "training data"
+        )
+    part = "" if part == NONE or fraction is not None else part
+    return load(argument, dataclasses.replace(options, part=part))
 
 
 def _unknown(source: str) -> str:

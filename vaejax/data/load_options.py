@@ -18,7 +18,7 @@ class LoadOptions:
 
     Attributes:
       source: the source string, which becomes the name of the `Source`.
-      split: `'train'` or `'eval'`.
+      split: `'train'`, `'eval'` or `'validation'`; the last only together with `part`.
       image_size: height and width of the returned images in pixels; None keeps the stored size.
       channels: 1 or 3 channels of the returned images; None keeps the stored number.
       holdout: fraction of the examples held out for `'eval'` if the data has no splits.
@@ -27,6 +27,8 @@ class LoadOptions:
       max_bytes: of the arrays of one file that is read as a whole; a larger one is refused.
       background: of transparent pixels of image files, `'white'` or `'black'`.
       strict: refuses folders with files that cannot be read, which otherwise are skipped.
+      part: the data's own name of the split that is `'validation'`; `''` for none. All splits are
+        read in the same form.
 
     Raises:
       ValueError: unknown split or background, or an impossible image size or number of channels.
@@ -42,6 +44,7 @@ class LoadOptions:
     max_bytes: int = DEFAULT_MAX_BYTES
     background: str = "white"
     strict: bool = False
+    part: str = ""
 
     def __post_init__(self) -> None:
         check_split(self.split)

@@ -22,12 +22,13 @@ __all__ = [
     "gather",
     "hold_out",
     "in_memory",
+    "subset",
 ]
 
 Rows = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]
 
-_SPLITS = ("train", "eval")
+_SPLITS = ("train", "eval", "validation")
 DEFAULT_RESIDENT_BYTES = 2**30
 _PCM_SCALE = 2.0**15  # 16-bit audio stores 1.0 as this number
 
@@ -41,7 +42,7 @@ class Source:
 
     Attributes:
       name: the source string it was loaded from, or the caller's name for it.
-      split: `'train'` or `'eval'`.
+      split: `'train'`, `'eval'` or `'validation'`.
       size: number of examples in this split.
       take: stored rows `[B, ...]` of the example indices `[B]`, gathered on the host.
       arrays: all stored rows `[size, ...]`, which `take` gathers from; None if they are too large
@@ -104,9 +105,9 @@ def decoder(scale: float) -> Callable[[Batch], Batch]:
 
 
 def check_split(split: str) -> None:
-    """Raises ValueError unless `split` is `'train'` or `'eval'`."""
+    """Raises ValueError unless `split` is `'train'`, `'eval'` or `'validation'`."""
     if split not in _SPLITS:
-        raise ValueError(f"unknown split {split!r}: expected 'train' or 'eval'")
+        raise ValueError(f"unknown split {split!r}: expected 'train', 'eval' or 'validation'")
 
 
 def hold_out(count: int, split: str, fraction: float) -> np.ndarray:
@@ -173,4 +174,29 @@ def in_memory(
     arrays = stored if len(positions) == count else gather(stored, positions)
     return Source(
         size=len(positions), take=functools.partial(gather, arrays), arrays=arrays, **fields
+    )
+
+
+def subset(source: Source, positions: np.ndarray, split: str) -> Source:
+    """The examples of a split at some positions, as a split of its own.
+
+    Args:
+      source: the split.
+      positions: sorted distinct indices into it.
+      split: name of the result.
+    """
+    if source.arrays is None:
+        return dataclasses.replace(
+            source,
+            split=split,
+            size=len(positions),
+            take=lambda indices: source.take(positions[indices]),
+        )
+    arrays = gather(source.arrays, positions)
+    return dataclasses.replace(
+        source,
+        split=split,
+        size=len(positions),
+        take=functools.partial(gather, arrays),
+        arrays=arrays,
     )

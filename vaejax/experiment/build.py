@@ -5,9 +5,10 @@ from vaejax.core.game import Family
 from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
-from vaejax.data.load_options import DEFAULT_MAX_BYTES
+from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
+from vaejax.data.validation import resolve_validation
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
 from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
 from vaejax.models.standardized import standardized
@@ -19,9 +20,12 @@ __all__ = [
     "build",
     "evaluate_options",
     "feature_extractor_of",
+    "has_validation",
     "load_split",
     "sources",
     "training_settings",
+    "validation_source",
+    "with_validation",
 ]
 
 Config = Options
@@ -47,7 +51,7 @@ def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None =
 
 
 def load_split(config: Config, split: str) -> Source:
-    """A split of the config's data."""
+    """A split of the config's data: `'train'`, `'eval'` or `'validation'`."""
     data = config["data"]
     source = load(
         data["source"],
@@ -58,8 +62,43 @@ def load_split(config: Config, split: str) -> Source:
         max_bytes=data.get("max_bytes", DEFAULT_MAX_BYTES),
         background=data.get("background", "white"),
         strict=data.get("strict", False),
+        validation=data.get("validation", "none"),
     )
     return with_quadrants(source, data["observed_quadrants"])
+
+
+def with_validation(config: Config) -> Config:
+    """The config with the name of the data's validation split in place of `'auto'`.
+
+    Raises:
+      ValueError: `data.validation` names no split of the data.
+    """
+    data = config["data"]
+    found = resolve_validation(
+        data["source"], data.get("validation", "none"), LoadOptions(data["source"])
+    )
+    return {**config, "data": {**data, "validation": found}}
+
+
+def has_validation(config: Config) -> bool:
+    """Whether a run has a validation split; of a config from `with_validation`."""
+    return bool(config["data"].get("validation", "none") != "none")
+
+
+def validation_source(config: Config, first: FirstStage | None) -> Source | None:
+    """The validation split of what is trained: of the data, or of the first stage's latents.
+
+    Args:
+      config: from `with_validation`.
+      first: as for `sources`.
+
+    Returns:
+      None if there is no such split.
+    """
+    if not has_validation(config):
+        return None
+    data = load_split(config, "validation")
+    return data if first is None else first.latents(data)
 
 
 def sources(config: Config, first: FirstStage | None, mode: str) -> tuple[Source, Source, Source]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from vaejax.core.fields import ANY, check_value
 from vaejax.core.plugins import import_plugins
 from vaejax.core.types import Setting
+from vaejax.data.validation import check_validation
 from vaejax.experiment.check_options import check_model
 from vaejax.experiment.config_sections import check_sections
 from vaejax.experiment.workdir import flatten
@@ -52,6 +53,7 @@ def check_config(config: Mapping[str, Setting]) -> None:
       ValueError: a field is unknown, missing, of another type or out of its range.
     """
     check_sections(config)
+    check_validation(config["data"].get("validation", "none"))
     fields = flatten(config)
     of_sweeps = _OF_SWEEPS if "sweep" in config else ()
     for path in (*_REQUIRED, *of_sweeps):

@@ -47,6 +47,10 @@ class DataFields:
         0.1, "fraction to evaluate on, if the data has no splits of its own", low=0, high=1,
         below=True,
     )  # fmt: skip
+    validation: str = field(
+        "auto",
+        "split for selection: 'auto', that of the data; 'none'; a fraction of train, '0.1'; a name",
+    )
     max_bytes: int = field(
         DEFAULT_MAX_BYTES, "of the arrays of an npz file in memory; a larger one is refused", low=1
     )

@@ -63,6 +63,7 @@ def fingerprint(
     train: Source | None,
     held_out: Source,
     first: FirstStage | None = None,
+    validation: Source | None = None,
 ) -> dict[str, Setting]:
     """The content of `fingerprint.json`.
 
@@ -71,8 +72,10 @@ def fingerprint(
       train: the training split; None for that of a second stage, which is made from the first.
       held_out: the evaluation split of the data.
       first: the first stage, if there is one.
+      validation: the validation split, if there is one.
     """
     splits = {"eval": held_out} if train is None else {"train": train, "eval": held_out}
+    splits |= {} if validation is None else {"validation": validation}
     result: dict[str, Setting] = {"version": vaejax.__version__, "config": config_digest(config)}
     result["data"] = {name: _of_split(source) for name, source in splits.items()}
     if first is not None:

@@ -24,6 +24,8 @@ from vaejax.experiment.build import (
     load_split,
     sources,
     training_settings,
+    validation_source,
+    with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
@@ -62,6 +64,8 @@ class Experiment(NamedTuple):
       data: the evaluation split of the data.
       first: the first stage of a run that learns a prior for it; else None.
       features: the feature extractor for sample quality, if the config names one.
+      validation: the split that is evaluated at checkpoints; None if there is none, or without
+        training. Then `source` is.
     """
 
     config: Config
@@ -77,6 +81,7 @@ class Experiment(NamedTuple):
     data: Source
     first: FirstStage | None
     features: FeatureExtractor | None
+    validation: Source | None = None
 
     @property
     def model_of_data(self) -> Family:
@@ -131,7 +136,9 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
+    config = with_validation(config)
     data, source, train_source = sources(config, first, mode)
+    validation = validation_source(config, first) if mode == "train" else None
     if first is None:
         check_image_settings(config["data"], data)
     family = build(config, event_shape(source), dataset_info(train_source))
@@ -148,17 +155,20 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     )
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
-        check_support(family, trainer.state_shape.params, (train_source, source), binarize)
+        splits = [split for split in (train_source, source, validation) if split is not None]
+        check_support(family, trainer.state_shape.params, splits, binarize)
         dropout = config["data"]["condition_dropout"]
         check_condition_dropout(dropout, family, trainer.state_shape.params, train_source)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,
-        source, data, first, features,
+        source, data, first, features, validation,
     )  # fmt: skip
     check_metrics(experiment.model_of_data, data, evaluate)
     acquire_workdir(workdir, config, create=mode == "train")
-    of_data = fingerprint(config, None if first else train_source, data, first)
+    of_data = fingerprint(
+        config, None if first else train_source, data, first, None if first else validation
+    )
     keep_fingerprint(workdir, of_data, train=mode == "train")
     if mode == "train" and jax.process_index() == 0:
         spec = spec_of(train_source, config["data"]["binarize"])

@@ -1,5 +1,6 @@
 """Everything a sweep needs, built and checked from its config before any training."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from vaejax.experiment.build import (
     load_split,
     sources,
     training_settings,
+    validation_source,
+    with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_support
@@ -57,6 +60,8 @@ class SweepExperiment(NamedTuple):
       shown: the metrics of the table and the figure.
       features: the feature extractor for sample quality, if the config names one.
       fingerprint: of the data and the first stage.
+      validator: the evaluation of the validation split, at checkpoints; None if there is none, or
+        without training. Then `evaluator` is used.
     """
 
     config: Config
@@ -74,6 +79,7 @@ class SweepExperiment(NamedTuple):
     shown: list[str]
     features: FeatureExtractor | None
     fingerprint: Options
+    validator: SweepEvaluator | None = None
 
 
 def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
@@ -101,7 +107,9 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if config["sweep"]["index"] >= 0:
         config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
     config = {**config, "sweep": shared}
+    config = with_validation(config)
     data, source, train_source = sources(config, first, mode)
+    validation = validation_source(config, first) if mode == "train" else None
     if first is None:
         check_image_settings(config["data"], data)
     shape, known = event_shape(source), dataset_info(train_source)
@@ -124,23 +132,28 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     )
     if mode == "train" and first is None:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
-        check_support(families[0], one, (train_source, source), binarize)
+        splits = [split for split in (train_source, source, validation) if split is not None]
+        check_support(families[0], one, splits, binarize)
         dropout = config["data"]["condition_dropout"]
         check_condition_dropout(dropout, families[0], one, train_source)
     check_metrics(families[0], source, evaluate)
-    evaluator = sweep_evaluator(
+    evaluator_of = functools.partial(
+        sweep_evaluator,
         make,
         grid,
         sweep.state_shape.params,
-        source,
-        mesh,
+        mesh=mesh,
         batch_size=settings.batch_size,
         chunk=sweep.chunk,
         binarize=binarize,
     )
+    evaluator = evaluator_of(source)
     shown = select_metrics(config["sweep"]["metrics"], evaluator.names)
     return SweepExperiment(
         config, workdir, mesh, grid, make, sweep, settings, eval_examples, evaluate, train_source,
         source, evaluator, shown, feature_extractor_of(config, source),
-        fingerprint(config, None if first else train_source, data, first),
+        fingerprint(
+            config, None if first else train_source, data, first, None if first else validation
+        ),
+        None if validation is None else evaluator_of(validation),
     )  # fmt: skip

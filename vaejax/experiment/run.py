@@ -8,6 +8,7 @@ import numpy as np
 
 from vaejax.core.files import make_folder, replacing, write_json
 from vaejax.core.sharding import on_one_device
+from vaejax.data import Source
 from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
@@ -78,8 +79,12 @@ def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, floa
 
 
 def train(experiment: Experiment) -> Outcome:
-    """Trains from the newest checkpoint on; evaluates at every checkpoint."""
-    metrics_of = _evaluator(experiment)
+    """Trains from the newest checkpoint on; evaluates at every checkpoint.
+
+    On the validation split if there is one, else on the evaluation split.
+    """
+    selecting = experiment.source if experiment.validation is None else experiment.validation
+    metrics_of = _evaluator(experiment, selecting)
     print(_heading(experiment), flush=True)
     with naming_the_column(experiment.train_source):
         return fit(
@@ -87,13 +92,14 @@ def train(experiment: Experiment) -> Outcome:
             experiment.settings,
             workdir=experiment.workdir,
             evaluate=lambda params, step: metrics_of(params, step, experiment.eval_examples),
+            split="eval" if experiment.validation is None else "validation",
         )
 
 
-def _evaluator(experiment: Experiment) -> Any:
+def _evaluator(experiment: Experiment, source: Source) -> Any:
     return evaluator(
         experiment.family,
-        experiment.source,
+        source,
         experiment.mesh,
         batch_size=experiment.settings.batch_size,
         seed=experiment.config["seed"],
@@ -115,7 +121,7 @@ def evaluate(
     """
     config, workdir, step = experiment.config, experiment.workdir, int(state.step)
     trained, context = eval_params(state), experiment.context(state)
-    result = _evaluator(experiment)(trained, step)
+    result = _evaluator(experiment, experiment.source)(trained, step)
     if experiment.first:
         first, data, seed = experiment.first, experiment.data, config["seed"]
         result |= two_stage_metrics(first, experiment.family, trained, data, seed)
@@ -207,8 +213,10 @@ def _heading(experiment: Experiment) -> str:
     mesh, config = experiment.mesh, experiment.config
     device = mesh.devices.flat[0]
     train_size, held_out = experiment.train_source.size, experiment.source.size
+    validation = experiment.validation
+    selecting = "" if validation is None else f"{validation.size:,} to validate on, "
     rows = [
-        ("examples", f"{train_size:,} to train on, {held_out:,} to evaluate on"),
+        ("examples", f"{train_size:,} to train on, {selecting}{held_out:,} to evaluate on"),
         ("parameters", f"{sum(leaf.size for leaf in leaves):,}"),
         ("devices", f"{mesh.size} × {device.device_kind} ({device.platform})"),
         ("working directory", str(experiment.workdir)),

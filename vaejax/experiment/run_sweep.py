@@ -117,12 +117,15 @@ def _take_out(experiment: SweepExperiment, model: int, *, create: bool) -> Path:
 def train_sweep(experiment: SweepExperiment) -> Outcome:
     """Trains all models from the newest checkpoint on; evaluates them at every checkpoint."""
     print(_heading(experiment), flush=True)
-    metrics_of, examples = experiment.evaluator.evaluate, experiment.eval_examples
+    validator = experiment.validator
+    metrics_of = (validator or experiment.evaluator).evaluate
+    examples = experiment.eval_examples
     return fit(
         experiment.sweep,
         experiment.settings,
         workdir=experiment.workdir,
         evaluate=lambda params, step: metrics_of(params, step, examples),
+        split="validation" if validator else "eval",
     )
 
 

@@ -24,6 +24,7 @@ ABSENT: dict[str, Any] = {
     "data.observed_quadrants": 0,
     "data.condition_dropout": 0.0,
     "data.standardize": False,
+    "data.validation": "none",
     "data.max_bytes": 2**35,
     "data.strict": False,
     "data.background": "black",

@@ -57,6 +57,7 @@ def fit(
     *,
     workdir: Path | None = None,
     evaluate: Evaluate | None = None,
+    split: str = "eval",
 ) -> Outcome:
     """Trains; resumes from the newest checkpoint of `workdir` if there is one.
 
@@ -65,6 +66,7 @@ def fit(
       settings: those that the trainer was built with.
       workdir: directory for records and checkpoints; None writes neither.
       evaluate: called at every checkpoint.
+      split: the data that it evaluates, for the records.
 
     Raises:
       NotFiniteError: `max_consecutive_nonfinite` consecutive steps had a non-finite gradient; in a
@@ -76,7 +78,7 @@ def fit(
     with workdir_locks():
         if workdir is not None:
             lock(workdir)
-        output = _Output(trainer, settings, workdir)
+        output = _Output(trainer, settings, workdir, split)
         try:
             with Interruption() as interruption:
                 outcome = _train(trainer, settings, output, evaluate, interruption)
@@ -134,8 +136,11 @@ class _Output:
     Only the first process writes records. All processes write checkpoints.
     """
 
-    def __init__(self, trainer: Trainable, settings: Settings, workdir: Path | None) -> None:
+    def __init__(
+        self, trainer: Trainable, settings: Settings, workdir: Path | None, split: str
+    ) -> None:
         self._trainer, self._settings, self._workdir = trainer, settings, workdir
+        self._split = split
         self._checkpoints: Checkpoints | None = None
         self._log: Log | None = None
         self._progress: Progress | None = None
@@ -177,7 +182,7 @@ class _Output:
         metrics = evaluate(eval_params(state), step) if evaluate else None
         if metrics:
             skipped = np.asarray(jax.device_get(state.total_skipped))
-            self._write(step, "eval", {**metrics, "skipped": skipped})
+            self._write(step, self._split, {**metrics, "skipped": skipped})
         self.save(step, state, self._trainer.overall(metrics) if metrics else None)
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:

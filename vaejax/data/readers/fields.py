@@ -19,6 +19,7 @@ __all__ = [
     "check_rows",
     "class_counts",
     "pixel_scale",
+    "split_of",
     "validate",
 ]
 
@@ -55,19 +56,24 @@ _RANKS = {
 }  # fmt: skip
 
 
+def split_of(key: str) -> tuple[str, str]:
+    """The split that the name of an array begins or ends with, `''` if none, and the rest."""
+    part, alias = "", key.lower()
+    for word in SPLIT_WORDS:
+        if key.lower().startswith(f"{word}_"):
+            part, alias = word, key.lower().removeprefix(f"{word}_")
+        elif key.lower().endswith(f"_{word}"):
+            part, alias = word, key.lower().removesuffix(f"_{word}")
+    return ("train" if part in TRAIN_WORDS else part), alias
+
+
 def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str, np.ndarray]]]:
     """The (key, array) of each field in each split; one split `''` if the keys name no splits."""
     parts: dict[str, dict[str, tuple[str, np.ndarray]]] = {}
     for key, value in arrays.items():
         if key in IGNORED or key in NAMINGS:
             continue
-        part, alias = "", key.lower()
-        for word in SPLIT_WORDS:
-            if key.lower().startswith(f"{word}_"):
-                part, alias = word, key.lower().removeprefix(f"{word}_")
-            elif key.lower().endswith(f"_{word}"):
-                part, alias = word, key.lower().removesuffix(f"_{word}")
-        part = "train" if part in TRAIN_WORDS else part
+        part, alias = split_of(key)
         if alias not in _FIELD_OF:
             accepted = "; ".join(", ".join(aliases) for aliases in _ALIASES.values())
             raise ValueError(

@@ -9,12 +9,13 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.readers.decoded_source import digest_of, from_reader
 from vaejax.data.readers.fields import bit_depth_scale
-from vaejax.data.readers.folder_files import find_images, find_splits
+from vaejax.data.readers.folder_files import find_images, find_splits, names_of_splits
 from vaejax.data.readers.image_files import ImageInfo, highest_value, inspect_image, read_image
 from vaejax.data.readers.images import fit
+from vaejax.data.readers.splits import spare_splits
 from vaejax.data.source import Rows, Source, decoder, hold_out
 
-__all__ = ["load_folder"]
+__all__ = ["folder_spare_splits", "load_folder"]
 
 _DEFAULT_IMAGE_SIZE = 64
 _VERSION = 2  # of the decoded pixels
@@ -42,10 +43,8 @@ def load_folder(path: str, options: LoadOptions) -> Source:
       FileNotFoundError: the folder does not exist.
       ValueError: it contains no images, or one cannot be read, or its splits are not clear.
     """
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: folder:PATH needs a folder of image files")
-    parts = find_splits(root)
+    root = _root(path)
+    parts = find_splits(root, options.part)
     listed = find_images(parts, strict=options.strict)
     # Shape, depth and classes are computed from all splits, so that they agree.
     all_files = [file for files in listed.values() for file in files]
@@ -86,6 +85,22 @@ def load_folder(path: str, options: LoadOptions) -> Source:
         num_classes=len(classes) or None,
         class_names=classes or None,
     )
+
+
+def folder_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
+    """The folders, in lower case, of splits that are neither `'train'` nor `'eval'`.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+    """
+    return spare_splits(names_of_splits(_root(path)))
+
+
+def _root(path: str) -> Path:
+    root = Path(path).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: folder:PATH needs a folder of image files")
+    return root
 
 
 def _versions(files: list[Path]) -> list[tuple[str, int, int]]:

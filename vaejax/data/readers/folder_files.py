@@ -8,7 +8,7 @@ from pathlib import Path
 from vaejax.data.readers.image_files import SUFFIXES
 from vaejax.data.readers.splits import EVAL_WORDS, SPLIT_WORDS, TRAIN_WORDS
 
-__all__ = ["find_images", "find_splits"]
+__all__ = ["find_images", "find_splits", "names_of_splits"]
 
 _log = logging.getLogger(__name__)
 
@@ -18,8 +18,12 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
-def find_splits(root: Path) -> dict[str, Path]:
+def find_splits(root: Path, validation: str = "") -> dict[str, Path]:
     """The folders of `'train'` and `'eval'` directly inside, or `{'all': root}`.
+
+    Args:
+      root: the folder.
+      validation: the folder, in lower case, of a third split `'validation'`; `''` for none.
 
     Raises:
       ValueError: splits without a training folder, two training folders, or another folder of
@@ -45,7 +49,17 @@ def find_splits(root: Path) -> dict[str, Path]:
             f"of splits are {', '.join(SPLIT_WORDS)}; rename or move the other folders"
         )
     held_out = [p for word in EVAL_WORDS for p in splits if names[p] == word]
-    return {"train": train[0], "eval": held_out[0]} if held_out else {"all": train[0]}
+    if not held_out:
+        return {"all": train[0]}
+    third = [p for p in held_out[1:] if names[p] == validation]
+    parts = {"train": train[0], "eval": held_out[0]}
+    return {**parts, "validation": third[0]} if third else parts
+
+
+def names_of_splits(root: Path) -> list[str]:
+    """The names, in lower case, of the folders directly inside that are splits."""
+    folders = [p for p in root.iterdir() if p.is_dir() and not is_hidden(p)]
+    return sorted(p.name.lower() for p in folders if p.name.lower() in SPLIT_WORDS)
 
 
 def _holds_images(folder: Path) -> bool:

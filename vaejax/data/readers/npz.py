@@ -1,5 +1,6 @@
 """Sources of arrays: from an .npz file, or directly from Python."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers import fields
 from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.names import check_names, count_named_classes, read_names
-from vaejax.data.readers.npz_file import read_npz
-from vaejax.data.readers.splits import EVAL_WORDS
+from vaejax.data.readers.npz_file import names_in_npz, read_npz
+from vaejax.data.readers.splits import EVAL_WORDS, VALIDATION_WORDS, spare_splits
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
     Rows,
@@ -20,7 +21,7 @@ from vaejax.data.source import (
     in_memory,
 )
 
-__all__ = ["from_arrays", "load_npz", "source_of_arrays"]
+__all__ = ["from_arrays", "load_npz", "npz_spare_splits", "source_of_arrays"]
 
 
 def load_npz(path: str, options: LoadOptions) -> Source:
@@ -32,6 +33,16 @@ def load_npz(path: str, options: LoadOptions) -> Source:
     """
     arrays = read_npz(Path(path).expanduser(), skip=fields.IGNORED, max_bytes=options.max_bytes)
     return source_of_arrays(arrays, options)
+
+
+def npz_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
+    """The splits that the names of a file's arrays define beside `'train'` and `'eval'`.
+
+    Raises:
+      FileNotFoundError, ValueError: as from `load_npz`.
+    """
+    names = names_in_npz(Path(path).expanduser())
+    return spare_splits({fields.split_of(name)[0] for name in names})
 
 
 def from_arrays(
@@ -68,7 +79,7 @@ def from_arrays(
 
     Args:
       arrays: by name; or one array, of images if its rank is 3 or 4, vectors (2), sequences (5).
-      split: `'train'` or `'eval'`.
+      split: `'train'`, `'eval'`, or `'validation'` of arrays that have one beside a test split.
       name: the source's name.
       image_size: height and width of the returned images.
       channels: 1 or 3 channels of the returned images.
@@ -81,6 +92,14 @@ def from_arrays(
     options = LoadOptions(
         name, split, image_size, channels, holdout, max_resident_bytes=max_resident_bytes
     )
+    if split == "validation" and isinstance(arrays, Mapping):
+        spare = spare_splits({fields.split_of(key)[0] for key in arrays})
+        part = next((word for word in VALIDATION_WORDS if word in spare), "")
+        options = dataclasses.replace(options, part=part)
+    if split == "validation" and not options.part:
+        raise ValueError(
+            "the names of the arrays define no validation split beside a training and a test split"
+        )
     return source_of_arrays(arrays, options)
 
 
@@ -114,7 +133,8 @@ def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: Loa
         (rows,) = stored
         positions = hold_out(_count(rows), options.split, options.holdout)
     else:
-        rows = parts["train" if options.split == "train" else eval_part]
+        names = {"train": "train", "eval": eval_part, "validation": options.part}
+        rows = parts[names[options.split]]
         positions = np.arange(_count(rows))
     for field in {"image", "sequence"} & set(rows):
         pixels = rows[field]

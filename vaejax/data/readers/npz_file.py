@@ -10,7 +10,7 @@ import numpy as np
 
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 
-__all__ = ["read_npz"]
+__all__ = ["names_in_npz", "read_npz"]
 
 # Arrays of the files that scipy.sparse.save_npz writes; one of these sets is complete.
 _SPARSE = [
@@ -34,10 +34,7 @@ def read_npz(
       ValueError: it is not an .npz file, is damaged, holds a sparse matrix or Python objects, or
         claims more bytes than it can hold, or than `max_bytes`.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {file}: npz:PATH needs a file written by numpy.savez")
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is not an .npz file, or is truncated")
+    _check_is_npz(file)
     try:
         # Opened here, since NumPy leaves a damaged file open.
         with file.open("rb") as content, np.load(content, allow_pickle=False) as stored:
@@ -50,6 +47,28 @@ def read_npz(
         raise
     except Exception as error:  # sizes, headers and checksums of a damaged file are arbitrary
         raise ValueError(f"cannot read {file}: {_one_line(error)}") from error
+
+
+def names_in_npz(file: Path) -> list[str]:
+    """The names of the arrays of an .npz file, without reading them.
+
+    Raises:
+      FileNotFoundError: the file does not exist.
+      ValueError: it is not an .npz file, or is damaged.
+    """
+    _check_is_npz(file)
+    try:
+        with zipfile.ZipFile(file) as content:
+            return [name.removesuffix(".npy") for name in content.namelist()]
+    except Exception as error:
+        raise ValueError(f"cannot read {file}: {_one_line(error)}") from error
+
+
+def _check_is_npz(file: Path) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}: npz:PATH needs a file written by numpy.savez")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is not an .npz file, or is truncated")
 
 
 class _SparseError(ValueError):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.tfds_files import find_prepared
 from vaejax.data.source import Rows, Source, decoder, hold_out
 
-__all__ = ["load_tfds"]
+__all__ = ["load_tfds", "tfds_spare_splits"]
 
 _DEFAULT_IMAGE_SIZE = 64
 _PROBE = 64  # examples inspected to distinguish pixels in 0..1 from pixels in 0..255
@@ -52,7 +52,8 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
     Its image feature (`image`, if there are several) becomes `image`, or else its video feature
     becomes `sequence`; `label` becomes `label`, and the integers `label_*` become `factors`, in
     alphabetical order. The split `'eval'` is the dataset's test split, or else its validation
-    split; a dataset with one split has `holdout` of it held out.
+    split; a dataset with one split has `holdout` of it held out. The split `'validation'` is that
+    of `options.part`.
 
     Args:
       dataset: `NAME`, `NAME/CONFIG`, `NAME:VERSION` or `NAME/CONFIG:VERSION`.
@@ -67,9 +68,8 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
     folder = find_prepared(dataset, options.data_dir)
     builder = _builder(folder)
     splits, features = builder.info.splits, dict(builder.info.features)
-    train_part = "train" if "train" in splits else next(iter(splits))
-    eval_part = next((part for part in ("test", "validation") if part in splits), train_part)
-    part = train_part if options.split == "train" else eval_part
+    train_part, eval_part = _parts(splits)
+    part = {"train": train_part, "eval": eval_part, "validation": options.part}[options.split]
     files = [(name, (folder / name).stat().st_size) for name in sorted(splits[part].filenames)]
     data, count = builder.as_data_source(split=part), splits[part].num_examples
 
@@ -97,7 +97,7 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
     def read(indices: list[int]) -> list[Rows]:
         return [row_format.row(example) for example in data.__getitems__(indices)]
 
-    held_out = train_part == eval_part
+    held_out = train_part == eval_part and options.split != "validation"
     label = features["label"] if row_format.labelled else None
     factor_sizes = [getattr(features[name], "num_classes", None) for name in row_format.factors]
     return from_reader(
@@ -117,6 +117,22 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
         num_classes=getattr(label, "num_classes", None),
         class_names=tuple(getattr(label, "names", None) or ()) or None,
     )
+
+
+def tfds_spare_splits(dataset: str, options: LoadOptions) -> tuple[str, ...]:
+    """The splits of a prepared dataset that are neither `'train'` nor `'eval'`.
+
+    Raises:
+      FileNotFoundError, ImportError: as from `load_tfds`.
+    """
+    splits = _builder(find_prepared(dataset, options.data_dir)).info.splits
+    return tuple(name for name in splits if name not in _parts(splits))
+
+
+def _parts(splits: Collection[str]) -> tuple[str, str]:
+    """The dataset's names of the splits `'train'` and `'eval'`."""
+    train = "train" if "train" in splits else next(iter(splits))
+    return train, next((part for part in ("test", "validation") if part in splits), train)
 
 
 def _builder(folder: Path) -> Any:

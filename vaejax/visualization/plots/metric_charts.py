@@ -38,7 +38,7 @@ def curves(path: Path, records: Sequence[Options]) -> None:
                 if r["split"] == split and r.get(name) is not None
             ]
             if points:
-                marker = "o" if split == "eval" or len(points) == 1 else None
+                marker = "o" if split != "train" or len(points) == 1 else None
                 panel.plot(
                     *zip(*points, strict=True), color=colour, lw=1.2, ms=3, marker=marker,
                     label=split,

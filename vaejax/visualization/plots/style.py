@@ -10,7 +10,7 @@ from vaejax.core.files import replacing
 __all__ = ["COLOURS", "INK", "LINES", "MUTED", "PALE", "load_pyplot", "save"]
 
 INK, MUTED, PALE = "#222222", "#8a8a8a", "#bdbdbd"
-LINES = {"train": "#3b6ea5", "eval": "#d1603d"}
+LINES = {"train": "#3b6ea5", "eval": "#d1603d", "validation": "#4f8f5b"}
 COLOURS = ("#3b6ea5", "#d1603d", "#4f8f5b", "#8a5a9e", "#b08a2e", "#5a7d8a")  # of several lines
 
 
