@@ -18,6 +18,7 @@ from vaejax.evaluation.generation.features import FeatureExtractor
 from vaejax.evaluation.metric import check_metrics
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.experiment.build import (
+    augmentation,
     build,
     evaluate_options,
     feature_extractor_of,
@@ -26,7 +27,7 @@ from vaejax.experiment.build import (
     training_settings,
 )
 from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_data import check_augmented, check_support
 from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.workdir import (
@@ -144,13 +145,16 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
         seed=config["seed"],
         binarize=config["data"]["binarize"],
         condition_dropout=config["data"]["condition_dropout"],
+        augment=augmentation(config),
         mesh=mesh,
     )
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
-        check_support(family, trainer.state_shape.params, (train_source, source), binarize)
+        params, augment = trainer.state_shape.params, augmentation(config)
+        check_support(family, params, (train_source, source), binarize)
+        check_augmented(augment, family, params, train_source, binarize)
         dropout = config["data"]["condition_dropout"]
-        check_condition_dropout(dropout, family, trainer.state_shape.params, train_source)
+        check_condition_dropout(dropout, family, params, train_source)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,
