@@ -17,7 +17,7 @@ class Stream(enum.IntEnum):
 
     INIT = 0  # parameters
     STEP = 1  # losses and optimizers of a training step
-    DATA = 2  # binarisation and dropped conditions of a training batch
+    DATA = 2  # augmentation, binarisation and dropped conditions of a training batch
     EVALUATION = 3  # the metrics of a whole split
     CONDITIONAL = 4  # the likelihood under a condition
     LIKELIHOOD = 5  # importance sampling

@@ -10,6 +10,7 @@ import numpy as np
 from vaejax.core.conditions import HIDDEN
 from vaejax.core.events import event
 from vaejax.core.registry import near_names
+from vaejax.data.augment import Augmentation, augmenter
 from vaejax.data.source import Batch, Source
 from vaejax.data.standardize import standardization
 from vaejax.data.values import fields_of
@@ -54,9 +55,13 @@ def _without_conditions(batch: Batch, key: jax.Array, rate: float) -> Batch:
 
 
 def preparation(
-    source: Source, binarize: str = "none", *, condition_dropout: float = 0.0
+    source: Source,
+    binarize: str = "none",
+    *,
+    condition_dropout: float = 0.0,
+    augment: Augmentation | None = None,
 ) -> Prepare:
-    """The function `(stored rows, key) -> batch`: decoding, binarisation, conditions.
+    """The function `(stored rows, key) -> batch`: decoding, augmentation, binarisation, conditions.
 
     A batch with a `mask` and no `condition` gets a `condition`: the image with `HIDDEN` at the
     pixels where the mask is 1.
@@ -68,17 +73,23 @@ def preparation(
       condition_dropout: fraction of the examples whose `label` becomes −1 (no class) and whose
         `condition` becomes zeros; for training only, so that the model can also generate without a
         condition. The examples are a function of the key.
+      augment: random changes of examples; for training only. None for none.
 
     Raises:
-      ValueError: unknown binarisation, or a fraction outside [0, 1].
+      ValueError: unknown binarisation, a fraction outside [0, 1], or an augmentation that the data
+        cannot have.
     """
     if binarize not in BINARIZATIONS:
         raise ValueError(f"unknown data.binarize {near_names(binarize, BINARIZATIONS)}")
     if not 0 <= condition_dropout <= 1:
         raise ValueError(f"data.condition_dropout must be in [0, 1], found {condition_dropout}")
 
+    change = augmenter(augment, source) if augment and augment.changed else None
+
     def prepare(rows: Batch, key: jax.Array) -> Batch:
         batch = source.decode(rows)
+        if change:
+            batch = change(batch, jax.random.fold_in(key, 2))
         for name in ("image", "sequence"):
             if name in batch:
                 batch = {**batch, name: BINARIZATIONS[binarize](batch[name], key)}

@@ -5,6 +5,7 @@ from vaejax.core.game import Family
 from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
+from vaejax.data.augment import Augmentation
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
@@ -17,6 +18,7 @@ from vaejax.training import Settings
 from vaejax.training.two_stage import FirstStage
 
 __all__ = [
+    "augmentation",
     "build",
     "evaluate_options",
     "feature_extractor_of",
@@ -48,6 +50,13 @@ def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None =
         return family
     units = info["standardization"]
     return family._replace(model=standardized(family.model, units, info["batch_shapes"]))
+
+
+def augmentation(config: Config) -> Augmentation:
+    """The section `data.augment`, checked."""
+    section = config["data"].get("augment", {})
+    augment: Augmentation = call(Augmentation, "data.augment", **section)
+    return augment
 
 
 def load_split(config: Config, split: str) -> Source:

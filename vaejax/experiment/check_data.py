@@ -12,13 +12,15 @@ from vaejax.core.events import EVENTS
 from vaejax.core.game import Family, Params
 from vaejax.core.types import PyTree
 from vaejax.data import Source
+from vaejax.data.augment import Augmentation
 from vaejax.data.preprocess import preparation
 from vaejax.data.values import chunks, fields_of, range_of
 from vaejax.distributions import Support, support_of
 from vaejax.training import NotFiniteError
 
-__all__ = ["check_support", "column_name", "naming_the_column", "scale_hint"]
+__all__ = ["check_augmented", "check_support", "column_name", "naming_the_column", "scale_hint"]
 
+_AUGMENTED = 64  # examples that are augmented for a check
 _LARGE = 100.0  # values beyond this make the first gradients of a network very large
 
 
@@ -50,6 +52,37 @@ def check_support(
             if not inside.all():
                 name = _snake_case(type(_base(likelihood)).__name__)
                 raise ValueError(_refusal(name, support, source, field, values, inside, binarize))
+
+
+def check_augmented(
+    augment: Augmentation, family: Family, params: Params, source: Source, binarize: str = "none"
+) -> None:
+    """Raises ValueError if augmentation makes values outside of the support of the likelihood.
+
+    Args:
+      augment: of the training.
+      family: of the run.
+      params: of its model, or their shapes.
+      source: of the training data, of which some examples are augmented.
+      binarize: as in training.
+    """
+    if family.model.features is not None or not augment.changed:
+        return
+    support = support_of(_likelihood(family, params, source, binarize))
+    if support is None:
+        return
+    rows = source.take(np.arange(min(_AUGMENTED, source.size)))
+    prepare = jax.jit(preparation(source, binarize, augment=augment))
+    field = _event_of(source)
+    values = np.asarray(prepare(rows, jax.random.key(0))[field])
+    inside = np.broadcast_to(support.contains(values), values.shape)
+    if not inside.all():
+        settings = ", ".join(f"data.augment.{k}={v}" for k, v in augment.changed.items())
+        raise ValueError(
+            f"the likelihood is for {support.values}, but with {settings} the {field}s of "
+            f"{source.name} hold {values[~inside][0]:.9g}. Leave crop, brightness and noise off, "
+            "or use a likelihood of real numbers such as 'normal'"
+        )
 
 
 def _likelihood(family: Family, params: Params, source: Source, binarize: str) -> Any:

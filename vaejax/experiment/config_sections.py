@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vaejax.core.fields import Range, check_value, described, field, help_of, range_of_field
 from vaejax.core.registry import near_names, registered
 from vaejax.core.types import Setting
+from vaejax.data.augment import Augmentation
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import BINARIZATIONS
 from vaejax.evaluation.options import EvaluateOptions
@@ -68,6 +69,7 @@ class DataFields:
     condition_dropout: float = field(
         0.0, "fraction of training examples that lose their condition", low=0, high=1
     )
+    augment: Augmentation = dataclasses.field(default_factory=Augmentation)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from vaejax.evaluation.generation.features import FeatureExtractor
 from vaejax.evaluation.metric import check_metrics
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.experiment.build import (
+    augmentation,
     build,
     evaluate_options,
     feature_extractor_of,
@@ -28,7 +29,7 @@ from vaejax.experiment.build import (
     with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_data import check_augmented, check_support
 from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.workdir import (
@@ -151,14 +152,17 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
         seed=config["seed"],
         binarize=config["data"]["binarize"],
         condition_dropout=config["data"]["condition_dropout"],
+        augment=augmentation(config),
         mesh=mesh,
     )
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
+        params, augment = trainer.state_shape.params, augmentation(config)
         splits = [split for split in (train_source, source, validation) if split is not None]
-        check_support(family, trainer.state_shape.params, splits, binarize)
+        check_support(family, params, splits, binarize)
+        check_augmented(augment, family, params, train_source, binarize)
         dropout = config["data"]["condition_dropout"]
-        check_condition_dropout(dropout, family, trainer.state_shape.params, train_source)
+        check_condition_dropout(dropout, family, params, train_source)
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,

@@ -16,6 +16,7 @@ from vaejax.evaluation.generation.features import FeatureExtractor
 from vaejax.evaluation.metric import check_metrics
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.experiment.build import (
+    augmentation,
     build,
     evaluate_options,
     feature_extractor_of,
@@ -26,7 +27,7 @@ from vaejax.experiment.build import (
     with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_support
+from vaejax.experiment.check_data import check_augmented, check_support
 from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.fingerprint import fingerprint
 from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
@@ -127,6 +128,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         settings,
         binarize=binarize,
         condition_dropout=config["data"]["condition_dropout"],
+        augment=augmentation(config),
         mesh=mesh,
         chunk=config["sweep"]["chunk"],
     )
@@ -134,6 +136,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
         splits = [split for split in (train_source, source, validation) if split is not None]
         check_support(families[0], one, splits, binarize)
+        check_augmented(augmentation(config), families[0], one, train_source, binarize)
         dropout = config["data"]["condition_dropout"]
         check_condition_dropout(dropout, families[0], one, train_source)
     check_metrics(families[0], source, evaluate)

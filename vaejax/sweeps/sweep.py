@@ -18,6 +18,7 @@ from vaejax.core.sharding import DATA as DATA_AXIS
 from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
 from vaejax.core.types import Metrics, Options, PyTree, Step
 from vaejax.data import Source
+from vaejax.data.augment import Augmentation
 from vaejax.data.preprocess import preparation
 from vaejax.networks.ops import conv2d
 from vaejax.sweeps.check_traceable import check_traceable
@@ -98,6 +99,7 @@ class Sweep:
         *,
         binarize: str = "none",
         condition_dropout: float = 0.0,
+        augment: Augmentation | None = None,
         mesh: Mesh | None = None,
         chunk: int = 0,
     ) -> None:
@@ -110,6 +112,7 @@ class Sweep:
           settings: of the training of all models.
           binarize: see `preprocess.preparation`.
           condition_dropout: see `preprocess.preparation`.
+          augment: see `preprocess.preparation`.
           mesh: devices, over which the models are spread.
           chunk: models mapped at once on a device. 0: all of them; but on CPU one, if a model has
             more than 65,536 parameters.
@@ -124,7 +127,9 @@ class Sweep:
         self.loader = MultiSeedLoader(
             source, seeds.tolist(), settings.batch_size, settings.steps_per_dispatch, mesh
         )
-        self._prepare = preparation(source, binarize, condition_dropout=condition_dropout)
+        self._prepare = preparation(
+            source, binarize, condition_dropout=condition_dropout, augment=augment
+        )
         # The values are arguments of the program, so that other values need no other program.
         values = {k: v.astype(np.float32) for k, v in grid.settings.items()}
         self._per_model = (values, grid.seeds, seed_index.astype(np.int32))

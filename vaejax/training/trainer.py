@@ -20,6 +20,7 @@ from vaejax.core.sharding import (
 )
 from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
+from vaejax.data.augment import Augmentation
 from vaejax.data.preprocess import preparation
 from vaejax.training.batch_loader import BatchLoader
 from vaejax.training.settings import Settings, Span
@@ -142,6 +143,7 @@ class Trainer:
         seed: int = 0,
         binarize: str = "none",
         condition_dropout: float = 0.0,
+        augment: Augmentation | None = None,
         mesh: jax.sharding.Mesh | None = None,
         rules: Mapping[str, tuple[str | None, ...]] | None = None,
     ) -> None:
@@ -154,6 +156,7 @@ class Trainer:
           seed: of initialisation, batches and noise.
           binarize: see `preprocess.preparation`.
           condition_dropout: see `preprocess.preparation`.
+          augment: see `preprocess.preparation`.
           mesh: devices; default all.
           rules: shardings of the state by path, see `core.sharding.tree_sharding`.
         """
@@ -161,7 +164,9 @@ class Trainer:
         check_batch(mesh, settings.batch_size, settings.grad_accumulation_steps)
         per_dispatch = settings.steps_per_dispatch
         self.loader = BatchLoader(source, seed, settings.batch_size, per_dispatch, mesh)
-        prepare = preparation(source, binarize, condition_dropout=condition_dropout)
+        prepare = preparation(
+            source, binarize, condition_dropout=condition_dropout, augment=augment
+        )
         step_fn = make_step(
             family,
             ema_decay=settings.ema_decay,

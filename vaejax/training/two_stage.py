@@ -165,8 +165,8 @@ def restore(
       load_split: `(config, split) -> its data`.
 
     Returns:
-      The prior's config with the run's `data` (except `condition_dropout`) and the step of the
-      checkpoint; and the first stage.
+      The prior's config with the run's `data` (except `condition_dropout` and `augment`) and the
+      step of the checkpoint; and the first stage.
 
     Raises:
       FileNotFoundError: there is no such run, or no such checkpoint of it.
@@ -175,7 +175,12 @@ def restore(
     run = open_run(
         Path(config["first_stage"]), mesh, "first_stage", build=build, load_split=load_split
     )
-    data = {**run.config["data"], "condition_dropout": config["data"]["condition_dropout"]}
+    own = config["data"]
+    data = {
+        **run.config["data"],
+        "condition_dropout": own["condition_dropout"],
+        "augment": own.get("augment", {}),
+    }
     layout = layout_of_model(run.name, run.family, run.like.params, run.batch)
     state = run.restore(config["first_stage_step"])
     first = FirstStage(
