@@ -32,7 +32,9 @@ from vaejax.experiment.run import run
 from vaejax.experiment.run_sweep import run_sweep
 from vaejax.experiment.show_config import check_flag, shown_fields
 from vaejax.experiment.stock_configs import stock_configs
+from vaejax.experiment.workdir import check_is_ours
 from vaejax.sweeps.grid import is_sweep
+from vaejax.training.cluster import join, log_to_file
 from vaejax.training.interruption import StoppedError, finish, install
 
 __all__ = ["main"]
@@ -47,6 +49,14 @@ _MODE = flags.DEFINE_enum(
 _SPLIT = flags.DEFINE_enum(
     "split", "eval", ["train", "eval", "all"], "The examples that --mode=encode encodes."
 )
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed", "auto", ["auto", "off"], "Whether to join the processes of a launcher, if any."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "Of a run in several processes: HOST:PORT of process 0."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of a run in several processes: how many.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Number of this process, from 0 on.")
 _SHOW = flags.DEFINE_bool(
     "show_config",
     False,
@@ -127,7 +137,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _fail(error: BaseException) -> NoReturn:
-    print(f"error: {message_of(error)}", file=sys.stderr)
+    number = jax.process_index() if jax.distributed.is_initialized() else 0
+    who = f"process {number}: " if number else ""
+    print(f"{who}error: {message_of(error)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -150,7 +162,11 @@ def main(argv: Sequence[str]) -> None:
     if not workdir:
         _fail(ValueError("--workdir is missing, for example --workdir=runs/first"))
     try:
+        join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, distributed=_DISTRIBUTED.value)
         import_and_check(config)
+        if jax.distributed.is_initialized():
+            check_is_ours(Path(workdir))
+            log_to_file(Path(workdir))
         start = run_sweep if is_sweep(config) else run
         start(config, Path(workdir), _MODE.value, split=_SPLIT.value)
     except StoppedError as stopped:
