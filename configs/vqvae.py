@@ -39,11 +39,37 @@ compares how many of 4,096 codes each learning rule of the codebook uses, see do
 
 from ml_collections import ConfigDict
 
-from vaejax.experiment.config_defaults import config_function
+from vaejax.experiment.config_defaults import config_function, second_stage_defaults
 
 
 def sprites(config: ConfigDict) -> None:
-    """Binary images; 8 × 8 codes of 512."""
+    """Binary images; 8 × 8 codes of 512, and a prior over them."""
+    _base(config)
+    config.second_stage.family = "code_prior"
+
+
+def _prior(config: ConfigDict) -> None:
+    """A transformer over the codes, trained if `second_stage.family` is `code_prior`."""
+    config.sample.update({"top_k": 0, "top_p": 1.0})
+    config.second_stage = second_stage_defaults()
+    prior = config.second_stage
+    prior.condition_dropout = 0.1
+    prior.model = {"conditional": True}
+    prior.model.network = {"kind": "transformer", "layers": 3, "width": 96, "heads": 4}
+    rate = {"kind": "warmup_cosine", "peak": 4e-3, "warmup": 40, "steps": 400, "end": 4e-5}
+    prior.players.prior = {
+        "minimizes": {"nll": 1.0},
+        "optimizer": "adamw",
+        "learning_rate": rate,
+        "weight_decay": 0.01,
+        "clip_norm": 100.0,
+    }
+    prior.train.batch_size = 64
+    prior.train.steps = 400
+    prior.train.checkpoint_every = 200
+
+
+def _base(config: ConfigDict) -> None:
     config.model = {
         "quantizer": {"kind": "vector", "codes": 512, "dim": 64},
         "likelihood": {"kind": "bernoulli"},
@@ -63,11 +89,12 @@ def sprites(config: ConfigDict) -> None:
     config.train.batch_size = 32
     config.train.steps = 2000
     config.train.checkpoint_every = 1000
+    _prior(config)
 
 
 def fashion_mnist(config: ConfigDict) -> None:
     """7 × 7 codes of 512; the likelihood's variance is fixed near the final error."""
-    sprites(config)
+    _base(config)
     config.data.source = "tfds:fashion_mnist"
     config.model.likelihood = {"kind": "normal", "scale": 0.1}
     config.model.network = {"kind": "residual", "hidden": 64}
@@ -174,7 +201,7 @@ def cifar10(config: ConfigDict) -> None:
 
 def waveforms(config: ConfigDict) -> None:
     """Clips of 512 samples, eight per code."""
-    sprites(config)
+    _base(config)
     config.data.source = "synthetic:waveforms"
     config.model.likelihood = {"kind": "normal", "scale": 0.03}
     config.model.network = {"kind": "residual_1d", "hidden": 64, "downsamplings": 3}
@@ -183,7 +210,7 @@ def waveforms(config: ConfigDict) -> None:
 
 def text(config: ConfigDict) -> None:
     """Pieces of 64 characters, eight per code; the data give the number of characters."""
-    sprites(config)
+    _base(config)
     config.data.source = "synthetic:text"
     config.model.likelihood = {"kind": "categorical"}
     config.model.network = {"kind": "residual_1d", "hidden": 128, "downsamplings": 3}

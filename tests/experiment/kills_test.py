@@ -47,6 +47,7 @@ RUNS = {
         "--config.model.discriminator.channels=(8,8,8)",
     ],
     "vqvae": [
+        "--config.second_stage.family=",
         "--config.data.binarize=dynamic",
         *("--config.model.quantizer.codes=16", "--config.model.quantizer.dim=4"),
         *("--config.model.network.hidden=8", "--config.model.network.downsamplings=2"),

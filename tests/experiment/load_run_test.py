@@ -26,7 +26,7 @@ RUNS = {
         "--config.data.condition_dropout=0.25",
     ],
     "vqvae": [
-        "--config=configs/vqvae.py",
+        *("--config=configs/vqvae.py", "--config.second_stage.family="),
         *("--config.model.network.hidden=8", "--config.model.network.downsamplings=1"),
         "--config.model.quantizer.codes=16",
     ],

@@ -17,7 +17,7 @@ FAMILIES = {
     "beta_vae": ["--config=configs/beta_vae.py", *MLP],
     "cvae": ["--config=configs/cvae.py", *MLP],
     "vqvae": [
-        "--config=configs/vqvae.py",
+        *("--config=configs/vqvae.py", "--config.second_stage.family="),
         *("--config.model.network.hidden=8", "--config.model.network.downsamplings=1"),
         "--config.model.quantizer.codes=16",
     ],

@@ -16,7 +16,7 @@ TRAIN = [
 ]
 VQVAE = ["--config=configs/vqvae.py", *TRAIN, "--config.model.network.hidden=8"]
 VQVAE += ["--config.model.quantizer.codes=6", "--config.model.quantizer.dim=4"]
-VQVAE += ["--config.model.network.downsamplings=2"]
+VQVAE += ["--config.model.network.downsamplings=2", "--config.second_stage.family="]
 PRIOR = ["--config=configs/prior.py", *TRAIN, "--config.sample.count=6"]
 PRIOR += ["--config.model.network.width=16", "--config.model.network.layers=1"]
 NO_FIGURES = "--config.evaluate.figures=False"

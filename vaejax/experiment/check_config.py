@@ -1,6 +1,7 @@
 """The check of a whole config, before any data is loaded."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vaejax.core.fields import ANY, check_value
 from vaejax.core.plugins import import_plugins
@@ -68,3 +69,21 @@ def check_config(config: Mapping[str, Setting]) -> None:
     for model in models:
         check_model(model)
         check_players(model["players"])
+    _check_second_stage(config)
+
+
+def _check_second_stage(config: Mapping[str, Any]) -> None:
+    """Checks the model and the players of the section `second_stage`, if it names a family."""
+    section = config.get("second_stage", {})
+    if not section.get("family"):
+        return
+    if config.get("first_stage"):
+        raise ValueError(
+            "second_stage.family is set, but this config is a second stage itself (first_stage="
+            f"{config['first_stage']}): leave one of the two empty"
+        )
+    try:
+        check_model({"model": {}, **section})
+        check_players(section.get("players", {}))
+    except ValueError as error:
+        raise ValueError(f"second_stage: {error}") from error

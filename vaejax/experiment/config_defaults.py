@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 from vaejax.core.registry import near_names
-from vaejax.experiment.config_sections import default_values
+from vaejax.experiment.config_sections import default_values, second_stage_defaults
 
-__all__ = ["Setting", "choose", "config_function", "defaults"]
+__all__ = ["Setting", "choose", "config_function", "defaults", "second_stage_defaults"]
 
 Setting = Callable[[ConfigDict], None]
 

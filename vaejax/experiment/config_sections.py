@@ -24,11 +24,14 @@ __all__ = [
     "EvaluateFields",
     "MeshFields",
     "SampleFields",
+    "SecondStageFields",
     "SweepFields",
     "TrainFields",
     "check_sections",
     "declared_fields",
     "default_values",
+    "second_stage_defaults",
+    "without_codes",
 ]
 
 _MEMORY = "more would not fit into memory"
@@ -125,6 +128,19 @@ class SweepFields:
 
 
 @dataclasses.dataclass(frozen=True)
+class SecondStageFields:
+    """A prior over the latents, trained in the same run after the model."""
+
+    family: str = field("", "code_prior, gaussian_mixture or a registered one; empty: no prior")
+    condition_dropout: float = field(
+        0.0, "fraction of the prior's training examples that lose their class", low=0, high=1
+    )
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    train: TrainFields = dataclasses.field(default_factory=TrainFields)
+
+
+@dataclasses.dataclass(frozen=True)
 class ConfigFields:
     """A config: fields and sections."""
 
@@ -141,11 +157,16 @@ class ConfigFields:
     evaluate: EvaluateFields = dataclasses.field(default_factory=EvaluateFields)
     sample: SampleFields = dataclasses.field(default_factory=SampleFields)
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
+    second_stage: SecondStageFields = dataclasses.field(default_factory=SecondStageFields)
     first_stage: str = field("", "of second stages: the working directory of a trained run")
     first_stage_step: int = field(0, "its checkpoint; 0: the latest", low=0)
 
 
-_ABSENT = ("first_stage", "first_stage_step", *(f"sample.{name}" for name in _OF_CODES))
+# Fields that a config has only if it gives them.
+_ABSENT = (
+    *("second_stage", "first_stage", "first_stage_step"),
+    *(f"sample.{name}" for name in _OF_CODES),
+)
 
 
 class Declared(NamedTuple):
@@ -173,8 +194,18 @@ def _declared(section: Any, prefix: str) -> Iterator[Declared]:
             yield Declared(path, declared.type, limits, value, help_of(declared))
 
 
+def second_stage_defaults() -> dict[str, Setting]:
+    """The section `second_stage` with its defaults, for configs that have one."""
+    return dataclasses.asdict(SecondStageFields())
+
+
+def without_codes(sample: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The section `sample` without its fields for priors over codes."""
+    return {name: value for name, value in sample.items() if name not in _OF_CODES}
+
+
 def default_values(family: str) -> dict[str, Setting]:
-    """The defaults of all sections as nested dicts, without fields of second stages alone.
+    """The defaults of all sections as nested dicts, without fields that only some configs have.
 
     Args:
       family: of the config.
@@ -208,7 +239,8 @@ def _sampling(config: Mapping[str, Setting]) -> frozenset[str] | None:
     if not getattr(family, "__module__", "vaejax").startswith("vaejax."):
         return None
     every = {f.name for f in dataclasses.fields(SampleFields)}
-    return frozenset(every if name == "code_prior" else every - _OF_CODES)
+    of_codes = name == "code_prior" or "second_stage" in config
+    return frozenset(every if of_codes else every - _OF_CODES)
 
 
 def _check_section(

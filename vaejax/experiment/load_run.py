@@ -9,7 +9,9 @@ from vaejax.core.sharding import check_batch, make_mesh, tree_sharding
 from vaejax.core.types import Options
 from vaejax.experiment.build import build, load_split
 from vaejax.experiment.fingerprint import check_first_stage
+from vaejax.experiment.second_stage import FOLDER, PARENT, has_second_stage, trained_for
 from vaejax.experiment.trained_model import Run
+from vaejax.training.checkpoint_reader import checkpoint_steps
 from vaejax.training.restore import open_run, read_config, restore_state
 from vaejax.training.train_step import eval_params, init_state
 from vaejax.training.two_stage import restore as restore_first_stage
@@ -23,14 +25,19 @@ def load_run(
     *,
     mesh: Mesh | None = None,
     batch_size: int | None = None,
+    second_stage: bool = True,
 ) -> Run:
     """Opens a trained run by its working directory. Nothing on disk changes.
+
+    A run with a second stage, once that is trained, is opened as one model of both stages; then
+    `checkpoint` is that of the second stage.
 
     Args:
       workdir: the `--workdir` of a run, or of one model of a sweep (`models/N` in it).
       checkpoint: `'latest'`, `'best'` (the kept one with the highest evaluated ELBO), or a step.
       mesh: the devices, see `vaejax.make_mesh`; None for one device.
       batch_size: examples at once; None for that of training.
+      second_stage: False for the first stage alone.
 
     Raises:
       FileNotFoundError: there is no run, or no such checkpoint.
@@ -49,6 +56,12 @@ def load_run(
     check_batch(mesh, size)
     if config.get("first_stage"):
         return _load_two_stages(workdir, config, step, mesh, size)
+    if second_stage and _is_complete(workdir, config):
+        folder = workdir / FOLDER
+        both = _load_two_stages(folder, read_config(folder), step, mesh, size)
+        data = both.config["data"]  # with the condition dropout of the second stage
+        both.config = {**config, "data": data}
+        return both
     run = open_run(workdir, mesh, "workdir", build=build, load_split=load_split, batch_size=size)
     state = run.restore(step)
     return Run(
@@ -60,6 +73,12 @@ def load_run(
         mesh=mesh,
         batch_size=size,
     )
+
+
+def _is_complete(workdir: Path, config: Options) -> bool:
+    """Whether a run has a second stage that was trained for its newest checkpoint."""
+    newest = max(checkpoint_steps(workdir / "checkpoints"), default=0)
+    return has_second_stage(config) and trained_for(workdir) == newest
 
 
 def _step_of(checkpoint: str | int) -> int | str:
@@ -75,7 +94,10 @@ def _step_of(checkpoint: str | int) -> int | str:
 
 def _load_two_stages(workdir: Path, config: Options, step: int | str, mesh: Mesh, size: int) -> Run:
     """A run that learned a prior of another run's latents, and that run, as one model."""
-    config, first = restore_first_stage(config, mesh, build=build, load_split=load_split)
+    nested = config["first_stage"] == PARENT and workdir.name == FOLDER
+    path = str(workdir.parent) if nested else config["first_stage"]
+    of_path = {**config, "first_stage": path}
+    config, first = restore_first_stage(of_path, mesh, build=build, load_split=load_split)
     check_first_stage(workdir, first)
     spec, latents = first.spec, first.latent_spec()
     assert spec is not None

@@ -31,7 +31,15 @@ from vaejax.experiment.build import (
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.check_data import check_augmented, check_support
 from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
+from vaejax.experiment.config_sections import without_codes
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.second_stage import (
+    FOLDER,
+    check_second_stage,
+    first_stage_of,
+    has_second_stage,
+    second_stage_config,
+)
 from vaejax.experiment.workdir import (
     Config,
     acquire_workdir,
@@ -45,7 +53,14 @@ from vaejax.training.lock import check_unlocked
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import FirstStage, restore
 
-__all__ = ["Experiment", "prepare"]
+__all__ = ["Experiment", "Trained", "prepare", "prepare_second_stage"]
+
+
+class Trained(NamedTuple):
+    """A run and a state of its training."""
+
+    experiment: "Experiment"
+    state: TrainState
 
 
 class Experiment(NamedTuple):
@@ -83,6 +98,12 @@ class Experiment(NamedTuple):
     first: FirstStage | None
     features: FeatureExtractor | None
     validation: Source | None = None
+
+    @property
+    def sampling(self) -> Options:
+        """The settings of samples from the model of the data."""
+        of_codes = self.config["family"] == "code_prior" or "second_stage" not in self.config
+        return self.config["sample"] if of_codes else without_codes(self.config["sample"])
 
     @property
     def model_of_data(self) -> Family:
@@ -140,6 +161,60 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     config = with_validation(config)
     data, source, train_source = sources(config, first, mode)
     validation = validation_source(config, first) if mode == "train" else None
+    features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
+    splits = _Splits(data, source, train_source, validation)
+    return _assemble(config, workdir, mode, mesh, first, splits, features)
+
+
+def prepare_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Experiment:
+    """Builds the second stage of a run, and encodes its data once.
+
+    Args:
+      experiment: the run, whose config names a second stage.
+      state: of its training.
+      mode: see `run`.
+
+    Raises:
+      ConfigChangedError: the second stage that is there has another configuration.
+      DataChangedError: it was trained for other parameters of the first stage.
+    """
+    config = second_stage_config(experiment.config, int(state.step))
+    mesh, data = experiment.mesh, experiment.data
+    spec = spec_of(experiment.train_source, config["data"]["binarize"])
+    params = eval_params(state)
+    first = first_stage_of(experiment.config, experiment.family, params, spec, mesh)
+    source, validation = first.latents(data), experiment.validation
+    splits = _Splits(
+        data,
+        source,
+        first.latents(experiment.train_source) if mode == "train" else source,
+        None if validation is None else first.latents(validation),
+    )
+    folder = experiment.workdir / FOLDER
+    config = config_of_its_time(folder, config)
+    return _assemble(config, folder, mode, mesh, first, splits, experiment.features)
+
+
+class _Splits(NamedTuple):
+    """The splits of a run, as the attributes of `Experiment`."""
+
+    data: Source
+    source: Source
+    train_source: Source
+    validation: Source | None
+
+
+def _assemble(
+    config: Config,
+    workdir: Path,
+    mode: str,
+    mesh: Mesh,
+    first: FirstStage | None,
+    splits: _Splits,
+    features: FeatureExtractor | None,
+) -> Experiment:
+    """The end of `prepare`, with the data loaded and the first stage opened."""
+    data, source, train_source, validation = splits
     if first is None:
         check_image_settings(config["data"], data)
     family = build(config, event_shape(source), dataset_info(train_source))
@@ -158,17 +233,18 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
         params, augment = trainer.state_shape.params, augmentation(config)
-        splits = [split for split in (train_source, source, validation) if split is not None]
-        check_support(family, params, splits, binarize)
+        own = [split for split in (train_source, source, validation) if split is not None]
+        check_support(family, params, own, binarize)
         check_augmented(augment, family, params, train_source, binarize)
         dropout = config["data"]["condition_dropout"]
         check_condition_dropout(dropout, family, params, train_source)
-    features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     experiment = Experiment(
         config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,
         source, data, first, features, validation,
     )  # fmt: skip
     check_metrics(experiment.model_of_data, data, evaluate)
+    if mode == "train" and has_second_stage(config):
+        check_second_stage(config, workdir, family, trainer.state_shape.params, data, mesh)
     acquire_workdir(workdir, config, create=mode == "train")
     of_data = fingerprint(
         config, None if first else train_source, data, first, None if first else validation

@@ -34,7 +34,8 @@ defaults. Options of these names have a range or choices:
 
 def reference_page() -> str:
     """The page in Markdown."""
-    rows = [row for path, row in declared_fields().items() if path not in ("model", "players")]
+    free = ("model", "players")  # sections whose fields are those of functions
+    rows = [row for row in declared_fields().values() if row.path.split(".")[-1] not in free]
     parts = [_OPENING]
     for section, group in itertools.groupby(
         sorted(rows, key=lambda row: row.path.rpartition(".")[0]),

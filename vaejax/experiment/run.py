@@ -17,14 +17,16 @@ from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.check_data import naming_the_column
 from vaejax.experiment.encode import encode_splits
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
-from vaejax.experiment.prepare import Experiment, prepare
+from vaejax.experiment.prepare import Experiment, Trained, prepare, prepare_second_stage
+from vaejax.experiment.second_stage import discard_outdated, has_second_stage, trained_for
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
 from vaejax.training.lock import workdir_locks
-from vaejax.training.logging import table
+from vaejax.training.logging import read_records, table
 from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
+from vaejax.visualization import plots
 from vaejax.visualization.event_renderers import event_renderer
 from vaejax.visualization.final_figures import draw_final_figures
 from vaejax.visualization.learned_prior import draw_prior_samples
@@ -32,6 +34,8 @@ from vaejax.visualization.report import draw_figures, draw_samples
 from vaejax.visualization.sequence_prediction import draw_predictions
 
 __all__ = ["encode", "evaluate", "export", "run", "sample", "train"]
+
+_OF_BOTH = ("kl", "elbo", "bits_per_dim")  # which of a prior alone say no more than its nll
 
 
 def run(
@@ -64,18 +68,48 @@ def run(
 def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, float]:
     experiment = prepare(config, workdir, mode)
     if mode == "train":
-        outcome = train(experiment)
-        check_stopped(outcome)
-        check_steps_taken(outcome.state)
-        return evaluate(experiment, outcome.state, rate=outcome.rate)
+        outcome = _complete(experiment)
+        second = _train_second_stage(experiment, outcome.state)
+        return evaluate(experiment, outcome.state, rate=outcome.rate, second=second)
     state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
-    if mode == "evaluate":
-        return evaluate(experiment, state)
     if mode == "encode":
         encode(experiment, state, split)
+        return {}
+    second = _open_second_stage(experiment, state, mode)
+    if mode == "evaluate":
+        return evaluate(experiment, state, second=second)
+    if mode == "export":
+        export(experiment, state)
     else:
-        (sample if mode == "sample" else export)(experiment, state)
+        sample(*(second or (experiment, state)), folder=workdir / "figures")
     return {}
+
+
+def _complete(experiment: Experiment) -> Outcome:
+    """Trains to the last step."""
+    outcome = train(experiment)
+    check_stopped(outcome)
+    check_steps_taken(outcome.state)
+    return outcome
+
+
+def _train_second_stage(experiment: Experiment, state: TrainState) -> Trained | None:
+    """Trains the second stage that a config names, or resumes it."""
+    if not has_second_stage(experiment.config):
+        return None
+    discard_outdated(experiment.workdir, int(state.step))
+    second = prepare_second_stage(experiment, state, "train")
+    return Trained(second, _complete(second).state)
+
+
+def _open_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Trained | None:
+    """The second stage that a config names, if it was trained for this state of the first."""
+    workdir = experiment.workdir
+    if not has_second_stage(experiment.config) or trained_for(workdir) != int(state.step):
+        return None
+    second = prepare_second_stage(experiment, state, mode)
+    checkpoints = second.workdir / "checkpoints"
+    return Trained(second, restore_state(checkpoints, second.trainer.state_shape))
 
 
 def train(experiment: Experiment) -> Outcome:
@@ -108,7 +142,10 @@ def _evaluator(experiment: Experiment, source: Source) -> Any:
 
 
 def evaluate(
-    experiment: Experiment, state: TrainState, rate: float | None = None
+    experiment: Experiment,
+    state: TrainState,
+    rate: float | None = None,
+    second: Trained | None = None,
 ) -> dict[str, float]:
     """Metrics of the whole evaluation split, `evaluation.json`, figures and a table.
 
@@ -118,21 +155,19 @@ def evaluate(
       experiment: the run.
       state: of the training.
       rate: steps per second of the training, for the table.
+      second: its second stage, if it has one; the metrics are those of both as one model.
     """
     config, workdir, step = experiment.config, experiment.workdir, int(state.step)
-    trained, context = eval_params(state), experiment.context(state)
-    result = _evaluator(experiment, experiment.source)(trained, step)
-    if experiment.first:
-        first, data, seed = experiment.first, experiment.data, config["seed"]
-        result |= two_stage_metrics(first, experiment.family, trained, data, seed)
-    result |= compute_metrics(context)
+    model = second or Trained(experiment, state)
+    context = model.experiment.context(model.state)
+    result = _metrics(experiment, state, second) | compute_metrics(context)
     _ = context.local_params  # on every process
     result["skipped"] = int(state.total_skipped)
     figures = config["evaluate"]["figures"]
     if jax.process_index() == 0:
         write_json(workdir / "evaluation.json", {"step": step, **result})
         if figures:
-            _draw(experiment, context, result)
+            _draw(Trained(experiment, state), second, context, result)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if in_summary(k)]
     if rate is not None:
         rows.append(("steps per second", rate))
@@ -143,20 +178,60 @@ def evaluate(
     return result
 
 
-def _draw(experiment: Experiment, context: EvaluationContext, metrics: dict[str, float]) -> None:
-    """All figures of a run."""
-    folder, options = experiment.workdir / "figures", experiment.config["sample"]
-    records, first = experiment.workdir / "metrics.jsonl", experiment.first
-    draw_figures(context, folder, records=records, samples=first is None, **options)
+def _metrics(experiment: Experiment, state: TrainState, second: Trained | None) -> dict[str, float]:
+    """The means of losses and metrics; with two stages, those of both as one model."""
+    result = _evaluator(experiment, experiment.source)(eval_params(state), int(state.step))
+    prior, first_elbo = Trained(experiment, state), None
+    if second:
+        prior, first_elbo = second, result["elbo"]
+        evaluate_prior = _evaluator(second.experiment, second.experiment.source)
+        of_prior = evaluate_prior(eval_params(second.state), int(second.state.step))
+        result |= {f"prior/{k}": v for k, v in of_prior.items() if k not in _OF_BOTH}
+    if first := prior.experiment.first:
+        family, data, seed = prior.experiment.family, experiment.data, experiment.config["seed"]
+        params = eval_params(prior.state)
+        result |= two_stage_metrics(first, family, params, data, seed, first_elbo=first_elbo)
+    return result
+
+
+def _draw(
+    run: Trained, second: Trained | None, context: EvaluationContext, metrics: dict[str, float]
+) -> None:
+    """All figures of a run, in its folder.
+
+    Args:
+      run: the run.
+      second: its second stage, if it has one.
+      context: the model of the data, of both stages.
+      metrics: of the evaluation.
+    """
+    experiment, model = run.experiment, second or run
+    folder, options = experiment.workdir / "figures", model.experiment.sampling
+    first = model.experiment.first
+    draw_figures(
+        experiment.context(run.state) if second else context,
+        folder,
+        records=experiment.workdir / "metrics.jsonl",
+        samples=first is None,
+        traversals=experiment.first is None,
+        **options,
+    )
     if first:
         draw_prior_samples(first, context, folder, **options)
+    if second and (records := read_records(second.experiment.workdir / "metrics.jsonl")):
+        plots.curves(folder / "losses_second_stage.png", records)
     draw_final_figures(folder, metrics)
 
 
-def sample(experiment: Experiment, state: TrainState) -> None:
-    """Figures of samples alone."""
-    folder, sampling = experiment.workdir / "figures", experiment.config["sample"]
-    context, first = experiment.context(state), experiment.first
+def sample(experiment: Experiment, state: TrainState, folder: Path) -> None:
+    """Figures of samples alone.
+
+    Args:
+      experiment: the run, or the second stage of one.
+      state: of its training.
+      folder: for the files.
+    """
+    sampling, context, first = experiment.sampling, experiment.context(state), experiment.first
     _ = context.local_params  # on every process
     if jax.process_index() > 0:
         return

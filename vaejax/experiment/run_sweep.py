@@ -20,6 +20,7 @@ from vaejax.experiment.fingerprint import keep_fingerprint
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
 from vaejax.experiment.run import run
+from vaejax.experiment.second_stage import has_second_stage
 from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
 from vaejax.sweeps import select
 from vaejax.sweeps.evaluate import grid_table, results
@@ -188,6 +189,8 @@ def _heading(experiment: SweepExperiment) -> str:
           for name, values in grid.settings.items()),
         ("seeds", " ".join(map(str, seeds))),
         ("at once", f"{at_once} on each of {devices} devices"),
+        *[("second stage", "of one model, with --config.sweep.index=N")
+          for _ in range(has_second_stage(config))],
         ("working directory", str(workdir)),
     ]  # fmt: skip
     return table(f"Sweep of {config['family']} on {config['data']['source']}", rows)

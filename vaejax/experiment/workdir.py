@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "ConfigChangedError",
     "acquire_workdir",
+    "changed_fields",
     "check_is_ours",
     "config_digest",
     "config_of_its_time",
@@ -34,6 +35,7 @@ _FREE = (
     "mesh.",
     "sample.",
     "evaluate.",
+    "second_stage.",
     "sweep.chunk",
     "sweep.metrics",
     "version",
@@ -141,21 +143,29 @@ def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
         write_json(path, {**config, "version": vaejax.__version__})
 
 
-def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
+def changed_fields(config: Config, stored: Config) -> str:
+    """The fields that differ though they may not, one a line; `''` without any.
+
+    Args:
+      config: that is given.
+      stored: the content of `config.json`.
+    """
     old, new = _fixed(stored), _fixed(config)
     if stored.get("version") != vaejax.__version__:
         # Fields of models that came later: the given config has their values.
         old = {**new, **old}
-    changed = [
+    return "\n".join(
         f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name, "absent") != new.get(name, "absent")
-    ]
-    if changed:
+    )
+
+
+def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
+    if changed := changed_fields(config, stored):
         raise ConfigChangedError(
-            f"{workdir} belongs to a run with another configuration:\n"
-            + "\n".join(changed)
-            + "\nChoose another --workdir, or give the same configuration to resume"
+            f"{workdir} belongs to a run with another configuration:\n{changed}\n"
+            "Choose another --workdir, or give the same configuration to resume"
         )
 
 

@@ -76,6 +76,11 @@ class TwoStageModel:
         """p(x | z) of the first stage."""
         return self.first.decode(params["first"], zs, condition)
 
+    def embed(self, params: Params, codes: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """z of codes, by the first stage."""
+        assert self.first.embed is not None
+        return self.first.embed(params["first"], codes)
+
     def sample_prior(
         self,
         params: Params,
@@ -90,8 +95,7 @@ class TwoStageModel:
         sampled = p.mean
         if self.layout is None:
             return (sampled,)
-        assert self.first.embed is not None
-        return self.first.embed(params["first"], self.layout.split(sampled))
+        return self.embed(params, self.layout.split(sampled))
 
 
 def two_stage_model(first: Model, prior: Model, layout: Layout | None) -> Model:
@@ -113,4 +117,5 @@ def two_stage_model(first: Model, prior: Model, layout: Layout | None) -> Model:
     generate = generate_with(
         model.sample_prior, lambda params, zs, condition: model.decode(params, zs)
     )
-    return Model(model.init, model.forward, model.encode, model.decode, generate)
+    embed = None if first.embed is None else model.embed
+    return Model(model.init, model.forward, model.encode, model.decode, generate, embed)

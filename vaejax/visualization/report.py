@@ -87,6 +87,7 @@ def draw_figures(
     *,
     records: Path,
     samples: bool = True,
+    traversals: bool = True,
     count: int = 64,
     temperature: float = 1.0,
     **sampling: Setting,
@@ -101,7 +102,8 @@ def draw_figures(
       context: the model and the evaluation split.
       folder: for the files.
       records: the run's `metrics.jsonl`.
-      samples: whether to draw samples, and the other figures that depend on the prior.
+      samples: whether to draw samples.
+      traversals: whether to draw traversals and interpolations of one continuous vector.
       count: number of samples.
       temperature: of the prior.
       **sampling: further settings of the model's `generate`.
@@ -148,16 +150,17 @@ def draw_figures(
     rows = np.linspace(0, len(trace.x) - 1, count_shown).astype(int)
     path = folder / f"reconstructions{renderer.suffix}"
     renderer.reconstructions(path, np.asarray(trace.x)[rows], np.asarray(reconstructions)[rows])
-    if not samples:
+    if not (samples or traversals):
         return
-    if any(isinstance(node.prior, Uniform) for node in trace.latents):
-        options["title"] = "Samples from uniform codes, before a prior is learned"
     conditions = condition_batch(context, count)
-    if conditions is not None:
-        options["title"] = "Samples from the prior, under the conditions of held-out examples"
-        draw_conditional(context, folder, temperature=temperature)
-    draw_samples(family, params, folder, conditions=conditions, renderer=renderer, **options)
-    if images and node is not None:
+    if samples:
+        if any(isinstance(node.prior, Uniform) for node in trace.latents):
+            options["title"] = "Samples from uniform codes, before a prior is learned"
+        if conditions is not None:
+            options["title"] = "Samples from the prior, under the conditions of held-out examples"
+            draw_conditional(context, folder, temperature=temperature)
+        draw_samples(family, params, folder, conditions=conditions, renderer=renderer, **options)
+    if traversals and images and node is not None:
         path = folder / "traversals.png"
         draw_traversals(family, params, node, path, conditions=conditions)
         examples = None if conditions is None else batch
