@@ -72,19 +72,24 @@ def is_bad(row, value):
 def of_sections():
     """Every declared field with every wrong value, and an unknown field in every section."""
     declared = declared_fields()
-    config = config_of("prior", "transformer").to_dict()
+    prior = config_of("prior", "transformer").to_dict()
+    two_stages = config_of("vqvae", "sprites").to_dict()
+
+    def config_with(path):
+        return two_stages if path.startswith("second_stage") else prior
+
     for path, row in declared.items():
-        if path in ("model", "players", "family"):
+        if path.rpartition(".")[2] in ("model", "players", "family"):
             continue
         for value in WRONG:
             if is_bad(row, value):
-                yield put(config, path, value), path.rpartition(".")[2]
+                yield put(config_with(path), path, value), path.rpartition(".")[2]
     sections = {path.rpartition(".")[0] for path in declared}
     for section in sorted(sections):
         path = f"{section}.binarise" if section else "binarise"
-        yield put(config, path, 1), "no field 'binarise'"
+        yield put(config_with(path), path, 1), "no field 'binarise'"
         if section and section.count(".") == 0:
-            yield put(config, section, 3), "must be a section"
+            yield put(config_with(section), section, 3), "must be a section"
 
 
 TEXTS = {"kind", *(option.rpartition(".")[2] for option in CHOICES)}  # options with choices
