@@ -34,7 +34,7 @@ from vaejax.experiment.show_config import check_flag, shown_fields
 from vaejax.experiment.stock_configs import stock_configs
 from vaejax.experiment.workdir import check_is_ours
 from vaejax.sweeps.grid import is_sweep
-from vaejax.training.cluster import join, log_to_file
+from vaejax.training.cluster import join, log_to_file, lost_process
 from vaejax.training.interruption import StoppedError, finish, install
 
 __all__ = ["main"]
@@ -137,10 +137,15 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _fail(error: BaseException) -> NoReturn:
-    number = jax.process_index() if jax.distributed.is_initialized() else 0
+    if not jax.distributed.is_initialized():
+        print(f"error: {message_of(error)}", file=sys.stderr)
+        sys.exit(2)
+    number = jax.process_index()
     who = f"process {number}: " if number else ""
-    print(f"{who}error: {message_of(error)}", file=sys.stderr)
-    sys.exit(2)
+    print(f"{who}error: {lost_process(error) or message_of(error)}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)  # an orderly end would wait for the others
 
 
 def main(argv: Sequence[str]) -> None:

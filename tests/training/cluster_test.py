@@ -1,10 +1,14 @@
 """Which launchers are found, what is refused, and one run started in the ways of each."""
 
+import contextlib
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 
 import vaejax
 from vaejax.training import cluster
+from vaejax.training.checkpoint_reader import checkpoint_steps
 from vaejax.training.cluster import find_launcher, join, processes_by_environment
 
 ROOT = Path(vaejax.__file__).parent.parent
@@ -116,35 +121,82 @@ def starts(port):
     }
 
 
-def run_all(processes, arguments):
-    """Exit codes and outputs of commands that run together, each with one CPU device."""
+@contextlib.contextmanager
+def started(processes, arguments):
+    """Commands that run together, on two CPU devices."""
     base = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(2 // len(processes))}
     command = [sys.executable, "-m", "vaejax.main", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
-    started = [
+    running = [
         subprocess.Popen([*command, *flags], env={**base, **environment}, **pipes)
         for flags, environment in processes
     ]
     try:
-        outputs = [process.communicate(timeout=500)[0] for process in started]
+        yield running
     finally:
-        for process in started:
+        for process in running:
             process.kill()
-    return [process.returncode for process in started], outputs
+            process.wait()
+            process.stdout.close()
+
+
+def run_all(processes, arguments):
+    """Exit codes and outputs of commands that run together."""
+    with started(processes, arguments) as running:
+        outputs = [process.communicate(timeout=500)[0] for process in running]
+    return [process.returncode for process in running], outputs
+
+
+def data_flags(folder):
+    """Flags of a small model of small data."""
+    path = folder / "tiny.npz"
+    np.savez(path, image=np.random.RandomState(0).rand(40, 8, 8, 1).astype(np.float32))
+    return [
+        *("--config=configs/beta_vae.py", f"--config.data.source=npz:{path}"),
+        *("--config.model.network.kind=mlp", "--config.train.batch_size=8"),
+        *("--config.sample.count=4", "--config.evaluate.figures=False"),
+    ]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_signal_to_one_of_two_processes(tmp_path, name):
+    """Both save and stop though no record is due; of one that is lost the other says so."""
+    workdir = tmp_path / "run"
+    arguments = [*data_flags(tmp_path), f"--workdir={workdir}", "--config.train.steps=1000000000"]
+    arguments += ["--config.train.log_every=100000000", "--config.train.checkpoint_every=0"]
+    with started(starts(free_port())["flags"], arguments) as (first, second):
+        lines = iter(first.stdout.readline, "")
+        assert any("step/s" in line for line in lines)  # the loop has begun
+        time.sleep(2)
+        second.send_signal(getattr(signal, name))
+        begin = time.monotonic()
+        out, _ = first.communicate(timeout=60)
+        waited = time.monotonic() - begin
+        second.wait(60)
+    if name == "SIGTERM":
+        assert (first.returncode, second.returncode) == (143, 143), out
+        assert re.search(r"Stopped at step \d+ and saved", out)
+        assert checkpoint_steps(workdir / "checkpoints")
+    else:
+        assert first.returncode == 2, out
+        last = out.strip().splitlines()[-1]
+        assert "error: another process of this run has ended" in last
+    assert waited < 60
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_of_each_launcher_are_one_run(tmp_path):
-    data = tmp_path / "tiny.npz"
-    np.savez(data, image=np.random.RandomState(0).rand(40, 8, 8, 1).astype(np.float32))
-    arguments = ["--config=configs/beta_vae.py", f"--config.data.source=npz:{data}"]
-    arguments += ["--config.model.network.kind=mlp", "--config.train.steps=4"]
-    arguments += ["--config.train.batch_size=8", "--config.train.log_every=2"]
-    arguments += ["--config.sample.count=4", "--config.evaluate.figures=False"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    arguments = [*data_flags(tmp_path), "--config.train.steps=4", "--config.train.log_every=2"]
+    port = free_port()
     ways = {"alone": [([], {})], **starts(port)}
     records = {}
     for way, processes in ways.items():

@@ -18,7 +18,14 @@ import jax
 from vaejax.core.files import make_folder, write_errors
 from vaejax.core.types import Setting
 
-__all__ = ["Launcher", "find_launcher", "join", "log_to_file", "processes_by_environment"]
+__all__ = [
+    "Launcher",
+    "find_launcher",
+    "join",
+    "log_to_file",
+    "lost_process",
+    "processes_by_environment",
+]
 
 _ADDRESS, _COUNT, _ID = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 # Seconds: until all processes have started, and until one that has died is missed.
@@ -200,6 +207,8 @@ def _join_launched(launcher: Launcher | None) -> None:
 
 
 def _initialize(what: str, **arguments: Setting) -> None:
+    # Its handler of SIGTERM would replace that of the command, which saves and stops all processes.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             initialization_timeout=_START_TIMEOUT,
@@ -209,6 +218,22 @@ def _initialize(what: str, **arguments: Setting) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot join {what}: {reason}; {_REMEDY}") from error
+
+
+def lost_process(error: BaseException) -> str | None:
+    """What to say of an error that comes from the loss of another process; None of any other.
+
+    Args:
+      error: that ended a run in several processes.
+    """
+    text = " ".join(str(error).split())
+    words = ("Gloo", "NCCL", "Connection reset", "Connection closed", "coordination service")
+    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(w in text for w in words):
+        return None
+    return (
+        "another process of this run has ended or cannot be reached, and says why itself; the same "
+        f"command, on all hosts, resumes from the last checkpoint ({text[:160]})"
+    )
 
 
 def log_to_file(workdir: Path) -> None:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from vaejax.core.game import Params
 from vaejax.core.types import Metrics, Options
+from vaejax.training.agreement import Agreement
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.interruption import Interruption
 from vaejax.training.lock import check_held, lock, workdir_locks
@@ -100,7 +100,7 @@ def _train(
     state = output.restore_or_init()
     start = done = int(np.max(state.step))
     output.open_log(start)
-    timer = _Timer(start)
+    timer, agreement = _Timer(start), Agreement()
     unread: tuple[int, Metrics] | None = None  # step and metrics of the dispatch before
     for span, batches in trainer.loader.batches(settings.spans(start)):
         step = span[1]
@@ -113,7 +113,7 @@ def _train(
             output.read(*unread)
         unread, done = (step, metrics), step
         logs, saves = step % settings.log_every == 0, settings.saves_at(step)
-        stops = _stops(interruption.signal != 0, logs or saves)
+        stops = agreement.reached(interruption.signal != 0)
         if not (logs or saves or stops):
             continue
         record, unread = output.read(step, metrics), None
@@ -224,16 +224,6 @@ class _Timer:
 
     def rate(self, step: int) -> float:
         return (step - self._step) / max(time.perf_counter() - self._start, 1e-9)
-
-
-def _stops(interrupted: bool, synchronized: bool) -> bool:
-    """Whether to stop after this dispatch.
-
-    Multiple processes decide together, and only where they all are at a log or checkpoint step.
-    """
-    if jax.process_count() == 1:
-        return interrupted
-    return synchronized and bool(multihost_utils.process_allgather(np.array([interrupted])).any())
 
 
 def _check_finite(consecutive: np.ndarray, step: int, limit: int) -> None:
