@@ -24,6 +24,7 @@ __all__ = [
     "feature_extractor_of",
     "has_validation",
     "load_split",
+    "names_in",
     "sources",
     "training_settings",
     "validation_source",
@@ -44,7 +45,7 @@ def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None =
     Raises:
       ValueError: an unknown family, network, loss, player or setting.
     """
-    table, info = players(config["players"]), dataset_info or {}
+    table, info = players(_players(config)), dataset_info or {}
     family = families.build(config["family"], shape, table, config["model"], info)
     if not config.get("data", {}).get("standardize") or not info.get("standardization"):
         return family
@@ -57,6 +58,18 @@ def augmentation(config: Config) -> Augmentation:
     section = config["data"].get("augment", {})
     augment: Augmentation = call(Augmentation, "data.augment", **section)
     return augment
+
+
+def _players(config: Config) -> Options:
+    """The section `players`, with a player of the groups of `freeze_groups`."""
+    frozen = names_in(config.get("freeze_groups", ""))
+    row = {"owns": frozen, "optimizer": "freeze"}
+    return {**config["players"], **({"frozen": row} if frozen else {})}
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a text such as `"encoder, decoder"`."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def load_split(config: Config, split: str) -> Source:

@@ -149,6 +149,11 @@ class ConfigFields:
     imports: tuple[str, ...] = field(
         (), "modules and .py files that register families, networks, data, ..."
     )
+    init_from: str = field(
+        "", "start from the parameters of a trained run's workdir, or of a .safetensors file"
+    )
+    init_groups: str = field("", 'only from these groups of it, "encoder,decoder"; empty: all')
+    freeze_groups: str = field("", 'groups that training does not change, as in "encoder"')
     data: DataFields = dataclasses.field(default_factory=DataFields)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -159,7 +164,9 @@ class ConfigFields:
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
     second_stage: SecondStageFields = dataclasses.field(default_factory=SecondStageFields)
     first_stage: str = field("", "of second stages: the working directory of a trained run")
-    first_stage_step: int = field(0, "its checkpoint; 0: the latest", low=0)
+    first_stage_step: int = field(
+        0, "its checkpoint; 0: the best by a validation split, else the latest", low=0
+    )
 
 
 # Fields that a config has only if it gives them.

@@ -44,7 +44,7 @@ class Run:
       config: of the run, as in its `config.json`.
       family: the trained family; of a run with a first stage, the two as one model.
       params: its parameters, on the devices of `mesh`: the moving average if one was kept.
-      step: training steps of these parameters.
+      step, checkpoint: training steps of these parameters; `'best'`, `'latest'`, or `''`.
       spec: the form of the data.
     """
 
@@ -58,9 +58,10 @@ class Run:
         *,
         mesh: Mesh,
         batch_size: int,
+        checkpoint: str = "",
     ) -> None:
         self.config, self.family, self.params, self.step = config, family, params, step
-        self.spec, self.mesh, self.batch_size = spec, mesh, batch_size
+        self.spec, self.mesh, self.batch_size, self.checkpoint = spec, mesh, batch_size, checkpoint
         self._binarize = config["data"]["binarize"]
         shape, dtype = spec.fields[spec.event]
         template = with_quadrants(

@@ -156,7 +156,7 @@ def restore(
 ) -> tuple[Config, FirstStage]:
     """The run that a prior's config names as `first_stage`, at checkpoint `first_stage_step`.
 
-    A step of 0 stands for the newest.
+    A step of 0 stands for the best if it has a validation split, else for the newest.
 
     Args:
       config: of the prior.
