@@ -76,8 +76,7 @@ class Run:
     def encode(self, x: Any, condition: Any = None) -> Arrays:
         """Posterior means, or the indices of the most likely codes; nothing is sampled.
 
-        A mean outside of the posterior's support (on a sphere, say) is projected to it, as for
-        `reconstruct`.
+        A mean outside of the posterior's support, a sphere, is projected, as for `reconstruct`.
 
         Args:
           x: events, see the class.
