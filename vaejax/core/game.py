@@ -242,9 +242,14 @@ def init(family: Family, key: jax.Array, batch: Batch) -> Params:
     """Parameters of the model and of the losses' networks, after checking the table of players.
 
     Raises:
-      ValueError: a group without an owner or with two, a player of an unknown group, or a weight
-        on a loss that the chain does not make.
+      ValueError: a group without an owner or with two, a player of an unknown group, a weight on a
+        loss that the chain does not make, or a mask of missing values that the model ignores.
     """
+    if "mask" in batch and not family.model.honours_mask:
+        raise ValueError(
+            "the data have missing values or padding (a mask), which this family's model does not "
+            "honour: remove the mask and fill in the values, or choose another family"
+        )
     model_key, losses_key, forward_key = jax.random.split(key, 3)
     params = dict(family.model.init(model_key, batch))
     trace = family.model.forward(params, batch, forward_key, jnp.zeros((), jnp.int32))

@@ -6,6 +6,7 @@ from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
 from vaejax.data.augment import Augmentation
+from vaejax.data.labels import with_labels
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
@@ -85,7 +86,12 @@ def load_split(config: Config, split: str) -> Source:
         background=data.get("background", "white"),
         strict=data.get("strict", False),
         validation=data.get("validation", "none"),
+        length=data.get("length", 0),
+        missing=data.get("missing", "refuse"),
     )
+    if split == "train":
+        labels, per_batch = data.get("labels", 0), data.get("labelled_per_batch", 0)
+        source = with_labels(source, labels, per_batch, seed=config.get("seed", 0))
     return with_quadrants(source, data["observed_quadrants"])
 
 

@@ -62,12 +62,25 @@ class DataFields:
         "white", "behind transparent pixels of image files", choices=("white", "black")
     )
     strict: bool = field(False, "refuse folders with unreadable files, rather than skip these")
+    length: int = field(
+        0, "sequences, signals and tokens are padded to it; 0: to the longest", low=0, high=65_536,
+        reason=_MEMORY,
+    )  # fmt: skip
+    missing: str = field(
+        "refuse", "what to do with missing values (NaN) of tables", choices=("refuse", "mask")
+    )
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"
     )
     binarize: str = field("none", "of images", choices=tuple(BINARIZATIONS))
     observed_quadrants: int = field(
         0, "quadrants of an image that condition the model; 0: off", low=0, high=3
+    )
+    labels: int = field(
+        0, "labels that are kept in training, balanced over the classes; 0: all", low=0
+    )
+    labelled_per_batch: int = field(
+        0, "examples with a label in every training batch; 0: as they come", low=0
     )
     condition_dropout: float = field(
         0.0, "fraction of training examples that lose their condition", low=0, high=1
