@@ -18,6 +18,7 @@ from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.check_data import naming_the_column
 from vaejax.experiment.checkpoint import choose_state, parse_checkpoint
 from vaejax.experiment.encode import encode_splits
+from vaejax.experiment.heading import heading
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, Trained, prepare, prepare_second_stage
 from vaejax.experiment.resume import restore_after_change
@@ -134,7 +135,7 @@ def train(experiment: Experiment) -> Outcome:
     """
     selecting = experiment.source if experiment.validation is None else experiment.validation
     metrics_of = _evaluator(experiment, selecting)
-    print(_heading(experiment), flush=True)
+    print(heading(experiment), flush=True)
     with naming_the_column(experiment.train_source):
         return fit(
             experiment.trainer,
@@ -299,19 +300,3 @@ def export(experiment: Experiment, state: TrainState) -> None:
         step=int(state.step),
     )
     print(f"Export: {folder}")
-
-
-def _heading(experiment: Experiment) -> str:
-    leaves = jax.tree.leaves(experiment.trainer.state_shape.params)
-    mesh, config = experiment.mesh, experiment.config
-    device = mesh.devices.flat[0]
-    train_size, held_out = experiment.train_source.size, experiment.source.size
-    validation = experiment.validation
-    selecting = "" if validation is None else f"{validation.size:,} to validate on, "
-    rows = [
-        ("examples", f"{train_size:,} to train on, {selecting}{held_out:,} to evaluate on"),
-        ("parameters", f"{sum(leaf.size for leaf in leaves):,}"),
-        ("devices", f"{mesh.size} × {device.device_kind} ({device.platform})"),
-        ("working directory", str(experiment.workdir)),
-    ]
-    return table(f"{config['family']} on {config['data']['source']}", rows)
