@@ -205,8 +205,8 @@ def _check(augment: Augmentation, source: Source, event: str, shapes: PyTree) ->
     moving = sorted({"flip", "crop", "shift"} & set(augment.changed))
     if "mask" in shapes and moving:
         raise ValueError(
-            f"data.augment.{moving[0]} would move the {event}s of {source.name}, but not the mask of "
-            "what is missing of them: leave flip, crop and shift off"
+            f"data.augment.{moving[0]} would move the {event}s of {source.name} without their "
+            "mask: leave flip, crop and shift off"
         )
     if "condition" in shapes and len(shapes["condition"].shape) == 4:
         sides_of_condition = list(shapes["condition"].shape[1:3])
