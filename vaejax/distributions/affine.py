@@ -80,7 +80,9 @@ def in_base_units(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Arra
         return dataclasses.replace(p, base=base, observed=observed), u, log_scale
     if isinstance(p, WithMissing):
         base, u, _ = in_base_units(p.base, x)
-        log_scale = jnp.where(p.mask, jnp.log(p.base.scale), 0.0) if base is not p.base else zeros
+        if not isinstance(p.base, Affine):
+            return WithMissing(base, p.mask), u, zeros
+        log_scale = jnp.where(p.mask, jnp.log(p.base.scale), 0.0)
         return WithMissing(base, p.mask), u, log_scale.reshape(x.shape[0], -1).sum(axis=1)
     if not isinstance(p, Affine):
         return p, x, zeros

@@ -134,7 +134,7 @@ class StateSpace:
             return jnp.concatenate(q.zs, axis=1), (q, p)
 
         first = jnp.zeros((b.shape[0], sum(self.latent_dims)))
-        inputs = (swap_time(b), jnp.arange(b.shape[1]))
+        inputs: tuple[jax.Array, ...] = (swap_time(b), jnp.arange(b.shape[1]))
         if mask is not None:
             inputs = (*inputs, ~mask.T, after_last(mask).T)
         q, p = swap_time(jax.lax.scan(body, first, inputs)[1])

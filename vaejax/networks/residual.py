@@ -21,7 +21,7 @@ from vaejax.networks.layers import (
 )
 from vaejax.networks.network import Network, from_linen
 
-__all__ = ["ResidualDecoder", "ResidualEncoder", "halved_masks", "residual"]
+__all__ = ["ResidualDecoder", "ResidualEncoder", "mask_of_features", "residual"]
 
 
 class ResidualStack(linen.Module):
@@ -58,6 +58,13 @@ def halved_masks(mask: jax.Array | None, times: int) -> list[jax.Array | None]:
         mask = None if mask is None else halve_mask(mask)
         masks.append(mask)
     return masks
+
+
+def mask_of_features(mask: jax.Array, times: int) -> jax.Array:
+    """The mask of an event after `times` strides of 2."""
+    for _ in range(times):
+        mask = halve_mask(mask)
+    return mask
 
 
 class ResidualEncoder(linen.Module):
@@ -182,6 +189,6 @@ def residual(
     encoder = ResidualEncoder(features, *common)
     decoder = ResidualDecoder(shape[:2], out_channels, *common)
     return (
-        from_linen(encoder, masks=True, feature_mask=lambda m: halved_masks(m, downsamplings)[-1]),
+        from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
         from_linen(decoder, masks=True),
     )

@@ -8,7 +8,7 @@ from flax import linen
 
 from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network, from_linen
-from vaejax.networks.residual import ResidualDecoder, ResidualEncoder, halved_masks
+from vaejax.networks.residual import ResidualDecoder, ResidualEncoder, mask_of_features
 
 __all__ = ["residual_1d"]
 
@@ -77,6 +77,6 @@ def residual_1d(
     is_tokens = len(shape) == 1
     encoder = TokenEncoder(tokens or out_channels, embedding, events) if is_tokens else events
     return (
-        from_linen(encoder, masks=True, feature_mask=lambda m: halved_masks(m, downsamplings)[-1]),
+        from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
         from_linen(ResidualDecoder(shape[:1], out_channels, *common), masks=True),
     )
