@@ -57,6 +57,18 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "Of a run in several processes: how many.")
 _PROCESS = flags.DEFINE_integer("process_id", None, "Number of this process, from 0 on.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    "auto",
+    "Of the model that is evaluated, sampled from, ...: best, latest or a step; auto: the best if "
+    "there is a validation split, else the latest.",
+)
+_ALLOW_CHANGE = flags.DEFINE_list(
+    "allow_change",
+    [],
+    "Fields of players and train with whose new values a trained run goes on, as in "
+    "players.vae.learning_rate,train.patience.",
+)
 _SHOW = flags.DEFINE_bool(
     "show_config",
     False,
@@ -173,7 +185,14 @@ def main(argv: Sequence[str]) -> None:
             check_is_ours(Path(workdir))
             log_to_file(Path(workdir))
         start = run_sweep if is_sweep(config) else run
-        start(config, Path(workdir), _MODE.value, split=_SPLIT.value)
+        start(
+            config,
+            Path(workdir),
+            _MODE.value,
+            split=_SPLIT.value,
+            checkpoint=_CHECKPOINT.value,
+            allow_change=tuple(_ALLOW_CHANGE.value),
+        )
     except StoppedError as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.signal)

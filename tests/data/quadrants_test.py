@@ -50,12 +50,12 @@ def test_the_condition_has_the_observed_pixels_of_the_same_image(binarize):
     rows = source.take(np.arange(6))
     batch = jax.jit(preparation(source, binarize))(rows, jax.random.key(0))
     batch = {k: np.asarray(v) for k, v in batch.items()}
-    assert batch["mask"].shape == (6, 8, 10, 1)
+    assert batch["hidden"].shape == (6, 8, 10, 1)
     if binarize == "none":
         np.testing.assert_allclose(batch["image"][..., 0], pixels / 255, rtol=1e-6)
     for i in range(6):
         image, condition = quadrants(batch["image"][i]), quadrants(batch["condition"][i])
-        mask = quadrants(batch["mask"][i])
+        mask = quadrants(batch["hidden"][i])
         np.testing.assert_array_equal(condition[BL], image[BL])
         np.testing.assert_array_equal(mask[BL], 0.0)
         for place in (TL, TR, BR):

@@ -81,7 +81,7 @@ def test_models_that_cannot_be_annealed_are_rejected():
     assert "one are: Uniform" in codes
     masked = dataclasses.replace(
         source(10),
-        decode=lambda rows: {**rows, "mask": rows["vector"], "condition": rows["vector"]},
+        decode=lambda rows: {**rows, "hidden": rows["vector"], "condition": rows["vector"]},
     )
     assert "of whole events" in reason(lambda nodes: nodes, masked)
     with pytest.raises(ValueError, match=r"annealing\.chains must be at least 1, found 0"):

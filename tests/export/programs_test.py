@@ -266,7 +266,7 @@ def test_only_fields_that_a_program_reads_are_inputs(source):
 def test_observed_pixels_are_decoded_too():
     image = jnp.asarray(PIXELS, jnp.float32)
     mask = jnp.zeros_like(image).at[:, :4].set(1.0)
-    batch = {"image": image, "mask": mask, "condition": jnp.where(mask > 0, -1.0, image)}
+    batch = {"image": image, "hidden": mask, "condition": jnp.where(mask > 0, -1.0, image)}
     family = cvae(condition="condition", classes=0, learned_prior=False)
     params = jax.jit(family.model.init)(jax.random.key(0), batch)
     encoder, decoder = programs(family, params, batch)

@@ -22,7 +22,7 @@ LABEL = np.array([0, 1, 2, 2, 1, -1], np.int32)  # the last has no label
 BY_CLASS = {"image": IMAGE, "label": LABEL}
 MASK = np.zeros((6, 4, 4, 1), np.float32)
 MASK[:, :, 2:] = 1
-HALVES = {"image": IMAGE, "mask": MASK, "condition": np.where(MASK == 1, -1.0, IMAGE)}
+HALVES = {"image": IMAGE, "hidden": MASK, "condition": np.where(MASK == 1, -1.0, IMAGE)}
 HALVES = {k: v.astype(np.float32) for k, v in HALVES.items()}
 KEY, STEP = jax.random.key(3), jnp.int32(0)
 
@@ -151,7 +151,7 @@ def test_gsnn_estimates_the_expectation_under_the_prior():
 def test_the_baseline_is_trained_by_its_loss_only_and_only_hidden_pixels_count():
     family = halves()
     params = init(family, HALVES)
-    x, mask, c = (jnp.asarray(HALVES[k]) for k in ("image", "mask", "condition"))
+    x, mask, c = (jnp.asarray(HALVES[k]) for k in ("image", "hidden", "condition"))
     grads, got, trace = gradient(family, params, HALVES)
     noise = posterior_noise(trace)
     sg = jax.lax.stop_gradient

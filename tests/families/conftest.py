@@ -21,6 +21,7 @@ from tests.families import (
     gaussian,
     ladders,
     noise,
+    semi_supervised,
     sequential,
     supervised,
 )
@@ -127,6 +128,7 @@ FAMILIES_UNDER_TEST = {
         lambda: gaussian.beta_vae(CAPACITY, capacity=RAMP), gaussian.capacity_reference, random=True
     ),
     "classifier": Case(supervised.classifier, supervised.classifier_reference, random=False),
+    "m2": Case(semi_supervised.m2, semi_supervised.m2_reference, random=True),
     "lvae": Case(ladders.lvae, ladders.lvae_reference, random=True),
     **{
         name: Case(

@@ -86,3 +86,18 @@ def test_invalid_settings_are_reported():
         build_recurrent({"kind": "transformer", "size": 10, "heads": 4})
     with pytest.raises(ValueError, match="at least 1, found 0"):
         build_recurrent({"kind": "transformer", "window": 0})
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_missing_inputs_leave_the_state_as_it_is(kind):
+    network = build_recurrent({"kind": kind, "size": 4})
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    mask = jnp.array([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1, 1]], bool)
+    params = network.init(jax.random.key(1), x)
+    got = network.apply(params, x, mask)
+    for row in range(2):
+        present = np.flatnonzero(mask[row])
+        want = network.apply(params, x[row : row + 1, present])[0]
+        np.testing.assert_allclose(got[row, present], want, rtol=1e-6, atol=1e-7)
+        for t in np.flatnonzero(~np.asarray(mask[row])):
+            np.testing.assert_array_equal(got[row, t], got[row, t - 1])

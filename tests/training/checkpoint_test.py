@@ -44,7 +44,10 @@ def random_state(seed=0, ema=True):
     opt_state = game.optimizer(PLAYERS).init(params)
     opt_state = jax.tree.map(lambda a: a + jnp.asarray(rng.randint(9), a.dtype), opt_state)
     average = jax.tree.map(lambda a: a * 0.5, params) if ema else {}
-    return TrainState(jnp.int32(7), params, opt_state, average, jnp.int32(2), jnp.int32(5))
+    return TrainState(
+        jnp.int32(7), params, opt_state, average, jnp.int32(2), jnp.int32(5), jnp.float32(-3.0),
+        jnp.int32(4), jnp.int32(1),
+    )  # fmt: skip
 
 
 def shapes_of(state, mesh=None):

@@ -38,6 +38,7 @@ __all__ = [
     "Model",
     "Params",
     "Player",
+    "PlayerRow",
     "Trace",
     "Weight",
     "assign",
@@ -50,6 +51,12 @@ __all__ = [
     "optimizer",
     "owner_labels",
 ]
+
+# The weights of a player's losses and its optimizer; of a further player also the groups it owns.
+PlayerRow = (
+    tuple[Mapping[str, Weight], optax.GradientTransformation]
+    | tuple[Mapping[str, Weight], optax.GradientTransformation, tuple[str, ...]]
+)
 
 
 def chain(*transforms: LossTransform) -> LossTransform:
@@ -102,24 +109,42 @@ def merge(groups: Params, more: Params, who: str) -> Params:
 
 def assign(
     owners: Mapping[str, tuple[str, ...]],
-    players: Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]],
+    players: Mapping[str, PlayerRow],
 ) -> dict[str, Player]:
     """The table of players: a family's `owners` joined with the objectives from the config.
 
     Args:
       owners: player name -> the parameter groups it owns.
-      players: player name -> (loss name -> weight, optimizer).
+      players: player name -> (loss name -> weight, optimizer), with a third element for a further
+        player: the groups that it takes from the family's own players.
 
     Raises:
-      ValueError: a player is unknown or missing.
+      ValueError: a player is unknown or missing, takes a group that there is not, or is left
+        without groups.
     """
+    further = {name: row[2] for name, row in players.items() if len(row) == 3 and row[2]}
+    groups = [group for owns in owners.values() for group in owns]
+    for name, owns in further.items():
+        if name in owners:
+            raise ValueError(f"players.{name}.owns: {name!r} is a player of this family already")
+        for group in owns:
+            if group not in groups:
+                raise ValueError(f"players.{name}.owns: unknown group {near_names(group, groups)}")
+    taken = {group for owns in further.values() for group in owns}
+    owners = {name: tuple(g for g in owns if g not in taken) for name, owns in owners.items()}
+    if empty := [name for name, owns in owners.items() if not owns]:
+        raise ValueError(
+            f"player {empty[0]!r} has no groups left; to freeze all of them, set "
+            f"players.{empty[0]}.optimizer=freeze"
+        )
+    owners = {**owners, **further}
     for name in players:
         if name not in owners:
             raise ValueError(f"this family has no player {near_names(name, owners)}")
     missing = sorted(owners.keys() - players.keys())
     if missing:
         raise ValueError(f"no losses and optimizer given for the players {missing}")
-    return {name: Player(owns, *players[name]) for name, owns in owners.items()}
+    return {name: Player(owns, *players[name][:2]) for name, owns in owners.items()}
 
 
 def objective(minimizes: Mapping[str, Weight], losses: Losses, step: jax.Array) -> jax.Array:
@@ -146,6 +171,8 @@ def game_gradient(
     merges into one, loops that sample random numbers included. The returned losses and aux are
     those of the first player's pass, so that the compiler removes them from the other passes.
 
+    A player that minimises nothing is frozen: its gradient is zero and costs nothing.
+
     Args:
       losses_fn: `(params, *args) -> (losses, aux)`.
       players: the table of players.
@@ -159,6 +186,9 @@ def game_gradient(
         grads: Params = {}
         outputs: list[tuple[Losses, PyTree]] = []
         for player in players.values():
+            if not player.minimizes:  # frozen
+                grads |= {g: jax.tree.map(jnp.zeros_like, params[g]) for g in player.owns}
+                continue
 
             def loss(owned: Params, player: Player = player) -> tuple[jax.Array, PyTree]:
                 losses, aux = losses_fn({**params, **owned}, *args)
@@ -168,7 +198,7 @@ def game_gradient(
             owned_grads, output = jax.grad(loss, has_aux=True)(owned)
             outputs.append(output)
             grads.update(owned_grads)
-        losses, aux = outputs[0]
+        losses, aux = outputs[0] if outputs else losses_fn(params, *args)
         return {group: grads[group] for group in params}, losses, aux
 
     return gradient
@@ -212,9 +242,14 @@ def init(family: Family, key: jax.Array, batch: Batch) -> Params:
     """Parameters of the model and of the losses' networks, after checking the table of players.
 
     Raises:
-      ValueError: a group without an owner or with two, a player of an unknown group, or a weight
-        on a loss that the chain does not make.
+      ValueError: a group without an owner or with two, a player of an unknown group, a weight on a
+        loss that the chain does not make, or a mask of missing values that the model ignores.
     """
+    if "mask" in batch and not family.model.honours_mask:
+        raise ValueError(
+            "the data have missing values or padding (a mask), which this family's model does not "
+            "honour: remove the mask and fill in the values, or choose another family"
+        )
     model_key, losses_key, forward_key = jax.random.split(key, 3)
     params = dict(family.model.init(model_key, batch))
     trace = family.model.forward(params, batch, forward_key, jnp.zeros((), jnp.int32))

@@ -112,6 +112,12 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "momentum": _DECAY,
         "revive_below": _FRACTION,
         "weight_decay": _AT_LEAST_0,
+        "reduce_on_plateau.patience": Range(1),
+        "cooldown": _AT_LEAST_0,
+        "rtol": _FRACTION,
+        "atol": _AT_LEAST_0,
+        "reduce_on_plateau.min_scale": _FRACTION,
+        "every": _STEPS,
         "accumulator_dtype": _DTYPES,
         "mu_dtype": _DTYPES,
         # Schedules.

@@ -119,6 +119,10 @@ class Model(NamedTuple):
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
       sequences: a `sequences.SequenceModel`, for models that predict future frames; else None.
       features: `(params, events) -> [B, F]`, the inputs of a classifier's last layer; else None.
+      classify: `(params, batch) -> [B, K]`, the logits of q(class | x), of models with such a
+        density; else None.
+      honours_mask: whether missing parts of events (the field `mask` of a batch) have no effect on
+        losses, gradients and updates; batches with a mask are refused otherwise.
     """
 
     init: Callable[..., Params]
@@ -129,6 +133,8 @@ class Model(NamedTuple):
     embed: Callable[..., tuple[jax.Array, ...]] | None = None
     sequences: PyTree = None
     features: Callable[..., jax.Array] | None = None
+    classify: Callable[..., jax.Array] | None = None
+    honours_mask: bool = False
 
 
 class Family(NamedTuple):

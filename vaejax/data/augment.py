@@ -128,15 +128,15 @@ def augmenter(augment: Augmentation, source: Source) -> Callable[[Batch, jax.Arr
     moved = [event] if moves else []
     if moves and "condition" in shapes and len(shapes["condition"].shape) == 4:
         moved.append("condition")
-    if moves and "mask" in stored:
-        moved.append("mask")
+    if moves and "hidden" in stored:
+        moved.append("hidden")
 
     def one(example: Batch, key: jax.Array) -> Batch:
         draws = draw(augment, key, example[event].shape, len(axes))
         for name in moved:
             example = {**example, name: _moved(augment, example[name], draws, axes)}
-        if "mask" in moved:  # a pixel that is interpolated from a hidden one is hidden
-            example["mask"] = (example["mask"] > 0).astype(example["mask"].dtype)
+        if "hidden" in moved:  # a pixel that is interpolated from a hidden one is hidden
+            example["hidden"] = (example["hidden"] > 0).astype(example["hidden"].dtype)
         return {**example, event: _valued(augment, example[event], draws, event, levels)}
 
     def apply(batch: Batch, key: jax.Array) -> Batch:
@@ -201,6 +201,12 @@ def _check(augment: Augmentation, source: Source, event: str, shapes: PyTree) ->
         raise ValueError(
             f"data.augment.shift={augment.shift} must be less than the {event}s of {source.name} "
             f"are long, {' × '.join(map(str, sides))}"
+        )
+    moving = sorted({"flip", "crop", "shift"} & set(augment.changed))
+    if "mask" in shapes and moving:
+        raise ValueError(
+            f"data.augment.{moving[0]} would move the {event}s of {source.name} without their "
+            "mask: leave flip, crop and shift off"
         )
     if "condition" in shapes and len(shapes["condition"].shape) == 4:
         sides_of_condition = list(shapes["condition"].shape[1:3])

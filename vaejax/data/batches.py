@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["batch_indices", "eval_batches", "eval_order"]
+from vaejax.data.source import Source
+
+__all__ = ["batch_indices", "eval_batches", "eval_order", "training_indices"]
 
 
 @functools.lru_cache(maxsize=4)
@@ -36,6 +38,43 @@ def batch_indices(seed: int, step: int, size: int, batch_size: int) -> np.ndarra
         parts.append(part)
         position, missing = position + len(part), missing - len(part)
     return np.concatenate(parts)
+
+
+def training_indices(source: Source, seed: int, step: int, batch_size: int) -> np.ndarray:
+    """`batch_indices` of a training split, int32 `[batch_size]`.
+
+    If every batch has a fixed number of labelled examples, these come first, and the others are
+    without a label: each of the two goes through its own epochs.
+
+    Raises:
+      ValueError: more labelled examples than the batch has, or none to fill up the others.
+    """
+    if source.labelled is None:
+        return batch_indices(seed, step, source.size, batch_size)
+    labelled, count = source.labelled, source.labelled_per_batch
+    if count > batch_size:
+        raise ValueError(
+            f"data.labelled_per_batch={count} is more than train.batch_size={batch_size}"
+        )
+    others = _complement(source)
+    if not len(labelled) or (count < batch_size and not len(others)):
+        kind = "labelled" if not len(labelled) else "unlabelled"
+        raise ValueError(
+            f"data.labelled_per_batch={count} of {batch_size}, but there are no {kind} examples in "
+            f"the training split of {source.name}"
+        )
+    first = labelled[batch_indices(seed, step, len(labelled), count)]
+    if count == batch_size:
+        return first
+    rest = others[batch_indices(seed, step, len(others), batch_size - count)]
+    return np.concatenate([first, rest])
+
+
+@functools.lru_cache(maxsize=4)
+def _complement(source: Source) -> np.ndarray:
+    """The indices of the examples without a label, int32, sorted."""
+    assert source.labelled is not None
+    return np.setdiff1d(np.arange(source.size, dtype=np.int32), source.labelled)
 
 
 @functools.lru_cache(maxsize=4)

@@ -46,6 +46,8 @@ def load(
     background: str = "white",
     strict: bool = False,
     validation: str = AUTO,
+    length: int = 0,
+    missing: str = "refuse",
 ) -> Source:
     """One split of the dataset that a source string names.
 
@@ -76,6 +78,10 @@ def load(
       validation: the validation split: `'auto'` for the data's own, if they have one beside a test
         split; `'none'`; a fraction of the training split, as in `'0.1'`, which the training split
         then lacks; or the name of a split.
+      length: sequences, signals and tokens of an npz file are padded to it; 0 for that of the
+        longest, if they have different lengths.
+      missing: what to do with missing values (NaN) of a table in an npz file: `'refuse'`, or
+        `'mask'` them, which excludes them from all losses and metrics.
 
     Raises:
       ValueError: unknown source, split or option, data in an unsupported form, or
@@ -94,6 +100,8 @@ def load(
         max_bytes,
         background,
         strict,
+        length=length,
+        missing=missing,
     )
     kind, _, argument = source.partition(":")
     if kind == "sprites":

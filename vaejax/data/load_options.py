@@ -29,6 +29,8 @@ class LoadOptions:
       strict: refuses folders with files that cannot be read, which otherwise are skipped.
       part: the data's own name of the split that is `'validation'`; `''` for none. All splits are
         read in the same form.
+      length: sequences, signals and tokens are padded to it; 0 for that of the longest.
+      missing: `'refuse'` tables with missing values (NaN), or `'mask'` these values.
 
     Raises:
       ValueError: unknown split or background, or an impossible image size or number of channels.
@@ -45,6 +47,8 @@ class LoadOptions:
     background: str = "white"
     strict: bool = False
     part: str = ""
+    length: int = 0
+    missing: str = "refuse"
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -52,6 +56,10 @@ class LoadOptions:
             raise ValueError(f"image_size must be positive, found {self.image_size}")
         if self.background not in ("white", "black"):
             raise ValueError(f"data.background must be white or black, found {self.background!r}")
+        if self.missing not in ("refuse", "mask"):
+            raise ValueError(f"data.missing must be refuse or mask, found {self.missing!r}")
+        if self.length < 0:
+            raise ValueError(f"data.length must be at least 0, found {self.length}")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, found {self.channels}")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.conditions import HIDDEN
-from vaejax.core.events import event
+from vaejax.core.events import event_name
 from vaejax.core.registry import near_names
 from vaejax.data.augment import Augmentation, augmenter
 from vaejax.data.source import Batch, Source
@@ -63,8 +63,8 @@ def preparation(
 ) -> Prepare:
     """The function `(stored rows, key) -> batch`: decoding, augmentation, binarisation, conditions.
 
-    A batch with a `mask` and no `condition` gets a `condition`: the image with `HIDDEN` at the
-    pixels where the mask is 1.
+    A batch with `hidden` and no `condition` gets a `condition`: the image with `HIDDEN` at the
+    pixels where `hidden` is 1.
 
     Args:
       source: of the rows.
@@ -93,9 +93,9 @@ def preparation(
         for name in ("image", "sequence"):
             if name in batch:
                 batch = {**batch, name: BINARIZATIONS[binarize](batch[name], key)}
-        if "mask" in batch and "condition" not in batch:
+        if "hidden" in batch and "condition" not in batch:
             image = batch["image"]
-            hidden = jnp.broadcast_to(batch["mask"], image.shape) > 0
+            hidden = jnp.broadcast_to(batch["hidden"], image.shape) > 0
             batch = {**batch, "condition": jnp.where(hidden, HIDDEN, image)}
         if condition_dropout:
             batch = _without_conditions(batch, jax.random.fold_in(key, 1), condition_dropout)
@@ -106,7 +106,8 @@ def preparation(
 
 def event_shape(source: Source) -> tuple[int, ...]:
     """The shape of one example's event (see `events.EVENTS`) after decoding."""
-    return event(fields_of(source)).shape[1:]
+    shapes = fields_of(source)
+    return shapes[event_name(shapes)].shape[1:]
 
 
 def dataset_info(source: Source) -> dict[str, Any]:

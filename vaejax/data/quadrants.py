@@ -17,7 +17,7 @@ _ORDER = ("bottom left", "top left", "top right")
 
 
 def quadrant_mask(height: int, width: int, observed: int) -> np.ndarray:
-    """The mask `[H, W, 1]`: 1.0 for pixels to predict, 0.0 for observed pixels.
+    """The field `hidden` `[H, W, 1]`: 1.0 for pixels to predict, 0.0 for observed pixels.
 
     The observed quadrants are the first of bottom left, top left and top right. An odd row or
     column belongs to the bottom or the right.
@@ -42,7 +42,7 @@ def quadrant_mask(height: int, width: int, observed: int) -> np.ndarray:
 
 
 def with_quadrants(source: Source, observed: int) -> Source:
-    """The source with `mask` float32 `[B, H, W, 1]` in its batches.
+    """The source with `hidden` float32 `[B, H, W, 1]` in its batches.
 
     `preparation` computes the `condition` from it: the image with −1 at the hidden pixels.
 
@@ -64,7 +64,7 @@ def with_quadrants(source: Source, observed: int) -> Source:
             )
         n, height, width, _ = batch["image"].shape
         mask = jnp.asarray(quadrant_mask(height, width, observed))
-        return {**batch, "mask": jnp.broadcast_to(mask[None], (n, height, width, 1))}
+        return {**batch, "hidden": jnp.broadcast_to(mask[None], (n, height, width, 1))}
 
     quadrant_mask(2, 2, observed)  # raises here rather than inside a compiled step
     return dataclasses.replace(source, decode=decode)

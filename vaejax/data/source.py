@@ -51,8 +51,9 @@ class Source:
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
         `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
         int32 `[B]`, `factors` int32 `[B, K]`, `condition` float32 `[B, D]` or `[B, H, W, C]`,
-        `truth` float32 `[B, T, D]` (the true states of a sequence or signal, for evaluation only)
-        and `mask` float32 `[B, H, W, 1]` (1 for pixels whose likelihood counts).
+        `truth` float32 `[B, T, D]` (the true states of a sequence or signal, for evaluation only),
+        `mask` bool (true where a value is present, see `core.events.event_mask`) and `hidden`
+        float32 `[B, H, W, 1]` (1 for pixels to predict from the others).
       factor_sizes: number of classes of each factor.
       factor_names: name of each factor, in the order of `factors`.
       num_classes: number of classes of `label`.
@@ -61,6 +62,9 @@ class Source:
       num_tokens: number of classes of `tokens`.
       token_names: name of each class of `tokens`, a character or a word.
       layout: of `tokens` that are the codes of a model; else None.
+      labelled: of a training split, the sorted indices of the labelled examples, if every batch has
+        a fixed number of them; else None.
+      labelled_per_batch: that number.
       unit_scale: whether vectors and signals were generated near unit scale, so that models do not
         standardise them.
     """
@@ -80,22 +84,32 @@ class Source:
     token_names: tuple[str, ...] | None = None
     layout: Layout | None = None
     unit_scale: bool = False
+    labelled: np.ndarray | None = None
+    labelled_per_batch: int = 0
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
     """The batch of rows of plain arrays: pixels divided by `scale`, classes int32.
 
-    An int16 signal is divided by 32,768, so that it lies in [−1, 1).
+    An int16 signal is divided by 32,768, so that it lies in [−1, 1). The `lengths` of padded events
+    become a `mask`.
     """
-    batch = {}
+    batch: Batch = {}
     for field, value in rows.items():
-        if field in ("image", "sequence"):
+        if field == "mask":
+            batch[field] = value.astype(jnp.bool_)
+        elif field in ("image", "sequence"):
             batch[field] = value.astype(jnp.float32) / scale
         else:
             real = field in ("vector", "signal", "condition", "truth")
             batch[field] = value.astype(jnp.float32 if real else jnp.int32)
             if field == "signal" and value.dtype == jnp.int16:
                 batch[field] = batch[field] / _PCM_SCALE
+    if "lengths" in batch:
+        lengths = batch.pop("lengths")
+        padded = next(batch[name] for name in ("sequence", "signal", "tokens") if name in batch)
+        mask = jnp.arange(padded.shape[1])[None] < lengths[:, None]
+        batch["mask"] = batch["mask"] & mask if "mask" in batch else mask
     return batch
 
 

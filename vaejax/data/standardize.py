@@ -1,7 +1,7 @@
 """Means and standard deviations of the columns of tables and the channels of signals."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +36,8 @@ def standardization(source: Source) -> dict[str, Units]:
     `Source.unit_scale`) and are left as they are.
 
     Args:
-      source: the training split. Of one too large for memory, an evenly spread part is read.
+      source: the training split. Of one too large for memory, an evenly spread part is read. Values
+        that are missing from a `mask` are left out.
     """
     if source.unit_scale:
         return {}
@@ -50,6 +51,8 @@ def standardization(source: Source) -> dict[str, Units]:
 
 def _units(source: Source, field: str) -> Units:
     """Two passes in float64, so that large means do not hide small deviations."""
+    if "mask" in fields_of(source) and field != "condition":
+        return _units_of_present(source, field)
     count: int = 0
     total: PyTree = 0.0
     largest: Any = 0.0
@@ -66,6 +69,27 @@ def _units(source: Source, field: str) -> Units:
     # A deviation below the resolution of float32 is that of rounding.
     constant = deviation <= _RESOLUTION * largest
     scale = np.where(constant, 1.0, deviation)
+    return Units(mean.astype(np.float32), np.maximum(scale, 1e-30).astype(np.float32))
+
+
+def _units_of_present(source: Source, field: str) -> Units:
+    """`_units` of the values that are present."""
+
+    def rows() -> Iterator[np.ndarray]:
+        for values in chunks(source, field, missing=np.nan):
+            yield np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+
+    count: Any = 0.0
+    total: Any = 0.0
+    largest: Any = 0.0
+    for part in rows():
+        count = count + (~np.isnan(part)).sum(axis=0)
+        total = total + np.nansum(part, axis=0)
+        largest = np.maximum(largest, np.abs(np.nan_to_num(part)).max(axis=0))
+    mean = total / np.maximum(count, 1)
+    squares = sum(np.nansum(np.square(part - mean), axis=0) for part in rows())
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    scale = np.where(deviation <= _RESOLUTION * largest, 1.0, deviation)
     return Units(mean.astype(np.float32), np.maximum(scale, 1e-30).astype(np.float32))
 
 

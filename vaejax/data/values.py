@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vaejax.core.events import EVENTS
 from vaejax.core.types import PyTree
 from vaejax.data.source import Source
 
@@ -47,7 +48,9 @@ def is_stored_plainly(source: Source, field: str) -> bool:
     return source.arrays[field].shape[1:] == fields_of(source)[field].shape[1:]
 
 
-def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.ndarray]:
+def chunks(
+    source: Source, field: str, binarize: str = "none", *, missing: float = 0.0
+) -> Iterator[np.ndarray]:
     """Decoded values `[n, ...]` of a field, all of them if the split is in memory.
 
     Of images stored as bytes each distinct value occurs once, `[256, 1]` at most. Of a split that
@@ -57,6 +60,7 @@ def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.nd
       source: the split.
       field: of a decoded batch.
       binarize: as in training: binarised images hold zeros and ones.
+      missing: in place of values of the event that are not in the `mask` of a batch.
     """
     if field in ("image", "sequence") and binarize != "none":
         yield _BINARY
@@ -70,7 +74,13 @@ def chunks(source: Source, field: str, binarize: str = "none") -> Iterator[np.nd
     size = max(1, min(_CHUNK, _CHUNK_BYTES // _row_bytes(source, field)))
     for start in range(0, len(positions), size):
         rows: PyTree = source.take(positions[start : start + size])
-        yield np.asarray(source.decode(rows)[field])
+        batch = source.decode(rows)
+        values = np.asarray(batch[field])
+        if "mask" in batch and field in EVENTS:
+            mask = np.asarray(batch["mask"])
+            mask = mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
+            values = np.where(mask, values, values.dtype.type(missing))
+        yield values
 
 
 def _row_bytes(source: Source, field: str) -> int:

@@ -15,6 +15,7 @@ from vaejax.core.distribution import (
     is_quantized,
 )
 from vaejax.distributions.affine import Affine, in_base_units, in_units
+from vaejax.distributions.classes import ClassAverage, LabelPosterior
 from vaejax.distributions.composite import (
     Masked,
     Mixture,
@@ -27,6 +28,7 @@ from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLog
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
 from vaejax.distributions.flatten import as_rows
 from vaejax.distributions.kl import has_closed_form, kl, register_kl
+from vaejax.distributions.missing import WithMissing, elements_present, with_missing
 from vaejax.distributions.multivariate import MultivariateNormal
 from vaejax.distributions.one_hot_codes import OneHotCodes
 from vaejax.distributions.support import Support, support_of
@@ -38,11 +40,13 @@ __all__ = [
     "Bernoulli",
     "Capabilities",
     "Categorical",
+    "ClassAverage",
     "Delta",
     "Discrete",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Distribution",
+    "LabelPosterior",
     "Masked",
     "Mixture",
     "MonteCarloKL",
@@ -52,8 +56,10 @@ __all__ = [
     "Quantized",
     "Support",
     "Uniform",
+    "WithMissing",
     "as_rows",
     "capabilities_of",
+    "elements_present",
     "has_closed_form",
     "in_base_units",
     "in_units",
@@ -64,4 +70,5 @@ __all__ = [
     "register_kl",
     "sample_with_temperature",
     "support_of",
+    "with_missing",
 ]

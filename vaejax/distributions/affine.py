@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.distribution import Capabilities, Distribution, WithVariance, capabilities_of
 from vaejax.distributions.composite import Masked
+from vaejax.distributions.missing import WithMissing
 
 __all__ = ["Affine", "in_base_units", "in_units"]
 
@@ -62,6 +63,8 @@ def in_units(p: Distribution, shift: jax.Array, scale: jax.Array) -> Distributio
     if isinstance(p, Masked):
         base, observed = in_units(p.base, shift, scale), shift + scale * p.observed
         return dataclasses.replace(p, base=base, observed=observed)
+    if isinstance(p, WithMissing):
+        return dataclasses.replace(p, base=in_units(p.base, shift, scale))
     return Affine(p, shift, scale)
 
 
@@ -75,6 +78,12 @@ def in_base_units(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Arra
         base, u, log_scale = in_base_units(p.base, x)
         observed = in_base_units(p.base, p.observed)[1]
         return dataclasses.replace(p, base=base, observed=observed), u, log_scale
+    if isinstance(p, WithMissing):
+        base, u, _ = in_base_units(p.base, x)
+        if not isinstance(p.base, Affine):
+            return WithMissing(base, p.mask), u, zeros
+        log_scale = jnp.where(p.mask, jnp.log(p.base.scale), 0.0)
+        return WithMissing(base, p.mask), u, log_scale.reshape(x.shape[0], -1).sum(axis=1)
     if not isinstance(p, Affine):
         return p, x, zeros
     log_scale = jnp.log(p.scale).reshape(p.scale.shape[0], -1).sum(axis=1)

@@ -13,6 +13,7 @@ from vaejax.core.distribution import (
     capabilities_of,
     is_discrete,
 )
+from vaejax.distributions.missing import WithMissing
 from vaejax.distributions.support import Support, support_of
 
 __all__ = ["Masked", "Mixture", "MonteCarloKL", "modelled_size", "sample_with_temperature"]
@@ -72,11 +73,12 @@ class Masked:
 def modelled_size(p: Distribution, x: jax.Array) -> jax.Array:
     """The number of elements of each event x `[B, ...]` that p models: float32 `[B]`.
 
-    All, except for a `Masked` distribution; at least 1, so that means over them are defined.
+    All, except for `Masked` and `WithMissing` distributions; at least 1, so that means over them
+    are defined.
     """
-    if not isinstance(p, Masked):
+    if not isinstance(p, Masked | WithMissing):
         return jnp.full(x.shape[0], float(math.prod(x.shape[1:])))
-    modelled = jnp.broadcast_to(p.mask, x.shape) > 0
+    modelled = jnp.broadcast_to(p.mask, x.shape).astype(jnp.float32) > 0
     count = modelled.reshape(x.shape[0], -1).sum(axis=1).astype(jnp.float32)
     return jnp.maximum(count, 1.0)
 

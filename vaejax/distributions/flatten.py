@@ -8,6 +8,7 @@ from vaejax.distributions.affine import Affine
 from vaejax.distributions.composite import Masked
 from vaejax.distributions.discretized import DiscretizedLogistic
 from vaejax.distributions.elementary import Bernoulli, Normal
+from vaejax.distributions.missing import WithMissing
 
 __all__ = ["as_rows"]
 
@@ -22,7 +23,7 @@ def as_rows(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array]:
     whose arrays do not have the event's shape, is returned unchanged, with its event.
     """
     base = p
-    while isinstance(base, Masked | Affine):
+    while isinstance(base, Masked | Affine | WithMissing):
         base = base.base
     if type(base) not in _ELEMENTWISE or x.ndim < 3:
         return p, x

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.distribution import Distribution
 from vaejax.distributions.elementary import Bernoulli, Categorical, Normal, Uniform
+from vaejax.distributions.missing import WithMissing
 from vaejax.distributions.one_hot_codes import OneHotCodes
 
 __all__ = ["has_closed_form", "kl", "register_kl"]
@@ -26,19 +27,26 @@ def register_kl(q: type, p: type) -> Callable[[Rule], Rule]:
     return decorator
 
 
+def _complete(p: Distribution) -> Distribution:
+    return p.base if isinstance(p, WithMissing) else p
+
+
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether `kl(q, p, z)` is exact rather than an estimate from one sample."""
-    return (type(q), type(p)) in _CLOSED_FORMS
+    return tuple(map(type, map(_complete, (q, p)))) in _CLOSED_FORMS
 
 
 def kl(q: Distribution, p: Distribution, z: jax.Array) -> jax.Array:
     """KL(q ‖ p) in nats, elementwise: closed form where one exists, else log q(z) − log p(z).
 
     Args:
-      q: the posterior.
+      q: the posterior. Where an element is missing, its KL is 0.
       p: the prior.
       z: a sample from q, used where there is no closed form.
     """
+    if isinstance(q, WithMissing):
+        nats = kl(q.base, _complete(p), z)
+        return jnp.where(q.mask.reshape(*q.mask.shape[: nats.ndim], -1)[..., 0], nats, 0.0)
     rule = _CLOSED_FORMS.get((type(q), type(p)))
     return rule(q, p) if rule else q.log_prob(z) - p.log_prob(z)
 

@@ -19,7 +19,7 @@ from vaejax.data.preprocess import Prepare, preparation
 from vaejax.distributions import capabilities_of
 from vaejax.losses.metrics import UsedCodes, code_counts, trace_metrics
 
-__all__ = ["batch_sums", "evaluator", "metrics_of_sums"]
+__all__ = ["batch_sums", "evaluator", "metric_names", "metrics_of_sums"]
 
 
 class _Moments(NamedTuple):
@@ -120,6 +120,24 @@ def metrics_of_sums(total: PyTree, size: int) -> dict[str, float]:
     add_per_node("codes_used", used, np.mean)
     add_per_node("active_units", active, np.sum)
     return result
+
+
+def metric_names(
+    family: Family, params: Params, source: Source, *, binarize: str = "none"
+) -> tuple[str, ...]:
+    """The names of the metrics of `evaluator`, without computing any.
+
+    Args:
+      family: whose model.
+      params: its parameters, or their shapes.
+      source: the split.
+      binarize: as in training.
+    """
+    sums = batch_sums(family, preparation(source, binarize))
+    rows, mask = source.take(np.zeros(2, np.int32)), np.ones(2, bool)
+    args = jnp.int32(0), params, rows, mask, np.uint32(0), np.int32(0)
+    shapes = jax.eval_shape(sums, *args)
+    return tuple(metrics_of_sums(jax.tree.map(lambda s: np.zeros(s.shape), shapes), 1))
 
 
 def evaluator(

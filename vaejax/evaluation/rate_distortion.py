@@ -100,7 +100,7 @@ class Annealing:
                 f"the priors of this one are: {', '.join(kinds) or 'none'}. Importance sampling "
                 "(evaluate.importance_samples) takes any number of nodes with densities"
             )
-        if "mask" in batch_shapes(source):
+        if "hidden" in batch_shapes(source):
             return (
                 "it needs models of whole events, but parts of these are observed "
                 "(data.observed_quadrants); use evaluate.importance_samples"

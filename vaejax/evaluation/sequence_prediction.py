@@ -13,6 +13,7 @@ from vaejax.core.registry import register
 from vaejax.core.rng import Stream
 from vaejax.data import Source
 from vaejax.data.preprocess import event_shape
+from vaejax.data.values import fields_of
 from vaejax.evaluation.context import EvaluationContext
 
 __all__ = [
@@ -186,9 +187,12 @@ class PredictionErrors:
     """Errors of predicted frames by horizon, of models of sequences: see `horizon_errors`."""
 
     def requires(self, family: Family, source: Source) -> str | None:
-        """Why it does not apply: a model that does not predict frames."""
-        del source
-        return None if family.model.sequences else "it needs a model of sequences, such as TD-VAE"
+        """Why it does not apply: a model that does not predict frames, or missing frames."""
+        if not family.model.sequences:
+            return "it needs a model of sequences, such as TD-VAE"
+        if "mask" in fields_of(source):
+            return "it needs sequences without padding or missing frames"
+        return None
 
     def compute(self, context: EvaluationContext) -> Mapping[str, float]:
         """The metrics of at most 1,000 sequences of a split."""

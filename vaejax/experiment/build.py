@@ -6,6 +6,7 @@ from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
 from vaejax.data.augment import Augmentation
+from vaejax.data.labels import with_labels
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
@@ -24,6 +25,7 @@ __all__ = [
     "feature_extractor_of",
     "has_validation",
     "load_split",
+    "names_in",
     "sources",
     "training_settings",
     "validation_source",
@@ -44,7 +46,7 @@ def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None =
     Raises:
       ValueError: an unknown family, network, loss, player or setting.
     """
-    table, info = players(config["players"]), dataset_info or {}
+    table, info = players(_players(config)), dataset_info or {}
     family = families.build(config["family"], shape, table, config["model"], info)
     if not config.get("data", {}).get("standardize") or not info.get("standardization"):
         return family
@@ -57,6 +59,18 @@ def augmentation(config: Config) -> Augmentation:
     section = config["data"].get("augment", {})
     augment: Augmentation = call(Augmentation, "data.augment", **section)
     return augment
+
+
+def _players(config: Config) -> Options:
+    """The section `players`, with a player of the groups of `freeze_groups`."""
+    frozen = names_in(config.get("freeze_groups", ""))
+    row = {"owns": frozen, "optimizer": "freeze"}
+    return {**config["players"], **({"frozen": row} if frozen else {})}
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a text such as `"encoder, decoder"`."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def load_split(config: Config, split: str) -> Source:
@@ -72,7 +86,12 @@ def load_split(config: Config, split: str) -> Source:
         background=data.get("background", "white"),
         strict=data.get("strict", False),
         validation=data.get("validation", "none"),
+        length=data.get("length", 0),
+        missing=data.get("missing", "refuse"),
     )
+    if split == "train":
+        labels, per_batch = data.get("labels", 0), data.get("labelled_per_batch", 0)
+        source = with_labels(source, labels, per_batch, seed=config.get("seed", 0))
     return with_quadrants(source, data["observed_quadrants"])
 
 

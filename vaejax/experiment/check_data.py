@@ -10,18 +10,46 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Family, Params
+from vaejax.core.registry import near_names
 from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
 from vaejax.data.preprocess import preparation
 from vaejax.data.values import chunks, fields_of, range_of
 from vaejax.distributions import Support, support_of
+from vaejax.evaluation.evaluate import metric_names
 from vaejax.training import NotFiniteError
 
-__all__ = ["check_augmented", "check_support", "column_name", "naming_the_column", "scale_hint"]
+__all__ = [
+    "check_augmented",
+    "check_best_metric",
+    "check_support",
+    "column_name",
+    "naming_the_column",
+    "scale_hint",
+]
 
 _AUGMENTED = 64  # examples that are augmented for a check
 _LARGE = 100.0  # values beyond this make the first gradients of a network very large
+
+
+def check_best_metric(
+    metric: str, family: Family, params: Params, source: Source, binarize: str
+) -> None:
+    """Raises ValueError if evaluations have no metric of the name `train.best_metric`.
+
+    Args:
+      metric: the name.
+      family: of the run.
+      params: of its model, or their shapes.
+      source: the split that is evaluated at checkpoints.
+      binarize: as in training.
+    """
+    if metric == "elbo":
+        return
+    names = metric_names(family, params, source, binarize=binarize)
+    if metric not in names:
+        raise ValueError(f"train.best_metric: evaluations have no {near_names(metric, names)}")
 
 
 def check_support(

@@ -62,12 +62,25 @@ class DataFields:
         "white", "behind transparent pixels of image files", choices=("white", "black")
     )
     strict: bool = field(False, "refuse folders with unreadable files, rather than skip these")
+    length: int = field(
+        0, "sequences, signals and tokens are padded to it; 0: to the longest", low=0, high=65_536,
+        reason=_MEMORY,
+    )  # fmt: skip
+    missing: str = field(
+        "refuse", "what to do with missing values (NaN) of tables", choices=("refuse", "mask")
+    )
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"
     )
     binarize: str = field("none", "of images", choices=tuple(BINARIZATIONS))
     observed_quadrants: int = field(
         0, "quadrants of an image that condition the model; 0: off", low=0, high=3
+    )
+    labels: int = field(
+        0, "labels that are kept in training, balanced over the classes; 0: all", low=0
+    )
+    labelled_per_batch: int = field(
+        0, "examples with a label in every training batch; 0: as they come", low=0
     )
     condition_dropout: float = field(
         0.0, "fraction of training examples that lose their condition", low=0, high=1
@@ -149,6 +162,11 @@ class ConfigFields:
     imports: tuple[str, ...] = field(
         (), "modules and .py files that register families, networks, data, ..."
     )
+    init_from: str = field(
+        "", "start from the parameters of a trained run's workdir, or of a .safetensors file"
+    )
+    init_groups: str = field("", 'only from these groups of it, "encoder,decoder"; empty: all')
+    freeze_groups: str = field("", 'groups that training does not change, as in "encoder"')
     data: DataFields = dataclasses.field(default_factory=DataFields)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -159,7 +177,9 @@ class ConfigFields:
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
     second_stage: SecondStageFields = dataclasses.field(default_factory=SecondStageFields)
     first_stage: str = field("", "of second stages: the working directory of a trained run")
-    first_stage_step: int = field(0, "its checkpoint; 0: the latest", low=0)
+    first_stage_step: int = field(
+        0, "its checkpoint; 0: the best by a validation split, else the latest", low=0
+    )
 
 
 # Fields that a config has only if it gives them.

@@ -11,8 +11,14 @@ from vaejax.experiment.build import build, load_split
 from vaejax.experiment.fingerprint import check_first_stage
 from vaejax.experiment.second_stage import FOLDER, PARENT, has_second_stage, trained_for
 from vaejax.experiment.trained_model import Run
-from vaejax.training.checkpoint_reader import checkpoint_steps
-from vaejax.training.restore import open_run, read_config, restore_state
+from vaejax.training.checkpoint_reader import best_step, checkpoint_steps
+from vaejax.training.restore import (
+    default_checkpoint,
+    open_run,
+    ranking_of,
+    read_config,
+    restore_state,
+)
 from vaejax.training.train_step import eval_params, init_state
 from vaejax.training.two_stage import restore as restore_first_stage
 
@@ -21,7 +27,7 @@ __all__ = ["load_run"]
 
 def load_run(
     workdir: str | Path,
-    checkpoint: str | int = "latest",
+    checkpoint: str | int = "auto",
     *,
     mesh: Mesh | None = None,
     batch_size: int | None = None,
@@ -34,7 +40,9 @@ def load_run(
 
     Args:
       workdir: the `--workdir` of a run, or of one model of a sweep (`models/N` in it).
-      checkpoint: `'latest'`, `'best'` (the kept one with the highest evaluated ELBO), or a step.
+      checkpoint: `'latest'`; `'best'`, the kept one with the best evaluation by
+        `train.best_metric`; a step; or `'auto'` for the best if the run has a validation split,
+        else the latest. `Run.checkpoint` says which it is.
       mesh: the devices, see `vaejax.make_mesh`; None for one device.
       batch_size: examples at once; None for that of training.
       second_stage: False for the first stage alone.
@@ -51,7 +59,7 @@ def load_run(
             f"{workdir} holds a sweep; --config.sweep.index=N --mode=evaluate makes model N a run "
             f"in {workdir / 'models' / 'N'}, which can be loaded"
         )
-    step = _step_of(checkpoint)
+    step = _step_of(checkpoint, config)
     size = batch_size or config["train"]["batch_size"]
     check_batch(mesh, size)
     if config.get("first_stage"):
@@ -72,24 +80,28 @@ def load_run(
         run.spec,
         mesh=mesh,
         batch_size=size,
+        checkpoint=step if isinstance(step, str) else "",
     )
 
 
 def _is_complete(workdir: Path, config: Options) -> bool:
-    """Whether a run has a second stage that was trained for its newest checkpoint."""
-    newest = max(checkpoint_steps(workdir / "checkpoints"), default=0)
-    return has_second_stage(config) and trained_for(workdir) == newest
+    """Whether a run has a second stage that was trained for the checkpoint of it that is used."""
+    directory = workdir / "checkpoints"
+    used = max(checkpoint_steps(directory), default=0)
+    if default_checkpoint(config) == "best":
+        used = best_step(directory, ranking_of(config)) or used
+    return has_second_stage(config) and trained_for(workdir) == used
 
 
-def _step_of(checkpoint: str | int) -> int | str:
+def _step_of(checkpoint: str | int, config: Options) -> int | str:
     """The checkpoint that is named, as `restore_state` takes it."""
-    if checkpoint == "latest":
-        return 0
-    if checkpoint == "best":
-        return "best"
+    if checkpoint == "auto":
+        return default_checkpoint(config)
+    if checkpoint in ("best", "latest"):
+        return checkpoint
     if isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0:
         return checkpoint
-    raise ValueError(f"checkpoint is 'latest', 'best' or a step, found {checkpoint!r}")
+    raise ValueError(f"checkpoint is 'auto', 'latest', 'best' or a step, found {checkpoint!r}")
 
 
 def _load_two_stages(workdir: Path, config: Options, step: int | str, mesh: Mesh, size: int) -> Run:
@@ -111,7 +123,7 @@ def _load_two_stages(workdir: Path, config: Options, step: int | str, mesh: Mesh
         shape,
         tree_sharding(mesh, shape),
     )
-    state = restore_state(workdir / "checkpoints", like, step)
+    state = restore_state(workdir / "checkpoints", like, step, ranking_of(config))
     return Run(
         config,
         first.joint_family(family),
@@ -120,4 +132,5 @@ def _load_two_stages(workdir: Path, config: Options, step: int | str, mesh: Mesh
         spec,
         mesh=mesh,
         batch_size=size,
+        checkpoint=step if isinstance(step, str) else "",
     )

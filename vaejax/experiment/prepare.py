@@ -1,5 +1,6 @@
 """Everything a run needs, built and checked from its config before any training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +30,11 @@ from vaejax.experiment.build import (
     with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_augmented, check_support
+from vaejax.experiment.check_data import check_augmented, check_best_metric, check_support
 from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
 from vaejax.experiment.config_sections import without_codes
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.resume import start_from
 from vaejax.experiment.second_stage import (
     FOLDER,
     check_second_stage,
@@ -110,6 +112,10 @@ class Experiment(NamedTuple):
         """The trained family; of a run with a first stage, the two as one."""
         return self.first.joint_family(self.family) if self.first else self.family
 
+    def family_of(self, config: Options) -> Family:
+        """The family that another config describes, for the same data."""
+        return build(config, event_shape(self.source), dataset_info(self.train_source))
+
     def context(self, state: TrainState, data: Source | None = None) -> EvaluationContext:
         """The model of the data, as trained, and a split.
 
@@ -132,13 +138,16 @@ class Experiment(NamedTuple):
         )
 
 
-def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
+def prepare(
+    config: Options, workdir: Path, mode: str, allow_change: Sequence[str] = ()
+) -> Experiment:
     """Builds and checks a run; afterwards the working directory belongs to it.
 
     Args:
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
       mode: see `run`.
+      allow_change: fields that may differ from those that the run was trained with until now.
 
     Raises:
       ValueError: an unknown or impossible setting.
@@ -163,7 +172,7 @@ def prepare(config: Options, workdir: Path, mode: str) -> Experiment:
     validation = validation_source(config, first) if mode == "train" else None
     features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
     splits = _Splits(data, source, train_source, validation)
-    return _assemble(config, workdir, mode, mesh, first, splits, features)
+    return _assemble(config, workdir, mode, mesh, first, splits, features, allow_change)
 
 
 def prepare_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Experiment:
@@ -212,6 +221,7 @@ def _assemble(
     first: FirstStage | None,
     splits: _Splits,
     features: FeatureExtractor | None,
+    allow_change: Sequence[str] = (),
 ) -> Experiment:
     """The end of `prepare`, with the data loaded and the first stage opened."""
     data, source, train_source, validation = splits
@@ -230,6 +240,10 @@ def _assemble(
         augment=augmentation(config),
         mesh=mesh,
     )
+    if mode == "train":
+        selecting, best = validation or source, settings.best_metric
+        shapes, binarize = trainer.state_shape.params, config["data"]["binarize"]
+        check_best_metric(best, family, shapes, selecting, binarize)
     if mode == "train" and first is None:
         binarize = config["data"]["binarize"]
         params, augment = trainer.state_shape.params, augmentation(config)
@@ -245,7 +259,9 @@ def _assemble(
     check_metrics(experiment.model_of_data, data, evaluate)
     if mode == "train" and has_second_stage(config):
         check_second_stage(config, workdir, family, trainer.state_shape.params, data, mesh)
-    acquire_workdir(workdir, config, create=mode == "train")
+    if mode == "train":
+        trainer.initial = start_from(config, workdir, trainer.state_shape.params)
+    acquire_workdir(workdir, config, create=mode == "train", allow_change=allow_change)
     of_data = fingerprint(
         config, None if first else train_source, data, first, None if first else validation
     )

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from vaejax.core.game import Family
+from vaejax.core.registry import near_names
 from vaejax.core.sharding import make_mesh
 from vaejax.core.types import Options
 from vaejax.data import Source
@@ -151,6 +152,9 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         binarize=binarize,
     )
     evaluator = evaluator_of(source)
+    best, names = settings.best_metric, evaluator.names
+    if best != "elbo" and best not in names:
+        raise ValueError(f"train.best_metric: evaluations have no {near_names(best, names)}")
     shown = select_metrics(config["sweep"]["metrics"], evaluator.names)
     return SweepExperiment(
         config, workdir, mesh, grid, make, sweep, settings, eval_examples, evaluate, train_source,

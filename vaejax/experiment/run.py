@@ -1,5 +1,6 @@
 """One run in its working directory: train, evaluate, sample, encode, export."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.check_data import naming_the_column
+from vaejax.experiment.checkpoint import choose_state, parse_checkpoint
 from vaejax.experiment.encode import encode_splits
+from vaejax.experiment.heading import heading
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, Trained, prepare, prepare_second_stage
+from vaejax.experiment.resume import restore_after_change
 from vaejax.experiment.second_stage import discard_outdated, has_second_stage, trained_for
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
 from vaejax.training.lock import workdir_locks
 from vaejax.training.logging import read_records, table
-from vaejax.training.restore import restore_state
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization import plots
 from vaejax.visualization.event_renderers import event_renderer
@@ -39,7 +42,13 @@ _OF_BOTH = ("kl", "elbo", "bits_per_dim")  # which of a prior alone say no more 
 
 
 def run(
-    config: Config, workdir: Path, mode: str = "train", *, split: str = "eval"
+    config: Config,
+    workdir: Path,
+    mode: str = "train",
+    *,
+    split: str = "eval",
+    checkpoint: str | int = "auto",
+    allow_change: Sequence[str] = (),
 ) -> dict[str, float]:
     """Trains (or resumes), evaluates, samples, encodes or exports, in a working directory.
 
@@ -49,6 +58,10 @@ def run(
       mode: `'train'`, which ends with an evaluation; `'evaluate'`; `'sample'`; `'encode'`; or
         `'export'`, see `export.programs`.
       split: that is encoded: `'train'`, `'eval'` or `'all'`.
+      checkpoint: of the model: `'best'`, `'latest'` or a step; `'auto'` for the best if there is a
+        validation split, else the latest.
+      allow_change: fields of the optimisation with whose new values a run goes on, as in
+        `["players.vae.learning_rate"]`; recorded in `history.jsonl`.
 
     Returns:
       The final metrics; `{}` after sampling, encoding or exporting.
@@ -62,16 +75,20 @@ def run(
       WriteError: a file cannot be written.
     """
     with workdir_locks():
-        return _run(config, workdir, mode, split)
+        if allow_change and mode != "train":
+            raise ValueError("--allow_change applies to --mode=train, where a run goes on")
+        chosen = parse_checkpoint(checkpoint)
+        experiment = prepare(config, workdir, mode, allow_change)
+        return _run(experiment, mode, split, chosen)
 
 
-def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, float]:
-    experiment = prepare(config, workdir, mode)
+def _run(experiment: Experiment, mode: str, split: str, checkpoint: str | int) -> dict[str, float]:
     if mode == "train":
         outcome = _complete(experiment)
-        second = _train_second_stage(experiment, outcome.state)
-        return evaluate(experiment, outcome.state, rate=outcome.rate, second=second)
-    state = restore_state(workdir / "checkpoints", experiment.trainer.state_shape)
+        state = choose_state(experiment, checkpoint, newest=outcome.state)
+        second = _train_second_stage(experiment, state)
+        return evaluate(experiment, state, rate=outcome.rate, second=second)
+    state = choose_state(experiment, checkpoint)
     if mode == "encode":
         encode(experiment, state, split)
         return {}
@@ -81,7 +98,7 @@ def _run(config: Config, workdir: Path, mode: str, split: str) -> dict[str, floa
     if mode == "export":
         export(experiment, state)
     else:
-        sample(*(second or (experiment, state)), folder=workdir / "figures")
+        sample(*(second or (experiment, state)), folder=experiment.workdir / "figures")
     return {}
 
 
@@ -99,7 +116,7 @@ def _train_second_stage(experiment: Experiment, state: TrainState) -> Trained | 
         return None
     discard_outdated(experiment.workdir, int(state.step))
     second = prepare_second_stage(experiment, state, "train")
-    return Trained(second, _complete(second).state)
+    return Trained(second, choose_state(second, "auto", newest=_complete(second).state))
 
 
 def _open_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Trained | None:
@@ -108,8 +125,7 @@ def _open_second_stage(experiment: Experiment, state: TrainState, mode: str) -> 
     if not has_second_stage(experiment.config) or trained_for(workdir) != int(state.step):
         return None
     second = prepare_second_stage(experiment, state, mode)
-    checkpoints = second.workdir / "checkpoints"
-    return Trained(second, restore_state(checkpoints, second.trainer.state_shape))
+    return Trained(second, choose_state(second, "auto"))
 
 
 def train(experiment: Experiment) -> Outcome:
@@ -119,7 +135,7 @@ def train(experiment: Experiment) -> Outcome:
     """
     selecting = experiment.source if experiment.validation is None else experiment.validation
     metrics_of = _evaluator(experiment, selecting)
-    print(_heading(experiment), flush=True)
+    print(heading(experiment), flush=True)
     with naming_the_column(experiment.train_source):
         return fit(
             experiment.trainer,
@@ -127,6 +143,9 @@ def train(experiment: Experiment) -> Outcome:
             workdir=experiment.workdir,
             evaluate=lambda params, step: metrics_of(params, step, experiment.eval_examples),
             split="eval" if experiment.validation is None else "validation",
+            start=lambda: restore_after_change(
+                experiment.trainer, experiment.workdir, experiment.family_of
+            ),
         )
 
 
@@ -281,19 +300,3 @@ def export(experiment: Experiment, state: TrainState) -> None:
         step=int(state.step),
     )
     print(f"Export: {folder}")
-
-
-def _heading(experiment: Experiment) -> str:
-    leaves = jax.tree.leaves(experiment.trainer.state_shape.params)
-    mesh, config = experiment.mesh, experiment.config
-    device = mesh.devices.flat[0]
-    train_size, held_out = experiment.train_source.size, experiment.source.size
-    validation = experiment.validation
-    selecting = "" if validation is None else f"{validation.size:,} to validate on, "
-    rows = [
-        ("examples", f"{train_size:,} to train on, {selecting}{held_out:,} to evaluate on"),
-        ("parameters", f"{sum(leaf.size for leaf in leaves):,}"),
-        ("devices", f"{mesh.size} × {device.device_kind} ({device.platform})"),
-        ("working directory", str(experiment.workdir)),
-    ]
-    return table(f"{config['family']} on {config['data']['source']}", rows)

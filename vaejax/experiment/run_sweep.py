@@ -5,7 +5,9 @@ line per model and record), `checkpoints/` of the stacked state; and `sweep.json
 metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run of their own.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +21,7 @@ from vaejax.evaluation.metric import compute_metrics
 from vaejax.experiment.fingerprint import keep_fingerprint
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
+from vaejax.experiment.resume import start_from
 from vaejax.experiment.run import run
 from vaejax.experiment.second_stage import has_second_stage
 from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
@@ -38,7 +41,13 @@ __all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
 
 
 def run_sweep(
-    config: Config, workdir: Path, mode: str = "train", *, split: str = "eval"
+    config: Config,
+    workdir: Path,
+    mode: str = "train",
+    *,
+    split: str = "eval",
+    checkpoint: str | int = "auto",
+    allow_change: Sequence[str] = (),
 ) -> dict[str, Setting]:
     """Trains (or resumes) and evaluates a sweep; or one of its models.
 
@@ -50,6 +59,8 @@ def run_sweep(
       workdir: where everything goes.
       mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model any mode of `run`.
       split: as for `run`.
+      checkpoint: of one model, as for `run`.
+      allow_change: as for `run`; in a sweep values that change no optimizer's state.
 
     Returns:
       The content of `sweep.json`; for one model as `run`.
@@ -61,10 +72,11 @@ def run_sweep(
         model has a finite ELBO.
     """
     with workdir_locks():
-        return _run_sweep(config, workdir, mode, split)
+        options = {"split": split, "checkpoint": checkpoint, "allow_change": allow_change}
+        return _run_sweep(config, workdir, mode, options)
 
 
-def _run_sweep(config: Config, workdir: Path, mode: str, split: str) -> dict[str, Setting]:
+def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[str, Setting]:
     model = config["sweep"]["index"]
     if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
@@ -73,11 +85,20 @@ def _run_sweep(config: Config, workdir: Path, mode: str, split: str) -> dict[str
         )
     one = model >= 0
     experiment = prepare_sweep(config, workdir, "evaluate" if one else mode)
-    acquire_workdir(workdir, experiment.config, create=mode == "train" and not one)
     if one:
+        acquire_workdir(workdir, experiment.config, create=False)
         folder = _take_out(experiment, model, create=mode == "train")
         single = config_of_model(config, experiment.grid, model)
-        return dict(run(single, folder, mode, split=split))
+        return dict(run(single, folder, mode, **options))
+    if mode == "train":
+        shapes = jax.eval_shape(lambda s: select(s, 0), experiment.sweep.state_shape.params)
+        experiment.sweep.initial = start_from(experiment.config, workdir, shapes)
+    acquire_workdir(
+        workdir,
+        experiment.config,
+        create=mode == "train",
+        allow_change=options["allow_change"],
+    )
     keep_fingerprint(workdir, experiment.fingerprint, train=mode == "train")
     if mode == "evaluate":
         return evaluate_sweep(experiment, _newest(experiment))

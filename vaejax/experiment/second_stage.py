@@ -30,6 +30,7 @@ from vaejax.experiment.workdir import (
     changed_fields,
     check_is_ours,
     config_of_its_time,
+    listed_changes,
 )
 from vaejax.quantizers.token_layout import layout_of_model
 from vaejax.training.checkpoint_reader import checkpoint_steps
@@ -78,6 +79,7 @@ def second_stage_config(config: Config, step: int) -> Config:
         "players": section["players"],
         "train": {**defaults["train"], **section["train"]},
         "sample": config["sample"] if of_codes else without_codes(config["sample"]),
+        **dict.fromkeys(("init_from", "init_groups", "freeze_groups"), ""),
         "first_stage": PARENT,
         "first_stage_step": step,
     }
@@ -188,7 +190,7 @@ def _check_unchanged(workdir: Path, nested: Config) -> None:
     if trained_for(workdir) != nested["first_stage_step"]:
         return  # there is none, or it is trained again, since the first stage went on
     stored = read_json(folder / "config.json")
-    if changed := changed_fields(config_of_its_time(folder, nested), stored):
+    if changed := listed_changes(changed_fields(stored, config_of_its_time(folder, nested))):
         raise ConfigChangedError(
             f"the second stage of {workdir} was trained with another configuration:\n{changed}\n"
             f"Delete {folder} to train it again, choose another --workdir, or give the same "

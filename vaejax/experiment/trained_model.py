@@ -22,9 +22,10 @@ from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.likelihood import importance_sampling_obstacle, log_likelihood
 from vaejax.experiment.build import load_split
+from vaejax.experiment.classification import classify
 from vaejax.experiment.latent_arrays import check_latents, example_rows, node_shapes
 from vaejax.experiment.row_batches import latent_values, map_rows, padded
-from vaejax.experiment.user_arrays import check_classes, condition_fields, event_rows
+from vaejax.experiment.user_arrays import check_classes, condition_fields, event_fields
 from vaejax.losses.metrics import trace_metrics
 
 __all__ = ["Run"]
@@ -37,14 +38,15 @@ class Run:
 
     Events are given as they are stored: images `[N, H, W, C]` (or `[N, H, W]` of one channel),
     uint8 or float in [0, 1]; vectors `[N, D]`; sequences `[N, T, H, W, C]`; signals `[N, T, C]`;
-    tokens `[N, T]`. For one event without the axis N the result has no such axis either.
+    tokens `[N, T]`. Of runs with a mask, tables may hold NaN, and lists have different lengths. For
+    one event without the axis N the result has no such axis either.
     Methods work in batches of `batch_size` and compile once; results are NumPy arrays.
 
     Attributes:
       config: of the run, as in its `config.json`.
       family: the trained family; of a run with a first stage, the two as one model.
       params: its parameters, on the devices of `mesh`: the moving average if one was kept.
-      step: training steps of these parameters.
+      step, checkpoint: training steps of these parameters; `'best'`, `'latest'`, or `''`.
       spec: the form of the data.
     """
 
@@ -58,9 +60,10 @@ class Run:
         *,
         mesh: Mesh,
         batch_size: int,
+        checkpoint: str = "",
     ) -> None:
         self.config, self.family, self.params, self.step = config, family, params, step
-        self.spec, self.mesh, self.batch_size = spec, mesh, batch_size
+        self.spec, self.mesh, self.batch_size, self.checkpoint = spec, mesh, batch_size, checkpoint
         self._binarize = config["data"]["binarize"]
         shape, dtype = spec.fields[spec.event]
         template = with_quadrants(
@@ -69,14 +72,13 @@ class Run:
         )
         self._prepare = preparation(template, self._binarize)
         self._condition = self._condition_field()
-        self._dropout = config["data"]["condition_dropout"] > 0
+        self._dropout = config["data"]["condition_dropout"] > 0 or family.model.classify is not None
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def encode(self, x: Any, condition: Any = None) -> Arrays:
         """Posterior means, or the indices of the most likely codes; nothing is sampled.
 
-        A mean outside of the posterior's support (on a sphere, say) is projected to it, as for
-        `reconstruct`.
+        A mean outside of the posterior's support, a sphere, is projected, as for `reconstruct`.
 
         Args:
           x: events, see the class.
@@ -151,6 +153,8 @@ class Run:
         rows, single = self._rows(x, condition)
         result = self._map("reconstruct", reconstruct, rows)
         return result[0] if single else result
+
+    classify = classify
 
     def sample(
         self, n: int, seed: int = 0, condition: Any = None, temperature: float = 1.0
@@ -253,13 +257,9 @@ class Run:
             source = load_split({**self.config, "data": data}, "eval")
         check_classes(self.spec, self._condition, source)
         run = evaluator(
-            self.family,
-            source,
-            self.mesh,
-            batch_size=self.batch_size,
-            seed=seed,
+            self.family, source, self.mesh, batch_size=self.batch_size, seed=seed,
             binarize=self._binarize,
-        )
+        )  # fmt: skip
         return run(self.params, self.step, limit)
 
     @property
@@ -279,15 +279,15 @@ class Run:
 
     def _context(self, condition: Any, n: int) -> dict[str, np.ndarray]:
         if self._quadrants and condition is not None:
-            events, _ = event_rows(self.spec, condition)
+            events = event_fields(self.spec, condition)[0][self.spec.event]
             return {self.spec.event: np.broadcast_to(events, (n, *self.spec.event_shape))}
         return condition_fields(self.spec, self._condition, condition, n, optional=self._dropout)
 
     def _rows(self, x: Any, condition: Any) -> tuple[dict[str, np.ndarray], bool]:
         """The fields of a batch, and whether x is one event."""
-        events, single = event_rows(self.spec, x)
-        rows = {self.spec.event: events}
-        return rows if self._quadrants else rows | self._context(condition, len(events)), single
+        rows, single = event_fields(self.spec, x)
+        count = len(rows[self.spec.event])
+        return rows if self._quadrants else rows | self._context(condition, count), single
 
     def _map(
         self,

@@ -7,9 +7,10 @@ import numpy as np
 from vaejax.core.registry import near_names
 from vaejax.data import Source
 from vaejax.data.readers import fields
+from vaejax.data.readers.ragged import mark_missing, pad_rows
 from vaejax.data.spec import DataSpec
 
-__all__ = ["check_classes", "condition_fields", "event_rows"]
+__all__ = ["check_classes", "condition_fields", "event_fields", "event_rows"]
 
 
 def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
@@ -44,6 +45,48 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
             )
         rows = rows.astype(np.float32) / np.float32(scale)
     return rows, single
+
+
+def event_fields(spec: DataSpec, x: Any) -> tuple[dict[str, np.ndarray], bool]:
+    """The event and, of a run whose data had one, its mask; and whether x had no axis N.
+
+    Args:
+      spec: of the run's data.
+      x: as for `event_rows`. Of tables NaN is a missing value; sequences, signals and tokens may be
+        shorter than those of the run, and a list of arrays of different lengths.
+
+    Raises:
+      ValueError: as `event_rows`; longer sequences.
+    """
+    name = spec.event
+    if "mask" not in spec.fields:
+        rows, single = event_rows(spec, x)
+        return {name: rows}, single
+    mask: np.ndarray
+    if name == "vector":
+        named = {name: ("x", np.asarray(x))}
+        mark_missing(named)
+        rows, single = event_rows(spec, named[name][1])
+        mask = np.asarray(named["mask"][1])
+        mask = mask[None] if single else mask
+    elif name == "image":
+        rows, single = event_rows(spec, x)
+        mask = np.ones((len(rows), *spec.fields["mask"][0]), bool)
+    else:
+        length, single = spec.event_shape[0], _is_one_sequence(spec, x)
+        padded, lengths = pad_rows("x", [x] if single else list(x), length)
+        rows, _ = event_rows(spec, padded)
+        mask = np.arange(length) < lengths[:, None]
+    return {name: rows, "mask": mask}, single
+
+
+def _is_one_sequence(spec: DataSpec, x: Any) -> bool:
+    """Whether x, of any length, has no axis of examples."""
+    if isinstance(x, list | tuple) or x.dtype.kind == "O":
+        return False
+    shape = spec.event_shape
+    without_channels = spec.event != "tokens" and shape[-1] == 1 and x.ndim == len(shape) - 1
+    return without_channels or x.shape[1:] == shape[1:]
 
 
 def check_classes(spec: DataSpec, condition: str | None, source: Source) -> None:

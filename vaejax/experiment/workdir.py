@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -12,6 +12,7 @@ import vaejax
 from vaejax.core.files import read_json, write_json
 from vaejax.core.types import Options, Setting
 from vaejax.training.earlier_versions import completed, of_its_time
+from vaejax.training.history import check_allowed, is_changeable, is_in, record_change
 from vaejax.training.lock import lock
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "config_digest",
     "config_of_its_time",
     "flatten",
+    "listed_changes",
 ]
 
 # Fields that may differ when a run is resumed or evaluated.
@@ -114,13 +116,17 @@ def check_is_ours(workdir: Path) -> None:
         )
 
 
-def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
+def acquire_workdir(
+    workdir: Path, config: Config, *, create: bool, allow_change: Sequence[str] = ()
+) -> None:
     """Locks a run's working directory to train in it, or checks that it belongs to a config.
 
     Args:
       workdir: of the run.
       config: of the run.
       create: whether to train there; a directory without a run becomes this run's.
+      allow_change: fields with which a run may go on although their values differ; the change is
+        recorded in `history.jsonl`.
 
     Raises:
       ConfigChangedError: it belongs to a run with another configuration.
@@ -136,37 +142,52 @@ def acquire_workdir(workdir: Path, config: Config, *, create: bool) -> None:
     if create:
         lock(workdir)
     if exists:
-        _check_unchanged(workdir, config, completed(read_json(path)))
+        stored = completed(read_json(path))
+        _check_unchanged(workdir, config, stored, allow_change)
+        if create and jax.process_index() == 0:
+            record_change(workdir, stored, changed_fields(stored, config))
     elif (workdir / FINGERPRINT).exists():
         _check_digest(workdir, config, create)
     if create and jax.process_index() == 0:
         write_json(path, {**config, "version": vaejax.__version__})
 
 
-def changed_fields(config: Config, stored: Config) -> str:
-    """The fields that differ though they may not, one a line; `''` without any.
+def changed_fields(stored: Config, config: Config) -> dict[str, tuple[Setting, Setting]]:
+    """The fields that differ though they may not by themselves: name -> (stored, given).
 
     Args:
-      config: that is given.
       stored: the content of `config.json`.
+      config: that is given.
     """
     old, new = _fixed(stored), _fixed(config)
     if stored.get("version") != vaejax.__version__:
         # Fields of models that came later: the given config has their values.
         old = {**new, **old}
-    return "\n".join(
-        f"  {name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, "absent") != new.get(name, "absent")
+    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in {**old, **new}}
+    return {name: pair for name, pair in sorted(pairs.items()) if pair[0] != pair[1]}
+
+
+def listed_changes(changed: Mapping[str, tuple[Setting, Setting]]) -> str:
+    """The fields of `changed_fields`, one a line; `''` without any."""
+    return "\n".join(f"  {name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
+
+
+def _check_unchanged(
+    workdir: Path, config: Config, stored: Config, allow_change: Sequence[str]
+) -> None:
+    changed = changed_fields(stored, config)
+    check_allowed(allow_change, {**flatten(stored), **flatten(config)})
+    refused = {name: pair for name, pair in changed.items() if not is_in(name, allow_change)}
+    if not refused:
+        return
+    listed = listed_changes(refused)
+    remedy = ""
+    if all(map(is_changeable, refused)):
+        remedy = f", or go on with the new values with --allow_change={','.join(refused)}"
+    raise ConfigChangedError(
+        f"{workdir} belongs to a run with another configuration:\n{listed}"
+        f"\nChoose another --workdir, or give the same configuration to resume{remedy}"
     )
-
-
-def _check_unchanged(workdir: Path, config: Config, stored: Config) -> None:
-    if changed := changed_fields(config, stored):
-        raise ConfigChangedError(
-            f"{workdir} belongs to a run with another configuration:\n{changed}\n"
-            "Choose another --workdir, or give the same configuration to resume"
-        )
 
 
 def _check_digest(workdir: Path, config: Config, create: bool) -> None:

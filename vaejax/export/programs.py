@@ -87,7 +87,7 @@ def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Pro
     (size,) = jax_export.symbolic_shape("b")
     symbolic = {k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype) for k, v in batch.items()}
     single = {k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-    single.pop("mask", None)  # so that observed pixels are decoded too
+    single.pop("hidden", None)  # so that observed pixels are decoded too
     params = jax.tree.map(np.asarray, params)  # on no device
     nodes = jax.eval_shape(lambda p, b: model.encode(p, b, None), params, single)
     if not nodes:

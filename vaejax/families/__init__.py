@@ -25,6 +25,7 @@ from vaejax.families.gaussian import (
 )
 from vaejax.families.hierarchical import hierarchical
 from vaejax.families.second_stage import code_prior, gaussian_mixture
+from vaejax.families.semi_supervised import m2
 from vaejax.families.sequential import state_space, td_vae
 from vaejax.families.shared import Players
 from vaejax.families.sparse import sparse_decoder, sparse_vae
@@ -44,6 +45,7 @@ FAMILIES: Mapping[str, Callable[..., Family]] = table(
         "hierarchical": hierarchical,
         "info_vae": info_vae,
         "iwae": iwae,
+        "m2": m2,
         "sigma_vae": sigma_vae,
         "sparse_decoder": sparse_decoder,
         "sparse_vae": sparse_vae,
@@ -99,6 +101,7 @@ __all__ = [
     "hierarchical",
     "info_vae",
     "iwae",
+    "m2",
     "sigma_vae",
     "sparse_decoder",
     "sparse_vae",

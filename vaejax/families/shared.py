@@ -5,11 +5,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-import optax
-
 from vaejax import networks
-from vaejax.core.game import Family, Model
-from vaejax.core.types import Options, PyTree, Setting, Weight
+from vaejax.core.game import Family, Model, PlayerRow
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.latents import bottlenecks, priors
@@ -17,8 +15,8 @@ from vaejax.models.autoencoder import autoencoder
 
 __all__ = ["Players", "gaussian_vae", "with_options_of"]
 
-# player name -> (loss name -> weight, optimizer)
-Players = Mapping[str, tuple[Mapping[str, Weight], optax.GradientTransformation]]
+# player name -> (loss name -> weight, optimizer), or also the groups of a further player
+Players = Mapping[str, PlayerRow]
 
 _MakeFamily = Callable[..., Family]
 

@@ -19,6 +19,7 @@ logs can be per node), or `[]` for a statistic of the whole batch. The transform
 - `adversarial`: GAN losses and feature matching (VAE-GAN, 1512.09300; VQGAN, 2012.09841).
 - `vq`: distance between features and codes (VQ-VAE, 1711.00937).
 - `code_entropies`: entropies of lookup-free codes (MAGVIT-v2, 2310.05737).
+- `label_nll`: −log q(y | x) of labelled examples (M2, 1406.5298).
 - `gsnn`: nll at a sample from the conditional prior (CVAE, Sohn et al., NeurIPS 2015).
 - `baseline_nll`: nll of a network without latents (CVAE, Sohn et al., NeurIPS 2015).
 - `sparsity_kl`: sparsity of a prior of pseudo-inputs (variational sparse coding, Tonolini 2019).
@@ -30,6 +31,7 @@ from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
 from vaejax.losses.adversarial import adversarial
 from vaejax.losses.aggregate_posterior import decomposition, dip
 from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
+from vaejax.losses.classification import label_nll
 from vaejax.losses.conditional import baseline_nll, gsnn
 from vaejax.losses.constraints import free_bits, geco, kl_balancing
 from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_kl
@@ -56,6 +58,7 @@ __all__ = [
     "iwae",
     "kl",
     "kl_balancing",
+    "label_nll",
     "mmd",
     "nll",
     "nll_optimal",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
-from vaejax.distributions import Normal, in_base_units
+from vaejax.distributions import Normal, WithMissing, in_base_units
 from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
 from vaejax.losses.base import event_log_prob, sum_event
 from vaejax.networks import Network
@@ -150,6 +150,11 @@ class Adversarial:
 
 def _in_model_units(trace: Trace) -> Trace:
     """The trace of a model of standardised data in its own units, as discriminators see it."""
+    if isinstance(trace.likelihood, WithMissing):
+        raise ValueError(
+            "adversarial losses compare whole events, so they cannot honour a mask: use data "
+            "without missing values or padding, or a family without a discriminator of events"
+        )
     p, x, _ = in_base_units(trace.likelihood, trace.x)
     generated = trace.generated
     if generated is not None:

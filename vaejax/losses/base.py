@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
-from vaejax.distributions import Distribution, as_rows
+from vaejax.distributions import Distribution, as_rows, elements_present
 
 __all__ = ["event_log_prob", "squared_error", "stateless", "sum_event"]
 
@@ -35,6 +35,7 @@ def event_log_prob(p: Distribution, x: jax.Array) -> jax.Array:
 
 
 def squared_error(p: Distribution, x: jax.Array) -> jax.Array:
-    """‖E[p] − x‖² of events `[B, ...]`, summed over each event: `[B]`."""
+    """‖E[p] − x‖² of events `[B, ...]`, summed over what is present of each event: `[B]`."""
     p, x = as_rows(p, x)
-    return sum_event(jnp.square(p.mean - x))
+    errors, present = jnp.square(p.mean - x), elements_present(p, x)
+    return sum_event(errors if present is None else jnp.where(present, errors, 0.0))

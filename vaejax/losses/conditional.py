@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
-from vaejax.distributions import Masked, in_base_units
+from vaejax.distributions import Distribution, Masked, WithMissing, in_base_units
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.losses.base import event_log_prob, stateless
 from vaejax.networks import Network
@@ -45,8 +45,14 @@ def baseline_nll(network: Network, likelihood: Likelihood) -> LossTransform:
             raise ValueError("the loss 'baseline_nll' needs a model with a condition")
         p = likelihood.apply(network.apply(params["baseline"], trace.condition))
         base, x, log_scale = in_base_units(trace.likelihood, trace.x)
-        if isinstance(base, Masked):
-            p = dataclasses.replace(base, base=p)
+        p = _same_elements(base, p)
         return {**losses, "baseline_nll": log_scale - event_log_prob(p, x)}
 
     return LossTransform(lambda key, trace: {}, apply)
+
+
+def _same_elements(like: Distribution, p: Distribution) -> Distribution:
+    """p of those elements of an event that the distribution `like` models."""
+    if isinstance(like, Masked | WithMissing):
+        return dataclasses.replace(like, base=_same_elements(like.base, p))
+    return p

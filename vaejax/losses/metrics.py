@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Latent, Losses, Trace
-from vaejax.distributions import capabilities_of, is_discrete, modelled_size
+from vaejax.distributions import capabilities_of, elements_present, is_discrete, modelled_size
 from vaejax.losses import squared_error, sum_event
 
 __all__ = ["UsedCodes", "code_counts", "codes_of", "perplexity", "trace_metrics"]
@@ -115,6 +115,18 @@ def perplexity(counts: jax.Array | UsedCodes) -> jax.Array:
     return jnp.exp(-jax.scipy.special.xlogy(p, p).sum(axis=1)).mean()
 
 
+def _of_present_rows(values: jax.Array, trace: Trace) -> jax.Array:
+    """Values `[B]` whose mean over the batch is that over the examples of which something is there.
+
+    That is, 0 for the others, and the values themselves if there are no others.
+    """
+    present = elements_present(trace.likelihood, trace.x)
+    if present is None:
+        return values
+    rows = present.reshape(present.shape[0], -1).any(axis=1).astype(values.dtype)
+    return values * rows / jnp.maximum(rows.mean(), 1.0 / float(rows.shape[0]))
+
+
 def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named metrics, `[B]` per example or `[]` of the whole batch, in nats unless stated otherwise.
 
@@ -143,9 +155,12 @@ def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             named["bits_per_dim"] = -named["elbo"] / (dims * math.log(2))
     if is_discrete(trace.likelihood):
         wrong = trace.likelihood.indices != trace.x  # none among observed elements
-        named["accuracy"] = 1.0 - sum_event(wrong.astype(jnp.float32)) / dims
+        if (present := elements_present(trace.likelihood, trace.x)) is not None:
+            wrong &= present
+        accuracy = 1.0 - sum_event(wrong.astype(jnp.float32)) / dims
+        named["accuracy"] = _of_present_rows(accuracy, trace)
     else:
-        named["mse"] = squared_error(trace.likelihood, trace.x) / dims
+        named["mse"] = _of_present_rows(squared_error(trace.likelihood, trace.x) / dims, trace)
     for i, counts in code_counts(trace).items():
         named["perplexity" if len(trace.latents) == 1 else f"perplexity/{i}"] = perplexity(counts)
     for i, node in enumerate(trace.latents):

@@ -69,7 +69,9 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
             )
         logits = 4.0 / temperature * q.features  # of +1 against −1
         on, off = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-        token_entropy = sum_event(-(jnp.exp(on) * on + jnp.exp(off) * off))  # [B]
+        present = (q.indices >= 0).astype(logits.dtype)  # 0 at padding
+        entropy = -(jnp.exp(on) * on + jnp.exp(off) * off)
+        token_entropy = sum_event(present[..., None] * entropy)  # [B]
 
         def joint(bits_on: jax.Array, bits_off: jax.Array) -> jax.Array:  # [N, D] -> [N, 2^D]
             p = jnp.ones((bits_on.shape[0], 1))
@@ -78,10 +80,12 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
                 p = (pair[:, :, None] * p[:, None, :]).reshape(p.shape[0], -1)
             return p
 
+        tokens, weight = jnp.maximum(present.sum(), 1.0), present.reshape(-1, 1)
+
         def usage(on: jax.Array, off: jax.Array) -> jax.Array:  # [N, D] -> []
             half = on.shape[1] // 2
             low, high = joint(on[:, :half], off[:, :half]), joint(on[:, half:], off[:, half:])
-            mean = high.T @ low / float(on.shape[0])  # [2^(D - half), 2^half]
+            mean = high.T @ (weight * low) / tokens  # [2^(D - half), 2^half]
             return -jax.scipy.special.xlogy(mean, mean).sum(axis=1).sum()
 
         on, off = on.reshape(-1, bits), off.reshape(-1, bits)
@@ -90,8 +94,7 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
             jnp.array_split(on, groups, axis=1), jnp.array_split(off, groups, axis=1), strict=True
         )
         usage_entropy = jnp.sum(jnp.stack([usage(*part) for part in parts]))
-        tokens = on.shape[0] // q.features.shape[0]
-        return token_entropy, tokens * usage_entropy
+        return token_entropy, tokens / float(q.features.shape[0]) * usage_entropy
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses

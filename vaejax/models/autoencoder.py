@@ -9,19 +9,21 @@ import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
-from vaejax.core.events import check_event, event
+from vaejax.core.events import check_event, event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
-from vaejax.distributions import Distribution, Masked, sample_with_temperature
+from vaejax.distributions import Distribution, Masked, WithMissing, sample_with_temperature
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents.priors import LatentPrior
 from vaejax.models.shared import (
     at_step,
     condition_reader,
+    explained,
+    latent_with_missing,
     make_trace,
     with_encoder_input,
     with_likelihood_constants,
 )
-from vaejax.networks import Network
+from vaejax.networks import Network, apply_masked
 
 __all__ = ["Autoencoder", "autoencoder"]
 
@@ -49,8 +51,10 @@ class Autoencoder:
         c = self.read_condition(batch, x.shape[0])
         encoder_key, bottleneck_key, sample_key, decoder_key = jax.random.split(key, 4)
         params: Params = {"encoder": self.encoder.init(encoder_key, x, *c)}
-        features = self.encoder.apply(params["encoder"], x, *c)
+        mask = event_mask(batch)
+        features = apply_masked(self.encoder, params["encoder"], mask, x, *c)
         chex.assert_axis_dimension(features, -1, self.bottleneck.width)
+        features = _cycle_present(features, self.feature_mask(mask, features))
         merge(params, self.bottleneck.init(bottleneck_key, features), "the bottleneck")
         latent = self.bottleneck.apply(params, features, sample_key)
         params["decoder"] = self.decoder.init(decoder_key, latent.z, *c)
@@ -61,20 +65,33 @@ class Autoencoder:
         return params
 
     def infer(
-        self,
-        params: Params,
-        x: jax.Array,
-        c: tuple[jax.Array, ...],
-        key: jax.Array | None,
-        bottleneck: Bottleneck,
+        self, params: Params, batch: Batch, key: jax.Array | None, bottleneck: Bottleneck
     ) -> Latent:
         """The node given events; the bottleneck is the model's own or its training variant."""
+        x, mask = event(batch), event_mask(batch)
+        c = self.read_condition(batch, x.shape[0])
         check_event(x, self.shape)
-        features = self.encoder.apply(params["encoder"], x, *c)
+        features = apply_masked(self.encoder, params["encoder"], mask, x, *c)
         latent = bottleneck.apply(params, features, key)
-        if self.prior is None:
-            return latent
-        return latent._replace(prior=self.prior_given(params, latent.z.shape, c, x, bottleneck))
+        if self.prior is not None:
+            prior = self.prior_given(params, latent.z.shape, c, x, bottleneck)
+            latent = latent._replace(prior=prior)
+        return latent_with_missing(latent, self.feature_mask(mask, features))
+
+    def feature_mask(self, mask: jax.Array | None, features: jax.Array) -> jax.Array | None:
+        """The mask of the positions of the features `[B, ..., W]`; None if all are present.
+
+        Raises:
+          ValueError: the encoder does not say which of its features depend on missing values alone.
+        """
+        if mask is None or features.ndim == 2:
+            return None
+        if self.encoder.feature_mask is None:
+            raise ValueError(
+                "the data have a mask, but the features of this encoder have positions and no "
+                "`feature_mask`: use the networks 'residual' or 'residual_1d', or one vector of z"
+            )
+        return self.encoder.feature_mask(mask)
 
     def prior_given(
         self,
@@ -130,31 +147,27 @@ class Autoencoder:
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         """The node given the events."""
-        x = event(batch)
-        c = self.read_condition(batch, x.shape[0])
-        return (self.infer(params, x, c, key, self.bottleneck),)
+        return (self.infer(params, batch, key, self.bottleneck),)
 
     def decode(
         self, params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None
     ) -> Distribution:
-        """p(x | z), of the masked elements alone if the batch has a `mask`."""
+        """p(x | z), of the `hidden` elements alone, or of those in the `mask`, of a batch."""
         (z,) = zs
         c = self.read_condition(condition, z.shape[0])
-        p = self.likelihood.apply(self.decoder.apply(params["decoder"], z, *c))
-        if condition is not None and "mask" in condition:
-            return Masked(p, condition["mask"], event(condition))
-        return p
+        mask = None if condition is None else event_mask(condition)
+        p = self.likelihood.apply(apply_masked(self.decoder, params["decoder"], mask, z, *c))
+        if condition is not None and "hidden" in condition:
+            p = Masked(p, condition["hidden"], event(condition))
+        return explained(p, condition)
 
     def forward(
         self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
     ) -> Trace:
         """The trace, with `samples` rows for each event."""
         encode_key, sample_key, prior_key = jax.random.split(key, 3)
-        x = event(batch)
         bottleneck = at_step(self.bottleneck, step)
-        latent = self.infer(
-            params, x, self.read_condition(batch, x.shape[0]), encode_key, bottleneck
-        )
+        latent = self.infer(params, batch, encode_key, bottleneck)
         if self.samples > 1:
             batch, latent = self._repeat(params, batch, latent, sample_key, bottleneck)
         x = event(batch)
@@ -175,6 +188,8 @@ class Autoencoder:
         if self.prior:  # not repeated above if it does not have a row for each example
             c = self.read_condition(batch, z.shape[0])
             p = self.prior_given(params, z.shape, c, event(batch), bottleneck)
+            if isinstance(latent.prior, WithMissing):
+                p = WithMissing(p, latent.prior.mask)
             latent = latent._replace(prior=p)
         return batch, latent
 
@@ -207,7 +222,8 @@ def autoencoder(
       shape: of one event.
       prior: replaces the bottleneck's own prior; it can have parameter groups.
       condition: second input of encoder and decoder; None for an unconditional model. If the batch
-        has a `mask`, only the masked elements count in log p(x | z), see `distributions.Masked`.
+        has the field `hidden`, only these elements count in log p(x | z), see
+        `distributions.Masked`; if it has a `mask`, only those in it, see `WithMissing`.
       samples: number of samples of z per example in `forward`. With more than one, the trace has
         `B · samples` rows, and the rows of an example are adjacent.
       generated: whether `forward` also decodes a sample from the prior for each example.
@@ -218,4 +234,17 @@ def autoencoder(
         tuple(shape), prior, condition_reader(condition), samples, generated,
     )  # fmt: skip
     embed = model.embed if bottleneck.embed else None
-    return Model(model.init, model.forward, model.encode, model.decode, model.generate, embed)
+    functions = (model.init, model.forward, model.encode, model.decode, model.generate, embed)
+    return Model(*functions, honours_mask=True)
+
+
+def _cycle_present(features: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Features `[B, ..., W]` whose missing positions repeat the present ones of the batch.
+
+    A bottleneck is initialised from them, so that its codebook does not start at padding.
+    """
+    if mask is None:
+        return features
+    flat, count = features.reshape(-1, features.shape[-1]), jnp.maximum(mask.sum(), 1)
+    (present,) = jnp.nonzero(mask.reshape(-1), size=mask.size, fill_value=0)
+    return flat[present[jnp.arange(mask.size) % count]].reshape(features.shape)

@@ -6,7 +6,7 @@ import jax
 
 from vaejax.core.events import check_event, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
-from vaejax.distributions import Categorical
+from vaejax.distributions import Categorical, with_missing
 from vaejax.models.shared import generate_with, make_trace
 from vaejax.networks import Network
 
@@ -16,8 +16,8 @@ __all__ = ["classifier"]
 def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
     """A classifier with parameter groups `encoder` and `head`; its ELBO is log p(label | x).
 
-    The event of its trace is the label. `Model.features` returns the inputs of the head: the
-    encoder's features after a ReLU.
+    The event of its trace is the label; examples with the label −1 have no loss. `Model.features`
+    returns the inputs of the head: the encoder's features after a ReLU.
 
     Args:
       encoder: events `[B, *shape]` -> features `[B, F]`.
@@ -47,7 +47,8 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
 
     def forward(params: Params, batch: Batch, key: jax.Array, step: jax.Array | None) -> Trace:
         del key
-        return make_trace(label(batch), decode(params, (), batch), (), step)
+        labels, p = label(batch), decode(params, (), batch)
+        return make_trace(labels, with_missing(p, labels, labels >= 0), (), step)
 
     def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         del params, batch, key
@@ -57,4 +58,7 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
         raise ValueError("a classifier generates nothing: it has no prior")
 
     generate = generate_with(sample_prior, decode)
-    return Model(init, forward, encode, decode, generate, features=features)
+    return Model(
+        init, forward, encode, decode, generate, features=features, honours_mask=True,
+        classify=lambda params, batch: decode(params, (), batch).logits,
+    )  # fmt: skip

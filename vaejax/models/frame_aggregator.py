@@ -48,9 +48,15 @@ class FrameAggregator(NamedTuple):
         features = self.frame_encoder.apply(group["frame_encoder"], frames)
         return features.reshape(*x.shape[:2], -1)
 
-    def apply(self, group: Params, x: jax.Array) -> jax.Array:
-        """b_t `[B, T, D]` of every time of the sequences `[B, T, ...]`."""
-        return self.aggregator.apply(group["aggregator"], self.encode(group, x))
+    def apply(self, group: Params, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """b_t `[B, T, D]` of every time of the sequences `[B, T, ...]`.
+
+        Frames that are not in the mask, bool `[B, T]`, are ignored.
+        """
+        features = self.encode(group, x)
+        if mask is None:
+            return self.aggregator.apply(group["aggregator"], features)
+        return self.aggregator.apply(group["aggregator"], features, mask)
 
     def initial_state(self, group: Params, n: int) -> PyTree:
         """The state of n streams before their first frame."""

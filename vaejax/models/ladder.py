@@ -26,7 +26,12 @@ from vaejax.models.ladder_block import (
     init_stage,
     run_stage,
 )
-from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
+from vaejax.models.shared import (
+    explained,
+    generate_with,
+    make_trace,
+    with_likelihood_constants,
+)
 from vaejax.networks import Network
 
 __all__ = ["MERGES", "Ladder", "Stage", "ladder"]
@@ -130,7 +135,8 @@ class Ladder:
     ) -> Trace:
         """The trace of the events."""
         latents, features = self.infer(params, batch, key)
-        return make_trace(event(batch), self.likelihood.apply(features), latents, step)
+        p = explained(self.likelihood.apply(features), batch)
+        return make_trace(event(batch), p, latents, step)
 
     def decode(
         self,
@@ -141,7 +147,6 @@ class Ladder:
         temperature: float | jax.Array = 1.0,
     ) -> Distribution:
         """p(x | z) given the first of the latents, see `ladder`."""
-        del condition
         total = self.num_latents
         if not 1 <= len(zs) <= total:
             raise ValueError(
@@ -149,7 +154,7 @@ class Ladder:
                 f"found {len(zs)}; generate takes none"
             )
         features = self.top_down(params, zs[0].shape[0], key, None, zs, temperature)[1]
-        return self.likelihood.apply(features)
+        return explained(self.likelihood.apply(features), condition)
 
     def sample_features(
         self,
@@ -210,4 +215,5 @@ def ladder(
     generate = generate_with(
         model.sample_features, lambda params, features, condition: likelihood.apply(features)
     )
-    return Model(model.init, model.forward, model.encode, model.decode, generate)
+    functions = (model.init, model.forward, model.encode, model.decode, generate)
+    return Model(*functions, honours_mask=True)

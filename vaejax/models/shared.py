@@ -3,19 +3,23 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 
 from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
+from vaejax.core.events import event, event_mask
 from vaejax.core.game import Batch, Latent, Params, Trace
 from vaejax.core.types import PyTree
-from vaejax.distributions import Distribution
+from vaejax.distributions import Distribution, OneHotCodes, is_discrete, with_missing
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.networks import Network, bind_constants
 
 __all__ = [
     "at_step",
     "condition_reader",
+    "explained",
     "generate_with",
+    "latent_with_missing",
     "make_trace",
     "with_encoder_input",
     "with_likelihood_constants",
@@ -34,9 +38,11 @@ def with_encoder_input(encoder: Network, likelihood: Likelihood) -> Network:
     transform = likelihood.encoder_input
     if transform is None:
         return encoder
-    return Network(
-        lambda key, x, *c: encoder.init(key, transform(x), *c),
-        lambda params, x, *c: encoder.apply(params, transform(x), *c),
+    masked = encoder.masked
+    return encoder._replace(
+        init=lambda key, x, *c: encoder.init(key, transform(x), *c),
+        apply=lambda params, x, *c: encoder.apply(params, transform(x), *c),
+        masked=masked and (lambda params, mask, x, *c: masked(params, mask, transform(x), *c)),
     )
 
 
@@ -82,6 +88,36 @@ def make_trace(
     """
     c = condition[0] if condition else None
     return Trace(x, likelihood, latents, generated, 0 if step is None else step, c)
+
+
+def explained(p: Distribution, batch: Batch | None) -> Distribution:
+    """p(x | z) of what is present of the events in a batch; p itself without a mask."""
+    if batch is None or "mask" not in batch:
+        return p
+    return with_missing(p, event(batch), event_mask(batch))
+
+
+def latent_with_missing(latent: Latent, mask: jax.Array | None) -> Latent:
+    """A node without the positions that are not in the mask `[B, ...]`; all without a mask.
+
+    They have z = 0, no KL and, of a quantizer, the index −1 and no distance to a code, so that they
+    are excluded from the updates of a codebook.
+    """
+    if mask is None:
+        return latent
+    q, p, z = latent
+
+    def fill(x: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.where(mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim)), x, other)
+
+    z = fill(z, jnp.zeros_like(z))
+    if isinstance(q, OneHotCodes):
+        zeros = jnp.zeros_like(q.features)
+        indices = fill(q.indices, jnp.full_like(q.indices, -1))
+        q = OneHotCodes(fill(q.features, zeros), fill(q.codes, zeros), indices, q.size)
+        return Latent(q, p, z)
+    values = q.indices if is_discrete(q) else z
+    return Latent(with_missing(q, values, mask), with_missing(p, values, mask), z)
 
 
 def generate_with(

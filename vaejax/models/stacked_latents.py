@@ -14,11 +14,13 @@ from vaejax.networks import Network
 
 __all__ = [
     "StackedNetworks",
+    "after_last",
     "init_stacked",
     "rollout_with",
     "sample_stacked",
     "sample_standard",
     "standard_unless",
+    "standard_where",
     "swap_time",
 ]
 
@@ -117,3 +119,19 @@ def rollout_with(
 def swap_time(tree: PyTree) -> PyTree:
     """Swaps the axes of batch and time of every array, between `[B, T, ...]` and `[T, B, ...]`."""
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+
+
+def after_last(mask: jax.Array) -> jax.Array:
+    """Which times are after the last one in the mask, bool `[B, T]` each."""
+    later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1]  # number of frames from a time on
+    return later == 0
+
+
+def standard_where(missing: jax.Array, samples: LayeredSamples) -> LayeredSamples:
+    """N(0, I) in place of the densities `[B, T, D]` where a frame is missing, bool `[B, T]`."""
+
+    def fill(a: jax.Array, value: float) -> jax.Array:
+        return jnp.where(missing[..., None], value, a)
+
+    densities = tuple(Normal(fill(d.loc, 0.0), fill(d.scale, 1.0)) for d in samples.densities)
+    return samples._replace(densities=densities)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.events import EVENTS
+from vaejax.core.events import EVENTS, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.types import PyTree
 from vaejax.distributions import in_units, support_of
@@ -59,7 +59,7 @@ def standardized(
             return trace
         assert explained is not None
         return trace._replace(
-            x=_in_data_units(trace.x, batch[explained], output),
+            x=_in_data_units(trace.x, event(batch), output),
             likelihood=write(trace.likelihood),
             generated=write(trace.generated),
         )

@@ -6,22 +6,30 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vaejax.core.events import check_event, event
+from vaejax.core.events import check_event, event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.types import PyTree
 from vaejax.distributions import Distribution, Normal
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.frame_aggregator import FrameAggregator
 from vaejax.models.sequence_model import LayeredSamples, SequenceModel
-from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
+from vaejax.models.shared import (
+    explained,
+    generate_with,
+    make_trace,
+    with_likelihood_constants,
+)
 from vaejax.models.stacked_latents import (
     StackedNetworks,
+    after_last,
     init_stacked,
     rollout_with,
     sample_stacked,
     sample_standard,
     standard_unless,
+    standard_where,
     swap_time,
 )
 from vaejax.networks import Network, Recurrent
@@ -108,37 +116,72 @@ class StateSpace:
         )  # fmt: skip
 
     def filter_sequence(
-        self, params: Params, b: jax.Array, key: jax.Array | None
+        self, params: Params, b: jax.Array, key: jax.Array | None, mask: jax.Array | None = None
     ) -> tuple[LayeredSamples, LayeredSamples]:
-        """q and p at every time, `[B, T, D]` each, from b `[B, T, D]`."""
+        """q and p at every time, `[B, T, D]` each, from b `[B, T, D]`.
 
-        def body(z: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
-            b, t = inputs
+        Where a frame is missing from the mask, bool `[B, T]`, q is the transition p, so that the
+        KL is 0; after the last frame nothing changes any more.
+        """
+
+        def body(z: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, PyTree]:
+            b, t, *missing = inputs
             step_key = None if key is None else jax.random.fold_in(key, t)
             q = self.sample_belief(params, jnp.concatenate([b, z], axis=1), step_key)
+            if missing:
+                q = self._without_frames(params, z, q, step_key, t, *missing)
             p = standard_unless(t, self.sample_step(params, z, None, observed=q.zs))
             return jnp.concatenate(q.zs, axis=1), (q, p)
 
         first = jnp.zeros((b.shape[0], sum(self.latent_dims)))
-        return swap_time(jax.lax.scan(body, first, (swap_time(b), jnp.arange(b.shape[1])))[1])
+        inputs: tuple[jax.Array, ...] = (swap_time(b), jnp.arange(b.shape[1]))
+        if mask is not None:
+            inputs = (*inputs, ~mask.T, after_last(mask).T)
+        q, p = swap_time(jax.lax.scan(body, first, inputs)[1])
+        if mask is None:
+            return q, p
+        return standard_where(~mask, q), standard_where(~mask, p)
+
+    def _without_frames(
+        self,
+        params: Params,
+        z: jax.Array,
+        q: LayeredSamples,
+        key: jax.Array | None,
+        t: jax.Array,
+        missing: jax.Array,
+        ended: jax.Array,
+    ) -> LayeredSamples:
+        """q at time t, with samples of the transition where a frame is `missing`, bool `[B]`."""
+        after = self.sample_step(params, z, key)
+        standard = tuple(jnp.zeros_like(a) for a in after.zs)
+        if key is not None:  # the first state is N(0, I), which is not a transition
+            standard = sample_standard(key, z.shape[0], self.latent_dims, 1.0)
+        before = jnp.split(z, np.cumsum(self.latent_dims)[:-1], axis=1)
+        zs = []
+        for sample, first, last, filtered in zip(after.zs, standard, before, q.zs, strict=True):
+            skipped = jnp.where(ended[:, None], last, jnp.where(t > 0, sample, first))
+            zs.append(jnp.where(missing[:, None], skipped, filtered))
+        return q._replace(zs=tuple(zs))
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         """The nodes, with the times of the sequence as an axis."""
-        b = self.frames.apply(params["belief"], event(batch))
-        q, p = self.filter_sequence(params, b, key)
+        mask = event_mask(batch)
+        b = self.frames.apply(params["belief"], event(batch), mask)
+        q, p = self.filter_sequence(params, b, key, mask)
         return tuple(map(Latent, q.densities, p.densities, q.zs))
 
     def decode(
         self, params: Params, zs: Sequence[jax.Array], condition: Batch | None = None
     ) -> Distribution:
         """p(x_t | z_t) of z of one time `[B, D]` or of all times `[B, T, D]`."""
-        del condition
         layers = len(self.latent_dims)
         if len(zs) != layers:
             raise ValueError(f"z has {layers} layers, the top first, found {len(zs)}")
         z = jnp.concatenate(tuple(zs), axis=-1)
         out = self.parts.decoder.apply(params["decoder"], z.reshape(-1, z.shape[-1]))
-        return self.likelihood.apply(out.reshape(*z.shape[:-1], *out.shape[1:]))
+        p = self.likelihood.apply(out.reshape(*z.shape[:-1], *out.shape[1:]))
+        return explained(p, condition) if z.ndim == 3 else p
 
     def forward(
         self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
@@ -147,13 +190,15 @@ class StateSpace:
         x = event(batch)
         check_event(x, self.shape)
         latents = self.encode(params, batch, key)
-        p = self.decode(params, tuple(node.z for node in latents))
+        p = self.decode(params, tuple(node.z for node in latents), batch)
         return make_trace(x, p, latents, step)
 
-    def belief_states(self, params: Params, x: jax.Array) -> jax.Array:
+    def belief_states(
+        self, params: Params, x: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
         """b_t with the mean of z_(t−1) of every time, `[B, T, D]`."""
-        b = self.frames.apply(params["belief"], x)
-        q, _ = self.filter_sequence(params, b, None)
+        b = self.frames.apply(params["belief"], x, mask)
+        q, _ = self.filter_sequence(params, b, None, mask)
         z = jnp.concatenate(q.zs, axis=2)
         previous = jnp.pad(z, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         return jnp.concatenate([b, previous], axis=2)
@@ -210,7 +255,9 @@ class StateSpace:
             later = rollout(params, first, ones, key, temperature)
             pairs = zip(first, later, strict=True)
             return swap_time(tuple(jnp.concatenate([z[None], zs]) for z, zs in pairs))
-        b = self.belief_states(params, event(condition)[:n])[:, -1]
+        mask = event_mask(condition)
+        mask = None if mask is None else mask[:n]
+        b = self.belief_states(params, event(condition)[:n], mask)[:, -1]
         zs = self.sample_belief(params, b, first_key, temperature).zs
         return swap_time(rollout(params, zs, jnp.ones(length, jnp.int32), key, temperature))
 
@@ -248,4 +295,5 @@ def state_space(
         max_delta=1,
     )  # fmt: skip
     decode, generate = model.decode, generate_with(model.sample_prior, model.decode)
-    return Model(model.init, model.forward, model.encode, decode, generate, sequences=sequences)
+    functions = (model.init, model.forward, model.encode, decode, generate)
+    return Model(*functions, sequences=sequences, honours_mask=True)

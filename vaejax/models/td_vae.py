@@ -6,15 +6,20 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.events import check_event, event
+from vaejax.core.events import check_event, event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
-from vaejax.distributions import Distribution, MonteCarloKL
+from vaejax.distributions import Distribution, MonteCarloKL, with_missing
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.sequence_model import SequenceModel
-from vaejax.models.shared import generate_with, make_trace, with_likelihood_constants
+from vaejax.models.shared import (
+    generate_with,
+    latent_with_missing,
+    make_trace,
+    with_likelihood_constants,
+)
 from vaejax.models.stacked_latents import StackedNetworks, init_stacked, rollout_with, swap_time
 from vaejax.models.td_vae_densities import TDVAEDensities, TDVAEParts
-from vaejax.models.time_pairs import DeltaDistribution, sample_pairs
+from vaejax.models.time_pairs import DeltaDistribution, sample_pairs, sample_present_pairs
 
 __all__ = ["TDVAE", "TDVAEParts", "td_vae"]
 
@@ -59,22 +64,36 @@ class TDVAE:
     def forward(
         self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
     ) -> Trace:
-        """The trace of P pairs of times of each sequence, `[B · P]` rows."""
-        x = event(batch)
+        """The trace of P pairs of times of each sequence, `[B · P]` rows.
+
+        With a mask, pairs are of times that are present; the rows of sequences without such a pair
+        have no nll and no KL.
+        """
+        x, mask = event(batch), event_mask(batch)
         check_event(x, self.shape)
         pair_key, later_key, key = jax.random.split(key, 3)
-        t1, t2 = sample_pairs(pair_key, (len(x), self.num_pairs), self.deltas, self.shape[0])
-        b = self.densities.belief_states(params, x)
+        if mask is None:
+            t1, t2 = sample_pairs(pair_key, (len(x), self.num_pairs), self.deltas, self.shape[0])
+        else:
+            t1, t2, valid = sample_present_pairs(pair_key, self.num_pairs, self.deltas, mask)
+        b = self.densities.belief_states(params, x, mask)
         b1, b2, delta = _select(b, t1), _select(b, t2), (t2 - t1).reshape(-1)
         latents, z2 = self.densities.pair_latents(params, b1, b2, delta, (later_key, key))
-        return make_trace(_select(x, t2), self.densities.decode(params, z2), latents, step)
+        frames, p = _select(x, t2), self.densities.decode(params, z2)
+        if mask is not None:
+            valid = valid.reshape(-1)
+            p = with_missing(p, frames, valid)
+            latents = tuple(latent_with_missing(node, valid) for node in latents)
+        return make_trace(frames, p, latents, step)
 
     def encode(self, params: Params, batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
         """The belief at the end of each sequence, against the transition from one step earlier."""
-        b = self.densities.belief_states(params, event(batch))
+        mask = event_mask(batch)
+        b = self.densities.belief_states(params, event(batch), mask)
         before_key, key = jax.random.split(key)
-        last = self.densities.sample_belief(params, b[:, -1], key)
-        before = self.densities.sample_belief(params, b[:, -2], before_key)
+        b1, b2 = (b[:, -2], b[:, -1]) if mask is None else _last_two(b, mask)
+        last = self.densities.sample_belief(params, b2, key)
+        before = self.densities.sample_belief(params, b1, before_key)
         one = jnp.ones(b.shape[0], jnp.int32)
         transition = self.densities.sample_transition(
             params, before.zs, one, None, observed=last.zs
@@ -93,7 +112,10 @@ class TDVAE:
         if condition is None:
             raise ValueError("TD-VAE generates continuations: pass sequences as the condition")
         belief_key, key = jax.random.split(key)
-        b = self.densities.belief_states(params, event(condition)[:n])[:, -1]
+        mask = event_mask(condition)
+        mask = None if mask is None else mask[:n]
+        b = self.densities.belief_states(params, event(condition)[:n], mask)
+        b = b[:, -1] if mask is None else _last_two(b, mask)[1]
         zs = self.densities.sample_belief(params, b, belief_key, temperature).zs
         rollout = rollout_with(self.densities.sample_transition)
         ones = jnp.ones(self.shape[0], jnp.int32)
@@ -152,10 +174,18 @@ def td_vae(
         rollout_with(d.sample_transition), d.sample_smoothing, deltas.max_delta,
     )  # fmt: skip
     generate = generate_with(model.sample_continuation, model.decode_sequences)
-    return Model(model.init, model.forward, model.encode, d.decode, generate, sequences=sequences)
+    functions = (model.init, model.forward, model.encode, d.decode, generate)
+    return Model(*functions, sequences=sequences, honours_mask=True)
 
 
 def _select(values: jax.Array, times: jax.Array) -> jax.Array:
     """The values `[B, T, ...]` at the times `[B, P]`, as `[B · P, ...]`."""
     selected = jax.vmap(lambda v, t: v[t])(values, times)
     return selected.reshape(-1, *values.shape[2:])
+
+
+def _last_two(b: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """b `[B, T, D]` one step before the last time in the mask `[B, T]`, and at that time."""
+    last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)  # [B]
+    before, at = (_select(b, jnp.maximum(t, 0)[:, None]) for t in (last - 1, last))
+    return before, at

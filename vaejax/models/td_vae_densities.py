@@ -67,9 +67,11 @@ class TDVAEDensities:
         features = delta_features(delta, self.max_delta)
         return features if self.condition_on_delta else jnp.zeros_like(features)
 
-    def belief_states(self, params: Params, x: jax.Array) -> jax.Array:
-        """b_t `[B, T, D]` of every time."""
-        return self.frames.apply(params["belief"], x)
+    def belief_states(
+        self, params: Params, x: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """b_t `[B, T, D]` of every time, see `FrameAggregator.apply`."""
+        return self.frames.apply(params["belief"], x, mask)
 
     def initial_state(self, params: Params, n: int) -> PyTree:
         """See `SequenceModel`."""

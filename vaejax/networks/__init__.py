@@ -19,6 +19,7 @@ from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.latent_discriminator import latent_discriminator
 from vaejax.networks.network import (
     Network,
+    apply_masked,
     bind_constants,
     from_linen,
     from_nnx,
@@ -88,6 +89,7 @@ __all__ = [
     "Pair",
     "Recurrent",
     "StageNetworks",
+    "apply_masked",
     "bind_constants",
     "build",
     "build_autoregressive",

@@ -52,10 +52,11 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Arr
       q: queries.
       k: keys.
       v: values, `[B, H, T, d]`.
-      mask: bool `[t, T]`; every query attends to at least one key.
+      mask: bool `[t, T]`, or `[B, t, T]`; every query attends to at least one key.
     """
     score = jnp.einsum("bhtd,bhsd->bhts", q, k).astype(jnp.float32) / math.sqrt(q.shape[-1])
-    weight = jax.nn.softmax(jnp.where(mask[None, None], score, -jnp.inf)).astype(q.dtype)
+    mask = mask[None, None] if mask.ndim == 2 else mask[:, None]
+    weight = jax.nn.softmax(jnp.where(mask, score, -jnp.inf)).astype(q.dtype)
     return jnp.einsum("bhts,bhsd->bthd", weight, v)
 
 
@@ -112,11 +113,16 @@ class CausalBlocks:
         h = act(_norm(x, layer["norm_mlp"]) @ layer["up"].astype(x.dtype))
         return x + h @ layer["down"].astype(x.dtype)
 
-    def apply(self, params: Params, x: jax.Array) -> jax.Array:
-        """The stream `[B, T, W]` after all blocks."""
+    def apply(self, params: Params, x: jax.Array, present: jax.Array | None = None) -> jax.Array:
+        """The stream `[B, T, W]` after all blocks.
+
+        Positions that are not `present` (bool `[B, T]`) are attended to by themselves alone.
+        """
         positions = jnp.arange(x.shape[1])
         age = positions[:, None] - positions[None]
         mask = (age >= 0) & (age < self.window)
+        if present is not None:
+            mask = mask[None] & (present[:, None] | (age == 0)[None])
 
         def per_layer(x: jax.Array, layer: Params) -> tuple[jax.Array, None]:
             attended = attend(*self.queries_keys_values(layer, x, positions), mask)

@@ -23,9 +23,12 @@ class Autoregressive(NamedTuple):
       step: `(params, cache, token int32 [B], t) -> (logits [B, K] of position t, cache)`, given the
         token of position t − 1, which is ignored at t = 0. Calls for t = 0, 1, ... return the
         logits that `apply` returns.
+      masked: `(params, mask [B, T], tokens, *condition) -> logits`: `apply` without attention to
+        the tokens that are not in the mask, for networks that can; else None.
     """
 
     init: Callable[..., PyTree]
     apply: Callable[..., jax.Array]
     init_cache: Callable[..., PyTree]
     step: Callable[..., tuple[jax.Array, PyTree]]
+    masked: Callable[..., jax.Array] | None = None

@@ -24,6 +24,8 @@ __all__ = [
     "concat_condition",
     "crop",
     "downsampled_sizes",
+    "halve_mask",
+    "zero_missing",
 ]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -109,11 +111,33 @@ class Norm(linen.Module):
     groups: int = 0
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """With a mask of positions, the statistics are those of the positions in it."""
         if not self.groups:
             return x
         groups = math.gcd(self.groups, x.shape[-1])
-        return linen.GroupNorm(num_groups=groups, dtype=jnp.float32)(x).astype(x.dtype)
+        norm = linen.GroupNorm(num_groups=groups, dtype=jnp.float32)
+        if mask is not None:
+            mask = jnp.broadcast_to(mask[..., None], x.shape)
+        return norm(x, mask=mask).astype(x.dtype)
+
+
+def zero_missing(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """x `[B, ..., C]` with zeros at the positions that are not in the mask `[B, ...]`.
+
+    So a convolution sees missing positions as 'SAME' padding.
+    """
+    return x if mask is None else jnp.where(mask[..., None], x, jnp.zeros((), x.dtype))
+
+
+def halve_mask(mask: jax.Array) -> jax.Array:
+    """The mask `[B, ...]` after a stride of 2: true where one of the positions in a block is."""
+    for axis in range(1, mask.ndim):
+        size = mask.shape[axis]
+        padding = [(0, size % 2 if i == axis else 0) for i in range(mask.ndim)]
+        shape = (*mask.shape[:axis], -(-size // 2), 2, *mask.shape[axis + 1 :])
+        mask = jnp.pad(mask, padding).reshape(shape).any(axis=axis + 1)
+    return mask
 
 
 def concat_condition(x: jax.Array, condition: jax.Array | None) -> jax.Array:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 from vaejax.networks.layers import activation, compute_dtype, concat_condition
@@ -37,6 +38,7 @@ def mlp(
     hidden: Sequence[int] = (512, 256),
     activation: str = "relu",
     dtype: str = "float32",
+    mask_input: bool = False,
 ) -> tuple[Network, Network]:
     """An encoder of events of any shape into `[B, features]`, and the mirrored decoder.
 
@@ -47,7 +49,25 @@ def mlp(
       hidden: widths of the encoder's hidden layers; the decoder has them in reverse order.
       activation: between layers.
       dtype: of the computation.
+      mask_input: whether the encoder also reads the mask of missing values.
     """
     encoder = MLP(tuple(hidden), (features,), activation, dtype)
     decoder = MLP(tuple(hidden)[::-1], (*shape[:-1], out_channels), activation, dtype)
-    return from_linen(encoder), from_linen(decoder)
+    networks = from_linen(encoder), from_linen(decoder)
+    return (_reading_mask(networks[0]), networks[1]) if mask_input else networks
+
+
+def _reading_mask(encoder: Network) -> Network:
+    """The encoder of events with the mask beside them on the last axis; ones without a mask."""
+
+    def beside(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        if mask is None:
+            mask = jnp.ones(x.shape if x.ndim == 2 else x.shape[:-1], bool)
+        mask = mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+        return jnp.concatenate([x, mask.astype(x.dtype)], axis=-1)
+
+    return Network(
+        lambda key, x, *c: encoder.init(key, beside(x, None), *c),
+        lambda params, x, *c: encoder.apply(params, beside(x, None), *c),
+        lambda params, mask, x, *c: encoder.apply(params, beside(x, mask), *c),
+    )

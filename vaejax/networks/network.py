@@ -12,7 +12,15 @@ from flax import linen, nnx
 
 from vaejax.core.types import PyTree
 
-__all__ = ["Network", "bind_constants", "from_linen", "from_nnx", "reshaped", "unconditional"]
+__all__ = [
+    "Network",
+    "apply_masked",
+    "bind_constants",
+    "from_linen",
+    "from_nnx",
+    "reshaped",
+    "unconditional",
+]
 
 
 class Network(NamedTuple):
@@ -21,18 +29,43 @@ class Network(NamedTuple):
     Attributes:
       init: `(key, *inputs) -> params`.
       apply: `(params, *inputs) -> output`, float32.
+      masked: `(params, mask, *inputs) -> output`, for networks that use the mask of an event
+        besides the event itself, whose missing elements are zeros; else None.
+      feature_mask: mask of an event -> mask of the positions of an encoder's output, for
+        architectures whose output has positions; else None.
     """
 
     init: Callable[..., PyTree]
     apply: Callable[..., PyTree]
+    masked: Callable[..., PyTree] | None = None
+    feature_mask: Callable[[jax.Array], jax.Array] | None = None
+
+
+def apply_masked(
+    network: Network, params: PyTree, mask: jax.Array | None, *inputs: PyTree
+) -> PyTree:
+    """The network's output, given the mask of the event if there is one and the network uses it."""
+    if mask is None or network.masked is None:
+        return network.apply(params, *inputs)
+    return network.masked(params, mask, *inputs)
 
 
 def _float32(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: a.astype(jnp.float32), tree)
 
 
-def from_linen(module: linen.Module) -> Network:
+def from_linen(
+    module: linen.Module,
+    *,
+    masks: bool = False,
+    feature_mask: Callable[[jax.Array], jax.Array] | None = None,
+) -> Network:
     """A Flax Linen module without mutable state, as a `Network`.
+
+    Args:
+      module: the module.
+      masks: whether its call has the keyword argument `mask`, see `Network.masked`.
+      feature_mask: see `Network`.
 
     Raises:
       ValueError: at init, if the module has state besides parameters (batch statistics, say).
@@ -51,7 +84,10 @@ def from_linen(module: linen.Module) -> Network:
     def apply(params: PyTree, *inputs: PyTree) -> PyTree:
         return _float32(module.apply({"params": params}, *inputs))
 
-    return Network(init, apply)
+    def masked(params: PyTree, mask: jax.Array, *inputs: PyTree) -> PyTree:
+        return _float32(module.apply({"params": params}, *inputs, mask=mask))
+
+    return Network(init, apply, masked if masks else None, feature_mask)
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
@@ -88,9 +124,12 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
 def unconditional(network: Network) -> Network:
     """The same network, which ignores the condition that it receives as a second input."""
+    masked = network.masked
     return Network(
         lambda key, x, *condition: network.init(key, x),
         lambda params, x, *condition: network.apply(params, x),
+        None if masked is None else lambda params, mask, x, *condition: masked(params, mask, x),
+        network.feature_mask,
     )
 
 
@@ -104,13 +143,18 @@ def bind_constants(network: Network, count: int) -> Network:
     def init(key: jax.Array, *inputs: PyTree) -> PyTree:
         return {"network": network.init(key, *inputs), "constants": jnp.zeros(count)}
 
-    def apply(params: PyTree, *inputs: PyTree) -> jax.Array:
-        out = network.apply(params["network"], *inputs)
+    def append(params: PyTree, out: jax.Array) -> jax.Array:
         constants = params["constants"].reshape((1,) * (out.ndim - 1) + (count,))
         constants = jnp.broadcast_to(constants, (*out.shape[:-1], count))
         return jnp.concatenate([out, constants], axis=-1)
 
-    return Network(init, apply)
+    def apply(params: PyTree, *inputs: PyTree) -> jax.Array:
+        return append(params, network.apply(params["network"], *inputs))
+
+    def masked(params: PyTree, mask: jax.Array, *inputs: PyTree) -> jax.Array:
+        return append(params, apply_masked(network, params["network"], mask, *inputs))
+
+    return Network(init, apply, masked, network.feature_mask)
 
 
 def reshaped(network: Network, shape: tuple[int, ...]) -> Network:

@@ -20,7 +20,8 @@ class Recurrent(NamedTuple):
 
     Attributes:
       init: `(key, x [B, T, F]) -> params`.
-      apply: `(params, x [B, T, F]) -> [B, T, D]`.
+      apply: `(params, x [B, T, F], mask=None) -> [B, T, D]`. Inputs that are not in the mask, bool
+        `[B, T]`, have no effect; the state and the output of a recurrent network stay as they are.
       initial_state: `(params, n) -> state` before the first input.
       step: `(params, state, x [B, F]) -> ([B, D], state)`; calls for one input after the other
         return the outputs that `apply` returns.
@@ -74,15 +75,22 @@ def _gated_cell(
     def project(params: Params, x: jax.Array) -> jax.Array:
         return x @ params["input"] + params["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
 
-    def apply(params: Params, x: jax.Array) -> jax.Array:
+    def apply(params: Params, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         projected = jnp.swapaxes(project(params, x), 0, 1)  # [T, B, G·D]
 
-        def body(state: _State, inputs: jax.Array) -> tuple[_State, jax.Array]:
-            out, state = advance(params["recurrent"], state, inputs)
-            return state, out
+        def body(
+            state: _State, inputs: tuple[jax.Array, jax.Array | None]
+        ) -> tuple[_State, jax.Array]:
+            projected, present = inputs
+            out, after = advance(params["recurrent"], state, projected)
+            if present is None:
+                return after, out
+            after = jax.tree.map(lambda a, b: jnp.where(present[:, None], a, b), after, state)
+            return after, after[0]
 
         first = initial_state(params, x.shape[0])
-        return jnp.swapaxes(jax.lax.scan(body, first, projected)[1], 0, 1)
+        inputs = projected, None if mask is None else mask.T
+        return jnp.swapaxes(jax.lax.scan(body, first, inputs)[1], 0, 1)
 
     def step(params: Params, state: _State, x: jax.Array) -> tuple[jax.Array, _State]:
         return advance(params["recurrent"], state, project(params, x))
@@ -164,8 +172,8 @@ def causal_transformer(
         projection = jax.random.normal(input_key, (x.shape[-1], size)) / math.sqrt(x.shape[-1])
         return {"input": projection, **blocks.init(key)}
 
-    def apply(params: Params, x: jax.Array) -> jax.Array:
-        return blocks.apply(params, x @ params["input"]).astype(jnp.float32)
+    def apply(params: Params, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        return blocks.apply(params, x @ params["input"], mask).astype(jnp.float32)
 
     def initial_state(params: Params, n: int) -> _TransformerState:
         del params

@@ -16,10 +16,12 @@ from vaejax.networks.layers import (
     concat_condition,
     crop,
     downsampled_sizes,
+    halve_mask,
+    zero_missing,
 )
 from vaejax.networks.network import Network, from_linen
 
-__all__ = ["ResidualDecoder", "ResidualEncoder", "residual"]
+__all__ = ["ResidualDecoder", "ResidualEncoder", "mask_of_features", "residual"]
 
 
 class ResidualStack(linen.Module):
@@ -33,14 +35,15 @@ class ResidualStack(linen.Module):
     implementation: str | None = None
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         act = activation(self.activation)
         for _ in range(self.blocks):
-            h = act(Norm(self.groups)(x))
+            h = zero_missing(act(Norm(self.groups)(x, mask)), mask)
             h = Conv(self.hidden, 3, dtype=self.dtype, implementation=self.implementation)(h)
-            h = act(Norm(self.groups)(h))
-            x = x + Conv(x.shape[-1], 1, dtype=self.dtype, implementation=self.implementation)(h)
-        return act(x)
+            h = act(Norm(self.groups)(h, mask))
+            h = Conv(x.shape[-1], 1, dtype=self.dtype, implementation=self.implementation)(h)
+            x = x + h
+        return zero_missing(act(x), mask)
 
 
 def _strided_channels(hidden: int, times: int) -> list[int]:
@@ -48,10 +51,28 @@ def _strided_channels(hidden: int, times: int) -> list[int]:
     return [hidden // 2] * (times - 1) + [hidden] * min(times, 1)
 
 
+def halved_masks(mask: jax.Array | None, times: int) -> list[jax.Array | None]:
+    """The mask of an event, and those after each of `times` strides of 2; None without one."""
+    masks = [mask]
+    for _ in range(times):
+        mask = None if mask is None else halve_mask(mask)
+        masks.append(mask)
+    return masks
+
+
+def mask_of_features(mask: jax.Array, times: int) -> jax.Array:
+    """The mask of an event after `times` strides of 2."""
+    for _ in range(times):
+        mask = halve_mask(mask)
+    return mask
+
+
 class ResidualEncoder(linen.Module):
     """Strided convolutions and residual blocks: `[B, H, W, C] -> [B, h, w, features]`.
 
-    Signals are encoded likewise: `[B, T, C] -> [B, t, features]`.
+    Signals are encoded likewise: `[B, T, C] -> [B, t, features]`. With a mask `[B, H, W]` or
+    `[B, T]`, activations are zero at missing positions after every layer: a padded signal has the
+    features of the one without padding.
     """
 
     features: int
@@ -65,22 +86,28 @@ class ResidualEncoder(linen.Module):
     implementation: str | None
 
     @linen.compact
-    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, condition: jax.Array | None = None, mask: jax.Array | None = None
+    ) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
-        x = concat_condition(x, condition)
-        for channels in _strided_channels(self.hidden, self.downsamplings):
+        masks = halved_masks(mask, self.downsamplings)
+        x = zero_missing(concat_condition(x, condition), mask)
+        for i, channels in enumerate(_strided_channels(self.hidden, self.downsamplings)):
             x = act(Conv(channels, 4, stride=2, dtype=dtype, implementation=self.implementation)(x))
+            x = zero_missing(x, masks[i + 1])
         x = Conv(self.hidden, 3, dtype=dtype, implementation=self.implementation)(x)
         x = ResidualStack(
             self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.implementation
-        )(x)
-        return Conv(self.features, 1, dtype=dtype, implementation=self.implementation)(x)
+        )(zero_missing(x, masks[-1]), masks[-1])
+        x = Conv(self.features, 1, dtype=dtype, implementation=self.implementation)(x)
+        return zero_missing(x, masks[-1])
 
 
 class ResidualDecoder(linen.Module):
     """Residual blocks and transposed convolutions: `[B, h, w, D] -> [B, H, W, out_channels]`.
 
     `sizes` is (H, W); with (T,) the decoder is one of signals, `[B, t, D] -> [B, T, out_channels]`.
+    The mask is that of the event, `[B, H, W]` or `[B, T]`, see `ResidualEncoder`.
     """
 
     sizes: Sequence[int]
@@ -95,17 +122,20 @@ class ResidualDecoder(linen.Module):
     implementation: str | None
 
     @linen.compact
-    def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, z: jax.Array, condition: jax.Array | None = None, mask: jax.Array | None = None
+    ) -> jax.Array:
         act, dtype = activation(self.activation), compute_dtype(self.dtype)
         times = self.downsamplings
+        masks = halved_masks(mask, times)
         sizes = list(zip(*(downsampled_sizes(size, times) for size in self.sizes), strict=True))
         check_map(z, *sizes[-1])
         x = Conv(self.hidden, 3, dtype=dtype, implementation=self.implementation)(
-            concat_condition(z, condition)
+            zero_missing(concat_condition(z, condition), masks[-1])
         )
         x = ResidualStack(
             self.blocks, self.block_hidden, self.activation, self.groups, dtype, self.implementation
-        )(x)
+        )(zero_missing(x, masks[-1]), masks[-1])
         if not times:
             return Conv(self.out_channels, 3, dtype=dtype, implementation=self.implementation)(x)
         outputs = [self.hidden // 2] * (times - 1) + [self.out_channels]
@@ -120,7 +150,7 @@ class ResidualDecoder(linen.Module):
             )(x)
             x = crop(x, *sizes[-1 - i])
             if i < times:
-                x = act(x)
+                x = zero_missing(act(x), masks[-1 - i])
         return x
 
 
@@ -158,4 +188,7 @@ def residual(
     )  # fmt: skip
     encoder = ResidualEncoder(features, *common)
     decoder = ResidualDecoder(shape[:2], out_channels, *common)
-    return from_linen(encoder), from_linen(decoder)
+    return (
+        from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
+        from_linen(decoder, masks=True),
+    )

@@ -8,7 +8,7 @@ from flax import linen
 
 from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network, from_linen
-from vaejax.networks.residual import ResidualDecoder, ResidualEncoder
+from vaejax.networks.residual import ResidualDecoder, ResidualEncoder, mask_of_features
 
 __all__ = ["residual_1d"]
 
@@ -24,12 +24,14 @@ class TokenEncoder(linen.Module):
     encoder: ResidualEncoder
 
     @linen.compact
-    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, condition: jax.Array | None = None, mask: jax.Array | None = None
+    ) -> jax.Array:
         shape = (self.tokens, self.embedding)
         table = self.param("embedding", linen.initializers.normal(1.0), shape, jnp.float32)
         table = table.astype(compute_dtype(self.encoder.dtype))
         # Models that only infer the shape of the features pass a float32 event.
-        return self.encoder(jnp.take(table, x.astype(jnp.int32), axis=0), condition)
+        return self.encoder(jnp.take(table, x.astype(jnp.int32), axis=0), condition, mask)
 
 
 def residual_1d(
@@ -74,4 +76,7 @@ def residual_1d(
     events = ResidualEncoder(features, *common)
     is_tokens = len(shape) == 1
     encoder = TokenEncoder(tokens or out_channels, embedding, events) if is_tokens else events
-    return from_linen(encoder), from_linen(ResidualDecoder(shape[:1], out_channels, *common))
+    return (
+        from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
+        from_linen(ResidualDecoder(shape[:1], out_channels, *common), masks=True),
+    )

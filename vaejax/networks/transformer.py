@@ -72,13 +72,28 @@ class TokenTransformer:
         self, params: Params, tokens: jax.Array, condition: jax.Array | None = None
     ) -> jax.Array:
         """See `Autoregressive`."""
+        return self.masked(params, None, tokens, condition)
+
+    def masked(
+        self,
+        params: Params,
+        mask: jax.Array | None,
+        tokens: jax.Array,
+        condition: jax.Array | None = None,
+    ) -> jax.Array:
+        """See `Autoregressive`; a token is the input of the position after it."""
+        if mask is not None:
+            first = jnp.ones_like(mask[:, :1])
+            mask = jnp.concatenate([first, mask[:, :-1]], axis=1)
         n, kinds = tokens.shape[0], self.layout.kinds()
         rows = jnp.asarray(kinds * self.layout.vocabulary)[None] + tokens  # [B, T]
         previous = params["tokens"][rows[:, :-1]]
         first = jnp.broadcast_to(params["start"][None, None], (n, 1, self.blocks.width))
         x = jnp.concatenate([first, previous], axis=1) + params["kinds"][kinds][None]
         x = x.astype(self.dtype) + self.embed_condition(params, n, condition)[:, None]
-        logits = self.project(params["logits"].astype(self.dtype), self.blocks.apply(params, x))
+        logits = self.project(
+            params["logits"].astype(self.dtype), self.blocks.apply(params, x, mask)
+        )
         return jnp.where(jnp.asarray(self.layout.allowed())[kinds][None], logits, -jnp.inf)
 
     def project(self, projections: jax.Array, x: jax.Array) -> jax.Array:
@@ -145,4 +160,5 @@ def transformer(
         activation=activation, dtype=dtype,
     )  # fmt: skip
     network = TokenTransformer(blocks, layout)
-    return Autoregressive(network.init, network.apply, network.init_cache, network.step)
+    functions = (network.init, network.apply, network.init_cache, network.step)
+    return Autoregressive(*functions, network.masked)

@@ -1,5 +1,6 @@
 """The players of a config: the weights of their losses, and their optimizers."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vaejax.core.game import Weight
+from vaejax.core.game import PlayerRow, objective
 from vaejax.core.registry import call, is_off, near_names, table
 from vaejax.core.schedules import schedule
 from vaejax.core.types import Options
+from vaejax.optimizers import reduce_on_plateau as plateaus
 from vaejax.optimizers.em_updates import residual_variance
 from vaejax.optimizers.ema_codebook import ema_codebook, revive_codes
+from vaejax.optimizers.freeze import freeze as freeze_player
 from vaejax.optimizers.freeze_when_ahead import freeze_when_ahead
 from vaejax.optimizers.skip_large_gradients import skip_large
 
@@ -27,6 +30,7 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = table(
         "rmsprop": optax.rmsprop,
         "sgd": optax.sgd,
         "ema_codebook": ema_codebook,
+        "freeze": freeze_player,
         "residual_variance": residual_variance,
     },
 )
@@ -40,6 +44,8 @@ def optimizer(
     node: int = 0,
     freeze: Options | None = None,
     skip: Options | None = None,
+    reduce_on_plateau: Options | None = None,
+    objective: Callable[..., jax.Array] | None = None,
     **arguments: Any,
 ) -> optax.GradientTransformation:
     """An optax optimizer by name.
@@ -54,6 +60,9 @@ def optimizer(
         is not updated while it is too far ahead; None for no freezing.
       skip: arguments of `skip_large`, such as `{"above": 400.0}` to skip steps with a larger
         gradient norm; None for no skipping.
+      reduce_on_plateau: arguments of `reduce_on_plateau`, such as `{"patience": 5}` to halve the
+        learning rate after five evaluations without an improvement; None for never.
+      objective: `(losses, step) -> scalar` of the player, which `reduce_on_plateau` may use.
       **arguments: of the optimizer; `learning_rate` may be the settings of a schedule.
 
     Raises:
@@ -64,6 +73,12 @@ def optimizer(
     if "learning_rate" in arguments:
         arguments["learning_rate"] = schedule(arguments["learning_rate"])
     codebook: Options = {"revive_below": revive_below, "node": node}
+    if reduce_on_plateau is not None:
+        inner = optimizer(
+            name, clip_norm=clip_norm, freeze=freeze, skip=skip, **codebook, **arguments
+        )
+        what = "the player's 'reduce_on_plateau'"
+        return call(plateaus.reduce_on_plateau, what, inner, objective, **reduce_on_plateau)
     if freeze is not None:
         inner = optimizer(name, clip_norm=clip_norm, skip=skip, **codebook, **arguments)
         return call(freeze_when_ahead, "the player's 'freeze'", inner, **freeze)
@@ -83,13 +98,22 @@ def optimizer(
     return optax.chain(*parts)
 
 
-def players(
-    settings: Mapping[str, Options],
-) -> dict[str, tuple[dict[str, Weight], optax.GradientTransformation]]:
-    """Player -> (loss weights, optimizer), from `{"minimizes": {...}, "optimizer": name, ...}`."""
-    rows = {}
+def players(settings: Mapping[str, Options]) -> dict[str, PlayerRow]:
+    """Player -> (loss weights, optimizer, groups), from the section `players` of a config.
+
+    The groups are those of a further player, `()` for the family's own.
+
+    Args:
+      settings: player -> `{"minimizes": {...}, "optimizer": name, "owns": groups, ...}`.
+    """
+    rows: dict[str, PlayerRow] = {}
     for name, setting in settings.items():
         arguments = dict(setting)
-        weights = {k: schedule(v) for k, v in arguments.pop("minimizes").items()}
-        rows[name] = weights, optimizer(arguments.pop("optimizer", "adam"), **arguments)
+        owns = tuple(arguments.pop("owns", ()))
+        frozen = arguments.get("optimizer") == "freeze"
+        losses = arguments.pop("minimizes", {})
+        weights = {} if frozen else {k: schedule(v) for k, v in losses.items()}
+        if arguments.get("reduce_on_plateau") is not None:
+            arguments["objective"] = functools.partial(objective, weights)
+        rows[name] = weights, optimizer(arguments.pop("optimizer", "adam"), **arguments), owns
     return rows

@@ -71,10 +71,13 @@ def _dead(count: jax.Array, below: float) -> jax.Array:
     return count < below * count.mean(axis=1, keepdims=True)
 
 
-def _replacements(key: jax.Array, features: jax.Array, codes: int) -> jax.Array:
-    """Randomly chosen features of each codebook's tokens, `[S, codes, D]`."""
-    tokens, books, _ = features.shape
-    rows = jax.random.randint(key, (books, codes), 0, tokens)
+def _replacements(key: jax.Array, features: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
+    """Randomly chosen features of each codebook's tokens that have a code, `[S, codes, D]`."""
+    books = features.shape[1]
+    coded = indices >= 0  # [N, S]
+    numbers = jax.random.randint(key, (books, codes), 0, jnp.maximum(coded.sum(axis=0), 1)[:, None])
+    order = jnp.argsort(~coded, axis=0)  # stable: those with a code first
+    rows = order[numbers, jnp.arange(books)[:, None]]
     return features[rows, jnp.arange(books)[:, None]]
 
 
@@ -121,7 +124,7 @@ def ema_codebook(
             total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
             if not is_off(revive_below):
                 dead = _dead(count, revive_below)
-                replacements = _replacements(key, features, codes)
+                replacements = _replacements(key, features, indices, codes)
                 count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
                 total = jnp.where(dead[..., None], replacements * count[..., None], total)
             n = count.sum(axis=1, keepdims=True)
@@ -170,7 +173,7 @@ def revive_codes(
             codes = codebook.shape[-2]
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
             dead = _dead(count, below)
-            replacements = _replacements(key, features, codes).reshape(codebook.shape)
+            replacements = _replacements(key, features, indices, codes).reshape(codebook.shape)
             dead_rows = dead.reshape(codebook.shape[:-1])[..., None]
             change = jnp.where(dead_rows, replacements - codebook, change)
             count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)

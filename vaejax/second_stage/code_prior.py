@@ -7,10 +7,10 @@ import chex
 import jax
 
 from vaejax.core.conditions import Condition
-from vaejax.core.events import event
+from vaejax.core.events import event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.distributions import Categorical, Delta
-from vaejax.models.shared import condition_reader, generate_with, make_trace
+from vaejax.models.shared import condition_reader, explained, generate_with, make_trace
 from vaejax.networks import Autoregressive
 from vaejax.second_stage.sampling import sample_sequences
 
@@ -48,19 +48,20 @@ class CodePrior:
             )
         x = event(batch)
         chex.assert_shape(x, (None, self.length))
-        return Categorical(
-            self.network.apply(params[self.group], x, *self.read_condition(batch, len(x)))
-        )
+        c, mask = self.read_condition(batch, len(x)), event_mask(batch)
+        if mask is None or self.network.masked is None:
+            logits = self.network.apply(params[self.group], x, *c)
+        else:
+            logits = self.network.masked(params[self.group], mask, x, *c)
+        return Categorical(logits)
 
     def forward(
         self, params: Params, batch: Batch, key: jax.Array, step: jax.Array | None
     ) -> Trace:
         """The trace, without latents."""
         del key
-        x = event(batch)
-        return make_trace(
-            x, self.decode(params, (), batch), (), step, self.read_condition(batch, len(x))
-        )
+        x, p = event(batch), explained(self.decode(params, (), batch), batch)
+        return make_trace(x, p, (), step, self.read_condition(batch, len(x)))
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         """No latents."""
@@ -107,4 +108,5 @@ def code_prior(
     """
     model = CodePrior(network, length, condition_reader(condition), group)
     generate = generate_with(model.sample_tokens, lambda params, tokens, condition: Delta(tokens))
-    return Model(model.init, model.forward, model.encode, model.decode, generate)
+    functions = (model.init, model.forward, model.encode, model.decode, generate)
+    return Model(*functions, honours_mask=network.masked is not None)

@@ -4,10 +4,11 @@ import dataclasses
 from typing import cast
 
 import jax
+import jax.numpy as jnp
 
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.token_layout import Layout
-from vaejax.distributions import Categorical, Distribution
+from vaejax.distributions import Categorical, Distribution, WithMissing
 from vaejax.models.shared import generate_with
 from vaejax.quantizers.token_layout import codes_of_nodes
 
@@ -27,10 +28,10 @@ class TwoStageModel:
         label = {"label": batch["label"]} if "label" in batch else {}
         if self.layout is None:
             return {"vector": latents[0].z, **label}
-        return {
-            "tokens": self.layout.flatten(codes_of_nodes(latents)),
-            **label,
-        }
+        tokens = self.layout.flatten(codes_of_nodes(latents))
+        if "mask" in batch:  # codes of missing values have the index −1
+            return {"tokens": jnp.maximum(tokens, 0), "mask": tokens >= 0, **label}
+        return {"tokens": tokens, **label}
 
     def with_learned_prior(
         self, params: Params, latents: tuple[Latent, ...], batch: Batch, key: jax.Array | None
@@ -39,7 +40,9 @@ class TwoStageModel:
         trace = self.prior.forward(params["second"], self.latent_batch(latents, batch), key, None)
         if self.layout is None:
             return (latents[0]._replace(prior=trace.likelihood),), trace.condition
-        parts = self.layout.split(cast(Categorical, trace.likelihood).logits)
+        p = trace.likelihood
+        p = p.base if isinstance(p, WithMissing) else p
+        parts = self.layout.split(cast(Categorical, p).logits)
         priors = [
             Categorical(part[..., : node.size])
             for part, node in zip(parts, self.layout.nodes, strict=True)
@@ -118,4 +121,5 @@ def two_stage_model(first: Model, prior: Model, layout: Layout | None) -> Model:
         model.sample_prior, lambda params, zs, condition: model.decode(params, zs)
     )
     embed = None if first.embed is None else model.embed
-    return Model(model.init, model.forward, model.encode, model.decode, generate, embed)
+    functions = (model.init, model.forward, model.encode, model.decode, generate, embed)
+    return Model(*functions, honours_mask=first.honours_mask and prior.honours_mask)

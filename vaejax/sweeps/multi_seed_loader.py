@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.sharding import replicated
 from vaejax.data import Source
-from vaejax.data.batches import batch_indices
+from vaejax.data.batches import training_indices
 from vaejax.training.batch_loader import BatchLoader
 
 __all__ = ["MultiSeedLoader"]
@@ -23,10 +23,9 @@ class MultiSeedLoader(BatchLoader):
         self._seeds, self._sharding = list(seeds), replicated(mesh)
 
     def _indices(self, steps: Sequence[int]) -> np.ndarray:
-        size = self._source.size
+        source, size = self._source, self._batch_size
         per_seed = [
-            [batch_indices(seed, step, size, self._batch_size) for step in steps]
-            for seed in self._seeds
+            [training_indices(source, seed, step, size) for step in steps] for seed in self._seeds
         ]
         return np.swapaxes(np.asarray(per_seed), 0, 1)
 

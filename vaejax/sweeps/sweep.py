@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vaejax.core.game import Family
+from vaejax.core.game import Family, Params
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import DATA as DATA_AXIS
 from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
@@ -86,6 +86,7 @@ class Sweep:
       state_shape: shapes, dtypes and shardings of the state.
       loader: the batches.
       chunk: models mapped at once on a device.
+      initial: values of some parameters of this state, of every model, see `init_state`.
       init: the state before the first step.
       run: the compiled dispatch.
     """
@@ -137,7 +138,7 @@ class Sweep:
 
         def trace(values: Options) -> TrainState:
             seed, rows = jnp.int32(seeds[0]), select(first_batch, 0)
-            state = self._init_model((values, seed, 0), first_batch)
+            state = self._init_model((values, seed, 0), (first_batch, {}))
             batch = self._prepare(rows, key_of(seed, Stream.DATA))
             return self._make_step(values)(state, batch, seed)[0]
 
@@ -150,7 +151,8 @@ class Sweep:
 
         rows = put(replicated(mesh), first_batch)
         init = jax.jit(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
-        self.init: Callable[[], TrainState] = lambda: init(self._per_model, rows)
+        self.initial: Params = {}
+        self.init: Callable[[], TrainState] = lambda: init(self._per_model, (rows, self.initial))
         run = functools.partial(self._run, mesh)
         self.run = jit_dispatch(run, out_shardings=(sharding, replicated(mesh)))
 
@@ -169,13 +171,18 @@ class Sweep:
         shared = (data, batches, *([n] if traced else []))
         return over_models(train, mesh, self.chunk)((per_model, state), shared)
 
-    def _init_model(self, per_model: PyTree, rows: PyTree) -> TrainState:
-        """The initial state of a model, given the first batches `[S, B, ...]` of all seeds."""
-        values, seed, seed_index = per_model
+    def _init_model(self, per_model: PyTree, shared: PyTree) -> TrainState:
+        """The initial state of a model.
+
+        Args:
+          per_model: its settings, seed and number of the seed.
+          shared: the first batches `[S, B, ...]` of all seeds, and values of parameters.
+        """
+        (values, seed, seed_index), (rows, initial) = per_model, shared
         batch = self._prepare(
             jax.tree.map(lambda a: a[seed_index], rows), key_of(seed, Stream.DATA)
         )
-        return init_state(self._make(values), seed, batch, self._settings.ema_decay)
+        return init_state(self._make(values), seed, batch, self._settings.ema_decay, initial)
 
     def _make_step(self, values: Options) -> PyTree:
         """The training step of the model with these settings."""
@@ -184,6 +191,7 @@ class Sweep:
             ema_decay=self._settings.ema_decay,
             grad_accumulation_steps=self._settings.grad_accumulation_steps,
             max_consecutive_nonfinite=self._settings.max_consecutive_nonfinite,
+            patience=self._settings.patience,
         )
 
     def _train_model(
@@ -236,7 +244,11 @@ def _stack(model_shape: TrainState, size: int, mesh: Mesh) -> TrainState:
     everywhere = replicated(mesh)
     over_devices = NamedSharding(mesh, PartitionSpec((DATA_AXIS, FSDP)))
     of_models = over_devices if size % mesh.size == 0 else everywhere
-    scalar = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=everywhere)
+    scalars = ("step", "skipped", "total_skipped", "best", "evaluations", "since_best")
+    replicated_scalars = {
+        name: jax.ShapeDtypeStruct((size,), getattr(model_shape, name).dtype, sharding=everywhere)
+        for name in scalars
+    }
     return jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype, sharding=of_models), model_shape
-    )._replace(step=scalar, skipped=scalar, total_skipped=scalar)
+    )._replace(**replicated_scalars)

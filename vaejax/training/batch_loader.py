@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.sharding import batch_sharding, put, replicated
 from vaejax.data import Source
-from vaejax.data.batches import batch_indices
+from vaejax.data.batches import training_indices
 from vaejax.training.settings import Span
 
 __all__ = ["BatchLoader", "StackedBatches"]
@@ -41,8 +41,8 @@ class BatchLoader:
 
     def _indices(self, steps: Sequence[int]) -> np.ndarray:
         """Example indices of these steps, `[steps, ..., B]`."""
-        size = self._source.size
-        return np.stack([batch_indices(self._seed, s, size, self._batch_size) for s in steps])
+        source, size = self._source, self._batch_size
+        return np.stack([training_indices(source, self._seed, s, size) for s in steps])
 
     def _load(self, span: Span) -> StackedBatches:
         start, stop = span
@@ -99,4 +99,4 @@ class BatchLoader:
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """The stored rows of batch 0, on the host."""
-        return self._source.take(batch_indices(self._seed, 0, self._source.size, self._batch_size))
+        return self._source.take(self._indices([0])[0])

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vaejax.core.files import WriteError, os_error_in, write_errors, write_json
+from vaejax.core.ranking import ELBO, Ranking
 from vaejax.training.checkpoint_reader import (
     METRICS,
     CorruptCheckpointError,
@@ -21,7 +22,6 @@ from vaejax.training.checkpoint_reader import (
     is_complete,
     read_metrics,
     restore_checkpoint,
-    score,
     to_dict,
 )
 from vaejax.training.checkpoint_record import record_of
@@ -69,13 +69,16 @@ class Checkpoints:
       WriteError: from any method, a checkpoint cannot be written.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 2, keep_best: int = 1) -> None:
+    def __init__(
+        self, directory: Path, keep_last: int = 2, keep_best: int = 1, by: Ranking = ELBO
+    ) -> None:
         """Opens the directory, which is created if it is missing.
 
         Args:
           directory: of the checkpoints.
           keep_last: number of newest checkpoints to keep.
-          keep_best: number of further ones to keep, those of the highest evaluated ELBO.
+          keep_best: number of further ones to keep, those of the best evaluations.
+          by: the metric of these.
         """
         kept: list[preservation_policy.PreservationPolicy] = [
             preservation_policy.LatestN(keep_last)
@@ -83,16 +86,16 @@ class Checkpoints:
         if keep_best:
             kept.append(
                 preservation_policy.BestN(
-                    get_metric_fn=score, n=keep_best, keep_checkpoints_without_metrics=False
+                    get_metric_fn=by.score, n=keep_best, keep_checkpoints_without_metrics=False
                 )
             )
         options = ocp.CheckpointManagerOptions(
-            best_fn=score,  # makes Orbax store the metrics; `preservation_policy` uses them
+            best_fn=by.score,  # makes Orbax store the metrics; `preservation_policy` uses them
             preservation_policy=preservation_policy.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
             save_interval_steps=1,
         )
-        self._directory = directory.resolve()
+        self._directory, self._by = directory.resolve(), by
         self._silent = SilentOrbax()  # its threads print what they raise
         with _orbax_errors(directory, self._silent):
             if jax.process_index() == 0:
@@ -108,8 +111,8 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The step of the checkpoint with the highest evaluated ELBO, or None."""
-        return best_step(self._directory)
+        """The step of the checkpoint with the best evaluation, or None."""
+        return best_step(self._directory, self._by)
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Starts writing a checkpoint. The state may be donated as soon as this returns.
@@ -117,7 +120,7 @@ class Checkpoints:
         Args:
           step: of the state.
           state: the state to write.
-          metrics: of an evaluation at this step; `elbo` decides which checkpoint is the best.
+          metrics: of an evaluation at this step, by which checkpoints are ranked.
         """
         # The writer's thread reads the copy while the next steps reuse the buffers of the state.
         # One process copies to the host, where the checksums are computed too; of arrays on devices

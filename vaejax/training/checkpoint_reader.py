@@ -12,8 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
+from vaejax.core.game import Params
+from vaejax.core.ranking import ELBO, Ranking
 from vaejax.core.types import Options, PyTree
 from vaejax.training.checkpoint_record import (
     DamagedRecordError,
@@ -31,8 +34,9 @@ __all__ = [
     "checkpoint_steps",
     "is_complete",
     "read_metrics",
+    "restore_changed",
     "restore_checkpoint",
-    "score",
+    "restore_params",
     "to_dict",
 ]
 
@@ -40,7 +44,7 @@ METRICS = Path("metrics") / "metrics"
 _RECORD = Path("checksums") / "metadata"
 _STATE = Path("state")
 # Arrays that checkpoints of earlier versions have not: they start at zero.
-_LATER = ("total_skipped",)
+_LATER = ("best", "evaluations", "since_best", "total_skipped")
 
 
 class CorruptCheckpointError(RuntimeError):
@@ -87,17 +91,15 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     return metrics if isinstance(metrics, dict) else None
 
 
-def score(metrics: Options) -> float:
-    """The ELBO, by which the best checkpoint is selected; −inf without an evaluation."""
-    elbo = metrics.get("elbo")
-    known = isinstance(elbo, int | float) and math.isfinite(elbo)
-    return float(elbo) if known and elbo is not None else -math.inf
+def best_step(directory: Path, by: Ranking = ELBO) -> int | None:
+    """The step of the checkpoint with the best evaluation; None without evaluations.
 
-
-def best_step(directory: Path) -> int | None:
-    """The step of the checkpoint with the highest evaluated ELBO; None without evaluations."""
+    Args:
+      directory: of the checkpoints.
+      by: the metric.
+    """
     scores = [
-        (score(read_metrics(directory / str(s)) or {}), s) for s in checkpoint_steps(directory)
+        (by.score(read_metrics(directory / str(s)) or {}), s) for s in checkpoint_steps(directory)
     ]
     value, step = max(scores, default=(-math.inf, None))
     return step if value > -math.inf else None
@@ -116,12 +118,7 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
       ValueError: the checkpoint has other arrays than `like`.
     """
     folder = directory / str(step)
-    try:
-        record = read_record(folder / _RECORD)
-    except DamagedRecordError as error:
-        raise _damage(folder, str(error)) from error
-    except OSError as error:
-        raise _damage(folder, f"{folder / _RECORD} cannot be read: {error.strerror}") from error
+    record = _record(folder)
     expected = to_dict(like)
     _check_fit(folder, expected, record)
     filled = {name: expected.pop(name) for name in _LATER if name not in record}
@@ -129,14 +126,103 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
     structures: list[PyTree] = [jax.tree.structure(t) for t in (tree, expected)]
     if structures[0] != structures[1]:
         raise _damage(folder, f"{folder / _STATE / '_METADATA'} is damaged: it names other arrays")
+    _check_checksums(folder, tree, record)
+    zeros = {k: jax.device_put(jnp.zeros(s.shape, s.dtype), s.sharding) for k, s in filled.items()}
+    return _from_dict({**tree, **zeros}, like)
+
+
+def restore_params(directory: Path, step: int) -> Params:
+    """The parameters of a checkpoint, without its model, as nested dicts of NumPy arrays.
+
+    These are the moving average if one was kept.
+
+    Args:
+      directory: of the checkpoints.
+      step: of the checkpoint.
+
+    Raises:
+      CorruptCheckpointError: a file cannot be read, or an array differs from its checksum.
+      ValueError: an early version wrote the checkpoint, without the shapes of its arrays.
+    """
+    tree = _restore_as_written(directory / str(step))
+    params: Params = jax.tree.map(np.asarray, tree.get("ema") or tree["params"])
+    return params
+
+
+def restore_changed(
+    directory: Path, like: TrainState, step: int, opt_state: PyTree = None
+) -> TrainState:
+    """Reads a checkpoint that was written under other settings of the optimisation.
+
+    Args:
+      directory: of the checkpoints.
+      like: of the present settings; the parameters have its shapes.
+      step: of the checkpoint.
+      opt_state: structure of the optimizers' state under those settings; None leaves it at zero,
+        with the structure of `like`.
+
+    Raises:
+      CorruptCheckpointError: as from `restore_checkpoint`.
+      ValueError: the parameters have other shapes.
+    """
+    folder = directory / str(step)
+    tree = _restore_as_written(folder, like.step.sharding)
+    params = {"params": tree["params"]}
+    of_params = {k: v for k, v in _record(folder).items() if k.startswith("params/")}
+    _check_fit(folder, {"params": like.params}, of_params)
+    params["ema"] = tree.get("ema", {})
+    shardings = jax.tree.map(lambda s: s.sharding, like.params)
+    placed = {k: jax.device_put(v, shardings) if v else {} for k, v in params.items()}
+    if opt_state is None:
+        optimizers = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like.opt_state)
+    else:
+        numbered = tree.get("opt_state", {})
+        leaves = [numbered[name] for name in sorted(numbered)]
+        optimizers = jax.tree.unflatten(jax.tree.structure(opt_state), leaves)
+    scalars = {
+        name: tree.get(name, np.zeros(getattr(like, name).shape, getattr(like, name).dtype))
+        for name in TrainState._fields
+        if name not in ("params", "ema", "opt_state")
+    }
+    scalars = {k: jax.device_put(v, getattr(like, k).sharding) for k, v in scalars.items()}
+    return TrainState(**placed, opt_state=optimizers, **scalars)
+
+
+def _restore_as_written(folder: Path, sharding: PyTree = None) -> dict[str, PyTree]:
+    """All arrays of a checkpoint, by the names and shapes in its record."""
+    record = _record(folder)
+    if any(stored["shape"] is None for stored in record.values()):
+        raise ValueError(f"{folder} is of a version that stored no shapes; train the run again")
+    place = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    expected: dict[str, PyTree] = {}
+    for name, stored in record.items():
+        *parents, last = name.split("/")
+        parent = expected
+        for part in parents:
+            parent = parent.setdefault(part, {})
+        shape, dtype = tuple(stored["shape"]), jnp.dtype(stored["dtype"])
+        parent[last] = jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+    tree = _restore_arrays(folder, expected)
+    _check_checksums(folder, tree, record)
+    return tree
+
+
+def _record(folder: Path) -> dict[str, PyTree]:
+    try:
+        return read_record(folder / _RECORD)
+    except DamagedRecordError as error:
+        raise _damage(folder, str(error)) from error
+    except OSError as error:
+        raise _damage(folder, f"{folder / _RECORD} cannot be read: {error.strerror}") from error
+
+
+def _check_checksums(folder: Path, tree: PyTree, record: Options) -> None:
     if damaged := check_arrays(tree, record):
         raise _damage(
             folder,
             f"{folder / _STATE} is damaged: {len(damaged)} arrays differ from their checksums, "
             f"among them {damaged[0]}",
         )
-    zeros = {k: jax.device_put(jnp.zeros(s.shape, s.dtype), s.sharding) for k, s in filled.items()}
-    return _from_dict({**tree, **zeros}, like)
 
 
 def _check_fit(folder: Path, expected: PyTree, record: Options) -> None:

@@ -21,6 +21,7 @@ from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.interruption import Interruption
 from vaejax.training.lock import check_held, lock, workdir_locks
 from vaejax.training.logging import Log, Progress
+from vaejax.training.selection import has_stopped, observe
 from vaejax.training.settings import Settings
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.trainer import CONSECUTIVE, Trainable
@@ -39,12 +40,14 @@ class Outcome(NamedTuple):
       interrupted: whether a signal ended training early; the state is saved.
       signal: its number, also if it came too late for that; 0 if there was none, or if another
         process received it.
+      stopped_early: whether training ended by `Settings.patience`.
     """
 
     state: TrainState
     rate: float
     interrupted: bool
     signal: int = 0
+    stopped_early: bool = False
 
 
 class NotFiniteError(FloatingPointError):
@@ -58,6 +61,7 @@ def fit(
     workdir: Path | None = None,
     evaluate: Evaluate | None = None,
     split: str = "eval",
+    start: Callable[[], TrainState | None] | None = None,
 ) -> Outcome:
     """Trains; resumes from the newest checkpoint of `workdir` if there is one.
 
@@ -67,6 +71,8 @@ def fit(
       workdir: directory for records and checkpoints; None writes neither.
       evaluate: called at every checkpoint.
       split: the data that it evaluates, for the records.
+      start: returns the state of the newest checkpoint if that was written under other settings,
+        else None.
 
     Raises:
       NotFiniteError: `max_consecutive_nonfinite` consecutive steps had a non-finite gradient; in a
@@ -81,7 +87,8 @@ def fit(
         output = _Output(trainer, settings, workdir, split)
         try:
             with Interruption() as interruption:
-                outcome = _train(trainer, settings, output, evaluate, interruption)
+                state = (start and start()) or output.restore_or_init()
+                outcome = _train(trainer, settings, output, evaluate, interruption, state)
         except BaseException:
             output.close(failed=True)
             raise
@@ -95,14 +102,15 @@ def _train(
     output: "_Output",
     evaluate: Evaluate | None,
     interruption: Interruption,
+    state: TrainState,
 ) -> Outcome:
     """The loop of `fit`."""
-    state = output.restore_or_init()
     start = done = int(np.max(state.step))
     output.open_log(start)
     timer, agreement = _Timer(start), Agreement()
     unread: tuple[int, Metrics] | None = None  # step and metrics of the dispatch before
-    for span, batches in trainer.loader.batches(settings.spans(start)):
+    spans = [] if has_stopped(state, settings.patience) else settings.spans(start)
+    for span, batches in trainer.loader.batches(spans):
         step = span[1]
         state, metrics = trainer.dispatch(state, span, batches)
         if span[0] == start:
@@ -120,14 +128,15 @@ def _train(
         if logs:
             output.write_record(step, record, timer.rate(step))
         if saves:
-            output.evaluate_and_save(step, state, evaluate)
+            state = output.evaluate_and_save(step, state, evaluate)
         elif stops:
             output.save(step, state)
-        if stops:
+        if stops or has_stopped(state, settings.patience):
             break
     rate = timer.rate(done)
     output.wait()
-    return Outcome(state, rate, done < settings.steps, interruption.signal)
+    early = has_stopped(state, settings.patience)
+    return Outcome(state, rate, done < settings.steps and not early, interruption.signal, early)
 
 
 class _Output:
@@ -146,7 +155,7 @@ class _Output:
         self._progress: Progress | None = None
         if workdir is not None:
             self._checkpoints = Checkpoints(
-                workdir / "checkpoints", settings.keep_last, settings.keep_best
+                workdir / "checkpoints", settings.keep_last, settings.keep_best, settings.ranking
             )
 
     def restore_or_init(self) -> TrainState:
@@ -178,12 +187,19 @@ class _Output:
         if self._log:
             self._log.write_tensorboard(step, {"steps_per_second": rate})
 
-    def evaluate_and_save(self, step: int, state: TrainState, evaluate: Evaluate | None) -> None:
+    def evaluate_and_save(
+        self, step: int, state: TrainState, evaluate: Evaluate | None
+    ) -> TrainState:
+        """Evaluates and saves; the state has the result of the evaluation."""
         metrics = evaluate(eval_params(state), step) if evaluate else None
         if metrics:
             skipped = np.asarray(jax.device_get(state.total_skipped))
             self._write(step, self._split, {**metrics, "skipped": skipped})
+            settings = self._settings
+            required = settings.best_metric if settings.patience else ""
+            state = observe(state, settings.ranking.scores(metrics), required=required)
         self.save(step, state, self._trainer.overall(metrics) if metrics else None)
+        return state
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
         """Saves a checkpoint, after all records up to it are on disk."""

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from vaejax.core.files import read_json
 from vaejax.core.game import Batch, Family
 from vaejax.core.plugins import import_plugins
+from vaejax.core.ranking import ELBO, Ranking, ranking
 from vaejax.core.sharding import check_batch, tree_sharding
 from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
@@ -19,13 +20,23 @@ from vaejax.training.checkpoint_reader import (
     CorruptCheckpointError,
     best_step,
     checkpoint_steps,
+    restore_changed,
     restore_checkpoint,
 )
 from vaejax.training.earlier_versions import completed
+from vaejax.training.history import config_before
 from vaejax.training.lock import FILE as LOCK
 from vaejax.training.train_step import TrainState, init_state
 
-__all__ = ["TrainedRun", "open_run", "read_config", "read_spec", "restore_state"]
+__all__ = [
+    "TrainedRun",
+    "default_checkpoint",
+    "open_run",
+    "ranking_of",
+    "read_config",
+    "read_spec",
+    "restore_state",
+]
 
 Config = Options
 
@@ -43,7 +54,8 @@ class TrainedRun(NamedTuple):
       spec: the form of its data.
       batch: shapes of a batch.
       like: shapes and shardings of the training state.
-      restore: `step -> state` of a checkpoint, see `restore_state`.
+      restore: `step -> state` of a checkpoint, see `restore_state`; 0 for the
+        `default_checkpoint` of the run.
     """
 
     name: str
@@ -102,7 +114,32 @@ def read_spec(
         ) from None
 
 
-def restore_state(directory: Path, like: TrainState, step: int | str = 0) -> TrainState:
+def default_checkpoint(config: Config) -> str:
+    """The checkpoint that is used unless another one is named.
+
+    Args:
+      config: of the run, as in its `config.json`.
+
+    Returns:
+      `'best'` if there is a validation split, by which checkpoints are ranked, else `'latest'`:
+      a choice by test data would report too good a value of them.
+    """
+    return "latest" if config["data"].get("validation", "none") == "none" else "best"
+
+
+def ranking_of(config: Config) -> Ranking:
+    """By which the checkpoints of a run are ranked.
+
+    Raises:
+      ValueError: as from `ranking`.
+    """
+    train = config["train"]
+    return ranking(train.get("best_metric", "elbo"), train.get("best_direction", "auto"))
+
+
+def restore_state(
+    directory: Path, like: TrainState, step: int | str = 0, by: Ranking = ELBO
+) -> TrainState:
     """The state of a checkpoint; changes nothing on disk.
 
     A training in the same directory may delete the checkpoint while it is read; then the newest (or
@@ -111,8 +148,9 @@ def restore_state(directory: Path, like: TrainState, step: int | str = 0) -> Tra
     Args:
       directory: of the checkpoints.
       like: shapes, dtypes and shardings of the state.
-      step: of the checkpoint; 0 for the newest, `'best'` for the one of the highest evaluated ELBO
-        (the newest, if none was evaluated).
+      step: of the checkpoint; 0 or `'latest'` for the newest, `'best'` for the one of the best
+        evaluation (the newest, if none was evaluated).
+      by: the metric of `'best'`.
 
     Raises:
       FileNotFoundError: no such checkpoint.
@@ -125,9 +163,11 @@ def restore_state(directory: Path, like: TrainState, step: int | str = 0) -> Tra
             raise FileNotFoundError(
                 f"{directory.parent} has {missing}; its checkpoints are {steps}"
             )
-        best = best_step(directory) if step == "best" else None
+        best = best_step(directory, by) if step == "best" else None
         chosen = best or (step if isinstance(step, int) and step else steps[-1])
         try:
+            if config_before(directory.parent, chosen) is not None:
+                return restore_changed(directory, like, chosen)
             return restore_checkpoint(directory, like, chosen)
         except CorruptCheckpointError:
             if not _is_being_deleted(directory, chosen):
@@ -187,7 +227,8 @@ def open_run(
     )
 
     def restore(step: int | str = 0) -> TrainState:
-        return restore_state(workdir / "checkpoints", like, step)
+        step = step or default_checkpoint(config)
+        return restore_state(workdir / "checkpoints", like, step, ranking_of(config))
 
     shapes: PyTree = batch
     return TrainedRun(f"{field}={workdir}", config, family, spec, shapes, like, restore)

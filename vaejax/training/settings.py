@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from vaejax.core.fields import check_fields, field
+from vaejax.core.ranking import Ranking, ranking
 
 __all__ = ["Settings", "Span"]
 
@@ -23,7 +24,11 @@ class Settings:
       log_every: steps between records; a record is the mean over the last dispatch.
       checkpoint_every: steps between checkpoints, each with an evaluation; 0 for only at the end.
       keep_last: number of newest checkpoints to keep.
-      keep_best: number of further checkpoints to keep, those of the highest evaluated ELBO.
+      keep_best: number of further checkpoints to keep, those of the best evaluations.
+      best_metric: name of the metric of evaluations that decides which is the best.
+      best_direction: `'max'` or `'min'`; `'auto'` for metrics that have a direction.
+      patience: evaluations in a row without a new best one after which training ends; 0 for never.
+        In a sweep each model stops by itself.
       ema_decay: of the moving average of the weights, which evaluation uses; 0 for none.
       grad_accumulation_steps: micro-batches that a batch is split into, to save memory.
       max_consecutive_nonfinite: number of consecutive steps with a non-finite gradient after which
@@ -50,7 +55,14 @@ class Settings:
         1000, "steps between checkpoints; 0: only at the end", low=0, high=_STEPS
     )
     keep_last: int = field(2, "newest checkpoints to keep", low=1)
-    keep_best: int = field(1, "further checkpoints to keep, of the highest ELBO", low=0)
+    keep_best: int = field(1, "further checkpoints to keep, of the best evaluations", low=0)
+    best_metric: str = field("elbo", "metric of evaluations that decides which is the best")
+    best_direction: str = field(
+        "auto", "whether its highest or its lowest value is best", choices=("auto", "max", "min")
+    )
+    patience: int = field(
+        0, "evaluations in a row without a new best one, then training ends; 0: never", low=0
+    )
     ema_decay: float = field(
         0.0,
         "of the moving average of the weights, which evaluation uses; 0: none",
@@ -67,6 +79,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_fields(self, "train")
+        _ = self.ranking  # raises if it is unclear
+
+    @property
+    def ranking(self) -> Ranking:
+        """By which evaluations are ranked."""
+        return ranking(self.best_metric, self.best_direction)
 
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is saved after this many steps."""

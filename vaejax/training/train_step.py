@@ -1,6 +1,6 @@
 """The training state, and the training step of any family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -26,6 +26,9 @@ class TrainState(NamedTuple):
       ema: moving average of `params`, or `{}` if there is none.
       skipped: number of consecutive steps, up to this one, with a non-finite gradient or update.
       total_skipped: number of all steps with a non-finite gradient or update.
+      best: score of the best evaluation, higher is better, float32 `[]`; see `selection`.
+      evaluations: number of evaluations.
+      since_best: number of evaluations after the best one.
     """
 
     step: jax.Array
@@ -34,15 +37,41 @@ class TrainState(NamedTuple):
     ema: Params
     skipped: jax.Array
     total_skipped: jax.Array
+    best: jax.Array
+    evaluations: jax.Array
+    since_best: jax.Array
 
 
-def init_state(family: Family, seed: Step, batch: Batch, ema_decay: float = 0.0) -> TrainState:
-    """The state before the first step; `batch` is for data-dependent initialisation."""
-    params = game.init(family, key_of(seed, Stream.INIT), batch)
+def init_state(
+    family: Family,
+    seed: Step,
+    batch: Batch,
+    ema_decay: float = 0.0,
+    initial: Params | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      family: the family to train.
+      seed: of the initialisation.
+      batch: for data-dependent initialisation.
+      ema_decay: of the moving average of the parameters; 0 for none.
+      initial: values of some of the parameters, nested dicts that may lack groups and arrays.
+    """
+    params = _replaced(game.init(family, key_of(seed, Stream.INIT), batch), initial or {})
     opt_state = game.optimizer(family.players).init(params)
-    zero = jnp.zeros((), jnp.int32)
     ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
-    return TrainState(zero, params, opt_state, ema, jnp.zeros_like(zero), jnp.zeros_like(zero))
+    step, skipped, total, evaluations, since = (jnp.zeros((), jnp.int32) for _ in range(5))
+    return TrainState(
+        step, params, opt_state, ema, skipped, total, jnp.zeros(()), evaluations, since
+    )
+
+
+def _replaced(params: PyTree, values: PyTree) -> PyTree:
+    """Nested dicts with the values of others, where these have one."""
+    if not isinstance(values, Mapping):
+        return jnp.asarray(values, params.dtype)
+    return {k: _replaced(v, values[k]) if k in values else v for k, v in params.items()}
 
 
 def eval_params(state: TrainState) -> Params:
@@ -140,6 +169,7 @@ def make_step(
     ema_decay: float = 0.0,
     grad_accumulation_steps: int = 1,
     max_consecutive_nonfinite: int = 0,
+    patience: int = 0,
 ) -> Callable[[TrainState, Batch, Step], tuple[TrainState, Metrics, jax.Array]]:
     """The training step of a family.
 
@@ -154,6 +184,8 @@ def make_step(
       grad_accumulation_steps: micro-batches that the batch is split into.
       max_consecutive_nonfinite: number of consecutive skipped steps after which the state stays
         unchanged for good; 0 for no limit.
+      patience: number of evaluations after the best one from which on the state stays unchanged,
+        except for `step`; 0 for no limit.
 
     Returns:
       `(state, batch, seed) -> (state, metrics, whether the step was taken)`.
@@ -177,13 +209,26 @@ def make_step(
         if max_consecutive_nonfinite:
             finite &= state.skipped < max_consecutive_nonfinite
             count = jnp.minimum(count, max_consecutive_nonfinite)
-        unchanged = state.params, state.opt_state, state.ema, finite
-        params, opt_state, ema, taken = _compute_if(finite, update, unchanged)
+        stopped = state.since_best >= patience if patience else None
+        moves = finite if stopped is None else finite & ~stopped
+        unchanged = state.params, state.opt_state, state.ema, moves
+        params, opt_state, ema, taken = _compute_if(moves, update, unchanged)
         skipped = jnp.where(taken, 0, count).astype(jnp.int32)
         metrics = {name: value.mean() for name, value in trace_metrics(losses, trace).items()}
         metrics["grad_norm"] = norm
         total = state.total_skipped + jnp.logical_not(taken).astype(jnp.int32)
-        state = TrainState(state.step + 1, params, opt_state, ema, skipped, total)
+        if stopped is not None:
+            skipped = jnp.where(stopped, state.skipped, skipped)
+            total = jnp.where(stopped, state.total_skipped, total)
+            taken |= stopped
+        state = state._replace(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema=ema,
+            skipped=skipped,
+            total_skipped=total,
+        )
         return state, metrics, taken
 
     return step_fn

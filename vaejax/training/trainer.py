@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core.game import Family
+from vaejax.core.game import Family, Params
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import (
     batch_sharding,
@@ -130,6 +130,7 @@ class Trainer:
     Attributes:
       state_shape: shapes, dtypes and shardings of the state.
       loader: the batches.
+      initial: values of some parameters of this state, see `init_state`.
       init: the state before the first step.
       run: the compiled dispatch `(state, loader.data, batches, n) -> (state, mean metrics)`.
     """
@@ -186,18 +187,19 @@ class Trainer:
             state, metrics = steps(state, n)
             return state, {**metrics, **counters(state)}
 
-        def init(rows: PyTree) -> TrainState:
+        def init(rows: PyTree, initial: Params) -> TrainState:
             batch = prepare(rows, key_of(seed, Stream.DATA))
-            return init_state(family, seed, batch, settings.ema_decay)
+            return init_state(family, seed, batch, settings.ema_decay, initial)
 
         first_batch = put(over_examples, self.loader.first_batch())
-        shape = jax.eval_shape(init, first_batch)
+        shape = jax.eval_shape(init, first_batch, {})
         sharding = tree_sharding(mesh, shape, rules)
         self.state_shape = jax.tree.map(
             lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
         )
         compiled_init = jax.jit(init, out_shardings=sharding)
-        self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch)
+        self.initial: Params = {}
+        self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch, self.initial)
         self.run = jit_dispatch(run, out_shardings=(sharding, everywhere))
 
     def dispatch(

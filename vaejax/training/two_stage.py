@@ -61,6 +61,8 @@ class FirstStage(NamedTuple):
             ((self.layout.length,), "int32") if self.layout else (nodes[0].z.shape[1:], "float32")
         )
         fields = {"tokens" if tokens else "vector": event}
+        if tokens and "mask" in self.spec.fields:
+            fields["mask"] = event[0], "bool"
         if "label" in self.spec.fields:
             fields["label"] = self.spec.fields["label"]
         names = {k: v for k, v in self.spec.names.items() if k == "class_names"}
@@ -69,7 +71,8 @@ class FirstStage(NamedTuple):
     def latents(self, source: Source, seed: int = 0) -> Source:
         """A split encoded by the model: `tokens` `[T]`, or `vector` `[D]`, one sample of z.
 
-        Labels are kept. The samples depend only on the seed and the example.
+        Labels are kept; codes of padding or missing values alone are not in the `mask`. The samples
+        depend only on the seed and the example.
         """
         prepare = preparation(source, self.binarize)
 
@@ -80,8 +83,10 @@ class FirstStage(NamedTuple):
             label = {"label": batch["label"]} if "label" in batch else {}
             if self.layout is None:
                 return {"vector": nodes[0].z, **label}
-            tokens = self.layout.flatten(codes_of_nodes(nodes))
-            return {"tokens": tokens.astype(jnp.int32), **label}
+            tokens = self.layout.flatten(codes_of_nodes(nodes)).astype(jnp.int32)
+            if "mask" in batch:
+                return {"tokens": jnp.maximum(tokens, 0), "mask": tokens >= 0, **label}
+            return {"tokens": tokens, **label}
 
         compiled = jax.jit(encode, out_shardings=replicated(self.mesh))
         rows = rows_of_split(
@@ -156,7 +161,7 @@ def restore(
 ) -> tuple[Config, FirstStage]:
     """The run that a prior's config names as `first_stage`, at checkpoint `first_stage_step`.
 
-    A step of 0 stands for the newest.
+    A step of 0 stands for the best if it has a validation split, else for the newest.
 
     Args:
       config: of the prior.

@@ -34,7 +34,8 @@ def draw_predictions(
     estimates in the observed part, of rollouts after it.
 
     Returns:
-      The file; None for sequences that are neither films nor signals of one channel.
+      The file; None for sequences that are neither films nor signals of one channel, and for those
+      with padding or missing frames.
     """
     source, model = context.source, context.family.model
     shape = event_shape(source)
@@ -45,6 +46,8 @@ def draw_predictions(
     indices = np.sort(eval_order(source.size)[:count])
     data_key, key = jax.random.split(jax.random.key(context.seed))
     batch = jax.jit(context.prepare)(source.take(indices), data_key)
+    if "mask" in batch:
+        return None
     x, steps = event(batch), shape[0] - observed
     samples = _FILM_SAMPLES if film else _BAND_SAMPLES
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.data.readers.numbers import check_is_numeric, to_float32
+from vaejax.data.readers.ragged import is_ragged
 from vaejax.data.readers.splits import SPLIT_WORDS, TRAIN_WORDS
 from vaejax.data.source import Rows
 
@@ -33,6 +34,9 @@ _ALIASES = {
     "factors": ("factors", "latents_classes"),
     "condition": ("condition", "conditions"),
     "truth": ("truth", "states"),
+    "mask": ("mask", "masks"),
+    "lengths": ("lengths",),
+    "row_splits": ("row_splits",),
 }
 NAMINGS = ("class_names", "factor_names", "column_names", "token_names")
 # Further arrays of the published dSprites file.
@@ -49,10 +53,13 @@ _AXES = {
     "factors": "[N, K]",
     "condition": "[N, D], [N, H, W] or [N, H, W, C]",
     "truth": "[N, T, D]",
+    "mask": "[N, T], [N, D] or [N, H, W]",
+    "lengths": "[N]",
 }
 _RANKS = {
     "image": (3, 4), "sequence": (4, 5), "vector": (2,), "signal": (2, 3), "tokens": (2, 3),
     "label": (1,), "factors": (2,), "condition": (2, 3, 4), "truth": (3,),
+    "mask": (2, 3), "lengths": (1,),
 }  # fmt: skip
 
 
@@ -82,7 +89,8 @@ def by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, tuple[str,
             )
         field = _FIELD_OF[alias]
         if alias == "x":
-            field = {2: "vector", 5: "sequence"}.get(np.ndim(value), "image")
+            rank = 0 if is_ragged(value) else np.ndim(value)
+            field = {2: "vector", 5: "sequence"}.get(rank, "image")
         if field in parts.setdefault(part, {}):
             raise ValueError(f"{parts[part][field][0]!r} and {key!r} both name the field {field}")
         parts[part][field] = (key, value)
@@ -113,7 +121,9 @@ def validate(
     Raises:
       ValueError: a shape, type or range that the field does not accept.
     """
-    classes = field in ("label", "factors", "tokens")
+    if field == "mask":
+        value = check_is_numeric(key, value, "b", "booleans")
+    classes = field in ("label", "factors", "tokens", "lengths")
     what = "integers" if classes else "numbers"
     value = check_is_numeric(key, value, "iu" if classes else "biuf", what)
     if field == "label" and value.ndim == 2 and value.shape[1] == 1:
@@ -122,10 +132,13 @@ def validate(
     if value.ndim not in _RANKS[field] or 0 in value.shape:
         raise ValueError(f"{key!r} must have the shape {_AXES[field]}, {found}")
     kind = value.dtype.kind
+    if field == "mask":
+        return value
     if classes:
-        if value.min() < 0 or value.max() > np.iinfo(np.int32).max:
+        if value.min() < (-1 if field == "label" else 0) or value.max() > np.iinfo(np.int32).max:
             span = f"[{value.min()}, {value.max()}]"
-            raise ValueError(f"{key!r} must hold class numbers from 0, found {span}")
+            none = ", or −1 for none" if field == "label" else ""
+            raise ValueError(f"{key!r} must hold class numbers from 0{none}, found {span}")
         return value.astype(np.int32, copy=False)
     if field == "condition":
         scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
@@ -167,6 +180,12 @@ def check_rows(rows: Rows) -> None:
     if len({len(value) for value in rows.values()}) > 1:
         lengths = {field: len(value) for field, value in rows.items()}
         raise ValueError(f"all arrays must have one row per example, found rows {lengths}")
+    if "mask" in rows:
+        name = next(field for field in EVENTS if field in rows)
+        axes = {"image": 3, "tokens": rows[name].ndim}.get(name, 2)
+        expected, shape = rows[name].shape[:axes], rows["mask"].shape
+        if shape != expected:
+            raise ValueError(f"the mask of {name} must have shape {expected}, found {shape}")
 
 
 def check_agreement(parts: list[Rows]) -> None:

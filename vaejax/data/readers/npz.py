@@ -11,6 +11,7 @@ from vaejax.data.readers import fields
 from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.names import check_names, count_named_classes, read_names
 from vaejax.data.readers.npz_file import names_in_npz, read_npz
+from vaejax.data.readers.ragged import mark_missing, pad_parts
 from vaejax.data.readers.splits import EVAL_WORDS, VALIDATION_WORDS, spare_splits
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
@@ -54,6 +55,8 @@ def from_arrays(
     channels: int | None = None,
     holdout: float = 0.1,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    length: int = 0,
+    missing: str = "refuse",
 ) -> Source:
     """A source of arrays.
 
@@ -67,7 +70,12 @@ def from_arrays(
         audio is divided by 32,768, uint8 and bool are taken as they are.
       tokens (text): integers >= 0, `[N, T]` or a map `[N, H, W]`.
     Optional are:
-      label (labels, y): integers `[N]`.
+      label (labels, y): integers `[N]`; −1 for none.
+      mask: bool, where a value is present: `[N, T]` for sequences, signals and tokens, `[N, D]` for
+        vectors, `[N, H, W]` for images. What is not counts in no loss and no metric.
+      lengths: integers `[N]`, of padded sequences, signals and tokens; or row_splits: integers
+        `[N + 1]`, where each begins and ends in values `[ΣT, ...]`. A list of arrays of different
+        lengths needs neither.
       factors (latents_classes): integers `[N, K]`.
       condition (conditions): the input of a conditional model, vectors `[N, D]` or images
         `[N, H, W]` or `[N, H, W, C]`; any numbers, uint8 images divided by 255.
@@ -85,13 +93,18 @@ def from_arrays(
       channels: 1 or 3 channels of the returned images.
       holdout: fraction held out for `'eval'` if the names define no splits.
       max_resident_bytes: a split larger than this gets `arrays=None`.
+      length: sequences, signals and tokens are padded to it; 0 for that of the longest, if they
+        have different lengths.
+      missing: what to do with NaN in vectors, and masked values of masked arrays: `'refuse'`, or
+        `'mask'` them.
 
     Raises:
       ValueError: an unknown name, or another shape, type or range than these.
     """
     options = LoadOptions(
-        name, split, image_size, channels, holdout, max_resident_bytes=max_resident_bytes
-    )
+        name, split, image_size, channels, holdout, max_resident_bytes=max_resident_bytes,
+        length=length, missing=missing,
+    )  # fmt: skip
     if split == "validation" and isinstance(arrays, Mapping):
         spare = spare_splits({fields.split_of(key)[0] for key in arrays})
         part = next((word for word in VALIDATION_WORDS if word in spare), "")
@@ -112,12 +125,17 @@ def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: Loa
         arrays = {rank_field[np.ndim(arrays)]: arrays}
     namings = read_names(arrays)
     columns = namings.get("column_names")
+    by_split = fields.by_split(arrays)
+    pad_parts(by_split, options.length)
+    if options.missing == "mask":
+        for named in by_split.values():
+            mark_missing(named)
     parts = {
         part: {
             field: fields.validate(field, key, value, columns)
             for field, (key, value) in named.items()
         }
-        for part, named in fields.by_split(arrays).items()
+        for part, named in by_split.items()
     }
     stored = list(parts.values())
     for rows in stored:

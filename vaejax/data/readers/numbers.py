@@ -124,6 +124,8 @@ def _check_magnitude(
     remedy = "scale this column down"
     if part.dtype.kind == "f" and not np.isfinite(part[where]):
         remedy = "remove or fill in such values"
+        if field == "vector" and np.isnan(part[where]):
+            remedy += ", or use data.missing=mask"
     raise ValueError(
         f"{key!r} must hold finite numbers up to {MAX_MAGNITUDE:g}, but "
         f"{column_label(field, where[-1], names)} holds {part[where]:.6g}: {remedy}"

@@ -1,0 +1,236 @@
+"""A masked sequence of length 40, padded to 100, trains like the sequence without padding.
+
+One row for each family and network that takes sequences, signals or tokens: its losses, metrics,
+gradient (one step of gradient descent) and updates of codebooks are those of the unpadded data.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import families, networks
+from vaejax.core.token_layout import CodeMap, Layout
+from vaejax.optimizers import ema_codebook
+from vaejax.training.train_step import init_state, make_step
+
+LENGTH, PADDED, TOKENS = 40, 100, 5
+SGD = optax.sgd(1.0)
+NETWORK = {"kind": "residual_1d", "hidden": 6, "blocks": 1, "block_hidden": 4, "groups": 2}
+VAE = {"vae": ({"nll": 1.0, "kl": 1.0}, SGD)}
+VQ = {"nll": 1.0, "vq": 0.25}
+
+
+def event(name, shape, rows=1):
+    random = np.random.RandomState(0)
+    if name == "tokens":
+        return {name: random.randint(0, TOKENS, (rows, *shape)).astype(np.int32)}
+    return {name: random.uniform(0, 1, (rows, *shape)).astype(np.float32)}
+
+
+def padded(batch):
+    """The batch with garbage after the end, and its mask."""
+    ((name, x),) = batch.items()
+    other = (x[:, :1] + 1) % TOKENS if name == "tokens" else 7.0 + x[:, :1]
+    x = np.concatenate([x, np.repeat(other, PADDED - LENGTH, axis=1)], axis=1)
+    mask = np.broadcast_to(np.arange(PADDED) < LENGTH, (len(x), PADDED))
+    if name == "image":
+        mask = np.repeat(mask[..., None], x.shape[2], axis=2)
+    return {name: x, "mask": mask}
+
+
+def sequence(kind, belief, **options):
+    return lambda length: getattr(families, kind)(
+        (length, 3), VAE, latent_dims=(2, 3), belief=belief, features=4,
+        network={"kind": "mlp", "hidden": (5,)}, hidden=(4,), **options,
+    )  # fmt: skip
+
+
+def vq_vae(quantizer, codebook=None, minimizes=VQ, **options):
+    players = {"vae": (minimizes, SGD)}
+    if codebook is not None:
+        players["codebook"] = ({"vq": 1.0} if "vq" in minimizes else minimizes, codebook)
+    return lambda length: families.vqvae(
+        (length, 2), players, quantizer=quantizer, network=NETWORK, **options
+    )
+
+
+def images(length):
+    players = {"vae": (VQ, SGD), "codebook": ({"vq": 1.0}, EMA)}
+    network = {**NETWORK, "kind": "residual"}
+    return families.vqvae((length, 4, 2), players, quantizer=VECTOR, network=network)
+
+
+def text(length):
+    players = {"vae": (VQ, SGD), "codebook": ({"vq": 1.0}, SGD)}
+    quantizer = {"kind": "vector", "codes": 6, "dim": 3}
+    network = {**NETWORK, "embedding": 3}
+    return families.vqvae(
+        (length,), players, quantizer=quantizer, network=network, likelihood="categorical",
+        tokens=TOKENS,
+    )  # fmt: skip
+
+
+def prior(length):
+    layout = Layout((CodeMap((length,), (), TOKENS),))
+    network = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2}
+    players = {"prior": ({"nll": 1.0}, SGD)}
+    return families.code_prior((length,), players, layout=layout, network=network)
+
+
+VECTOR = {"kind": "vector", "codes": 6, "dim": 3}
+RESIDUAL = {"kind": "residual", "quantizer": VECTOR, "levels": 2}
+EMA = ema_codebook.ema_codebook(revive_below=0.5)
+ROWS = {
+    "td_vae_lstm": (sequence("td_vae", {"kind": "lstm", "size": 4}, num_pairs=2), "sequence"),
+    "td_vae_transformer": (
+        sequence("td_vae", {"kind": "transformer", "size": 4, "layers": 1, "heads": 2}),
+        "sequence",
+    ),
+    "state_space_gru": (sequence("state_space", {"kind": "gru", "size": 4}), "sequence"),
+    "vqvae_ema": (vq_vae(VECTOR, EMA), "signal"),
+    "vqvae_text": (text, "tokens"),
+    "residual": (
+        vq_vae(RESIDUAL, EMA, likelihood={"kind": "normal", "scale": "learned"}),
+        "signal",
+    ),
+    "fsq": (vq_vae({"kind": "finite_scalar", "levels": (3, 4)}, minimizes={"nll": 1.0}), "signal"),
+    "lfq": (
+        vq_vae(
+            {"kind": "lookup_free", "bits": 3},
+            minimizes={**VQ, "token_entropy": 0.1, "usage_entropy": -0.1},
+            entropies={},
+        ),
+        "signal",
+    ),
+    "gumbel": (
+        vq_vae({"kind": "gumbel_softmax", "codes": 6, "dim": 3}, SGD, {"nll": 1.0, "kl": 1.0}),
+        "signal",
+    ),
+    "images": (images, "image"),
+    "beta_vae": (
+        lambda length: families.beta_vae((length, 2), VAE, latent_dim=3, network=NETWORK),
+        "signal",
+    ),
+    "code_prior": (prior, "tokens"),
+}
+SHAPES = {
+    "sequence": (LENGTH, 3),
+    "signal": (LENGTH, 2),
+    "tokens": (LENGTH,),
+    "image": (LENGTH, 4, 2),
+}
+
+
+def assert_close(actual, desired):
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(desired), strict=True
+    ):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        scale = max(1.0, float(np.abs(b).max(initial=0.0)))
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=1e-6, err_msg=str(path))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_padding_changes_neither_losses_nor_gradients_nor_codebooks(name):
+    make, field = ROWS[name]
+    batch = event(field, SHAPES[field])
+    state = jax.jit(lambda batch: init_state(make(LENGTH), 0, batch))(batch)
+    step = jax.jit(make_step(make(LENGTH)))
+    step_padded = jax.jit(make_step(make(PADDED)))
+    after, metrics, _ = step(state, batch, 0)
+    after_padded, metrics_padded, _ = step_padded(state, padded(batch), 0)
+    assert_close(metrics_padded, metrics)
+    assert_close(after_padded.params, after.params)
+    assert_close(after_padded.opt_state, after.opt_state)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, state.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+MLP = {"kind": "mlp", "hidden": (5,)}
+WITH_MASK = {**MLP, "mask_input": True}
+NORMAL = {"kind": "normal", "scale": "predicted"}
+M2 = {"vae": ({"nll": 1.0, "kl": 1.0, "label_nll": 1.0}, SGD)}
+TABLES = {
+    "beta_vae": lambda: families.beta_vae(
+        (4,), VAE, latent_dim=2, network=WITH_MASK, likelihood=NORMAL
+    ),
+    "m2": lambda: families.m2(
+        (4,), M2, latent_dim=2, network=MLP, likelihood=NORMAL, classes=3
+    ),
+    "iwae": lambda: families.iwae(
+        (4,),
+        {"encoder": ({"dreg": 1.0}, SGD), "decoder": ({"iwae": 1.0}, SGD)},
+        latent_dim=2, network=MLP, likelihood=NORMAL, samples=3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "iwae")) for n in TABLES]
+)
+def test_missing_values_of_tables_have_no_effect(name):
+    family, random = TABLES[name](), np.random.RandomState(1)
+    mask = random.uniform(size=(6, 4)) < 0.6
+    mask[0] = True
+    x = random.normal(size=(6, 4)).astype(np.float32)
+    label = np.array([0, -1, 2, -1, 1, -1], np.int32)
+    with_zeros = {"vector": np.where(mask, x, 0.0), "mask": mask, "label": label}
+    unknown = np.where(mask, x, np.nan).astype(np.float32)
+    state = jax.jit(lambda batch: init_state(family, 0, batch))(with_zeros)
+    step = jax.jit(make_step(family))
+    want, got = (step(state, {**with_zeros, "vector": v}, 0) for v in (x, unknown))
+    assert got[2]
+    jax.tree.map(np.testing.assert_array_equal, want, got)
+    everything = step(state, {**with_zeros, "mask": np.ones_like(mask), "vector": x}, 0)
+    assert float(everything[1]["nll"]) != float(got[1]["nll"])
+
+
+def test_an_encoder_can_read_the_mask():
+    encoder, _ = networks.build(WITH_MASK, (4,), 3, 4)
+    x = jnp.ones((2, 4))
+    params = encoder.init(jax.random.key(0), x)
+    plain, _ = networks.build(MLP, (4,), 3, 4)
+    mask = np.array([[True] * 4, [True, False, True, False]])
+    both = jnp.concatenate([x, mask.astype(np.float32)], axis=1)
+    got = networks.apply_masked(encoder, params, jnp.asarray(mask), x)
+    np.testing.assert_array_equal(got, plain.apply(params, both))
+    np.testing.assert_array_equal(encoder.apply(params, x)[0], got[0])
+
+
+def test_a_codebook_does_not_start_at_padding():
+    family, batch = vq_vae(VECTOR, EMA)(PADDED), padded(event("signal", (LENGTH, 2)))
+    other = {**batch, "signal": np.where(batch["mask"][..., None], batch["signal"], -5.0)}
+    params = jax.jit(lambda batch: init_state(family, 0, batch).params)
+    got, want = params(batch), params(other)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    nodes = family.model.encode(got, batch, None)
+    used = np.asarray(nodes[0].posterior.indices)[:, : LENGTH // 4]
+    assert (used >= 0).all()
+    assert (np.asarray(nodes[0].posterior.indices)[:, LENGTH // 4 :] == -1).all()
+    assert set(used.reshape(-1)) == set(range(6))  # k-means centres are of present tokens
+
+
+PAIR = {"encoder": ({"kl": 1.0}, SGD), "decoder": ({"feature": 1.0}, SGD)}
+REFUSED = {
+    "vae_gan": (
+        lambda: families.vae_gan(
+            (8, 8, 1), {**PAIR, "discriminator": ({"gan": 1.0}, SGD)}, latent_dim=2, network=MLP
+        ),
+        {"image": np.zeros((2, 8, 8, 1), np.float32), "mask": np.ones((2, 8, 8), bool)},
+        "adversarial losses compare whole events",
+    ),
+    "gaussian_mixture": (
+        lambda: families.gaussian_mixture((3,), {"prior": ({"nll": 1.0}, SGD)}, components=2),
+        {"vector": np.zeros((4, 3), np.float32), "mask": np.ones((4, 3), bool)},
+        "which this family's model does not honour",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_families_that_compare_whole_events_refuse_masks(name):
+    make, batch, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda batch: init_state(make(), 0, batch), batch)
