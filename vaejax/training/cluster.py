@@ -207,8 +207,6 @@ def _join_launched(launcher: Launcher | None) -> None:
 
 
 def _initialize(what: str, **arguments: Setting) -> None:
-    # Its handler of SIGTERM would replace that of the command, which saves and stops all processes.
-    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             initialization_timeout=_START_TIMEOUT,

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+import jax
+
 from vaejax.core.files import remove_temporaries
 from vaejax.training.lock import release_all
 
@@ -37,7 +39,9 @@ class StoppedError(Exception):
 class Interruption:
     """Context in which SIGTERM and Ctrl-C are noted instead of ending the process.
 
-    In the command, see `install`, this begins with `arm`.
+    In the command, see `install`, this begins with `arm`. In a run of several processes SIGTERM is
+    JAX's, which lets them agree on a step to stop at (`multihost_utils`); Ctrl-C is passed on to
+    it.
 
     Attributes:
       signal: number of the signal; 0 if there was none.
@@ -45,7 +49,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal, self._since = 0, 0.0
-        self._handlers: list[Any] = []
+        self._handlers: list[tuple[int, Any]] = []
         self._armed = False
 
     def __enter__(self) -> "Interruption":
@@ -64,7 +68,8 @@ class Interruption:
         if _Watcher.instance is not None:
             _Watcher.instance.noting = self
             return
-        self._handlers = [signal.signal(s, self._handle) for s in _SIGNALS]
+        noted = _SIGNALS[1:] if jax.distributed.is_initialized() else _SIGNALS
+        self._handlers = [(s, signal.signal(s, self._handle)) for s in noted]
 
     def note(self, number: int) -> bool:
         """Notes a signal; returns whether it is a second Ctrl-C, which stops at once."""
@@ -73,6 +78,8 @@ class Interruption:
             return True
         if not self.signal:
             self.signal, self._since = number, time.monotonic()
+            if jax.distributed.is_initialized() and number == signal.SIGINT:
+                os.kill(os.getpid(), signal.SIGTERM)
         return False
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -87,7 +94,7 @@ class Interruption:
     ) -> None:
         if _Watcher.instance is not None and _Watcher.instance.noting is self:
             _Watcher.instance.noting = None
-        for s, handler in zip(_SIGNALS, self._handlers, strict=False):
+        for s, handler in self._handlers:
             signal.signal(s, handler)
 
 

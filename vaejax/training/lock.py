@@ -171,6 +171,8 @@ def _refuse(workdir: Path, content: dict[str, Any]) -> LockedError:
 
 def check_unlocked(workdir: Path) -> None:
     """Raises LockedError if another process trains in the directory. Changes nothing."""
+    if jax.process_index() != 0:
+        return  # the lock may be that of this run's first process
     path = workdir.absolute() / FILE
     if path not in _held and (content := _holder(path)) is not None:
         raise _refuse(workdir, content)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from vaejax.core.game import Params
 from vaejax.core.types import Metrics, Options
-from vaejax.training.agreement import Agreement
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.interruption import Interruption
 from vaejax.training.lock import check_held, lock, workdir_locks
@@ -107,10 +107,10 @@ def _train(
     """The loop of `fit`."""
     start = done = int(np.max(state.step))
     output.open_log(start)
-    timer, agreement = _Timer(start), Agreement()
+    timer = _Timer(start)
     unread: tuple[int, Metrics] | None = None  # step and metrics of the dispatch before
     spans = [] if has_stopped(state, settings.patience) else settings.spans(start)
-    for span, batches in trainer.loader.batches(spans):
+    for number, (span, batches) in enumerate(trainer.loader.batches(spans)):
         step = span[1]
         state, metrics = trainer.dispatch(state, span, batches)
         if span[0] == start:
@@ -121,7 +121,7 @@ def _train(
             output.read(*unread)
         unread, done = (step, metrics), step
         logs, saves = step % settings.log_every == 0, settings.saves_at(step)
-        stops = agreement.reached(interruption.signal != 0)
+        stops = _stops(interruption.signal != 0, number)
         if not (logs or saves or stops):
             continue
         record, unread = output.read(step, metrics), None
@@ -240,6 +240,13 @@ class _Timer:
 
     def rate(self, step: int) -> float:
         return (step - self._step) / max(time.perf_counter() - self._start, 1e-9)
+
+
+def _stops(interrupted: bool, dispatch: int) -> bool:
+    """Whether to stop after this dispatch; several processes agree on one, see `Interruption`."""
+    if jax.process_count() == 1:
+        return interrupted
+    return multihost_utils.reached_preemption_sync_point(dispatch)
 
 
 def _check_finite(consecutive: np.ndarray, step: int, limit: int) -> None:
