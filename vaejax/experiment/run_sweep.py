@@ -154,23 +154,19 @@ def _take_out(experiment: SweepExperiment, model: int, *, create: bool) -> Path:
 def _save_model(folder: Path, state: TrainState, by: Ranking) -> None:
     """Writes the checkpoints of one model: that of its best evaluation, if known, and the newest.
 
-    The best one has the parameters of its step alone; training goes on from the newest.
+    The best one has the parameters of its step alone; training resumes from the newest.
     """
-    checkpoints = Checkpoints(folder / "checkpoints", by=by)
-    best = state._replace(best_params={})
-    if state.best_params and int(state.best_step) > 0:
-        score = float(state.best) if by.maximize else -float(state.best)
-        params = state.best_params
-        of_step = best._replace(
-            step=state.best_step, params=params, ema=params if state.ema else {}
-        )
-        metrics = {by.metric: score}
-        if int(state.best_step) < int(state.step):
-            checkpoints.save(int(state.best_step), of_step, metrics)
+    checkpoints, newest = Checkpoints(folder / "checkpoints", by=by), int(state.step)
+    metrics: dict[str, float] | None = None
+    if state.best_params and (best_step := int(state.best_step)) > 0:
+        metrics = {by.metric: float(state.best) * (1 if by.maximize else -1)}
+        if best_step < newest:
+            params = state.best_params
+            best = state._replace(step=state.best_step, params=params, best_params={})
+            best = best._replace(ema=params if state.ema else {})
+            checkpoints.save(best_step, best, metrics)
             metrics = None
-        checkpoints.save(int(state.step), best, metrics)
-    else:
-        checkpoints.save(int(state.step), best)
+    checkpoints.save(newest, state._replace(best_params={}), metrics)
     checkpoints.close()
 
 
