@@ -248,3 +248,34 @@ def test_mistakes_are_one_line(command, data, trained, one_line, tmp_path, flags
     code, _, err = command(*TINY, data, f"--workdir={tmp_path / 'run'}", *flags)
     assert code == 2
     assert message in one_line(err)
+
+
+def test_a_model_of_a_sweep_is_evaluated_at_its_best(command, data, tmp_path):
+    workdir = tmp_path / "sweep"
+    flags = [*TINY, data, f"--workdir={workdir}", "--config.sweep.seeds=2"]
+    out = run(command, *flags)
+    assert "of each model those of its best evaluation" in out
+    summary = json.loads((workdir / "sweep.json").read_text())["models"]
+    evaluations = records_of(workdir, "validation")
+    for number, model in enumerate(summary):
+        own = [record for record in evaluations if record["model"] == number]
+        assert model["step"] == max(own, key=lambda record: record["elbo"])["step"]
+    out = run(command, *flags, "--config.sweep.index=1", "--mode=evaluate")
+    assert f"Checkpoint: step {summary[1]['step']}, the best" in out
+    alone = json.loads((workdir / "models" / "1" / "evaluation.json").read_text())
+    assert alone["elbo"] == pytest.approx(summary[1]["metrics"]["elbo"], abs=1e-3)
+
+
+def test_init_from_must_be_the_same_before_the_first_checkpoint(
+    command, data, trained, one_line, tmp_path
+):
+    workdir, file = tmp_path / "run", tmp_path / "params.safetensors"
+    flags = [*TINY, data, f"--config.init_from={file}", f"--workdir={workdir}"]
+    save_params(file, vaejax.load_run(trained[0], 2).params)
+    run(command, *flags, "--config.train.steps=2")
+    save_params(file, vaejax.load_run(trained[0], 4).params)
+    run(command, *flags, "--config.train.steps=4")  # which goes on from its checkpoint
+    shutil.rmtree(workdir / "checkpoints")
+    code, _, err = command(*flags)
+    assert code == 2
+    assert "other parameters than when the run was started" in one_line(err)

@@ -46,7 +46,7 @@ def random_state(seed=0, ema=True):
     average = jax.tree.map(lambda a: a * 0.5, params) if ema else {}
     return TrainState(
         jnp.int32(7), params, opt_state, average, jnp.int32(2), jnp.int32(5), jnp.float32(-3.0),
-        jnp.int32(4), jnp.int32(1),
+        jnp.int32(4), jnp.int32(1), jnp.int32(6), {},
     )  # fmt: skip
 
 

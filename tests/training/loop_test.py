@@ -97,7 +97,9 @@ def assert_same_bits(state, expected):
 def without_selection(state):
     """What training alone determines: not the record of evaluations, which some runs here lack."""
     none = np.zeros(())
-    return jax.device_get(state)._replace(best=none, evaluations=none, since_best=none)
+    return jax.device_get(state)._replace(
+        best=none, evaluations=none, since_best=none, best_step=none
+    )
 
 
 def records_of(workdir):

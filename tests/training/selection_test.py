@@ -19,6 +19,7 @@ from vaejax.sweeps import Sweep, product, select
 from vaejax.training import Settings, Trainer, fit
 from vaejax.training.checkpoint_reader import best_step
 from vaejax.training.restore import restore_state
+from vaejax.training.transfer_state import transferred
 
 # Of the evaluations after 2, 4, ... steps. The best is the third.
 ELBOS = (-9.0, -7.0, -5.0, -6.0, -5.5, -8.0, -7.5, -7.0)
@@ -154,25 +155,34 @@ def test_models_of_a_sweep_stop_by_themselves(source, tmp_path):
     settings = settings_of(patience=2)
     grid = product({"rate": (0.05, 0.01)}, (0,))
     options = {"mesh": make_mesh(1)}
-    sweep = Sweep(lambda values: vae(rate=values["rate"]), grid, source, settings, **options)
+
+    def make(values):
+        return vae(rate=values["rate"])
+
+    sweep = Sweep(make, grid, source, settings, keep_best=True, **options)
     whole = fit(sweep, settings, workdir=tmp_path / "a", evaluate=metrics)
     assert (int(whole.state.step[0]), whole.stopped_early) == (12, True)
     assert whole.state.total_skipped.tolist() == [0, 0]
     fit(sweep, settings_of(patience=2, steps=8), workdir=tmp_path / "b", evaluate=metrics)
     resumed = fit(sweep, settings, workdir=tmp_path / "b", evaluate=metrics)
     assert_same_bits(resumed.state, whole.state)
+    assert whole.state.best_step.tolist() == [2, 8]
     for model, rate in enumerate((0.05, 0.01)):
-        alone = fit(
-            Trainer(vae(rate=rate), source, settings, **options),
-            settings,
-            evaluate=lambda params, step, model=model: {"elbo": elbos[model, step // 2 - 1]},
-        )
-        assert int(alone.state.step) == (6, 12)[model]
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-            select(whole.state, model).params,
-            alone.state.params,
-        )
+        seen = {}
+
+        def evaluate_one(params, step, model=model, seen=seen):
+            seen[step] = jax.device_get(params)
+            return {"elbo": elbos[model, step // 2 - 1]}
+
+        alone = Trainer(vae(rate=rate), source, settings, **options)
+        state = fit(alone, settings, evaluate=evaluate_one).state
+        assert int(state.step) == (6, 12)[model]
+        mine = select(whole.state, model)
+        for actual, expected in (
+            (mine.params, state.params),
+            (mine.best_params, seen[(2, 8)[model]]),
+        ):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, expected)
 
 
 def test_a_missing_metric_is_named(trainer, tmp_path):
@@ -202,3 +212,27 @@ def test_records_name_the_split(trainer, tmp_path):
     fit(trainer, settings_of(steps=2), workdir=tmp_path, evaluate=evaluate, split="validation")
     (record,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert record["split"] == "validation"
+
+
+def test_the_state_of_other_optimizers():
+    """Adam keeps its moments under clipping and a schedule, which counts from the first step."""
+    params = {"a": {"w": jnp.arange(3.0)}, "b": {"w": jnp.ones(2)}}
+    grads = jax.tree.map(lambda w: w + 1, params)
+    labels = {"a": "one", "b": "two"}
+
+    def optimizers(one):
+        two = optax.sgd(0.1, momentum=0.9)
+        return optax.partition({"one": one, "two": two}, labels)
+
+    old = optimizers(optax.adam(0.1))
+    new = optimizers(optax.chain(optax.clip(1.0), optax.adam(optax.constant_schedule(0.1))))
+    state = old.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # as in `game.optimizer`
+        for _ in range(4):
+            _, state = old.update(grads, state, params)
+    kept = transferred(new.init(params), state, jnp.int32(4))
+    adam, counts = kept.inner_states["one"].inner_state[1]
+    before = state.inner_states["one"].inner_state[0]
+    assert_same_bits(adam, before)
+    assert int(counts.count) == 4
+    assert_same_bits(kept.inner_states["two"], state.inner_states["two"])

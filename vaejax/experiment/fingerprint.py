@@ -49,7 +49,8 @@ def _of_params(params: Params) -> str:
     checksum = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         checksum = zlib.crc32(jax.tree_util.keystr(path).encode(), checksum)
-        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+        local = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+        if local or leaf.is_fully_replicated:
             checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
     return f"{checksum:08x}"
 
@@ -64,6 +65,7 @@ def fingerprint(
     held_out: Source,
     first: FirstStage | None = None,
     validation: Source | None = None,
+    initial: Params | None = None,
 ) -> dict[str, Setting]:
     """The content of `fingerprint.json`.
 
@@ -73,6 +75,7 @@ def fingerprint(
       held_out: the evaluation split of the data.
       first: the first stage, if there is one.
       validation: the validation split, if there is one.
+      initial: the parameters of `init_from`, if these are used.
     """
     splits = {"eval": held_out} if train is None else {"train": train, "eval": held_out}
     splits |= {} if validation is None else {"validation": validation}
@@ -80,6 +83,8 @@ def fingerprint(
     result["data"] = {name: _of_split(source) for name, source in splits.items()}
     if first is not None:
         result["first_stage"] = _of_first_stage(first)
+    if initial:
+        result["init_from"] = {"parameters": _of_params(initial)}
     return result
 
 
@@ -109,6 +114,11 @@ def keep_fingerprint(workdir: Path, actual: Options, *, train: bool) -> None:
     stored = read_json(path) if path.exists() else {}
     if text := _difference(stored.get("first_stage", {}), actual.get("first_stage", {})):
         raise _first_stage_changed(workdir, text)
+    if text := _difference(stored.get("init_from", {}), actual.get("init_from", {})):
+        raise DataChangedError(
+            f"init_from of {workdir} has other parameters than when the run was started, which has "
+            f"no checkpoint yet: {text}; choose another --workdir"
+        )
     if text := _difference(stored.get("data", {}), actual["data"]):
         text = f"the data of {workdir} are not those that the run was started with: {text}"
         if train:

@@ -263,7 +263,12 @@ def _assemble(
         trainer.initial = start_from(config, workdir, trainer.state_shape.params)
     acquire_workdir(workdir, config, create=mode == "train", allow_change=allow_change)
     of_data = fingerprint(
-        config, None if first else train_source, data, first, None if first else validation
+        config,
+        None if first else train_source,
+        data,
+        first,
+        None if first else validation,
+        trainer.initial,
     )
     keep_fingerprint(workdir, of_data, train=mode == "train")
     if mode == "train" and jax.process_index() == 0:

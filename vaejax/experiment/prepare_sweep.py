@@ -21,6 +21,7 @@ from vaejax.experiment.build import (
     build,
     evaluate_options,
     feature_extractor_of,
+    has_validation,
     load_split,
     sources,
     training_settings,
@@ -132,6 +133,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
         augment=augmentation(config),
         mesh=mesh,
         chunk=config["sweep"]["chunk"],
+        keep_best=has_validation(config),
     )
     if mode == "train" and first is None:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)

@@ -13,11 +13,13 @@ import jax
 import numpy as np
 
 from vaejax.core.files import make_folder, write_bytes, write_json
+from vaejax.core.ranking import Ranking
 from vaejax.core.sharding import make_mesh, replicated
 from vaejax.core.types import PyTree, Setting
 from vaejax.data.spec import spec_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.metric import compute_metrics
+from vaejax.experiment.checkpoint import parse_checkpoint
 from vaejax.experiment.fingerprint import keep_fingerprint
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
@@ -33,8 +35,8 @@ from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.checkpoint_reader import checkpoint_steps
 from vaejax.training.lock import lock, workdir_locks
 from vaejax.training.logging import table
-from vaejax.training.restore import restore_state
-from vaejax.training.train_step import TrainState, eval_params
+from vaejax.training.restore import ranking_of, restore_state
+from vaejax.training.train_step import TrainState, best_params
 from vaejax.visualization import plots
 
 __all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
@@ -101,13 +103,28 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[s
     )
     keep_fingerprint(workdir, experiment.fingerprint, train=mode == "train")
     if mode == "evaluate":
-        return evaluate_sweep(experiment, _newest(experiment))
+        return evaluate_sweep(experiment, _chosen(_newest(experiment), options["checkpoint"]))
     if jax.process_index() == 0:
         spec = spec_of(experiment.train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())
     outcome = train_sweep(experiment)
     check_stopped(outcome)
-    return evaluate_sweep(experiment, outcome.state)
+    return evaluate_sweep(experiment, _chosen(outcome.state, options["checkpoint"]))
+
+
+def _chosen(state: TrainState, checkpoint: str | int) -> TrainState:
+    """The state without the best parameters of each model if those of the latest step are chosen.
+
+    Raises:
+      ValueError: a step is chosen.
+    """
+    chosen = parse_checkpoint(checkpoint)
+    if isinstance(chosen, int):
+        raise ValueError(
+            f"--checkpoint={chosen}: of all models of a sweep the best or the latest parameters "
+            "are evaluated; a step can be chosen of one model, with --config.sweep.index=N"
+        )
+    return state._replace(best_params={}) if chosen == "latest" else state
 
 
 def _newest(experiment: SweepExperiment) -> TrainState:
@@ -127,13 +144,30 @@ def _take_out(experiment: SweepExperiment, model: int, *, create: bool) -> Path:
     state = select(_newest(experiment), model)
     if max(checkpoint_steps(folder / "checkpoints"), default=-1) < int(state.step):
         lock(folder)
-        checkpoints = Checkpoints(folder / "checkpoints")
-        checkpoints.save(int(state.step), state)
-        checkpoints.close()
+        _save_model(folder, state, ranking_of(config))
     for name in ("data.json", FINGERPRINT):
         if (workdir / name).exists() and not (folder / name).exists():
             write_bytes(folder / name, (workdir / name).read_bytes())
     return folder
+
+
+def _save_model(folder: Path, state: TrainState, by: Ranking) -> None:
+    """Writes the checkpoints of one model: that of its best evaluation, if known, and the newest.
+
+    The best one has the parameters of its step alone; training resumes from the newest.
+    """
+    checkpoints, newest = Checkpoints(folder / "checkpoints", by=by), int(state.step)
+    metrics: dict[str, float] | None = None
+    if state.best_params and (best_step := int(state.best_step)) > 0:
+        metrics = {by.metric: float(state.best) * (1 if by.maximize else -1)}
+        if best_step < newest:
+            params = state.best_params
+            best = state._replace(step=state.best_step, params=params, best_params={})
+            best = best._replace(ema=params if state.ema else {})
+            checkpoints.save(best_step, best, metrics)
+            metrics = None
+    checkpoints.save(newest, state._replace(best_params={}), metrics)
+    checkpoints.close()
 
 
 def train_sweep(experiment: SweepExperiment) -> Outcome:
@@ -154,13 +188,18 @@ def train_sweep(experiment: SweepExperiment) -> Outcome:
 def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Setting]:
     """Metrics of all models, `sweep.json`, figures and a table."""
     config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
-    params, step = eval_params(state), int(np.max(state.step))
+    params, step = best_params(state), int(np.max(state.step))
+    if state.best_params:
+        print("Parameters: of each model those of its best evaluation on the validation split")
     metrics = experiment.evaluator.evaluate(params, step)
     metrics["skipped"] = np.asarray(state.total_skipped)
     more = _final_metrics(experiment, params, step)
     shown = experiment.shown + [name for name in more if "/" not in name]
     failed = experiment.sweep.failed(state)
     found = results(grid, metrics | more, failed, step)
+    if state.best_params:
+        for model, best_step in zip(found["models"], state.best_step.tolist(), strict=True):
+            model["step"] = best_step
     title = f"{config['family']} on {config['data']['source']}, {grid.size} models, step {step}"
     print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
     if jax.process_index() == 0:

@@ -103,6 +103,7 @@ class Sweep:
         augment: Augmentation | None = None,
         mesh: Mesh | None = None,
         chunk: int = 0,
+        keep_best: bool = False,
     ) -> None:
         """Compiles nothing yet.
 
@@ -117,6 +118,7 @@ class Sweep:
           mesh: devices, over which the models are spread.
           chunk: models mapped at once on a device. 0: all of them; but on CPU one, if a model has
             more than 65,536 parameters.
+          keep_best: whether the state has the parameters of each model's best evaluation.
 
         Raises:
           ValueError: a setting changes the program, and cannot be swept.
@@ -124,6 +126,7 @@ class Sweep:
         mesh = make_mesh() if mesh is None else mesh
         check_batch(make_mesh(1), settings.batch_size, settings.grad_accumulation_steps)
         self.grid, self._make, self._settings = grid, make, settings
+        self._keep_best = keep_best
         seeds, seed_index = np.unique(grid.seeds, return_inverse=True)
         self.loader = MultiSeedLoader(
             source, seeds.tolist(), settings.batch_size, settings.steps_per_dispatch, mesh
@@ -182,7 +185,14 @@ class Sweep:
         batch = self._prepare(
             jax.tree.map(lambda a: a[seed_index], rows), key_of(seed, Stream.DATA)
         )
-        return init_state(self._make(values), seed, batch, self._settings.ema_decay, initial)
+        return init_state(
+            self._make(values),
+            seed,
+            batch,
+            self._settings.ema_decay,
+            initial,
+            keep_best=self._keep_best,
+        )
 
     def _make_step(self, values: Options) -> PyTree:
         """The training step of the model with these settings."""
@@ -244,7 +254,7 @@ def _stack(model_shape: TrainState, size: int, mesh: Mesh) -> TrainState:
     everywhere = replicated(mesh)
     over_devices = NamedSharding(mesh, PartitionSpec((DATA_AXIS, FSDP)))
     of_models = over_devices if size % mesh.size == 0 else everywhere
-    scalars = ("step", "skipped", "total_skipped", "best", "evaluations", "since_best")
+    scalars = ("step", "skipped", "total_skipped", "best", "evaluations", "since_best", "best_step")
     replicated_scalars = {
         name: jax.ShapeDtypeStruct((size,), getattr(model_shape, name).dtype, sharding=everywhere)
         for name in scalars

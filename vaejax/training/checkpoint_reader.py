@@ -44,7 +44,7 @@ METRICS = Path("metrics") / "metrics"
 _RECORD = Path("checksums") / "metadata"
 _STATE = Path("state")
 # Arrays that checkpoints of earlier versions have not: they start at zero.
-_LATER = ("best", "evaluations", "since_best", "total_skipped")
+_LATER = ("best", "best_step", "evaluations", "since_best", "total_skipped")
 
 
 class CorruptCheckpointError(RuntimeError):
@@ -55,8 +55,9 @@ def to_dict(state: TrainState) -> dict[str, PyTree]:
     """The state as nested dicts: parameters by name, the optimizers' state as numbered leaves."""
     leaves = jax.tree.leaves(state.opt_state)
     tree = state._asdict() | {"opt_state": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}}
-    if not state.ema:
-        del tree["ema"]  # Orbax stores no empty dicts
+    for name in ("ema", "best_params"):
+        if not tree[name]:
+            del tree[name]  # Orbax stores no empty dicts
     return tree
 
 
@@ -65,7 +66,7 @@ def _from_dict(tree: dict[str, PyTree], like: TrainState) -> TrainState:
     numbered = tree.get("opt_state", {})
     leaves = [numbered[name] for name in sorted(numbered)]
     opt_state = jax.tree.unflatten(jax.tree.structure(like.opt_state), leaves)
-    return TrainState(**{"ema": {}, **tree, "opt_state": opt_state})
+    return TrainState(**{"ema": {}, "best_params": {}, **tree, "opt_state": opt_state})
 
 
 def is_complete(folder: Path) -> bool:
@@ -170,7 +171,7 @@ def restore_changed(
     params = {"params": tree["params"]}
     of_params = {k: v for k, v in _record(folder).items() if k.startswith("params/")}
     _check_fit(folder, {"params": like.params}, of_params)
-    params["ema"] = tree.get("ema", {})
+    params |= {name: tree.get(name, {}) for name in ("ema", "best_params")}
     shardings = jax.tree.map(lambda s: s.sharding, like.params)
     placed = {k: jax.device_put(v, shardings) if v else {} for k, v in params.items()}
     if opt_state is None:
@@ -182,7 +183,7 @@ def restore_changed(
     scalars = {
         name: tree.get(name, np.zeros(getattr(like, name).shape, getattr(like, name).dtype))
         for name in TrainState._fields
-        if name not in ("params", "ema", "opt_state")
+        if name not in ("params", "ema", "opt_state", "best_params")
     }
     scalars = {k: jax.device_put(v, getattr(like, k).sharding) for k, v in scalars.items()}
     return TrainState(**placed, opt_state=optimizers, **scalars)

@@ -5,12 +5,16 @@ from them is a function of the state, so a resumed run stops, and lowers its rat
 uninterrupted one would have.
 """
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.game import Params
 from vaejax.core.types import PyTree
 from vaejax.optimizers.reduce_on_plateau import observed, waits_for_metric
-from vaejax.training.train_step import TrainState
+from vaejax.training.train_step import TrainState, eval_params
 
 __all__ = ["has_stopped", "observe"]
 
@@ -38,12 +42,28 @@ def observe(state: TrainState, scores: np.ndarray | None, *, required: str = "")
     )
     before = np.where(evaluations == 0, np.float32(-np.inf), best)
     improved = scores > before  # NaN never is
+    best_step = np.where(improved, np.asarray(jax.device_get(state.step)), state.best_step)
+    if state.best_params:
+        shardings = jax.tree.map(lambda a: a.sharding, state.best_params)
+        kept = _keep(state.best_params, eval_params(state), improved)
+        state = state._replace(best_params=jax.device_put(kept, shardings))
     return state._replace(
+        best_step=_put(best_step, state.best_step),
         best=_put(np.where(improved, scores, before), state.best),
         evaluations=_put(evaluations + 1, state.evaluations),
         since_best=_put(np.where(improved, 0, since + 1), state.since_best),
         opt_state=observed(state.opt_state, -scores, _put),
     )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _keep(best: Params, present: Params, improved: jax.Array) -> Params:
+    """The present parameters of models `[N, ...]` that improved, else the best so far."""
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(improved.reshape(-1, *(1,) * (a.ndim - 1)), b, a)
+
+    return jax.tree.map(choose, best, present)
 
 
 def has_stopped(state: TrainState, patience: int) -> bool:

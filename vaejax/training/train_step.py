@@ -13,7 +13,7 @@ from vaejax.core.rng import Stream, key_of
 from vaejax.core.types import Metrics, PyTree, Step
 from vaejax.losses.metrics import trace_metrics
 
-__all__ = ["Metrics", "TrainState", "eval_params", "init_state", "make_step"]
+__all__ = ["Metrics", "TrainState", "best_params", "eval_params", "init_state", "make_step"]
 
 
 class TrainState(NamedTuple):
@@ -29,6 +29,8 @@ class TrainState(NamedTuple):
       best: score of the best evaluation, higher is better, float32 `[]`; see `selection`.
       evaluations: number of evaluations.
       since_best: number of evaluations after the best one.
+      best_step: number of steps at the best one.
+      best_params: its parameters, of every model of a sweep with a validation split; else `{}`.
     """
 
     step: jax.Array
@@ -40,6 +42,8 @@ class TrainState(NamedTuple):
     best: jax.Array
     evaluations: jax.Array
     since_best: jax.Array
+    best_step: jax.Array
+    best_params: Params
 
 
 def init_state(
@@ -48,6 +52,7 @@ def init_state(
     batch: Batch,
     ema_decay: float = 0.0,
     initial: Params | None = None,
+    keep_best: bool = False,
 ) -> TrainState:
     """The state before the first step.
 
@@ -57,13 +62,15 @@ def init_state(
       batch: for data-dependent initialisation.
       ema_decay: of the moving average of the parameters; 0 for none.
       initial: values of some of the parameters, nested dicts that may lack groups and arrays.
+      keep_best: whether the state has `best_params`.
     """
     params = _replaced(game.init(family, key_of(seed, Stream.INIT), batch), initial or {})
     opt_state = game.optimizer(family.players).init(params)
     ema = jax.tree.map(jnp.copy, params) if ema_decay else {}
-    step, skipped, total, evaluations, since = (jnp.zeros((), jnp.int32) for _ in range(5))
+    best = jax.tree.map(jnp.copy, params) if keep_best else {}
+    step, skipped, total, evaluations, since, at = (jnp.zeros((), jnp.int32) for _ in range(6))
     return TrainState(
-        step, params, opt_state, ema, skipped, total, jnp.zeros(()), evaluations, since
+        step, params, opt_state, ema, skipped, total, jnp.zeros(()), evaluations, since, at, best
     )
 
 
@@ -77,6 +84,11 @@ def _replaced(params: PyTree, values: PyTree) -> PyTree:
 def eval_params(state: TrainState) -> Params:
     """The weights for evaluation and sampling: the moving average if there is one."""
     return state.ema or state.params
+
+
+def best_params(state: TrainState) -> Params:
+    """The weights of the best evaluation where the state has them, else `eval_params`."""
+    return state.best_params or eval_params(state)
 
 
 def _norm(tree: PyTree) -> jax.Array:

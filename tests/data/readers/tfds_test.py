@@ -115,7 +115,9 @@ def decoded(source):
     return jax.device_get(jax.jit(source.decode)(source.take(np.arange(source.size))))
 
 
-@pytest.mark.parametrize(("split", "part"), [("train", "train"), ("eval", "test")])
+@pytest.mark.parametrize(
+    ("split", "part"), [("train", "train"), ("eval", "test"), ("validation", "validation")]
+)
 def test_rows_equal_the_examples(tiny, split, part):
     for spelling in ("tiny", "tiny:1.0.0"):
         source = data.load(f"tfds:{spelling}", split)
@@ -161,6 +163,8 @@ def test_the_validation_split_is_used_without_a_test_split(root):
         root / "tiny" / "1.0.0", {"image": image_feature(6, 6, 1), "label": classes(3)}, splits
     )
     assert (data.load("tfds:tiny").size, data.load("tfds:tiny", "eval").size) == (3, 4)
+    with pytest.raises(ValueError, match="no validation split"):
+        data.load("tfds:tiny", "validation")
 
 
 def test_factors_of_a_single_split(root):
