@@ -38,6 +38,7 @@ from vaejax.experiment.model_and_data import (
     of_own_data,
     with_stored_validation,
 )
+from vaejax.experiment.prepare_checks import check_training_data, checked_config
 from vaejax.experiment.resume import start_from
 from vaejax.experiment.second_stage import (
     FOLDER,
