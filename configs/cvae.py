@@ -47,6 +47,7 @@ _STEPS_PER_EPOCH = 469  # 60,000 examples in batches of 128
 def sprites(config: ConfigDict) -> None:
     """The prior N(0, I) for all shapes; a tenth of the examples without their label."""
     config.model = {"latent_dim": 10, "network": {"kind": "conv"}, "learned_prior": False}
+    config.model.condition = "label"  # or "condition", an array of the data
     config.model.likelihood = {"kind": "bernoulli"}
     config.players.vae = {"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"}
     config.players.vae.learning_rate = 1e-3

@@ -48,7 +48,11 @@ def prose(name):
 
 def commands(name):
     """Arguments of every `python -m vaejax.main` in the shell blocks of a page."""
-    text = "\n".join(code for _, code in blocks(name, "sh"))
+    return commands_in("\n".join(code for _, code in blocks(name, "sh")))
+
+
+def commands_in(text):
+    """The same, of one text."""
     lines = text.replace("\\\n", " ").splitlines()
     parts = [part for line in lines for part in line.split("&&") if "vaejax.main" in part]
     return [shlex.split(part.partition("vaejax.main")[2]) for part in parts]
@@ -118,7 +122,8 @@ def parse(argv):
     """The config of a command; fails as the command does."""
     for flag in [flag for flag in flags.FLAGS if flag.startswith("config.")]:
         delattr(flags.FLAGS, flag)
-    for flag in ("config", "workdir", "mode", "split", "show_config"):
+    names = ("config", "workdir", "mode", "split", "data", "output", "reconstructions")
+    for flag in (*names, "show_config"):
         flags.FLAGS[flag].unparse()
     flags.FLAGS.unparse_flags()
     with mock.patch.object(sys, "argv", ["main", *argv]):
@@ -127,7 +132,39 @@ def parse(argv):
     return main._CONFIG.value.to_dict()
 
 
-RUNNABLE = [name for name in PAGES if any(not title for title, _ in blocks(name, "python"))]
+def execute_with_commands(name, folder):
+    """The namespace of a page after its Python and its commands have run, in their order."""
+    write_files(name, folder)
+    scope = {"__name__": "__main__"}
+    for block in BLOCK.finditer(TEXTS[name]):
+        if block["kind"] == "python" and not block["title"]:
+            exec(compile(block["code"], name, "exec"), scope)
+        for argv in commands_in(block["code"]) if block["kind"] == "sh" else ():
+            parse([*argv, "--config.mesh.data=1"])
+            main.main(["main"])
+    return scope
+
+
+# Pages that train a model of their own and state what it reaches.
+TRAINING = ("docs/guides/anomalies.md", "docs/guides/imputation.md")
+RUNNABLE = [
+    name
+    for name in PAGES
+    if name not in TRAINING and any(not title for title, _ in blocks(name, "python"))
+]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_guide_reaches_what_it_states(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with registry.isolated():
+        scope = execute_with_commands(name, tmp_path)
+    if name == "docs/guides/anomalies.md":
+        assert min(scope["areas"].values()) > 0.9
+        assert scope["detected"] > 0.6 > 0.3 > scope["false_alarms"]
+    else:
+        assert scope["errors"]["impute"] < 0.7 * scope["errors"]["column mean"]
+        assert scope["several"].shape == (5, *scope["x"].shape)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

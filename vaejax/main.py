@@ -8,6 +8,11 @@ Print all fields of a config with their values, in the form in which flags set t
 
   python -m vaejax.main --config=configs/vqvae.py --show_config
 
+Apply a trained run to other data, without changing the run:
+
+  python -m vaejax.main --config=configs/vqvae.py --workdir=runs/vqvae --mode=encode \
+      --data=npz:new.npz --output=results
+
 The part after the colon picks one of a config's settings, which the file's docstring lists.
 Re-running the command resumes an unfinished run from its last checkpoint. Exit codes: 0 for a run
 that is complete, 2 for an error (one line on stderr), 143 after SIGTERM and 130 after Ctrl-C.
@@ -32,6 +37,7 @@ from vaejax.experiment.run import run
 from vaejax.experiment.run_sweep import run_sweep
 from vaejax.experiment.show_config import check_flag, shown_fields
 from vaejax.experiment.stock_configs import stock_configs
+from vaejax.experiment.target import SPLITS, Target
 from vaejax.experiment.workdir import check_is_ours
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training.cluster import join, log_to_file, lost_process
@@ -47,7 +53,16 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate", "sample", "encode", "export"], "What to do."
 )
 _SPLIT = flags.DEFINE_enum(
-    "split", "eval", ["train", "eval", "all"], "The examples that --mode=encode encodes."
+    "split", "eval", list(SPLITS), "The split to evaluate, encode or sample for; all: to encode."
+)
+_DATA = flags.DEFINE_string(
+    "data", "", "Other data to evaluate, encode or sample for, as in data.source."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where the result goes, if not to --workdir; not of a training."
+)
+_RECONSTRUCTIONS = flags.DEFINE_bool(
+    "reconstructions", False, "Whether --mode=encode also writes reconstructions."
 )
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed", "auto", ["auto", "off"], "Whether to join the processes of a launcher, if any."
@@ -185,11 +200,12 @@ def main(argv: Sequence[str]) -> None:
             check_is_ours(Path(workdir))
             log_to_file(Path(workdir))
         start = run_sweep if is_sweep(config) else run
+        output = Path(_OUTPUT.value) if _OUTPUT.value else None
         start(
             config,
             Path(workdir),
             _MODE.value,
-            split=_SPLIT.value,
+            target=Target(_SPLIT.value, _DATA.value, output, _RECONSTRUCTIONS.value),
             checkpoint=_CHECKPOINT.value,
             allow_change=tuple(_ALLOW_CHANGE.value),
         )

@@ -32,7 +32,8 @@ def command(*arguments):
     argv, out, err = ["main", *map(str, arguments)], io.StringIO(), io.StringIO()
     for name in [name for name in flags.FLAGS if name.startswith("config.")]:
         delattr(flags.FLAGS, name)
-    for name in ("config", "workdir", "mode", "show_config", "checkpoint", "allow_change"):
+    names = ("config", "workdir", "mode", "split", "data", "output", "reconstructions")
+    for name in (*names, "show_config", "checkpoint", "allow_change"):
         flags.FLAGS[name].unparse()
     flags.FLAGS.unparse_flags()
     with (

@@ -139,7 +139,7 @@ def test_conditions(workdirs):
     assert run.sample(5, condition=2).shape == (5, 8, 8, 1)
     assert run.sample(5).shape == (5, 8, 8, 1)  # trained with dropout of the condition
     more = vaejax.from_arrays({"image": PIXELS, "label": np.arange(40) % 4}, holdout=0)
-    with pytest.raises(ValueError, match="trained with 3 classes, but 'arrays' has 4"):
+    with pytest.raises(ValueError, match="with 3 classes, but arrays has 4"):
         run.evaluate(more)
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2, or be -1 .* found 3\.\.3"):
         run.sample(2, condition=3)

@@ -178,8 +178,10 @@ def test_sample(command, trained, data):
     assert code == 0, err
     assert str(workdir / "figures" / "samples.png") in out
     after = contents(workdir)
-    changed = {str(name) for name in before if before[name] != after[name]}
-    assert changed == {"figures/samples.png"}  # four of them in place of 64
+    changed = {str(name) for name in after if before.get(name) != after[name]}
+    assert changed == {"figures/samples.png", "samples.npz"}  # four of them in place of 64
+    with np.load(workdir / "samples.npz") as arrays:
+        assert arrays["image"].shape == (4, 8, 8, 1)
 
 
 def test_export(command, trained, data):

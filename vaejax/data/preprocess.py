@@ -15,7 +15,14 @@ from vaejax.data.source import Batch, Source
 from vaejax.data.standardize import standardization
 from vaejax.data.values import fields_of
 
-__all__ = ["BINARIZATIONS", "Prepare", "dataset_info", "event_shape", "preparation"]
+__all__ = [
+    "BINARIZATIONS",
+    "Prepare",
+    "condition_shape",
+    "dataset_info",
+    "event_shape",
+    "preparation",
+]
 
 Prepare = Callable[[Batch, jax.Array], Batch]
 
@@ -110,15 +117,22 @@ def event_shape(source: Source) -> tuple[int, ...]:
     return shapes[event_name(shapes)].shape[1:]
 
 
+def condition_shape(batch: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The shape of one `condition` of a batch, given its fields or their shapes; None without."""
+    return tuple(batch["condition"].shape[1:]) if "condition" in batch else None
+
+
 def dataset_info(source: Source) -> dict[str, Any]:
     """The properties of the training data from which a family is built."""
+    shapes = _batch_shapes(source)
     return {
         "examples": source.size,
         "classes": source.num_classes or 0,
         "tokens": source.num_tokens or 0,
         "layout": source.layout,
         "standardization": standardization(source),
-        "batch_shapes": _batch_shapes(source),
+        "condition_shape": condition_shape(shapes),
+        "batch_shapes": shapes,
     }
 
 

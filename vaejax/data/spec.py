@@ -9,11 +9,11 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.core.types import Options
-from vaejax.data.preprocess import preparation
+from vaejax.data.preprocess import condition_shape, preparation
 from vaejax.data.source import Source, decoder, in_memory
 from vaejax.data.standardize import Units, standardization, units_from_json, units_to_json
 
-__all__ = ["DataSpec", "spec_of"]
+__all__ = ["DataSpec", "pixel_scale_of", "spec_of"]
 
 _NAMES = ("class_names", "factor_names", "column_names", "token_names")
 
@@ -52,8 +52,9 @@ class DataSpec(NamedTuple):
     def dataset_info(self) -> dict[str, Any]:
         """The properties of the data that `families.build` uses."""
         info = {"examples": self.examples, "classes": self.classes, "tokens": self.tokens}
-        units = {"standardization": self.standardization, "batch_shapes": self.batch(1)}
-        return {**info, "layout": None, **units}
+        shapes = self.batch(1)
+        units = {"standardization": self.standardization, "batch_shapes": shapes}
+        return {**info, "layout": None, "condition_shape": condition_shape(shapes), **units}
 
     def batch(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a prepared batch of this size."""
@@ -90,6 +91,22 @@ class DataSpec(NamedTuple):
         return cls(**{**stored, "fields": fields, "names": names, "standardization": units})
 
 
+def pixel_scale_of(source: Source, field: str) -> float | None:
+    """The divisor of stored pixels; None if the rows are not stored pixel by pixel.
+
+    Args:
+      source: of images or sequences.
+      field: `'image'` or `'sequence'`.
+    """
+    rows = source.take(np.zeros(1, np.int32))
+    stored = rows.get(field)
+    shape = jax.eval_shape(source.decode, rows)[field].shape
+    if stored is None or stored.shape[1:] != shape[1:]:
+        return None
+    ones: Any = {**rows, field: np.ones_like(stored)}
+    return float(np.round(1.0 / np.asarray(source.decode(ones)[field]).max()))
+
+
 def spec_of(source: Source, binarize: str = "none") -> DataSpec:
     """The form of a training split.
 
@@ -100,15 +117,10 @@ def spec_of(source: Source, binarize: str = "none") -> DataSpec:
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(preparation(source, binarize), rows, jax.random.key(0))
     fields = {name: (tuple(a.shape[1:]), str(a.dtype)) for name, a in batch.items()}
-    scale = 255.0
-    for name in ("image", "sequence"):
-        stored = rows.get(name)
-        if stored is not None and name in fields and stored.shape[1:] == fields[name][0]:
-            ones: Any = {**rows, name: np.ones_like(stored)}
-            scale = float(np.round(1.0 / np.asarray(source.decode(ones)[name]).max()))
+    scales = [pixel_scale_of(source, name) for name in ("image", "sequence") if name in fields]
     return DataSpec(
         fields,
-        scale,
+        next((scale for scale in scales if scale), 255.0),
         source.size,
         source.num_classes or 0,
         source.num_tokens or 0,

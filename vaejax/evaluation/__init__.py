@@ -18,6 +18,7 @@ from vaejax.evaluation.conditional_samples import (
 )
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.imputation import imputer
 from vaejax.evaluation.ladder_layers import layer_kl, reconstruct_from_top, resample_lower_layers
 from vaejax.evaluation.latent_space import interpolate, principal_plane, vector_node
 from vaejax.evaluation.likelihood import importance_sampled, log_likelihood
@@ -27,6 +28,7 @@ from vaejax.evaluation.mutual_information import mutual_information_of_split
 from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
 from vaejax.evaluation.rate_distortion import annealed_metrics
 from vaejax.evaluation.reconstructions import reconstruct
+from vaejax.evaluation.sampled_events import sampled_events
 from vaejax.evaluation.sequence_prediction import horizon_errors, jumpy_predictions, predict
 from vaejax.evaluation.sparse_factors import top_columns
 from vaejax.evaluation.traversals import traverse
@@ -49,6 +51,7 @@ __all__ = [
     "generation",
     "horizon_errors",
     "importance_sampled",
+    "imputer",
     "interpolate",
     "is_conditional",
     "jumpy_predictions",
@@ -62,6 +65,7 @@ __all__ = [
     "reconstruct_from_top",
     "resample_lower_layers",
     "sample_per_condition",
+    "sampled_events",
     "top_columns",
     "traverse",
     "two_stage_metrics",

@@ -53,7 +53,12 @@ def check_best_metric(
 
 
 def check_support(
-    family: Family, params: Params, sources: Iterable[Source], binarize: str = "none"
+    family: Family,
+    params: Params,
+    sources: Iterable[Source],
+    binarize: str = "none",
+    *,
+    trained_on: str = "",
 ) -> None:
     """Raises ValueError if data are outside of the support of the likelihood.
 
@@ -65,6 +70,8 @@ def check_support(
       params: of its model, or their shapes.
       sources: the splits.
       binarize: as in training.
+      trained_on: name of the data of a trained run, whose likelihood cannot be changed any more;
+        `''` before training.
     """
     if family.model.features is not None:
         return
@@ -79,6 +86,12 @@ def check_support(
             inside = np.broadcast_to(support.contains(values), values.shape)
             if not inside.all():
                 name = _snake_case(type(_base(likelihood)).__name__)
+                remedy = (
+                    f"give data like those that the run was trained on, {trained_on}"
+                    if trained_on
+                    else support.remedy
+                )
+                support = support._replace(remedy=remedy)
                 raise ValueError(_refusal(name, support, source, field, values, inside, binarize))
 
 

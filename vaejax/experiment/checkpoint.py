@@ -35,7 +35,7 @@ def choose_state(
     Raises:
       FileNotFoundError: there is no such checkpoint.
     """
-    config, directory = experiment.config, experiment.workdir / "checkpoints"
+    config, directory = experiment.run_config, experiment.workdir / "checkpoints"
     by, chosen = ranking_of(config), checkpoint
     if chosen == "auto":
         chosen = default_checkpoint(config)

@@ -1,6 +1,6 @@
 """Everything a run needs, built and checked from its config before any training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from vaejax.core.sharding import make_mesh
 from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
-from vaejax.data.spec import spec_of
+from vaejax.data.spec import DataSpec, spec_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.generation.features import FeatureExtractor
 from vaejax.evaluation.metric import check_metrics
@@ -24,16 +24,21 @@ from vaejax.experiment.build import (
     evaluate_options,
     feature_extractor_of,
     load_split,
-    sources,
     training_settings,
     validation_source,
     with_validation,
 )
-from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_augmented, check_best_metric, check_support
-from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
+from vaejax.experiment.check_data import check_best_metric
+from vaejax.experiment.check_effect import check_image_settings
 from vaejax.experiment.config_sections import without_codes
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
+from vaejax.experiment.model_and_data import (
+    ModelAndData,
+    of_other_data,
+    of_own_data,
+    with_stored_validation,
+)
+from vaejax.experiment.prepare_checks import check_training_data, checked_config
 from vaejax.experiment.resume import start_from
 from vaejax.experiment.second_stage import (
     FOLDER,
@@ -42,16 +47,13 @@ from vaejax.experiment.second_stage import (
     has_second_stage,
     second_stage_config,
 )
+from vaejax.experiment.target import OWN_DATA, Target
 from vaejax.experiment.workdir import (
     Config,
     acquire_workdir,
-    check_is_ours,
     config_of_its_time,
 )
-from vaejax.export.programs import check_run
-from vaejax.sweeps.grid import is_sweep
 from vaejax.training import Settings, Trainer
-from vaejax.training.lock import check_unlocked
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.two_stage import FirstStage, restore
 
@@ -69,8 +71,10 @@ class Experiment(NamedTuple):
     """A run, ready to be trained or evaluated.
 
     Attributes:
-      config: as nested plain mappings.
-      workdir: where everything goes.
+      config: as nested plain mappings, with the data that the run is applied to.
+      run_config: with the data of the run.
+      workdir: of the run.
+      target: what the mode is applied to.
       mesh: the devices.
       family: what is trained.
       trainer: its compiled training programs.
@@ -79,7 +83,9 @@ class Experiment(NamedTuple):
       evaluate: the metrics after training.
       train_source: the training split.
       source: the evaluation split of what is trained: of the data, or of the first stage's latents.
-      data: the evaluation split of the data.
+      data: the evaluation split of the data, or the split that the target names.
+      load: a split of the data by its name, see `ModelAndData`.
+      spec: the form of the run's data, if it is applied to other data; else None.
       first: the first stage of a run that learns a prior for it; else None.
       features: the feature extractor for sample quality, if the config names one.
       validation: the split that is evaluated at checkpoints; None if there is none, or without
@@ -87,7 +93,9 @@ class Experiment(NamedTuple):
     """
 
     config: Config
+    run_config: Config
     workdir: Path
+    target: Target
     mesh: Mesh
     family: Family
     trainer: Trainer
@@ -97,9 +105,16 @@ class Experiment(NamedTuple):
     train_source: Source
     source: Source
     data: Source
+    load: Callable[..., Source]
+    spec: DataSpec | None
     first: FirstStage | None
     features: FeatureExtractor | None
     validation: Source | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        return self.target.folder(self.workdir)
 
     @property
     def sampling(self) -> Options:
@@ -139,14 +154,19 @@ class Experiment(NamedTuple):
 
 
 def prepare(
-    config: Options, workdir: Path, mode: str, allow_change: Sequence[str] = ()
+    config: Options,
+    workdir: Path,
+    mode: str,
+    target: Target = OWN_DATA,
+    allow_change: Sequence[str] = (),
 ) -> Experiment:
-    """Builds and checks a run; afterwards the working directory belongs to it.
+    """Builds and checks a run; a working directory that is trained in then belongs to it.
 
     Args:
       config: as from `configs/`, as nested plain mappings.
-      workdir: where everything goes.
+      workdir: of the run.
       mode: see `run`.
+      target: what the mode is applied to.
       allow_change: fields that may differ from those that the run was trained with until now.
 
     Raises:
@@ -154,25 +174,22 @@ def prepare(
       FileNotFoundError: data, a first stage or the run itself does not exist.
       ConfigChangedError: the directory belongs to another configuration.
     """
-    import_and_check(config)
-    if is_sweep(config):
-        raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
-    config = {k: v for k, v in config.items() if k != "sweep"}
-    check_is_ours(workdir)
-    config = config_of_its_time(workdir, config)
-    if mode == "train":
-        check_unlocked(workdir)
-    if mode == "export":
-        check_run(config)
+    config = checked_config(config, workdir, mode, target)
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
-    config = with_validation(config)
-    data, source, train_source = sources(config, first, mode)
+    if target.data:
+        config = with_stored_validation(workdir, config)
+        acquire_workdir(workdir, config, create=False)
+        parts = of_other_data(config, first, workdir, target, mesh)
+    else:
+        config = with_validation(config)
+        parts = of_own_data(config, first, mode, target.split)
     validation = validation_source(config, first) if mode == "train" else None
-    features = feature_extractor_of(config, data) if mode in ("train", "evaluate") else None
-    splits = _Splits(data, source, train_source, validation)
-    return _assemble(config, workdir, mode, mesh, first, splits, features, allow_change)
+    needed = mode in ("train", "evaluate")
+    features = feature_extractor_of(parts.config, parts.data) if needed else None
+    stage = _Stage(config, workdir, target, mesh, first, features, validation)
+    return _assemble(stage, parts, mode, allow_change)
 
 
 def prepare_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Experiment:
@@ -187,47 +204,45 @@ def prepare_second_stage(experiment: Experiment, state: TrainState, mode: str) -
       ConfigChangedError: the second stage that is there has another configuration.
       DataChangedError: it was trained for other parameters of the first stage.
     """
-    config = second_stage_config(experiment.config, int(state.step))
-    mesh, data = experiment.mesh, experiment.data
-    spec = spec_of(experiment.train_source, config["data"]["binarize"])
+    step, folder = int(state.step), experiment.workdir / FOLDER
+    config = config_of_its_time(folder, second_stage_config(experiment.config, step))
+    run_config = config_of_its_time(folder, second_stage_config(experiment.run_config, step))
+    mesh, data, validation = experiment.mesh, experiment.data, experiment.validation
+    spec = experiment.spec or spec_of(experiment.train_source, config["data"]["binarize"])
     params = eval_params(state)
     first = first_stage_of(experiment.config, experiment.family, params, spec, mesh)
-    source, validation = first.latents(data), experiment.validation
-    splits = _Splits(
-        data,
-        source,
-        first.latents(experiment.train_source) if mode == "train" else source,
-        None if validation is None else first.latents(validation),
+    source = first.latents(data)
+    train_source = first.latents(experiment.train_source) if mode == "train" else source
+    family = build(config, event_shape(source), dataset_info(train_source))
+    parts = ModelAndData(
+        config, family, train_source, source, data, experiment.load, experiment.spec
     )
-    folder = experiment.workdir / FOLDER
-    config = config_of_its_time(folder, config)
-    return _assemble(config, folder, mode, mesh, first, splits, experiment.features)
+    latents = None if validation is None else first.latents(validation)
+    features = experiment.features
+    stage = _Stage(run_config, folder, experiment.target, mesh, first, features, latents)
+    return _assemble(stage, parts, mode)
 
 
-class _Splits(NamedTuple):
-    """The splits of a run, as the attributes of `Experiment`."""
+class _Stage(NamedTuple):
+    """A run with its own data, as the attributes of `Experiment`."""
 
-    data: Source
-    source: Source
-    train_source: Source
+    config: Config
+    workdir: Path
+    target: Target
+    mesh: Mesh
+    first: FirstStage | None
+    features: FeatureExtractor | None
     validation: Source | None
 
 
 def _assemble(
-    config: Config,
-    workdir: Path,
-    mode: str,
-    mesh: Mesh,
-    first: FirstStage | None,
-    splits: _Splits,
-    features: FeatureExtractor | None,
-    allow_change: Sequence[str] = (),
+    stage: _Stage, parts: ModelAndData, mode: str, allow_change: Sequence[str] = ()
 ) -> Experiment:
     """The end of `prepare`, with the data loaded and the first stage opened."""
-    data, source, train_source, validation = splits
+    config, family, train_source, source, data, load, spec = parts
+    run_config, workdir, target, mesh, first, features, validation = stage
     if first is None:
         check_image_settings(config["data"], data)
-    family = build(config, event_shape(source), dataset_info(train_source))
     settings, eval_examples = training_settings(config)
     evaluate = evaluate_options(config)
     trainer = Trainer(
@@ -240,38 +255,38 @@ def _assemble(
         augment=augmentation(config),
         mesh=mesh,
     )
+    params = trainer.state_shape.params
     if mode == "train":
-        selecting, best = validation or source, settings.best_metric
-        shapes, binarize = trainer.state_shape.params, config["data"]["binarize"]
-        check_best_metric(best, family, shapes, selecting, binarize)
+        selecting, binarize = validation or source, config["data"]["binarize"]
+        check_best_metric(settings.best_metric, family, params, selecting, binarize)
     if mode == "train" and first is None:
-        binarize = config["data"]["binarize"]
-        params, augment = trainer.state_shape.params, augmentation(config)
         own = [split for split in (train_source, source, validation) if split is not None]
-        check_support(family, params, own, binarize)
-        check_augmented(augment, family, params, train_source, binarize)
-        dropout = config["data"]["condition_dropout"]
-        check_condition_dropout(dropout, family, params, train_source)
+        check_training_data(config, params, family, own)
     experiment = Experiment(
-        config, workdir, mesh, family, trainer, settings, eval_examples, evaluate, train_source,
-        source, data, first, features, validation,
+        config, run_config, workdir, target, mesh, family, trainer, settings, eval_examples,
+        evaluate, train_source, source, data, load, spec, first, features, validation,
     )  # fmt: skip
     check_metrics(experiment.model_of_data, data, evaluate)
     if mode == "train" and has_second_stage(config):
-        check_second_stage(config, workdir, family, trainer.state_shape.params, data, mesh)
+        check_second_stage(config, workdir, family, params, data, mesh)
     if mode == "train":
-        trainer.initial = start_from(config, workdir, trainer.state_shape.params)
-    acquire_workdir(workdir, config, create=mode == "train", allow_change=allow_change)
-    of_data = fingerprint(
-        config,
-        None if first else train_source,
-        data,
-        first,
-        None if first else validation,
-        trainer.initial,
-    )
-    keep_fingerprint(workdir, of_data, train=mode == "train")
-    if mode == "train" and jax.process_index() == 0:
-        spec = spec_of(train_source, config["data"]["binarize"])
-        write_json(workdir / "data.json", spec.to_json())
+        trainer.initial = start_from(config, workdir, params)
+    _acquire(experiment, mode, allow_change)
     return experiment
+
+
+def _acquire(experiment: Experiment, mode: str, allow_change: Sequence[str]) -> None:
+    """Checks that the working directory belongs to the run, to train in it or to read it."""
+    workdir, target, first = experiment.workdir, experiment.target, experiment.first
+    config, training = experiment.run_config, mode == "train"
+    acquire_workdir(workdir, config, create=training, allow_change=allow_change)
+    own = experiment.data if target.data or target.split == "eval" else experiment.load("eval")
+    train, validation = experiment.train_source, experiment.validation
+    splits = (None, own, first, None) if first else (train, own, None, validation)
+    of_data = fingerprint(config, *splits, experiment.trainer.initial)
+    if target.data:
+        of_data["data"] = {}  # not those of the run
+    keep_fingerprint(workdir, of_data, train=training)
+    if training and jax.process_index() == 0:
+        spec = spec_of(train, config["data"]["binarize"])
+        write_json(workdir / "data.json", spec.to_json())

@@ -5,24 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from vaejax.core.files import make_folder, replacing, write_json
+from vaejax.core.files import make_folder, write_json
 from vaejax.core.sharding import on_one_device
 from vaejax.data import Source
-from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.check_data import naming_the_column
 from vaejax.experiment.checkpoint import choose_state, parse_checkpoint
-from vaejax.experiment.encode import encode_splits
+from vaejax.experiment.encode import encode_splits, save_arrays
 from vaejax.experiment.heading import heading
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
 from vaejax.experiment.prepare import Experiment, Trained, prepare, prepare_second_stage
 from vaejax.experiment.resume import restore_after_change
+from vaejax.experiment.sample import sample
 from vaejax.experiment.second_stage import discard_outdated, has_second_stage, trained_for
+from vaejax.experiment.target import OWN_DATA, Target
 from vaejax.experiment.workdir import Config
 from vaejax.export.programs import export as export_programs
 from vaejax.training import Outcome, fit
@@ -30,11 +30,9 @@ from vaejax.training.lock import workdir_locks
 from vaejax.training.logging import read_records, table
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization import plots
-from vaejax.visualization.event_renderers import event_renderer
 from vaejax.visualization.final_figures import draw_final_figures
 from vaejax.visualization.learned_prior import draw_prior_samples
-from vaejax.visualization.report import draw_figures, draw_samples
-from vaejax.visualization.sequence_prediction import draw_predictions
+from vaejax.visualization.report import draw_figures
 
 __all__ = ["encode", "evaluate", "export", "run", "sample", "train"]
 
@@ -46,7 +44,7 @@ def run(
     workdir: Path,
     mode: str = "train",
     *,
-    split: str = "eval",
+    target: Target = OWN_DATA,
     checkpoint: str | int = "auto",
     allow_change: Sequence[str] = (),
 ) -> dict[str, float]:
@@ -54,10 +52,10 @@ def run(
 
     Args:
       config: as from `configs/`, as nested plain mappings.
-      workdir: where everything goes.
+      workdir: of the run.
       mode: `'train'`, which ends with an evaluation; `'evaluate'`; `'sample'`; `'encode'`; or
         `'export'`, see `export.programs`.
-      split: that is encoded: `'train'`, `'eval'` or `'all'`.
+      target: the data and the split that the mode is applied to, and where the result goes.
       checkpoint: of the model: `'best'`, `'latest'` or a step; `'auto'` for the best if there is a
         validation split, else the latest.
       allow_change: fields of the optimisation with whose new values a run goes on, as in
@@ -78,11 +76,11 @@ def run(
         if allow_change and mode != "train":
             raise ValueError("--allow_change applies to --mode=train, where a run goes on")
         chosen = parse_checkpoint(checkpoint)
-        experiment = prepare(config, workdir, mode, allow_change)
-        return _run(experiment, mode, split, chosen)
+        experiment = prepare(config, workdir, mode, target, allow_change)
+        return _run(experiment, mode, chosen)
 
 
-def _run(experiment: Experiment, mode: str, split: str, checkpoint: str | int) -> dict[str, float]:
+def _run(experiment: Experiment, mode: str, checkpoint: str | int) -> dict[str, float]:
     if mode == "train":
         outcome = _complete(experiment)
         state = choose_state(experiment, checkpoint, newest=outcome.state)
@@ -90,7 +88,7 @@ def _run(experiment: Experiment, mode: str, split: str, checkpoint: str | int) -
         return evaluate(experiment, state, rate=outcome.rate, second=second)
     state = choose_state(experiment, checkpoint)
     if mode == "encode":
-        encode(experiment, state, split)
+        encode(experiment, state)
         return {}
     second = _open_second_stage(experiment, state, mode)
     if mode == "evaluate":
@@ -98,7 +96,7 @@ def _run(experiment: Experiment, mode: str, split: str, checkpoint: str | int) -
     if mode == "export":
         export(experiment, state)
     else:
-        sample(*(second or (experiment, state)), folder=experiment.workdir / "figures")
+        sample(*(second or (experiment, state)), folder=experiment.folder)
     return {}
 
 
@@ -166,7 +164,7 @@ def evaluate(
     rate: float | None = None,
     second: Trained | None = None,
 ) -> dict[str, float]:
-    """Metrics of the whole evaluation split, `evaluation.json`, figures and a table.
+    """Metrics of a whole split, `evaluation.json`, figures and a table.
 
     Without figures if `evaluate.figures` is false.
 
@@ -176,7 +174,7 @@ def evaluate(
       rate: steps per second of the training, for the table.
       second: its second stage, if it has one; the metrics are those of both as one model.
     """
-    config, workdir, step = experiment.config, experiment.workdir, int(state.step)
+    config, folder, step = experiment.config, experiment.folder, int(state.step)
     model = second or Trained(experiment, state)
     context = model.experiment.context(model.state)
     result = _metrics(experiment, state, second) | compute_metrics(context)
@@ -184,7 +182,8 @@ def evaluate(
     result["skipped"] = int(state.total_skipped)
     figures = config["evaluate"]["figures"]
     if jax.process_index() == 0:
-        write_json(workdir / "evaluation.json", {"step": step, **result})
+        make_folder(folder)
+        write_json(folder / "evaluation.json", {"step": step, **_described(experiment), **result})
         if figures:
             _draw(Trained(experiment, state), second, context, result)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if in_summary(k)]
@@ -192,9 +191,16 @@ def evaluate(
         rows.append(("steps per second", rate))
     print(table(f"{config['family']} on {config['data']['source']}, step {step}", rows))
     if figures:
-        print(f"Figures: {workdir / 'figures'}")
+        print(f"Figures: {folder / 'figures'}")
     check_elbo(result)
     return result
+
+
+def _described(experiment: Experiment) -> dict[str, str]:
+    """What an evaluation is of, if not of the run's own data and evaluation split."""
+    source, target = experiment.data, experiment.target
+    own = not target.data and target.split == "eval"
+    return {} if own else {"source": source.name, "split": source.split}
 
 
 def _metrics(experiment: Experiment, state: TrainState, second: Trained | None) -> dict[str, float]:
@@ -225,7 +231,7 @@ def _draw(
       metrics: of the evaluation.
     """
     experiment, model = run.experiment, second or run
-    folder, options = experiment.workdir / "figures", model.experiment.sampling
+    folder, options = experiment.folder / "figures", model.experiment.sampling
     first = model.experiment.first
     draw_figures(
         experiment.context(run.state) if second else context,
@@ -242,51 +248,19 @@ def _draw(
     draw_final_figures(folder, metrics)
 
 
-def sample(experiment: Experiment, state: TrainState, folder: Path) -> None:
-    """Figures of samples alone.
-
-    Args:
-      experiment: the run, or the second stage of one.
-      state: of its training.
-      folder: for the files.
-    """
-    sampling, context, first = experiment.sampling, experiment.context(state), experiment.first
-    _ = context.local_params  # on every process
-    if jax.process_index() > 0:
-        return
-    make_folder(folder)
-    path: Path | None
-    if context.family.model.sequences:
-        path = draw_predictions(context, folder, temperature=sampling["temperature"])
-    elif first:
-        draw_prior_samples(first, context, folder, **sampling)
-        path = folder / "samples.png" if (folder / "samples.png").exists() else None
-    else:
-        path = draw_samples(
-            context.family,
-            context.local_params,
-            folder,
-            conditions=condition_batch(context, sampling["count"]),
-            renderer=event_renderer(context.source),
-            seed=context.seed,
-            **sampling,
-        )
-    print(f"Samples: {path or f'events of {context.source.name} have no figure'}")
-
-
-def encode(experiment: Experiment, state: TrainState, split: str) -> None:
+def encode(experiment: Experiment, state: TrainState) -> None:
     """The file `latents.npz` of a split, see `experiment.encode`."""
-    arrays = encode_splits(experiment, state, split)
+    arrays = encode_splits(experiment, state)
     if jax.process_index() == 0:
-        path = experiment.workdir / "latents.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        path = experiment.folder / "latents.npz"
+        make_folder(path.parent)
+        save_arrays(path, arrays)
         print(f"Latents: {path}, with {', '.join(sorted(arrays))}")
 
 
 def export(experiment: Experiment, state: TrainState) -> None:
     """The folder `export/`."""
-    config, folder = experiment.config, experiment.workdir / "export"
+    config, folder = experiment.config, experiment.folder / "export"
     params = on_one_device(experiment.mesh, eval_params(state))
     if jax.process_index() > 0:
         return

@@ -26,6 +26,7 @@ from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
 from vaejax.experiment.resume import start_from
 from vaejax.experiment.run import run
 from vaejax.experiment.second_stage import has_second_stage
+from vaejax.experiment.target import OWN_DATA, Target
 from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
 from vaejax.sweeps import select
 from vaejax.sweeps.evaluate import grid_table, results
@@ -47,7 +48,7 @@ def run_sweep(
     workdir: Path,
     mode: str = "train",
     *,
-    split: str = "eval",
+    target: Target = OWN_DATA,
     checkpoint: str | int = "auto",
     allow_change: Sequence[str] = (),
 ) -> dict[str, Setting]:
@@ -60,7 +61,7 @@ def run_sweep(
       config: as from `configs/`, as nested plain mappings.
       workdir: where everything goes.
       mode: `'train'`, which ends with an evaluation; `'evaluate'`; for one model any mode of `run`.
-      split: as for `run`.
+      target: as for `run`; of one model alone.
       checkpoint: of one model, as for `run`.
       allow_change: as for `run`; in a sweep values that change no optimizer's state.
 
@@ -74,7 +75,7 @@ def run_sweep(
         model has a finite ELBO.
     """
     with workdir_locks():
-        options = {"split": split, "checkpoint": checkpoint, "allow_change": allow_change}
+        options = {"target": target, "checkpoint": checkpoint, "allow_change": allow_change}
         return _run_sweep(config, workdir, mode, options)
 
 
@@ -83,6 +84,11 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[s
     if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
             f"--mode={mode} applies to one model of the sweep: choose it by "
+            f"--config.sweep.index=N, N from 0 to {grid_of(config).size - 1}"
+        )
+    if options["target"] != OWN_DATA and model < 0:
+        raise ValueError(
+            "--data, --split and --output apply to one model of the sweep: choose it by "
             f"--config.sweep.index=N, N from 0 to {grid_of(config).size - 1}"
         )
     one = model >= 0

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from vaejax.core.registry import near_names
-from vaejax.data import Source
 from vaejax.data.readers import fields
 from vaejax.data.readers.ragged import mark_missing, pad_rows
 from vaejax.data.spec import DataSpec
+from vaejax.distributions import Support
 
-__all__ = ["check_classes", "condition_fields", "event_fields", "event_rows"]
+__all__ = ["check_values", "condition_fields", "event_fields", "event_rows", "without_missing"]
 
 
 def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
@@ -89,13 +89,37 @@ def _is_one_sequence(spec: DataSpec, x: Any) -> bool:
     return without_channels or x.shape[1:] == shape[1:]
 
 
-def check_classes(spec: DataSpec, condition: str | None, source: Source) -> None:
-    """Raises ValueError if a model conditioned on labels has fewer classes than a source."""
-    if condition == "label" and (source.num_classes or 0) > spec.classes:
-        raise ValueError(
-            f"the model was trained with {spec.classes} classes, but {source.name!r} has "
-            f"{source.num_classes}: evaluate it on examples of its own classes"
-        )
+def check_values(
+    support: Support,
+    spec: DataSpec,
+    events: np.ndarray,
+    observed: np.ndarray | None = None,
+    *,
+    trained_on: str,
+) -> None:
+    """Raises ValueError if events are outside of the support of a run's likelihood.
+
+    Args:
+      support: of the likelihood.
+      spec: of the run's data.
+      events: from `event_rows`.
+      observed: bool, the elements that count; None for all.
+      trained_on: name of the run's data, for the error.
+    """
+    if spec.event == "signal" and events.dtype == np.int16:
+        return  # audio, which is read as values in [-1, 1)
+    inside = np.broadcast_to(support.contains(events), events.shape)
+    if observed is not None:
+        inside = inside | ~observed
+    if inside.all():
+        return
+    where = tuple(np.argwhere(~inside)[0])
+    names = spec.names.get("column_names")
+    column = f"column {names[where[-1]]!r} of " if names and spec.event == "vector" else ""
+    raise ValueError(
+        f"the run's likelihood is for {support.values}, but {column}event {where[0]} holds "
+        f"{events[where]:.9g}: give data like those that the run was trained on, {trained_on}"
+    )
 
 
 def condition_fields(
@@ -160,3 +184,28 @@ def _labels(spec: DataSpec, condition: Any, n: int) -> np.ndarray:
             f"{value.min()}..{value.max()}"
         )
     return value.astype(np.int32)
+
+
+def without_missing(x: Any, missing: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Events with zeros at their missing elements, and a mask that is True there.
+
+    Args:
+      x: events; NaN marks missing elements.
+      missing: bool of the shape of x, or None.
+
+    Raises:
+      ValueError: the mask has another shape or type, or nothing is missing.
+    """
+    x = np.asarray(x)
+    mask = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
+    if missing is not None:
+        given = np.asarray(missing)
+        if given.dtype != np.bool_ or given.shape != x.shape:
+            raise ValueError(
+                f"missing must be bool of the shape of x, {list(x.shape)}, found {given.dtype} "
+                f"{list(given.shape)}"
+            )
+        mask = mask | given
+    if not mask.any():
+        raise ValueError("nothing is missing: mark elements by NaN, or pass missing=")
+    return np.where(mask, np.zeros((), x.dtype), x), mask

@@ -45,7 +45,8 @@ def cvae(
       likelihood: p(x | z, c).
       condition: `'label'`, or the name of another array in the batch (`'condition'`).
       classes: number of classes of the label, from the data.
-      condition_shape: of one condition that is not a label; None for the event's.
+      condition_shape: of one condition that is not a label, by default that of the data's field
+        `condition`; None for the event's.
       conditioned: which of `'encoder'` and `'decoder'` receive the condition.
       learned_prior: whether p(z | c) is given by a network; otherwise it is N(0, I).
       prior_network: architecture of p(z | c).
