@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -55,8 +56,8 @@ def _labels_of(source: Source) -> np.ndarray:
     return np.concatenate([np.asarray(source.take(c)["label"], np.int32) for c in chunks])
 
 
-def _take_with(labels: np.ndarray, source: Source, indices: np.ndarray) -> Rows:
-    return {**source.take(indices), "label": labels[indices]}
+def _take_with(labels: np.ndarray, take: Callable[[np.ndarray], Rows], indices: np.ndarray) -> Rows:
+    return {**take(indices), "label": labels[indices]}
 
 
 def with_labels(source: Source, count: int = 0, per_batch: int = 0, *, seed: int = 0) -> Source:
@@ -80,13 +81,19 @@ def with_labels(source: Source, count: int = 0, per_batch: int = 0, *, seed: int
         hidden = np.full_like(labels, -1)
         hidden[kept] = labels[kept]
         labels = hidden
-    arrays = source.arrays
+    arrays, read = source.arrays, source.read
     if arrays is not None:
         arrays = {**arrays, "label": labels}
         take = functools.partial(gather, arrays)
     else:
-        take = functools.partial(_take_with, labels, source)
+        take = functools.partial(_take_with, labels, source.take)
+        read = functools.partial(_take_with, labels, read) if read else None
     labelled = np.flatnonzero(labels >= 0).astype(np.int32) if per_batch else None
     return dataclasses.replace(
-        source, take=take, arrays=arrays, labelled=labelled, labelled_per_batch=per_batch
+        source,
+        take=take,
+        read=read,
+        arrays=arrays,
+        labelled=labelled,
+        labelled_per_batch=per_batch,
     )

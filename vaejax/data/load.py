@@ -9,6 +9,7 @@ from vaejax.data.load_options import DEFAULT_MAX_BYTES, Loader, LoadOptions
 from vaejax.data.readers.folder import load_folder
 from vaejax.data.readers.npz import load_npz
 from vaejax.data.readers.tfds import load_tfds
+from vaejax.data.readers.wav import load_wav
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
 from vaejax.data.synthetic.sequences import SEQUENCES, load_sequence
 from vaejax.data.synthetic.sprites_source import VARIANTS, load_sprites
@@ -18,7 +19,7 @@ from vaejax.data.validation import AUTO, NONE, fraction_of, resolve_validation, 
 __all__ = ["SOURCES", "load"]
 
 SOURCES = (
-    *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
+    *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "wav:PATH"),
     *(f"synthetic:{table}" for table in (*TABLES, "codes")),
     *SEQUENCES,
 )
@@ -27,6 +28,7 @@ _OWN: dict[str, Loader] = {
     "tfds": load_tfds,
     "folder": load_folder,
     "npz": load_npz,
+    "wav": load_wav,
     "synthetic": load_synthetic,
     **{name: functools.partial(load_sequence, name) for name in SEQUENCES},
 }
@@ -48,6 +50,8 @@ def load(
     validation: str = AUTO,
     length: int = 0,
     missing: str = "refuse",
+    workers: int = -1,
+    sample_rate: int | None = None,
 ) -> Source:
     """One split of the dataset that a source string names.
 
@@ -58,6 +62,7 @@ def load(
         `tfds:NAME`, also `tfds:NAME/CONFIG:VERSION`: a prepared TensorFlow dataset;
         `folder:PATH`: image files;
         `npz:PATH`: NumPy arrays;
+        `wav:PATH`: sound files;
         `synthetic:factors`, `synthetic:waveforms`, `synthetic:text`, `synthetic:codes`: generated
         vectors, audio clips, sentences and maps of codes;
         `moving_sprites`, `moving_mnist` (needs `tfds:mnist`), `bouncing_balls`, `oscillator`:
@@ -79,9 +84,13 @@ def load(
         split; `'none'`; a fraction of the training split, as in `'0.1'`, which the training split
         then lacks; or the name of a split.
       length: sequences, signals and tokens of an npz file are padded to it; 0 for that of the
-        longest, if they have different lengths.
+        longest, if they have different lengths. Sound is cut into pieces of this many samples; 0
+        for that of the files.
       missing: what to do with missing values (NaN) of a table in an npz file: `'refuse'`, or
         `'mask'` them, which excludes them from all losses and metrics.
+      workers: processes that read files which do not fit into memory, during a training; -1: one on
+        each core; 0: threads in this process.
+      sample_rate: of sound, in samples per second. Default: as stored.
 
     Raises:
       ValueError: unknown source, split or option, data in an unsupported form, or
@@ -102,6 +111,8 @@ def load(
         strict,
         length=length,
         missing=missing,
+        workers=workers,
+        sample_rate=sample_rate,
     )
     kind, _, argument = source.partition(":")
     if kind == "sprites":

@@ -29,8 +29,12 @@ class LoadOptions:
       strict: refuses folders with files that cannot be read, which otherwise are skipped.
       part: the data's own name of the split that is `'validation'`; `''` for none. All splits are
         read in the same form.
-      length: sequences, signals and tokens are padded to it; 0 for that of the longest.
+      length: sequences, signals and tokens are padded to it, and sound is cut into pieces of it; 0
+        for that of the longest, or of the files.
       missing: `'refuse'` tables with missing values (NaN), or `'mask'` these values.
+      workers: processes that read files which do not fit into memory; -1: one on each core; 0:
+        threads.
+      sample_rate: of sound, in samples per second; None keeps that of the files.
 
     Raises:
       ValueError: unknown split or background, or an impossible image size or number of channels.
@@ -49,6 +53,8 @@ class LoadOptions:
     part: str = ""
     length: int = 0
     missing: str = "refuse"
+    workers: int = -1
+    sample_rate: int | None = None
 
     def __post_init__(self) -> None:
         check_split(self.split)

@@ -67,6 +67,9 @@ class Source:
       labelled_per_batch: that number.
       unit_scale: whether vectors and signals were generated near unit scale, so that models do not
         standardise them.
+      read: of streamed sources that several workers may read: as `take`, but in one thread, and
+        picklable (by `cloudpickle`); None: one thread calls `take`.
+      workers: processes that call `read` during a training; 0: threads.
     """
 
     name: str
@@ -86,6 +89,8 @@ class Source:
     unit_scale: bool = False
     labelled: np.ndarray | None = None
     labelled_per_batch: int = 0
+    read: Callable[[np.ndarray], Rows] | None = None
+    workers: int = 0
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
@@ -200,11 +205,13 @@ def subset(source: Source, positions: np.ndarray, split: str) -> Source:
       split: name of the result.
     """
     if source.arrays is None:
+        read = source.read
         return dataclasses.replace(
             source,
             split=split,
             size=len(positions),
             take=lambda indices: source.take(positions[indices]),
+            read=(lambda indices: read(positions[indices])) if read else None,
         )
     arrays = gather(source.arrays, positions)
     return dataclasses.replace(

@@ -13,6 +13,7 @@ from vaejax.data.readers.folder import folder_spare_splits
 from vaejax.data.readers.npz import npz_spare_splits
 from vaejax.data.readers.splits import VALIDATION_WORDS
 from vaejax.data.readers.tfds import tfds_spare_splits
+from vaejax.data.readers.wav import wav_spare_splits
 from vaejax.data.source import Source, subset
 
 __all__ = ["AUTO", "NONE", "check_validation", "fraction_of", "resolve_validation", "split_off"]
@@ -24,6 +25,7 @@ _SPARE: dict[str, Callable[[str, LoadOptions], tuple[str, ...]]] = {
     "tfds": tfds_spare_splits,
     "folder": folder_spare_splits,
     "npz": npz_spare_splits,
+    "wav": wav_spare_splits,
 }
 
 

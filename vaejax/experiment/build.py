@@ -10,6 +10,7 @@ from vaejax.data.labels import with_labels
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
 from vaejax.data.quadrants import with_quadrants
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES
 from vaejax.data.validation import resolve_validation
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
 from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
@@ -88,6 +89,9 @@ def load_split(config: Config, split: str) -> Source:
         validation=data.get("validation", "none"),
         length=data.get("length", 0),
         missing=data.get("missing", "refuse"),
+        max_resident_bytes=data.get("max_resident_bytes", DEFAULT_RESIDENT_BYTES),
+        workers=data.get("workers", -1),
+        sample_rate=data.get("sample_rate") or None,
     )
     if split == "train":
         labels, per_batch = data.get("labels", 0), data.get("labelled_per_batch", 0)

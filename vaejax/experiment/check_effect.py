@@ -19,6 +19,8 @@ __all__ = ["check_condition_dropout", "check_image_settings"]
 _PICTURES = ("image", "sequence")
 # Field of `data` that is for images -> its value that does nothing.
 _OF_IMAGES = {"binarize": "none", "image_size": 0, "channels": 0}
+_OF_SOUND = ("sample_rate", "length")
+_WITH_SOUND = ("wav", "hf")  # kinds of sources, whose `channels` may be those of sound
 
 
 def check_image_settings(data: Mapping[str, Setting], source: Source) -> None:
@@ -32,9 +34,18 @@ def check_image_settings(data: Mapping[str, Setting], source: Source) -> None:
       ValueError: a setting would have no effect.
     """
     event: str = next(name for name in EVENTS if name in fields_of(source))
+    sound = str(data["source"]).partition(":")[0] in _WITH_SOUND and event == "signal"
+    for name in () if sound else _OF_SOUND:
+        if data.get(name, 0):
+            raise ValueError(
+                f"data.{name}={data[name]} is for sound files, but {source.name} holds "
+                f"{event.removesuffix('s')}s: it would have no effect; leave it at 0"
+            )
     if event in _PICTURES:
         return
     for name, neutral in _OF_IMAGES.items():
+        if sound and name == "channels":
+            continue
         if data.get(name, neutral) != neutral:
             raise ValueError(
                 f"data.{name}={data[name]!r} is for images, but {source.name} holds "

@@ -14,6 +14,7 @@ from vaejax.core.types import Setting
 from vaejax.data.augment import Augmentation
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import BINARIZATIONS
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.training import Settings
 
@@ -47,6 +48,9 @@ class DataFields:
         reason=_MEMORY,
     )  # fmt: skip
     channels: int = field(0, "convert images to 1 or 3 channels; 0: as stored", choices=(0, 1, 3))
+    sample_rate: int = field(
+        0, "resample sound to this many samples per second; 0: as stored", low=0, high=10**7
+    )
     holdout: float = field(
         0.1, "fraction to evaluate on, if the data has no splits of its own", low=0, high=1,
         below=True,
@@ -63,11 +67,18 @@ class DataFields:
     )
     strict: bool = field(False, "refuse folders with unreadable files, rather than skip these")
     length: int = field(
-        0, "sequences, signals and tokens are padded to it; 0: to the longest", low=0, high=65_536,
+        0, "sequences and tokens are padded to it, sound is cut into it; 0: as stored", low=0,
+        high=65_536,
         reason=_MEMORY,
     )  # fmt: skip
     missing: str = field(
         "refuse", "what to do with missing values (NaN) of tables", choices=("refuse", "mask")
+    )
+    max_resident_bytes: int = field(
+        DEFAULT_RESIDENT_BYTES, "of decoded data in memory; larger data are read as needed", low=1
+    )
+    workers: int = field(
+        -1, "processes that read larger data; -1: one on each core; 0: threads", low=-1, high=1024
     )
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"

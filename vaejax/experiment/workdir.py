@@ -34,6 +34,8 @@ _FREE = (
     "train.steps",
     "train.eval_examples",
     "data.max_bytes",
+    "data.max_resident_bytes",
+    "data.workers",
     "mesh.",
     "sample.",
     "evaluate.",

@@ -1,6 +1,7 @@
 """The batches of several seeds, for the models of a sweep."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
@@ -22,15 +23,16 @@ class MultiSeedLoader(BatchLoader):
         super().__init__(source, seeds[0], batch_size, capacity, mesh)
         self._seeds, self._sharding = list(seeds), replicated(mesh)
 
-    def _indices(self, steps: Sequence[int]) -> np.ndarray:
-        source, size = self._source, self._batch_size
-        per_seed = [
-            [training_indices(source, seed, step, size) for step in steps] for seed in self._seeds
-        ]
-        return np.swapaxes(np.asarray(per_seed), 0, 1)
+    def _indices_of_step(self) -> Callable[[int], np.ndarray]:
+        return functools.partial(_indices, self._source, self._seeds, self._batch_size)
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """The stored rows of batch 0 of every seed, `[S, B, ...]`, on the host."""
-        indices = self._indices([0])[0]
+        indices = self._indices_of_step()(0)
         rows = self._source.take(indices.reshape(-1))
         return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
+
+
+def _indices(source: Source, seeds: Sequence[int], batch_size: int, step: int) -> np.ndarray:
+    """Example indices of a step of every seed, `[S, B]`."""
+    return np.stack([training_indices(source, seed, step, batch_size) for seed in seeds])

@@ -1,7 +1,10 @@
 """Batches for the compiled step: gathered on the device, or prefetched from the host."""
 
+import contextlib
+import functools
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
@@ -11,6 +14,8 @@ from jax.sharding import Mesh
 from vaejax.core.sharding import batch_sharding, put, replicated
 from vaejax.data import Source
 from vaejax.data.batches import training_indices
+from vaejax.data.read_ahead import read_ahead
+from vaejax.data.source import Rows
 from vaejax.training.settings import Span
 
 __all__ = ["BatchLoader", "StackedBatches"]
@@ -18,12 +23,15 @@ __all__ = ["BatchLoader", "StackedBatches"]
 # Arrays [capacity, B, ...]: example indices if the source is resident, else its rows.
 StackedBatches = dict[str, jax.Array]
 
+_LAST = 2**40  # steps; more than any training has
+
 
 class BatchLoader:
     """The training batches of (source, seed), loaded for one dispatch at a time.
 
     A source with `arrays` is copied to the devices once, and each dispatch gets only the indices of
-    its examples. For any other source a thread reads the rows in advance. The batches are the same.
+    its examples. The rows of any other source are read in advance: by worker processes or threads
+    if it has a `read`, else by one thread. The batches are the same.
 
     Attributes:
       resident: whether the source is on the devices.
@@ -39,15 +47,16 @@ class BatchLoader:
         self.resident = source.arrays is not None
         self.data = put(replicated(mesh), source.arrays) if source.arrays is not None else {}
 
-    def _indices(self, steps: Sequence[int]) -> np.ndarray:
-        """Example indices of these steps, `[steps, ..., B]`."""
-        source, size = self._source, self._batch_size
-        return np.stack([training_indices(source, self._seed, s, size) for s in steps])
+    def _indices_of_step(self) -> Callable[[int], np.ndarray]:
+        """The example indices of a step, `[..., B]`: a function that can be pickled."""
+        return functools.partial(_indices, self._source, self._seed, self._batch_size)
 
-    def _load(self, span: Span) -> StackedBatches:
-        start, stop = span
-        steps = range(start, stop)
-        indices = self._indices(steps)
+    def _load(self, ahead: Iterator[Rows] | None, span: Span) -> StackedBatches:
+        steps = range(*span)
+        if ahead is not None:
+            return put(self._sharding, _stacked([next(ahead) for _ in steps], self._capacity))
+        indices_of_step = self._indices_of_step()
+        indices = np.stack([indices_of_step(step) for step in steps])
         if self.resident:
             batches = {"index": indices}
         else:
@@ -61,15 +70,31 @@ class BatchLoader:
         }
         return put(self._sharding, padded)
 
+    def _read_ahead(self, start: int) -> Generator[Rows, None, None] | None:
+        """The rows of all steps from a first one on; None for sources without a `read`."""
+        read = self._source.read
+        if self.resident or read is None:
+            return None
+        load = functools.partial(_rows_of_step, read, self._indices_of_step())
+        return read_ahead(load, range(start, _LAST), self._source.workers)
+
     def batches(
         self, spans: Iterable[Span], prefetch: int = 2
     ) -> Iterator[tuple[Span, StackedBatches]]:
-        """Each span of at most `capacity` steps with its batches, which a thread prefetches."""
-        with ThreadPoolExecutor(1) as pool:
+        """Each of consecutive spans of at most `capacity` steps with its batches, prefetched."""
+        spans = iter(spans)
+        first_span = next(spans, None)
+        if first_span is None:
+            return
+        ahead = self._read_ahead(first_span[0])
+        with (
+            contextlib.closing(ahead) if ahead else contextlib.nullcontext(),
+            ThreadPoolExecutor(1) as pool,
+        ):
             queue: deque[tuple[Span, Future[StackedBatches]]] = deque()
             try:
-                for span in spans:
-                    queue.append((span, pool.submit(self._load, span)))
+                for span in itertools.chain([first_span], spans):
+                    queue.append((span, pool.submit(self._load, ahead, span)))
                     if len(queue) > prefetch:
                         first, future = queue.popleft()
                         yield first, future.result()
@@ -99,4 +124,27 @@ class BatchLoader:
 
     def first_batch(self) -> dict[str, np.ndarray]:
         """The stored rows of batch 0, on the host."""
-        return self._source.take(self._indices([0])[0])
+        return self._source.take(self._indices_of_step()(0))
+
+
+def _indices(source: Source, seed: int, batch_size: int, step: int) -> np.ndarray:
+    return training_indices(source, seed, step, batch_size)
+
+
+def _rows_of_step(
+    read: Callable[[np.ndarray], Rows], indices_of_step: Callable[[int], np.ndarray], step: int
+) -> Rows:
+    """The stored rows of a step, `[..., B, ...]`."""
+    indices = indices_of_step(step)
+    rows = read(indices.reshape(-1))
+    return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}
+
+
+def _stacked(batches: Sequence[Rows], capacity: int) -> Rows:
+    """The batches of a dispatch, `[capacity, ...]`, with zeros after them."""
+    stacked = {}
+    for name, first in batches[0].items():
+        stacked[name] = np.zeros((capacity, *first.shape), first.dtype)
+        for number, batch in enumerate(batches):
+            stacked[name][number] = batch[name]
+    return stacked

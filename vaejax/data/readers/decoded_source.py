@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vaejax.data.progress import progress
+from vaejax.data.read_ahead import available_cores, has_grain
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, in_memory
 
@@ -29,6 +30,7 @@ def from_reader(
     label: str,
     identity: object,
     max_resident_bytes: int = DEFAULT_RESIDENT_BYTES,
+    workers: int = 0,
     **fields: Any,
 ) -> Source:
     """A source whose stored examples a reader decodes.
@@ -43,9 +45,14 @@ def from_reader(
       identity: JSON value that changes whenever the decoded rows change.
       max_resident_bytes: up to this size all `count` rows are decoded once, cached and held in
         memory.
+      workers: processes that read a streamed source; -1 for one on each core; 0 for threads.
       **fields: the other fields of `Source`.
     """
     if count * row_bytes > max_resident_bytes:
+        if threads and has_grain(workers):
+            fields["read"] = lambda indices: _stacked(read, positions[indices], False)
+            cores = available_cores()
+            fields["workers"] = (cores if cores > 1 else 0) if workers < 0 else workers
         return Source(
             size=len(positions),
             take=lambda indices: _stacked(read, positions[indices], threads),
@@ -89,7 +96,12 @@ def _stacked(
         examples = [row for part in _pool().map(read, [p.tolist() for p in parts]) for row in part]
     else:
         examples = list(read(indices.tolist()))
-    return {field: np.stack([row[field] for row in examples]) for field in examples[0]}
+    rows = {}
+    for field, first in examples[0].items():
+        rows[field] = np.empty((len(examples), *first.shape), first.dtype)
+        for number, example in enumerate(examples):
+            rows[field][number] = example[field]
+    return rows
 
 
 def _workers() -> int:

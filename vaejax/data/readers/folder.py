@@ -9,14 +9,28 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.readers.decoded_source import digest_of, from_reader
 from vaejax.data.readers.fields import bit_depth_scale
-from vaejax.data.readers.folder_files import find_images, find_splits, names_of_splits
-from vaejax.data.readers.image_files import ImageInfo, highest_value, inspect_image, read_image
+from vaejax.data.readers.folder_files import (
+    FileKind,
+    class_names,
+    find_files,
+    find_splits,
+    names_of_splits,
+    versions,
+)
+from vaejax.data.readers.image_files import (
+    SUFFIXES,
+    ImageInfo,
+    highest_value,
+    inspect_image,
+    read_image,
+)
 from vaejax.data.readers.images import fit
 from vaejax.data.readers.splits import spare_splits
 from vaejax.data.source import Rows, Source, decoder, hold_out
 
 __all__ = ["folder_spare_splits", "load_folder"]
 
+_IMAGES = FileKind("image", SUFFIXES)
 _DEFAULT_IMAGE_SIZE = 64
 _VERSION = 2  # of the decoded pixels
 
@@ -44,8 +58,8 @@ def load_folder(path: str, options: LoadOptions) -> Source:
       ValueError: it contains no images, or one cannot be read, or its splits are not clear.
     """
     root = _root(path)
-    parts = find_splits(root, options.part)
-    listed = find_images(parts, strict=options.strict)
+    parts = find_splits(root, _IMAGES, options.part)
+    listed = find_files(parts, _IMAGES, strict=options.strict)
     # Shape, depth and classes are computed from all splits, so that they agree.
     all_files = [file for files in listed.values() for file in files]
     infos = [inspect_image(file) for file in all_files]
@@ -57,14 +71,14 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     split = options.split
     part = split if split in parts else "all"
     files = listed[part]
-    classes = _class_names(parts, listed)
+    classes = class_names(parts, listed)
     labels = [classes.index(f.relative_to(parts[part]).parts[0]) if classes else 0 for f in files]
 
     def read(indices: list[int]) -> list[Rows]:
         examples = []
         for index in indices:
             pixels = read_image(files[index], image_shape[-1], scale=scale, background=background)
-            row = {"image": fit(pixels, size, None)}
+            row = {"image": pixels if pixels.shape == image_shape else fit(pixels, size, None)}
             if classes:
                 row["label"] = np.asarray(labels[index], np.int32)
             examples.append(row)
@@ -77,8 +91,9 @@ def load_folder(path: str, options: LoadOptions) -> Source:
         row_bytes=int(np.prod(image_shape)) * (1 if scale == 255 else 2),
         threads=True,
         label=f"folder-{root.name}",
-        identity=[_VERSION, image_shape, scale, background, classes, _versions(files)],
+        identity=[_VERSION, image_shape, scale, background, classes, versions(files)],
         max_resident_bytes=options.max_resident_bytes,
+        workers=options.workers,
         name=options.source,
         split=split,
         decode=decoder(float(scale)),
@@ -103,12 +118,6 @@ def _root(path: str) -> Path:
     return root
 
 
-def _versions(files: list[Path]) -> list[tuple[str, int, int]]:
-    """What changes whenever one of the files does."""
-    stats = [file.stat() for file in files]
-    return [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
-
-
 def _scale(root: Path, deep: list[Path]) -> int:
     """The largest value of decoded pixels: 255, or of the depth of the files of more than 8 bits.
 
@@ -123,17 +132,8 @@ def _scale(root: Path, deep: list[Path]) -> int:
         with ThreadPoolExecutor() as pool:
             return {"high": np.array([max(pool.map(highest_value, deep))])}
 
-    name = f"depth-{root.name}-{digest_of([_VERSION, _versions(deep)])}"
+    name = f"depth-{root.name}-{digest_of([_VERSION, versions(deep)])}"
     return max(255, int(bit_depth_scale(int(load_or_build(name, read)["high"][0]))))
-
-
-def _class_names(parts: dict[str, Path], listed: dict[str, list[Path]]) -> tuple[str, ...]:
-    """Sorted first-level folder names; none if a file is in no sub-folder, or all are in one."""
-    relative = [f.relative_to(parts[part]).parts for part, files in listed.items() for f in files]
-    if any(len(names) == 1 for names in relative):
-        return ()
-    classes = tuple(sorted({names[0] for names in relative}))
-    return classes if len(classes) > 1 else ()
 
 
 def _shape(

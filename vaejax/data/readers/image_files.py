@@ -10,6 +10,8 @@ __all__ = ["SUFFIXES", "ImageInfo", "highest_value", "inspect_image", "read_imag
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 _DEEP = 2**16 - 1
+_JPEG = (".jpg", ".jpeg", ".JPG", ".JPEG")
+_ORIENTATION = 0x0112  # of EXIF data
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's mode L
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -40,7 +42,7 @@ def inspect_image(path: Path) -> ImageInfo:
         with Image.open(path) as image:
             height, width = image.height, image.width
             grey, deep = _is_grey(image), _is_deep(image)  # before the EXIF data, which load it
-            if image.getexif().get(0x0112) in (5, 6, 7, 8):  # rotated by a quarter
+            if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # rotated by a quarter
                 height, width = width, height
             return ImageInfo((height, width), grey, deep)
     except Exception as error:  # decoders raise many types of errors on damaged files
@@ -63,6 +65,8 @@ def read_image(
       ValueError: the file cannot be read.
     """
     try:
+        if scale == 255 and (plain := _plain_jpeg(path, channels)) is not None:
+            return plain
         pixels, alpha, high = _decode(path)
         if scale == 255 and alpha is None and pixels.dtype == np.uint8:
             return _with_channels(pixels, channels)
@@ -74,6 +78,24 @@ def read_image(
         return np.rint(np.clip(values, 0, scale)).astype(dtype)
     except Exception as error:
         raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
+
+
+def _plain_jpeg(path: Path, channels: int) -> np.ndarray | None:
+    """The pixels of a JPEG file that needs no conversion, which most do not; else None.
+
+    The general way takes half as long again for images of 32 × 32 pixels.
+    """
+    from PIL import Image
+
+    if not path.name.endswith(_JPEG):
+        return None
+    with Image.open(path) as image:
+        plain = image.format == "JPEG" and image.mode == ("L" if channels == 1 else "RGB")
+        # Reading EXIF data that are not there takes a tenth of the time of a small image.
+        if not plain or ("exif" in image.info and image.getexif().get(_ORIENTATION, 1) != 1):
+            return None
+        pixels = np.asarray(image)
+    return pixels[..., None] if channels == 1 else pixels
 
 
 def highest_value(path: Path) -> int:
