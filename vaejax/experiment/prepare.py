@@ -281,12 +281,14 @@ def _acquire(experiment: Experiment, mode: str, allow_change: Sequence[str]) -> 
     config, training = experiment.run_config, mode == "train"
     acquire_workdir(workdir, config, create=training, allow_change=allow_change)
     own = experiment.data if target.data or target.split == "eval" else experiment.load("eval")
-    train, validation = experiment.train_source, experiment.validation
-    splits = (None, own, first, None) if first else (train, own, None, validation)
-    of_data = fingerprint(config, *splits, experiment.trainer.initial)
+    train: Source | None = experiment.train_source
+    validation = experiment.validation
+    if first:  # the training and the validation split are made from its latents
+        train = validation = None
+    of_data = fingerprint(config, train, own, first, validation, experiment.trainer.initial)
     if target.data:
         of_data["data"] = {}  # not those of the run
     keep_fingerprint(workdir, of_data, train=training)
     if training and jax.process_index() == 0:
-        spec = spec_of(train, config["data"]["binarize"])
+        spec = spec_of(experiment.train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())
