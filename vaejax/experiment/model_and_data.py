@@ -136,7 +136,7 @@ def of_other_data(
     return ModelAndData(other, family, template, source, data, load, spec)
 
 
-def _zeros(batch: Batch) -> dict[str, np.ndarray]:
+def _zeros(batch: PyTree) -> dict[str, np.ndarray]:
     return {name: np.zeros(a.shape, a.dtype) for name, a in batch.items()}
 
 

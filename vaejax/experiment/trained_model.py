@@ -41,7 +41,15 @@ class Run(GenerativeModel):
     """
 
     @overload
-    def encode(self, x: Source | str, condition: None = None, **options: Any) -> dict[str, Any]: ...
+    def encode(
+        self,
+        x: Source | str,
+        condition: None = None,
+        *,
+        split: str = "eval",
+        reconstructions: bool = False,
+        samples: int = 0,
+    ) -> dict[str, np.ndarray]: ...
 
     @overload
     def encode(self, x: Any, condition: Any = None) -> Arrays: ...
@@ -181,7 +189,8 @@ class Run(GenerativeModel):
         if self.spec.event in ("image", "sequence"):  # observed pixels are not binarised
             events = rows[self.spec.event]
             filled = np.where(mask.reshape(events.shape), filled, events)
-        return filled[..., 0, *(slice(None),) * len(self.spec.event_shape)] if single else filled
+        axis = filled.ndim - 1 - len(self.spec.event_shape)
+        return np.take(filled, 0, axis) if single else filled
 
     def evaluate(
         self,
