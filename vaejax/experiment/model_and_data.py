@@ -16,6 +16,7 @@ from vaejax.data.preprocess import dataset_info, event_shape
 from vaejax.data.spec import DataSpec
 from vaejax.data.validation import AUTO, NONE
 from vaejax.experiment.build import build, load_split, sources
+from vaejax.experiment.check_effect import check_image_settings
 from vaejax.experiment.other_data import compatible, fields_of_model, undivided, with_source
 from vaejax.experiment.second_stage import first_stage_of, has_second_stage, second_stage_config
 from vaejax.experiment.target import Target
@@ -70,12 +71,17 @@ def of_own_data(config: Config, first: FirstStage | None, mode: str, split: str)
       first: the first stage of a run that learns a prior of its latents, else None.
       mode: see `run`.
       split: that the mode is applied to.
+
+    Raises:
+      FileNotFoundError, ValueError: there are no such data, or a setting does not fit them.
     """
 
     def load(name: str, *, whole: bool = False) -> Source:
         return load_split(undivided(config) if whole else config, name)
 
     data, source, train = sources(config, first, mode)
+    if first is None:
+        check_image_settings(config["data"], data)
     family = build(config, event_shape(source), dataset_info(train))
     if split in ("train", "validation") and mode != "encode":
         data = load(split)

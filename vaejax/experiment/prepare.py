@@ -29,7 +29,6 @@ from vaejax.experiment.build import (
     with_validation,
 )
 from vaejax.experiment.check_data import check_best_metric
-from vaejax.experiment.check_effect import check_image_settings
 from vaejax.experiment.config_sections import without_codes
 from vaejax.experiment.fingerprint import fingerprint, keep_fingerprint
 from vaejax.experiment.model_and_data import (
@@ -241,8 +240,6 @@ def _assemble(
     """The end of `prepare`, with the data loaded and the first stage opened."""
     config, family, train_source, source, data, load, spec = parts
     run_config, workdir, target, mesh, first, features, validation = stage
-    if first is None:
-        check_image_settings(config["data"], data)
     settings, eval_examples = training_settings(config)
     evaluate = evaluate_options(config)
     trainer = Trainer(

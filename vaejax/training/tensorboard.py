@@ -5,6 +5,7 @@ which the training would wait forever once a full disk has ended that thread.
 """
 
 import itertools
+import math
 import os
 import time
 from pathlib import Path
@@ -48,7 +49,9 @@ class EventFile:
                 self._writer.write_event(event)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Writes one point."""
+        """Writes one point, unless it is not finite, which TensorBoard cannot show."""
+        if not math.isfinite(value):
+            return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
