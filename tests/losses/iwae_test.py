@@ -55,7 +55,7 @@ def losses_of(model, samples):
         trace = model.forward(params, BATCH, key, STEP)
         return chain.apply({}, {}, trace, key), trace
 
-    return losses_fn
+    return jax.jit(losses_fn)
 
 
 def log_weights(trace, samples):
@@ -153,15 +153,20 @@ def test_the_game_of_dreg_and_iwae_has_the_gradient_written_by_hand():
         loc, log_variance = jnp.split(x @ encoder["kernel"] + encoder["bias"][None], 2, axis=1)
         return loc + jnp.exp(log_variance / 2) * noise
 
-    w = jax.nn.softmax(log_w(z, params["decoder"], q.loc, q.scale).reshape(-1, samples), axis=1)
-    w = w.reshape(-1)[:, None]
-    to_z = jax.grad(lambda z: log_w(z, params["decoder"], q.loc, q.scale).sum())(z)
-    _, pull = jax.vjp(samples_of, params["encoder"])
-    (encoder,) = pull(-(w**2) * to_z / 2)  # the mean over two examples
+    @jax.jit
+    def by_hand(params):
+        w = jax.nn.softmax(log_w(z, params["decoder"], q.loc, q.scale).reshape(-1, samples), axis=1)
+        w = w.reshape(-1)[:, None]
+        to_z = jax.grad(lambda z: log_w(z, params["decoder"], q.loc, q.scale).sum())(z)
+        _, pull = jax.vjp(samples_of, params["encoder"])
+        (encoder,) = pull(-(w**2) * to_z / 2)  # the mean over two examples
+        decoder = jax.grad(lambda d: -(w[:, 0] * log_w(z, d, q.loc, q.scale)).sum() / 2)
+        return encoder, decoder(params["decoder"])
+
+    encoder, decoder = by_hand(params)
     for name, value in encoder.items():
         np.testing.assert_allclose(grads["encoder"][name], value, rtol=1e-4, atol=1e-6)
-    decoder = jax.grad(lambda d: -(w[:, 0] * log_w(z, d, q.loc, q.scale)).sum() / 2)
-    np.testing.assert_allclose(grads["decoder"], decoder(params["decoder"]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(grads["decoder"], decoder, rtol=1e-4, atol=1e-6)
 
 
 def test_the_family_minimises_dreg_with_the_encoder_and_iwae_with_all_else():
@@ -179,15 +184,16 @@ def test_the_family_minimises_dreg_with_the_encoder_and_iwae_with_all_else():
         "decoder": "decoder",
         "prior": "decoder",
     }
-    trace = family.model.forward(params, BATCH, KEY, STEP)
+    trace = jax.eval_shape(family.model.forward, params, BATCH, KEY, STEP)
     assert trace.latents[0].prior.logits.shape == (2,)  # not repeated for each sample
-    assert trace.latents[0].prior.sample(KEY).shape == trace.latents[0].z.shape == (6, 2)
+    sample = jax.eval_shape(lambda prior: prior.sample(KEY), trace.latents[0].prior)
+    assert sample.shape == trace.latents[0].z.shape == (6, 2)
 
 
 def test_invalid_traces_are_reported():
     model = linear_gaussian(4)
     params = model.init(KEY, BATCH)
-    trace = model.forward(params, BATCH, KEY, STEP)
+    trace = jax.jit(model.forward)(params, BATCH, KEY, STEP)
     for loss in (losses.iwae, losses.dreg):
         chain = game.chain(losses.nll(), loss(3))
         match = rf"'{loss.__name__}' needs 3 samples.*8 rows.*samples=3 too"

@@ -33,6 +33,10 @@ def family_with(**options):
     return families.sparse_decoder((D,), players(), **options)
 
 
+def init(family, batch):
+    return jax.jit(lambda batch: game.init(family, KEY, batch))(batch)
+
+
 def table(n=32, seed=0):
     return {"vector": factors(n, seed)[0]}
 
@@ -50,7 +54,7 @@ def test_split_group_gives_the_same_model_with_more_groups():
         encoder, bottlenecks.gaussian(K), network, likelihoods.normal("predicted"), (D,)
     )
     separated = split_group(joint, "decoder", ("selector", "columns"))
-    params, groups = joint.init(KEY, table()), separated.init(KEY, table())
+    params, groups = (jax.jit(model.init)(KEY, table()) for model in (joint, separated))
     assert set(groups) == {"encoder", "decoder", "selector", "columns"}
     np.testing.assert_array_equal(
         groups["selector"]["weights"], params["decoder"]["selector"]["weights"]
@@ -61,25 +65,28 @@ def test_split_group_gives_the_same_model_with_more_groups():
         lambda m, p: m.decode(p, (jnp.ones((2, K)),), None),
         lambda m, p: m.generate(p, KEY, 3),
     ):
-        jax.tree.map(np.testing.assert_array_equal, call(separated, groups), call(joint, params))
+        got, want = jax.jit(lambda *p, call=call: (call(separated, p[0]), call(joint, p[1])))(
+            groups, params
+        )
+        jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 def test_columns_are_initialised_from_the_first_batch():
     x, family = table(200)["vector"], family_with()
-    params = game.init(family, KEY, {"vector": x})
+    params = init(family, {"vector": x})
     np.testing.assert_allclose(params["decoder"]["body"]["bias"], x.mean(axis=0), atol=1e-5)
     no_effect = {**params, "selector": {**params["selector"], "weights": jnp.zeros((D, K))}}
-    p = family.model.generate(no_effect, KEY, 3)
+    p = jax.jit(family.model.generate, static_argnums=2)(no_effect, KEY, 3)
     np.testing.assert_allclose(p.scale, np.broadcast_to(x.std(axis=0), (3, D)), rtol=1e-4)
 
     x, family = count_table()["vector"], family_with(columns={"kind": "counts", "reference": 10.0})
-    params = game.init(family, KEY, {"vector": x})
+    params = init(family, {"vector": x})
     params["selector"]["weights"] = jnp.zeros((D, K))
     # Without an effect of z, each row is its total times the average shares of the columns.
-    p = family.model.forward(params, {"vector": x}, KEY, jnp.int32(0)).likelihood
+    p = jax.jit(family.model.forward)(params, {"vector": x}, KEY, jnp.int32(0)).likelihood
     share = (x.sum(axis=0) + 0.5) / x.sum()
     np.testing.assert_allclose(p.mean, x.sum(axis=1, keepdims=True) * share, rtol=1e-4)
-    p = family.model.generate(params, KEY, 2)
+    p = jax.jit(family.model.generate, static_argnums=2)(params, KEY, 2)
     np.testing.assert_allclose(p.mean, np.broadcast_to(10.0 * share, (2, D)), rtol=1e-4)
 
 
@@ -95,7 +102,7 @@ def test_gradients_equal_those_of_the_papers_objective(columns):
     family = family_with(columns=columns)
     batch = table() if columns == "normal" else count_table()
     x, step = jnp.asarray(batch["vector"]), jnp.int32(0)
-    params = game.init(family, KEY, batch)
+    params = init(family, batch)
     gradient = game.game_gradient(game.losses_and_trace(family), family.players)
     got, _, trace = jax.jit(gradient)(params, step, batch, KEY, step)
     node = trace.latents[0]
@@ -173,7 +180,7 @@ def test_training_decreases_the_loss_and_reports_the_selection():
 
 
 def test_ridge_is_the_log_density_of_a_gaussian_prior_of_the_kernels():
-    params = game.init(family_with(), KEY, table())
+    params = init(family_with(), table())
     got = losses.ridge(("decoder",), 50).apply({}, params, None, KEY)["ridge"]
     body = params["decoder"]["body"]
     kernels = [layer["kernel"] for layer in body["layers"]] + [body["kernel"]]

@@ -37,50 +37,72 @@ def shell(*arguments, python=("-m", "vaejax.main")):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The working directory of a setting, trained when it is first used."""
-    made = {}
-
-    def workdir(setting):
-        if setting not in made:
-            made[setting] = tmp_path_factory.mktemp("outside") / setting
-            config = f"--config={HERE / 'config.py'}:{setting}"
-            shell(config, *SHORT, f"--workdir={made[setting]}")
-        return made[setting]
-
-    return workdir
-
-
-def test_train_and_the_figures(run):
-    folder = run("rings")
-    imports = json.loads((folder / "config.json").read_text())["imports"]
-    assert "hyperspherical_vae" in imports
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    assert np.isfinite(list(evaluation.values())).all()
-    assert "active_units" in evaluation
-    figures = {file.stem for file in (folder / "figures").iterdir()}
-    assert {"traversals", "samples", "reconstructions", "latents", "losses"} <= figures
-
-
-def test_evaluate_with_metrics(run):
-    folder = run("rings")
+def rings(tmp_path_factory):
+    """The working directory of a run with all metrics, by the command in its own process."""
+    folder = tmp_path_factory.mktemp("outside") / "rings"
     flags = [
         *("--config.evaluate.metrics=nearest_class", "--config.evaluate.importance_samples=4"),
-        *("--config.evaluate.mutual_information_samples=30", "--mode=evaluate"),
+        "--config.evaluate.mutual_information_samples=30",
         "--config.evaluate.disentanglement=True",
     ]
     shell(f"--config={HERE / 'config.py'}", *SHORT, *flags, f"--workdir={folder}")
-    found = json.loads((folder / "evaluation.json").read_text())
-    assert 0 <= found["nearest_class_accuracy"] <= 1
-    assert -0.3 <= found["mutual_information"] <= np.log(30) + 1e-6  # an estimate, of few samples
-    assert found["mutual_information"] + found["marginal_kl"] == pytest.approx(found["kl"], abs=0.5)
-    assert 0 <= found["mig"] <= 1
-    assert found["elbo"] < found["log_likelihood"] < 0
+    return folder
+
+
+# One process runs several commands, since each takes seconds to start.
+COMMANDS = """
+import json, sys
+from tests.experiment.conftest import command
+for arguments in json.loads(sys.argv[1]):
+    code, out, err = command(*arguments)
+    assert code == 0, err
+    print(out)
+"""
+
+
+@pytest.fixture(scope="module")
+def further(rings):
+    """A folder with a run of `codes`, a prior over these and a sweep; also samples and exports."""
+    folder, config = rings.parent, f"--config={HERE / 'config.py'}"
+    figures = "--config.evaluate.figures=False"
+    prior = [
+        *("--config=configs/prior.py", f"--config.first_stage={folder / 'codes'}", *SHORT),
+        *("--config.model.network.layers=1", "--config.model.network.width=16"),
+        "--config.train.batch_size=32",
+    ]
+    grid = "--config.sweep.grid=model.min_concentration=1,4; model.likelihood.scale=0.05,0.2"
+    commands = [
+        [f"{config}:codes", *SHORT, figures, f"--workdir={folder / 'codes'}"],
+        [*prior, f"--workdir={folder / 'prior'}"],
+        [config, *SHORT, grid, f"--workdir={folder / 'sweep'}"],
+        *(
+            [config, *SHORT, f"--mode={mode}", f"--workdir={rings}"]
+            for mode in ("sample", "export")
+        ),
+    ]
+    assert "samples.png" in shell(json.dumps(commands), python=("-c", COMMANDS))
+    return folder
+
+
+def test_train_with_all_metrics_and_the_figures(rings):
+    imports = json.loads((rings / "config.json").read_text())["imports"]
+    assert "hyperspherical_vae" in imports
+    evaluation = json.loads((rings / "evaluation.json").read_text())
+    assert np.isfinite(list(evaluation.values())).all()
+    assert "active_units" in evaluation
+    assert 0 <= evaluation["nearest_class_accuracy"] <= 1
+    information = evaluation["mutual_information"]
+    assert -0.3 <= information <= np.log(30) + 1e-6  # an estimate, of few samples
+    assert information + evaluation["marginal_kl"] == pytest.approx(evaluation["kl"], abs=0.5)
+    assert 0 <= evaluation["mig"] <= 1
+    assert evaluation["elbo"] < evaluation["log_likelihood"] < 0
+    figures = {file.stem for file in (rings / "figures").iterdir()}
+    assert {"traversals", "samples", "reconstructions", "latents", "losses"} <= figures
 
 
 FRESH = """
 import sys, numpy as np, vaejax
-run, codes = map(vaejax.load_run, sys.argv[1:])
+run, codes, prior = map(vaejax.load_run, sys.argv[1:])
 source = vaejax.load_data("rings:16", "eval")  # a name that the run's imports registered
 x = np.asarray(source.decode(source.take(np.arange(5)))["image"])
 
@@ -99,21 +121,19 @@ z = codes.encode(x)
 assert z.shape == (5, 4, 4) and z.dtype == np.int32 and 0 <= z.min() and z.max() < 2**6
 np.testing.assert_allclose(codes.decode(z), codes.reconstruct(x), atol=1e-5)
 assert set(codes.score(x)) == {"nll", "kl", "elbo"}
+assert prior.sample(3, seed=2).shape == (3, 16, 16, 1)
 print(*sorted(score))
 """
 
 
-def test_a_fresh_process_opens_the_runs(run):
+def test_a_fresh_process_opens_the_runs(rings, further):
     """Nothing but the working directories is given: the parts are imported from their configs."""
-    out = shell(run("rings"), run("codes"), python=("-c", FRESH))
+    out = shell(rings, further / "codes", further / "prior", python=("-c", FRESH))
     assert out.split() == ["elbo", "kl", "log_likelihood", "nll"]
 
 
-def test_samples_and_export(run):
-    folder = run("rings")
-    config = f"--config={HERE / 'config.py'}"
-    assert "samples.png" in shell(config, *SHORT, "--mode=sample", f"--workdir={folder}")
-    shell(config, *SHORT, "--mode=export", f"--workdir={folder}")
+@pytest.mark.usefixtures("further")
+def test_exported_programs_need_none_of_it(rings):
     program = (
         "import sys, jax.export, numpy as np\n"
         "read = lambda name: jax.export.deserialize(bytearray(open(name, 'rb').read()))\n"
@@ -122,29 +142,18 @@ def test_samples_and_export(run):
         "x = decode(*z)\n"
         "print(jax.tree.leaves(x)[0].shape, 'vaejax' in sys.modules)\n"
     )
-    out = shell(folder / "export", python=("-c", program))
+    out = shell(rings / "export", python=("-c", program))
     assert out.strip() == "(3, 16, 16, 1) False"
 
 
-def test_a_second_stage_over_the_codes(run, tmp_path):
-    first = run("codes")
-    flags = [
-        *("--config=configs/prior.py", f"--config.first_stage={first}", *SHORT),
-        *("--config.model.network.layers=1", "--config.model.network.width=16"),
-        "--config.train.batch_size=32",
-    ]
-    shell(*flags, f"--workdir={tmp_path / 'prior'}")
-    found = json.loads((tmp_path / "prior" / "evaluation.json").read_text())
+def test_a_second_stage_over_the_codes(further):
+    found = json.loads((further / "prior" / "evaluation.json").read_text())
     assert 0 < found["bits_per_code"] < 20
     assert found["elbo"] == pytest.approx(-found["nll"] - found["nll_codes"], rel=1e-5)
-    assert (tmp_path / "prior" / "figures" / "samples.png").exists()
-    program = "import sys, vaejax; print(vaejax.load_run(sys.argv[1]).sample(3, seed=2).shape)"
-    assert shell(tmp_path / "prior", python=("-c", program)).strip() == "(3, 16, 16, 1)"
+    assert (further / "prior" / "figures" / "samples.png").exists()
 
 
-def test_a_sweep_over_an_option_of_the_family(tmp_path):
-    grid = "--config.sweep.grid=model.min_concentration=1,4; model.likelihood.scale=0.05,0.2"
-    shell(f"--config={HERE / 'config.py'}", *SHORT, grid, f"--workdir={tmp_path / 'sweep'}")
-    models = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["models"]
+def test_a_sweep_over_an_option_of_the_family(further):
+    models = json.loads((further / "sweep" / "sweep.json").read_text())["models"]
     assert len(models) == 4
     assert len({model["metrics"]["elbo"] for model in models}) == 4

@@ -1,5 +1,6 @@
 """Interpolations in the space of one continuous latent vector, and its principal plane."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -90,6 +91,21 @@ def decode_interpolations(
         an unconditional model.
       project: points of ℝᴰ to the support of the posterior, where that is smaller.
     """
+    compiled = jax.jit(
+        functools.partial(_decode_interpolations, family, steps=steps, project=project)
+    )
+    return compiled(params, means, np.asarray(pairs), conditions)
+
+
+def _decode_interpolations(
+    family: Family,
+    params: Params,
+    means: jax.Array,
+    pairs: jax.Array,
+    conditions: Batch | None,
+    steps: int,
+    project: Callable[[jax.Array], jax.Array] | None,
+) -> jax.Array:
     z0, z1 = means[pairs[:, 0]], means[pairs[:, 1]]
     z = jnp.stack([interpolate(z0, z1, steps, kind) for kind in INTERPOLATIONS], axis=1)
     z = z if project is None else project(z)
@@ -97,8 +113,7 @@ def decode_interpolations(
     repeated = conditions and {
         k: jnp.repeat(v[pairs[:, 0]], points, axis=0) for k, v in conditions.items()
     }
-    decode = jax.jit(lambda z, condition: family.model.decode(params, (z,), condition).mean)
-    mean = decode(flat, repeated)
+    mean = family.model.decode(params, (flat,), repeated).mean
     return mean.reshape(*z.shape[:-1], *mean.shape[1:])
 
 

@@ -1,5 +1,6 @@
 """Latent traversals: decoder means where one latent at a time varies."""
 
+import functools
 from typing import Any
 
 import jax
@@ -35,6 +36,16 @@ def traverse(
       values: S, points in each row.
       conditions: a batch whose first example gives the condition; None for an unconditional model.
     """
+    compiled = jax.jit(functools.partial(_traverse, family, rows=rows, values=values))
+    images, nats, order = compiled(params, node, conditions)  # op by op, this compiles 40 programs
+    nats, order = np.asarray(nats), np.asarray(order)
+    return images, [f"z{i}  {float(nats[i]):.2f} nats" for i in order]
+
+
+def _traverse(
+    family: Family, params: Params, node: Latent, conditions: Batch | None, rows: int, values: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The images of `traverse`, the KL of each latent `[D]`, and the latents of the rows `[L]`."""
     q: Any = node.posterior  # with a variance, or else `active`, `loc` and `scale`
     active = getattr(q, "active", None)  # elements that are zero are left out of the moments
     loc, variance = (q.mean, q.variance) if active is None else (q.loc, jnp.square(q.scale))
@@ -48,7 +59,7 @@ def traverse(
     aggregate = Normal(centre[None], deviation[None])
     prior = node.prior if elementwise and has_closed_form(q, node.prior) else aggregate
     nats = kl(per_latent, prior, node.z).mean(axis=0)  # [D]
-    order = np.argsort(-np.asarray(nats))[:rows]
+    order = jnp.argsort(-nats)[:rows]
     steps = jnp.linspace(-2.0, 2.0, values)
     base = jnp.broadcast_to(q.mean[0][None, None], (len(order), values, loc.shape[1]))
     varied = centre[order][:, None] + deviation[order][:, None] * steps[None]  # [L, S]
@@ -57,6 +68,5 @@ def traverse(
     project = getattr(q, "project", None)  # of a posterior whose support is not all of ℝᴰ
     z = z if project is None else project(z)
     first = conditions and {k: jnp.repeat(v[:1], len(z), axis=0) for k, v in conditions.items()}
-    mean = jax.jit(lambda z: family.model.decode(params, (z,), first).mean)(z)
-    labels = [f"z{i}  {float(nats[i]):.2f} nats" for i in order]
-    return mean.reshape(len(order), values, *mean.shape[1:]), labels
+    mean = family.model.decode(params, (z,), first).mean
+    return mean.reshape(len(order), values, *mean.shape[1:]), nats, order

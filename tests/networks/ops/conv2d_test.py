@@ -48,6 +48,12 @@ def _random_arrays(seed, *shapes, dtype=jnp.float32):
     return [jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes]
 
 
+def _output_of(name, height, width, stride):
+    if name == "conv":
+        return -(-height // stride), -(-width // stride)
+    return stride * height, stride * width
+
+
 def _value_and_pullback(apply, stride, implementation):
     def run(x, kernel, weights):
         def forward(x, kernel):
@@ -56,7 +62,12 @@ def _value_and_pullback(apply, stride, implementation):
         y, pullback = jax.vjp(forward, x, kernel)
         return y, *pullback(weights)
 
-    return jax.jit(run)
+    return run
+
+
+def _all_of(runs, *arrays):
+    """Their results, from one program."""
+    return jax.jit(lambda *arrays: [run(*arrays) for run in runs])(*arrays)
 
 
 def _assert_close(actual, expected, tolerance=1e-5):
@@ -68,37 +79,28 @@ def _assert_close(actual, expected, tolerance=1e-5):
 
 @pytest.mark.parametrize("name", APPLY)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_product_equals_native_in_value_and_gradients(name, size):
+def test_implementations_equal_native_in_value_and_gradients(name, size):
+    """Also: "blocks" contains convolutions only where expected, "patches" never."""
     height, width, kernel, stride, inputs, outputs = size
-    if name == "conv":
-        output = (-(-height // stride), -(-width // stride))
-    else:
-        output = (stride * height, stride * width)
+    output = _output_of(name, height, width, stride)
     arrays = _random_arrays(
         0, (2, height, width, inputs), (*kernel, inputs, outputs), (2, *output, outputs)
     )
-    product, native = (
-        _value_and_pullback(APPLY[name], stride, implementation)(*arrays)
-        for implementation in ("product", "native")
-    )
-    _assert_close(product, native)
-
-
-@pytest.mark.parametrize("name", APPLY)
-@pytest.mark.parametrize("size", [s for s in SIZES if s[:2] in ((7, 6), (8, 8), (7, 5))], ids=str)
-def test_blocks_and_patches_equal_native(name, size):
-    """Also: "blocks" contains convolutions only where expected, "patches" never."""
-    height, width, kernel, stride, inputs, outputs = size
-    arrays = _random_arrays(0, (2, height, width, inputs), (*kernel, inputs, outputs))
-    weights = jnp.ones_like(APPLY[name](*arrays, stride))
-    native = _value_and_pullback(APPLY[name], stride, "native")(*arrays, weights)
+    others = ("blocks", "patches") if (height, width) in ((7, 6), (8, 8), (7, 5)) else ()
+    runs = {
+        implementation: _value_and_pullback(APPLY[name], stride, implementation)
+        for implementation in ("native", "product", *others)
+    }
+    native, *results = _all_of(runs.values(), *arrays)
+    for result in results:
+        _assert_close(result, native)
     large = inputs if name == "conv" else outputs
     strided = stride > 1 and kernel[0] % stride == kernel[1] % stride == 0
     blocks = strided or (stride == 1 and (kernel == (1, 1) or large <= 4))
-    for implementation, products in (("blocks", blocks), ("patches", True)):
-        run = _value_and_pullback(APPLY[name], stride, implementation)
-        _assert_close(run(*arrays, weights), native)
-        assert ("conv_general" in str(run.trace(*arrays, weights).jaxpr)) == (not products)
+    for implementation in others:
+        products = implementation == "patches" or blocks
+        program = str(jax.make_jaxpr(runs[implementation])(*arrays))
+        assert ("conv_general" in program) == (not products)
 
 
 @pytest.mark.parametrize("implementation", conv2d.IMPLEMENTATIONS)
@@ -155,9 +157,9 @@ def test_in_scan_with_checkpoint(name, case):
             value, gradient = jax.value_and_grad(loss)(kernel)
             return kernel - gradient, value
 
-        return jax.jit(lambda kernel: jax.lax.scan(step, kernel, None, length=3))(kernel)
+        return lambda kernel: jax.lax.scan(step, kernel, None, length=3)
 
-    _assert_close(train("product"), train("native"))
+    _assert_close(*_all_of((train("product"), train("native")), kernel))
 
 
 @pytest.mark.parametrize("name", APPLY)
@@ -173,7 +175,7 @@ def test_under_vmap(name, case):
 
     single = jax.jit(gradients)
     looped = [single(x, kernel) for x, kernel in zip(xs, kernels, strict=True)]
-    expected = jax.tree.map(lambda *parts: jnp.stack(parts), *looped)
+    expected = jax.tree.map(lambda *parts: np.stack(parts), *looped)
     _assert_close(jax.jit(jax.vmap(gradients))(xs, kernels), expected)
 
 
@@ -181,11 +183,15 @@ def test_under_vmap(name, case):
 @pytest.mark.parametrize("case", KERNELS)
 def test_bfloat16(name, case):
     x, kernel, stride = _arrays_of(case, dtype=jnp.bfloat16)
-    weights = jnp.ones_like(APPLY[name](x, kernel, stride))
-    actual = _value_and_pullback(APPLY[name], stride, "product")(x, kernel, weights)
+    weights = jnp.ones((2, *_output_of(name, 6, 6, stride), kernel.shape[-1]), jnp.bfloat16)
+
+    def wide(x, kernel, weights):
+        wide = (a.astype(jnp.float32) for a in (x, kernel, weights))
+        return _value_and_pullback(APPLY[name], stride, "native")(*wide)
+
+    runs = _value_and_pullback(APPLY[name], stride, "product"), wide
+    actual, expected = _all_of(runs, x, kernel, weights)
     assert {a.dtype for a in actual} == {jnp.dtype(jnp.bfloat16)}
-    wide = (a.astype(jnp.float32) for a in (x, kernel, weights))
-    expected = _value_and_pullback(APPLY[name], stride, "native")(*wide)
     _assert_close([a.astype(jnp.float32) for a in actual], expected, tolerance=8e-3)
 
 
@@ -195,19 +201,25 @@ def test_bfloat16(name, case):
 def test_second_derivatives(name, case, dtype):
     x, kernel, stride = _arrays_of(case, dtype=dtype)
 
-    def second(implementation, x, kernel):
+    def second(implementation):
         def loss(arguments):
             return jnp.sum(jnp.sin(APPLY[name](*arguments, stride, implementation=implementation)))
 
         def penalty(arguments):
             return sum(jnp.vdot(g, g) for g in jax.grad(loss)(arguments))
 
-        arguments = (x, kernel)
-        return jax.grad(penalty)(arguments), jax.jvp(jax.grad(loss), (arguments,), (arguments,))[1]
+        def derivatives(*arguments):
+            product = jax.jvp(jax.grad(loss), (arguments,), (arguments,))[1]
+            return jax.grad(penalty)(arguments), product
 
-    actual = jax.jit(lambda: second("product", x, kernel))()
-    if dtype == jnp.float32:
-        _assert_close(actual, jax.jit(lambda: second("native", x, kernel))(), tolerance=3e-5)
+        return derivatives
+
+    implementations = ("product", "native") if dtype == jnp.float32 else ("product",)
+    actual, *native = _all_of(
+        [second(implementation) for implementation in implementations], x, kernel
+    )
+    for expected in native:
+        _assert_close(actual, expected, tolerance=3e-5)
     assert all(a.dtype == dtype for a in jax.tree.leaves(actual))
 
 
