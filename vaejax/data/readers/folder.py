@@ -40,8 +40,9 @@ def load_folder(path: str, options: LoadOptions) -> Source:
 
     Folders directly inside that name splits, in any case, are the splits: `train` or `training`;
     and `test`, `testing`, `eval`, `val`, `valid`, `validation` or `dev`, the first of these that
-    exists. Without them `holdout` of the files are held out. If every file is in one of several
-    sub-folders (of the split), the first-level sub-folders are the classes of `label`.
+    exists; a further one is the split `'validation'`, see `LoadOptions.part`. Without them
+    `holdout` of the files are held out. If every file is in one of several sub-folders (of the
+    split), the first-level sub-folders are the classes of `label`.
 
     Images of more than 8 bits keep them: the depth of all splits is the least, of 8 to 16 bits,
     that holds the largest value. Transparent pixels show `background`. Hidden files and folders are

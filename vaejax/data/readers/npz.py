@@ -82,8 +82,9 @@ def from_arrays(
       truth (states): the true states of sequences and signals, `[N, T, D]`.
       class_names, factor_names, column_names, token_names: strings, one for each.
     Names with a prefix or suffix define splits, as in `train_images` or `X_test`, in any case
-    (train or training; test, testing, eval, val, valid, validation or dev for `'eval'`); otherwise
-    `holdout` of the examples are held out.
+    (train or training; test, testing, eval, val, valid, validation or dev for `'eval'`, the first
+    of these that exists); otherwise `holdout` of the examples are held out. One of the last four
+    words beside a test split is the split `'validation'`.
 
     Args:
       arrays: by name; or one array, of images if its rank is 3 or 4, vectors (2), sequences (5).
