@@ -7,6 +7,7 @@ import functools
 from vaejax.core.registry import table
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, Loader, LoadOptions
 from vaejax.data.readers.folder import load_folder
+from vaejax.data.readers.hf import load_hf
 from vaejax.data.readers.npz import load_npz
 from vaejax.data.readers.tfds import load_tfds
 from vaejax.data.readers.wav import load_wav
@@ -20,6 +21,7 @@ __all__ = ["SOURCES", "load"]
 
 SOURCES = (
     *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "wav:PATH"),
+    "hf:NAME_OR_FOLDER",
     *(f"synthetic:{table}" for table in (*TABLES, "codes")),
     *SEQUENCES,
 )
@@ -29,6 +31,7 @@ _OWN: dict[str, Loader] = {
     "folder": load_folder,
     "npz": load_npz,
     "wav": load_wav,
+    "hf": load_hf,
     "synthetic": load_synthetic,
     **{name: functools.partial(load_sequence, name) for name in SEQUENCES},
 }
@@ -63,6 +66,7 @@ def load(
         `folder:PATH`: image files;
         `npz:PATH`: NumPy arrays;
         `wav:PATH`: sound files;
+        `hf:NAME_OR_FOLDER`: a dataset of Hugging Face;
         `synthetic:factors`, `synthetic:waveforms`, `synthetic:text`, `synthetic:codes`: generated
         vectors, audio clips, sentences and maps of codes;
         `moving_sprites`, `moving_mnist` (needs `tfds:mnist`), `bouncing_balls`, `oscillator`:

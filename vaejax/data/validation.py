@@ -10,6 +10,7 @@ import numpy as np
 from vaejax.core.registry import near_names
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.folder import folder_spare_splits
+from vaejax.data.readers.hf_columns import hf_spare_splits
 from vaejax.data.readers.npz import npz_spare_splits
 from vaejax.data.readers.splits import VALIDATION_WORDS
 from vaejax.data.readers.tfds import tfds_spare_splits
@@ -26,6 +27,7 @@ _SPARE: dict[str, Callable[[str, LoadOptions], tuple[str, ...]]] = {
     "folder": folder_spare_splits,
     "npz": npz_spare_splits,
     "wav": wav_spare_splits,
+    "hf": hf_spare_splits,
 }
 
 

@@ -1,5 +1,6 @@
 """Folders of image files."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from vaejax.data.readers.images import fit
 from vaejax.data.readers.splits import spare_splits
 from vaejax.data.source import Rows, Source, decoder, hold_out
 
-__all__ = ["folder_spare_splits", "load_folder"]
+__all__ = ["folder_spare_splits", "image_shape", "load_folder"]
 
 _IMAGES = FileKind("image", SUFFIXES)
 _DEFAULT_IMAGE_SIZE = 64
@@ -64,8 +65,8 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     # Shape, depth and classes are computed from all splits, so that they agree.
     all_files = [file for files in listed.values() for file in files]
     infos = [inspect_image(file) for file in all_files]
-    image_shape = _shape(infos, options.image_size, options.channels)
-    size = image_shape[0] if image_shape[0] == image_shape[1] else None
+    shape = image_shape(infos, options.image_size, options.channels)
+    size = shape[0] if shape[0] == shape[1] else None
     scale = _scale(root, [f for f, info in zip(all_files, infos, strict=True) if info.deep])
     background = 1.0 if options.background == "white" else 0.0
 
@@ -78,8 +79,8 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     def read(indices: list[int]) -> list[Rows]:
         examples = []
         for index in indices:
-            pixels = read_image(files[index], image_shape[-1], scale=scale, background=background)
-            row = {"image": pixels if pixels.shape == image_shape else fit(pixels, size, None)}
+            pixels = read_image(files[index], shape[-1], scale=scale, background=background)
+            row = {"image": pixels if pixels.shape == shape else fit(pixels, size, None)}
             if classes:
                 row["label"] = np.asarray(labels[index], np.int32)
             examples.append(row)
@@ -89,10 +90,10 @@ def load_folder(path: str, options: LoadOptions) -> Source:
         read,
         np.arange(len(files)) if part == split else hold_out(len(files), split, options.holdout),
         count=len(files),
-        row_bytes=int(np.prod(image_shape)) * (1 if scale == 255 else 2),
+        row_bytes=int(np.prod(shape)) * (1 if scale == 255 else 2),
         threads=True,
         label=f"folder-{root.name}",
-        identity=[_VERSION, image_shape, scale, background, classes, versions(files)],
+        identity=[_VERSION, shape, scale, background, classes, versions(files)],
         max_resident_bytes=options.max_resident_bytes,
         workers=options.workers,
         name=options.source,
@@ -137,8 +138,8 @@ def _scale(root: Path, deep: list[Path]) -> int:
     return max(255, int(bit_depth_scale(int(load_or_build(name, read)["high"][0]))))
 
 
-def _shape(
-    infos: list[ImageInfo], image_size: int | None, channels: int | None
+def image_shape(
+    infos: Sequence[ImageInfo], image_size: int | None, channels: int | None
 ) -> tuple[int, int, int]:
     """Height, width and channels of the returned images."""
     if image_size is None:

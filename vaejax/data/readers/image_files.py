@@ -1,11 +1,20 @@
 """Reading image files of 8 and 16 bits, with transparency, palettes and rotation."""
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SUFFIXES", "ImageInfo", "highest_value", "inspect_image", "read_image"]
+__all__ = [
+    "SUFFIXES",
+    "ImageFile",
+    "ImageInfo",
+    "StoredFile",
+    "highest_value",
+    "inspect_image",
+    "read_image",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -30,7 +39,21 @@ class ImageInfo(NamedTuple):
     deep: bool
 
 
-def inspect_image(path: Path) -> ImageInfo:
+class StoredFile(io.BytesIO):
+    """The content of a file that is stored elsewhere, with a name for errors."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+ImageFile = Path | StoredFile
+
+
+def inspect_image(path: ImageFile) -> ImageInfo:
     """The header of an image file.
 
     Raises:
@@ -50,7 +73,7 @@ def inspect_image(path: Path) -> ImageInfo:
 
 
 def read_image(
-    path: Path, channels: int, *, scale: int = 255, background: float = 1.0
+    path: ImageFile, channels: int, *, scale: int = 255, background: float = 1.0
 ) -> np.ndarray:
     """The image of a file, rotated according to its EXIF data, with alpha composited.
 
@@ -80,14 +103,14 @@ def read_image(
         raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
 
 
-def _plain_jpeg(path: Path, channels: int) -> np.ndarray | None:
+def _plain_jpeg(path: ImageFile, channels: int) -> np.ndarray | None:
     """The pixels of a JPEG file that needs no conversion, which most do not; else None.
 
     The general way takes half as long again for images of 32 × 32 pixels.
     """
     from PIL import Image
 
-    if not path.name.endswith(_JPEG):
+    if isinstance(path, Path) and not path.name.endswith(_JPEG):
         return None
     with Image.open(path) as image:
         plain = image.format == "JPEG" and image.mode == ("L" if channels == 1 else "RGB")
@@ -98,7 +121,7 @@ def _plain_jpeg(path: Path, channels: int) -> np.ndarray | None:
     return pixels[..., None] if channels == 1 else pixels
 
 
-def highest_value(path: Path) -> int:
+def highest_value(path: ImageFile) -> int:
     """The largest value of a file of more than 8 bits; the full range of floats in [0, 1].
 
     Raises:
@@ -111,7 +134,7 @@ def highest_value(path: Path) -> int:
     return _DEEP if pixels.dtype.kind == "f" else int(pixels.max())
 
 
-def _decode(path: Path) -> tuple[np.ndarray, np.ndarray | None, int]:
+def _decode(path: ImageFile) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Pixels `[H, W, 1 or 3]`, alpha in [0, 1] `[H, W, 1]` or None, and the pixels' full range.
 
     Pixels are uint8 of the range 255, uint16 of the range 65,535, or floats of the range 1.
@@ -157,7 +180,7 @@ def _deep_colour(image: Any) -> str:
     return args if args in ("RGB;16B", "RGBA;16B") else ""
 
 
-def _reopened(path: Path, args: str) -> np.ndarray:
+def _reopened(path: ImageFile, args: str) -> np.ndarray:
     """The high or the low bytes of a file of 16 bits, of which Pillow decodes one."""
     from PIL import Image, ImageOps
 

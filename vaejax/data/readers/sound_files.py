@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaejax.data.readers.image_files import StoredFile
+
 __all__ = ["SUFFIXES", "SoundInfo", "inspect_sound", "read_window", "resampled_frames"]
 
 SUFFIXES = (".wav", ".flac", ".ogg")
@@ -30,6 +32,16 @@ class SoundInfo(NamedTuple):
     exact: bool
 
 
+SoundFile = Path | StoredFile
+
+
+def _rewound(path: SoundFile) -> str | StoredFile:
+    if isinstance(path, Path):
+        return str(path)
+    path.seek(0)
+    return path
+
+
 def _soundfile() -> Any:
     try:
         import soundfile
@@ -41,7 +53,7 @@ def _soundfile() -> Any:
     return soundfile
 
 
-def inspect_sound(path: Path) -> SoundInfo:
+def inspect_sound(path: SoundFile) -> SoundInfo:
     """The header of a sound file.
 
     Raises:
@@ -50,7 +62,7 @@ def inspect_sound(path: Path) -> SoundInfo:
     """
     soundfile = _soundfile()
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(_rewound(path))
     except Exception as error:  # the decoder's own errors, of several types
         raise ValueError(f"cannot read the sound file {path}: {_one_line(error)}") from error
     if info.frames < 1 or info.samplerate < 1:
@@ -66,7 +78,7 @@ def resampled_frames(info: SoundInfo, rate: int) -> int:
 
 
 def read_window(
-    path: Path, info: SoundInfo, start: int, length: int, rate: int, dtype: str
+    path: SoundFile, info: SoundInfo, start: int, length: int, rate: int, dtype: str
 ) -> np.ndarray:
     """Samples `[length, channels]` of a part of a file, zeros after its end.
 
@@ -107,10 +119,10 @@ def read_window(
     return samples
 
 
-def _read(path: Path, start: int, frames: int, dtype: str) -> np.ndarray:
+def _read(path: SoundFile, start: int, frames: int, dtype: str) -> np.ndarray:
     soundfile = _soundfile()
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(_rewound(path)) as file:
             file.seek(start)
             return np.asarray(file.read(frames, dtype=dtype, always_2d=True))
     except Exception as error:

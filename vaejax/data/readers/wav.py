@@ -25,7 +25,7 @@ from vaejax.data.readers.sound_files import (
 from vaejax.data.readers.splits import spare_splits
 from vaejax.data.source import Rows, Source, decoder, hold_out
 
-__all__ = ["load_wav", "wav_spare_splits"]
+__all__ = ["load_wav", "sound_form", "sound_windows", "wav_spare_splits", "window_positions"]
 
 _SOUNDS = FileKind("sound", SUFFIXES)
 _VERSION = 1  # of the read samples
@@ -56,7 +56,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
     parts = find_splits(root, _SOUNDS, options.part)
     listed = find_files(parts, _SOUNDS, strict=options.strict)
     infos = {file: inspect_sound(file) for files in listed.values() for file in files}
-    rate, length, channels = _form(list(infos.values()), options)
+    rate, length, channels = sound_form(list(infos.values()), options)
     mix = channels == 1 and any(info.channels > 1 for info in infos.values())
     plain = not mix and all(info.exact and info.rate == rate for info in infos.values())
     dtype = "int16" if plain else "float32"
@@ -66,7 +66,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
     files = listed[part]
     classes = class_names(parts, listed)
     labels = [classes.index(f.relative_to(parts[part]).parts[0]) if classes else 0 for f in files]
-    windows = _windows([infos[file] for file in files], rate, length)
+    windows = sound_windows([infos[file] for file in files], rate, length)
 
     def read(indices: list[int]) -> list[Rows]:
         examples = []
@@ -84,7 +84,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
 
     return from_reader(
         read,
-        _positions(windows, len(files), None if part == split else split, options.holdout),
+        window_positions(windows, len(files), None if part == split else split, options.holdout),
         count=len(windows),
         row_bytes=length * channels * np.dtype(dtype).itemsize,
         threads=True,
@@ -116,7 +116,7 @@ def _root(path: str) -> Path:
     return root
 
 
-def _form(infos: Sequence[SoundInfo], options: LoadOptions) -> tuple[int, int, int]:
+def sound_form(infos: Sequence[SoundInfo], options: LoadOptions) -> tuple[int, int, int]:
     """Rate, length and channels of the examples.
 
     Raises:
@@ -147,14 +147,16 @@ def _form(infos: Sequence[SoundInfo], options: LoadOptions) -> tuple[int, int, i
     return rate, length, channels
 
 
-def _windows(infos: Sequence[SoundInfo], rate: int, length: int) -> np.ndarray:
+def sound_windows(infos: Sequence[SoundInfo], rate: int, length: int) -> np.ndarray:
     """Number of the file, and first sample, of every window, int64 `[N, 2]`."""
     counts = [max(1, resampled_frames(info, rate) // length) for info in infos]
     file = np.repeat(np.arange(len(infos)), counts)
     return np.stack([file, length * np.concatenate([np.arange(n) for n in counts])], axis=1)
 
 
-def _positions(windows: np.ndarray, files: int, split: str | None, holdout: float) -> np.ndarray:
+def window_positions(
+    windows: np.ndarray, files: int, split: str | None, holdout: float
+) -> np.ndarray:
     """The windows of a split; None for all."""
     if split is None:
         return np.arange(len(windows))
