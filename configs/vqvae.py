@@ -43,9 +43,16 @@ from vaejax.experiment.config_defaults import config_function, second_stage_defa
 
 
 def sprites(config: ConfigDict) -> None:
-    """Binary images; 8 × 8 codes of 512, and a prior over them."""
+    """Binary images; 8 × 8 codes of 128, and a prior over them."""
     _base(config)
+    # Few codes of small receptive fields: most are those of the empty background, which a small
+    # prior learns soon.
+    config.model.quantizer.codes = 128
+    config.model.network.blocks = 0
+    config.train.steps = 1000
+    config.train.checkpoint_every = 500
     config.second_stage.family = "code_prior"
+    config.sample.top_p = 0.9
 
 
 def _prior(config: ConfigDict) -> None:
@@ -55,8 +62,8 @@ def _prior(config: ConfigDict) -> None:
     prior = config.second_stage
     prior.condition_dropout = 0.1
     prior.model = {"conditional": True}
-    prior.model.network = {"kind": "transformer", "layers": 3, "width": 96, "heads": 4}
-    rate = {"kind": "warmup_cosine", "peak": 4e-3, "warmup": 40, "steps": 400, "end": 4e-5}
+    prior.model.network = {"kind": "transformer", "layers": 3, "width": 64, "heads": 4}
+    rate = {"kind": "warmup_cosine", "peak": 5e-3, "warmup": 50, "steps": 1000, "end": 5e-5}
     prior.players.prior = {
         "minimizes": {"nll": 1.0},
         "optimizer": "adamw",
@@ -64,9 +71,9 @@ def _prior(config: ConfigDict) -> None:
         "weight_decay": 0.01,
         "clip_norm": 100.0,
     }
-    prior.train.batch_size = 64
-    prior.train.steps = 400
-    prior.train.checkpoint_every = 200
+    prior.train.batch_size = 32
+    prior.train.steps = 1000
+    prior.train.checkpoint_every = 500
 
 
 def _base(config: ConfigDict) -> None:

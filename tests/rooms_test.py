@@ -21,6 +21,9 @@ ONLY = {
     "matplotlib": {"visualization"},
     "ml_collections": {"experiment", "main"},
     "tensorboardX": {"training"},
+    "wandb": {"training"},
+    "mlflow": {"training"},
+    "trackio": {"training"},
     "tensorflow_datasets": {"data"},
 }
 

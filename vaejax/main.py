@@ -19,6 +19,7 @@ that is complete, 2 for an error (one line on stderr), 143 after SIGTERM and 130
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from vaejax.experiment.show_config import check_flag, shown_fields
 from vaejax.experiment.stock_configs import stock_configs
 from vaejax.experiment.target import SPLITS, Target
 from vaejax.experiment.workdir import check_is_ours
+from vaejax.export.hub import Repository
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training.cluster import join, log_to_file, lost_process
 from vaejax.training.interruption import StoppedError, finish, install
@@ -84,6 +86,11 @@ _ALLOW_CHANGE = flags.DEFINE_list(
     "Fields of players and train with whose new values a trained run goes on, as in "
     "players.vae.learning_rate,train.patience.",
 )
+_HUB = flags.DEFINE_string(
+    "hub", None, "With --mode=export: a repository of the Hugging Face Hub to upload to."
+)
+_HUB_PRIVATE = flags.DEFINE_bool("hub_private", False, "Whether --hub creates it as private.")
+_OF_MODES = ("mode", "split", "checkpoint", "hub", "hub_private", "verbosity")
 _SHOW = flags.DEFINE_bool(
     "show_config",
     False,
@@ -175,6 +182,18 @@ def _fail(error: BaseException) -> NoReturn:
     os._exit(2)  # an orderly end would wait for the others
 
 
+def _training_command(argv: Sequence[str]) -> str:
+    """The command that trains the run, whatever its mode is now."""
+    kept, skipped = [], False
+    for part in argv[1:]:
+        flag, equals, _ = part.partition("=")
+        if not skipped and flag.lstrip("-") not in _OF_MODES:
+            kept.append(part)
+        # The value of `--mode VALUE` is the next part.
+        skipped = flag.lstrip("-") in _OF_MODES and not equals and flag != "--hub_private"
+    return shlex.join(["python", "-m", "vaejax.main", *kept])
+
+
 def main(argv: Sequence[str]) -> None:
     """The command."""
     if not flags.FLAGS["verbosity"].present:
@@ -208,6 +227,8 @@ def main(argv: Sequence[str]) -> None:
             target=Target(_SPLIT.value, _DATA.value, output, _RECONSTRUCTIONS.value),
             checkpoint=_CHECKPOINT.value,
             allow_change=tuple(_ALLOW_CHANGE.value),
+            repository=Repository(_HUB.value, _HUB_PRIVATE.value) if _HUB.value else None,
+            command=_training_command(sys.argv),
         )
     except StoppedError as stopped:
         print(stopped, flush=True)

@@ -33,7 +33,8 @@ def command(*arguments):
     for name in [name for name in flags.FLAGS if name.startswith("config.")]:
         delattr(flags.FLAGS, name)
     names = ("config", "workdir", "mode", "split", "data", "output", "reconstructions")
-    for name in (*names, "show_config", "checkpoint", "allow_change"):
+    others = ("show_config", "checkpoint", "allow_change", "hub", "hub_private")
+    for name in (*names, *others):
         flags.FLAGS[name].unparse()
     flags.FLAGS.unparse_flags()
     with (

@@ -11,6 +11,7 @@ import pytest
 import vaejax
 from vaejax.experiment import run as run_module
 from vaejax.experiment.second_stage import second_stage_config
+from vaejax.export.safetensors import load_params
 from vaejax.training.interruption import StoppedError
 
 SHORT = ("steps=4", "batch_size=8", "steps_per_dispatch=2", "log_every=2", "checkpoint_every=2")
@@ -97,6 +98,59 @@ def test_samples_of_an_opened_run_are_those_of_the_second_stage(both, tmp_path):
     np.testing.assert_allclose(score["nll"], first["nll"], rtol=1e-6)
     assert not np.allclose(score["kl"], first["kl"])
     np.testing.assert_allclose(first["kl"], 4 * np.log(6), rtol=1e-5)
+
+
+def test_the_model_card_has_the_facts_of_both_stages(both):
+    workdir, _ = both
+    card = (workdir / "model_card.md").read_text()
+    _, header, body = card.split("---\n", 2)
+    fields = dict(line.split(": ", 1) for line in header.splitlines())
+    assert fields["library_name"] == '"vaejax"'
+    assert json.loads(fields["tags"]) == ["vae", "jax", "vqvae"]
+    assert {"elbo", "nll_codes"} <= set(json.loads(fields["metrics"]))
+    result = json.loads((workdir / "evaluation.json").read_text())
+    assert f"| `elbo` | {result['elbo']:.6g} | nats per example |" in body
+    assert f"| `prior/accuracy` | {result['prior/accuracy']:.6g} |  |" in body
+    assert "| `model.quantizer.codes` | `6` |" in body
+    assert "| second stage: model | `code_prior`, " in body
+    assert "`data.holdout`" not in body  # the default
+    assert "python -m vaejax.main --config=" in body
+    assert f"| jax | {jax.__version__} |" in body
+
+
+def test_an_export_has_both_stages_and_goes_to_the_hub(command, flags, both, one_line, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    workdir, _ = both
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    same = [*flags, f"--workdir={workdir}", "--mode=export", "--hub=me/tiny"]
+    code, _, err = command(*same)
+    assert (code, (workdir / "export").exists()) == (2, False)
+    assert "--hub=me/tiny needs a token that may write" in one_line(err)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_token")
+    code, out, err = command(*same)  # nothing listens there
+    assert code == 2
+    assert "cannot push to me/tiny on the Hub" in err.splitlines()[-1]
+    assert f"Export: {workdir / 'export'}" in out
+    files = {file.name for file in (workdir / "export").iterdir()}
+    assert files == {
+        *("params.safetensors", "second_stage.safetensors", "export.json", "config.json"),
+        *("encoder.jaxexport", "decoder.jaxexport", "sampler.jaxexport", "README.md"),
+    }
+    blob = (workdir / "export" / "sampler.jaxexport").read_bytes()
+    sampler = jax.export.deserialize(bytearray(blob))
+    seeds, labels = np.array([3, 5], np.uint32), np.array([1, 2], np.int32)
+    samples, run = np.asarray(sampler.call(seeds, labels)), vaejax.load_run(workdir)
+    for i in range(2):
+        label = {"label": labels[i : i + 1]}
+        p = run.family.model.generate(run.params, jax.random.key(seeds[i]), 1, label)
+        np.testing.assert_allclose(samples[i], np.asarray(p.mean)[0], atol=1e-6)
+    prior = load_params(workdir / "export" / "second_stage.safetensors")
+    expected = vaejax.load_run(workdir).params["second"]
+    jax.tree.map(np.testing.assert_array_equal, prior, jax.tree.map(np.asarray, expected))
+    card = (workdir / "model_card.md").read_bytes()
+    assert (workdir / "export" / "README.md").read_bytes() == card
 
 
 def test_the_other_modes_use_the_second_stage(command, flags, both, tmp_path):

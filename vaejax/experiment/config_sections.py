@@ -23,6 +23,7 @@ __all__ = [
     "DataFields",
     "Declared",
     "EvaluateFields",
+    "LogFields",
     "MeshFields",
     "SampleFields",
     "SecondStageFields",
@@ -152,6 +153,17 @@ class SweepFields:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogFields:
+    """Where the records of a training go, besides `metrics.jsonl`."""
+
+    to: str = field(
+        "tensorboard", "of tensorboard, wandb, mlflow, trackio, as in wandb,mlflow; empty: none"
+    )
+    project: str = field("vaejax", "of the runs of wandb, mlflow (experiment) and trackio")
+    name: str = field("", "of the run there; empty: that of the working directory")
+
+
+@dataclasses.dataclass(frozen=True)
 class SecondStageFields:
     """A prior over the latents, trained in the same run after the model."""
 
@@ -184,6 +196,7 @@ class ConfigFields:
     train: TrainFields = dataclasses.field(default_factory=TrainFields)
     mesh: MeshFields = dataclasses.field(default_factory=MeshFields)
     evaluate: EvaluateFields = dataclasses.field(default_factory=EvaluateFields)
+    log: LogFields = dataclasses.field(default_factory=LogFields)
     sample: SampleFields = dataclasses.field(default_factory=SampleFields)
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
     second_stage: SecondStageFields = dataclasses.field(default_factory=SecondStageFields)

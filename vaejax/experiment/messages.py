@@ -2,13 +2,17 @@
 
 from vaejax.core.files import WriteError
 from vaejax.experiment.workdir import ConfigChangedError
+from vaejax.export.hub import HubError
 from vaejax.training import NotFiniteError
 from vaejax.training.checkpoint import CorruptCheckpointError
 from vaejax.training.lock import LockedError
 
 __all__ = ["message_of"]
 
-_OWN = (ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError, LockedError)
+_OWN = (
+    *(ValueError, OSError, ImportError, NotFiniteError, CorruptCheckpointError, LockedError),
+    HubError,
+)
 _LONGEST = 400  # characters of an error that is not the library's
 
 

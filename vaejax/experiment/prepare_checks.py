@@ -14,6 +14,7 @@ from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
 from vaejax.export.programs import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training.lock import check_unlocked
+from vaejax.training.trackers import check_trackers
 
 __all__ = ["check_training_data", "checked_config"]
 
@@ -29,6 +30,7 @@ def checked_config(config: Options, workdir: Path, mode: str, target: Target) ->
     config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
+        check_trackers(config.get("log", {}).get("to", ""))
     if mode == "export":
         check_run(config)
     return config

@@ -39,6 +39,7 @@ from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import Settings
 from vaejax.training.lock import check_unlocked
+from vaejax.training.trackers import check_trackers
 from vaejax.training.two_stage import restore
 
 __all__ = ["SweepExperiment", "prepare_sweep"]
@@ -102,6 +103,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
+        check_trackers(config.get("log", {}).get("to", ""))
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)

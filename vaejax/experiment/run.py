@@ -7,7 +7,6 @@ from typing import Any
 import jax
 
 from vaejax.core.files import make_folder, write_json
-from vaejax.core.sharding import on_one_device
 from vaejax.data import Source
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
@@ -15,19 +14,22 @@ from vaejax.evaluation.metric import compute_metrics, in_summary
 from vaejax.evaluation.two_stage import two_stage_metrics
 from vaejax.experiment.check_data import naming_the_column
 from vaejax.experiment.checkpoint import choose_state, parse_checkpoint
-from vaejax.experiment.encode import encode_splits, save_arrays
 from vaejax.experiment.heading import heading
+from vaejax.experiment.model_card import write_model_card
 from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
+from vaejax.experiment.outputs import encode, export
 from vaejax.experiment.prepare import Experiment, Trained, prepare, prepare_second_stage
 from vaejax.experiment.resume import restore_after_change
 from vaejax.experiment.sample import sample
 from vaejax.experiment.second_stage import discard_outdated, has_second_stage, trained_for
 from vaejax.experiment.target import OWN_DATA, Target
+from vaejax.experiment.tracking import tracking
 from vaejax.experiment.workdir import Config
-from vaejax.export.programs import export as export_programs
+from vaejax.export.hub import Repository, check_hub
 from vaejax.training import Outcome, fit
 from vaejax.training.lock import workdir_locks
-from vaejax.training.logging import read_records, table
+from vaejax.training.logging import read_records, table, write_results
+from vaejax.training.trackers import Trackers
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.visualization import plots
 from vaejax.visualization.final_figures import draw_final_figures
@@ -47,6 +49,8 @@ def run(
     target: Target = OWN_DATA,
     checkpoint: str | int = "auto",
     allow_change: Sequence[str] = (),
+    repository: Repository | None = None,
+    command: str = "",
 ) -> dict[str, float]:
     """Trains (or resumes), evaluates, samples, encodes or exports, in a working directory.
 
@@ -60,6 +64,8 @@ def run(
         validation split, else the latest.
       allow_change: fields of the optimisation with whose new values a run goes on, as in
         `["players.vae.learning_rate"]`; recorded in `history.jsonl`.
+      repository: of the Hub, to which an export is uploaded.
+      command: that was given to a shell, for the model card; `''` from Python.
 
     Returns:
       The final metrics; `{}` after sampling, encoding or exporting.
@@ -71,50 +77,68 @@ def run(
       NotFiniteError: every step was skipped, or the ELBO is not finite.
       StoppedError: a signal ended the training, which saved its state.
       WriteError: a file cannot be written.
+      HubError: the export cannot be uploaded.
     """
+    if repository and mode != "export":
+        raise ValueError(f"--hub={repository.name} applies to --mode=export")
     with workdir_locks():
         if allow_change and mode != "train":
             raise ValueError("--allow_change applies to --mode=train, where a run goes on")
         chosen = parse_checkpoint(checkpoint)
+        if repository:
+            check_hub(repository)
         experiment = prepare(config, workdir, mode, target, allow_change)
-        return _run(experiment, mode, chosen)
+        return _run(experiment, mode, chosen, repository, command)
 
 
-def _run(experiment: Experiment, mode: str, checkpoint: str | int) -> dict[str, float]:
+def _run(
+    experiment: Experiment,
+    mode: str,
+    checkpoint: str | int,
+    repository: Repository | None,
+    command: str,
+) -> dict[str, float]:
     if mode == "train":
-        outcome = _complete(experiment)
-        state = choose_state(experiment, checkpoint, newest=outcome.state)
-        second = _train_second_stage(experiment, state)
-        return evaluate(experiment, state, rate=outcome.rate, second=second)
+        with tracking(experiment.config, experiment.workdir) as trackers:
+            outcome = _complete(experiment, trackers)
+            state = choose_state(experiment, checkpoint, newest=outcome.state)
+            second = _train_second_stage(experiment, state, trackers)
+            rate = outcome.rate
+            result = evaluate(experiment, state, rate=rate, second=second, command=command)
+            write_results(experiment.workdir, int(outcome.state.step), result, trackers)
+        return result
     state = choose_state(experiment, checkpoint)
     if mode == "encode":
         encode(experiment, state)
         return {}
     second = _open_second_stage(experiment, state, mode)
     if mode == "evaluate":
-        return evaluate(experiment, state, second=second)
+        return evaluate(experiment, state, second=second, command=command)
     if mode == "export":
-        export(experiment, state)
+        export(experiment, state, second, repository)
     else:
         sample(*(second or (experiment, state)), folder=experiment.folder)
     return {}
 
 
-def _complete(experiment: Experiment) -> Outcome:
+def _complete(experiment: Experiment, trackers: Trackers) -> Outcome:
     """Trains to the last step."""
-    outcome = train(experiment)
+    outcome = train(experiment, trackers)
     check_stopped(outcome)
     check_steps_taken(outcome.state)
     return outcome
 
 
-def _train_second_stage(experiment: Experiment, state: TrainState) -> Trained | None:
+def _train_second_stage(
+    experiment: Experiment, state: TrainState, trackers: Trackers
+) -> Trained | None:
     """Trains the second stage that a config names, or resumes it."""
     if not has_second_stage(experiment.config):
         return None
     discard_outdated(experiment.workdir, int(state.step))
     second = prepare_second_stage(experiment, state, "train")
-    return Trained(second, choose_state(second, "auto", newest=_complete(second).state))
+    newest = _complete(second, trackers.with_prefix("second_stage/")).state
+    return Trained(second, choose_state(second, "auto", newest=newest))
 
 
 def _open_second_stage(experiment: Experiment, state: TrainState, mode: str) -> Trained | None:
@@ -126,10 +150,14 @@ def _open_second_stage(experiment: Experiment, state: TrainState, mode: str) -> 
     return Trained(second, choose_state(second, "auto"))
 
 
-def train(experiment: Experiment) -> Outcome:
+def train(experiment: Experiment, trackers: Trackers | None = None) -> Outcome:
     """Trains from the newest checkpoint on; evaluates at every checkpoint.
 
     On the validation split if there is one, else on the evaluation split.
+
+    Args:
+      experiment: the run.
+      trackers: that get the records.
     """
     selecting = experiment.source if experiment.validation is None else experiment.validation
     metrics_of = _evaluator(experiment, selecting)
@@ -144,6 +172,7 @@ def train(experiment: Experiment) -> Outcome:
             start=lambda: restore_after_change(
                 experiment.trainer, experiment.workdir, experiment.family_of
             ),
+            trackers=trackers,
         )
 
 
@@ -163,8 +192,9 @@ def evaluate(
     state: TrainState,
     rate: float | None = None,
     second: Trained | None = None,
+    command: str = "",
 ) -> dict[str, float]:
-    """Metrics of a whole split, `evaluation.json`, figures and a table.
+    """Metrics of a whole split: `evaluation.json`, a model card, figures and a table.
 
     Without figures if `evaluate.figures` is false.
 
@@ -173,6 +203,7 @@ def evaluate(
       state: of the training.
       rate: steps per second of the training, for the table.
       second: its second stage, if it has one; the metrics are those of both as one model.
+      command: as for `run`.
     """
     config, folder, step = experiment.config, experiment.folder, int(state.step)
     model = second or Trained(experiment, state)
@@ -183,7 +214,10 @@ def evaluate(
     figures = config["evaluate"]["figures"]
     if jax.process_index() == 0:
         make_folder(folder)
-        write_json(folder / "evaluation.json", {"step": step, **_described(experiment), **result})
+        of = _described(experiment)
+        write_json(folder / "evaluation.json", {"step": step, **of, **result})
+        if not of and folder == experiment.workdir:
+            write_model_card(Trained(experiment, state), second, result, command)
         if figures:
             _draw(Trained(experiment, state), second, context, result)
     rows: list[tuple[str, Any]] = [(k, v) for k, v in sorted(result.items()) if in_summary(k)]
@@ -246,31 +280,3 @@ def _draw(
     if second and (records := read_records(second.experiment.workdir / "metrics.jsonl")):
         plots.curves(folder / "losses_second_stage.png", records)
     draw_final_figures(folder, metrics)
-
-
-def encode(experiment: Experiment, state: TrainState) -> None:
-    """The file `latents.npz` of a split, see `experiment.encode`."""
-    arrays = encode_splits(experiment, state)
-    if jax.process_index() == 0:
-        path = experiment.folder / "latents.npz"
-        make_folder(path.parent)
-        save_arrays(path, arrays)
-        print(f"Latents: {path}, with {', '.join(sorted(arrays))}")
-
-
-def export(experiment: Experiment, state: TrainState) -> None:
-    """The folder `export/`."""
-    config, folder = experiment.config, experiment.folder / "export"
-    params = on_one_device(experiment.mesh, eval_params(state))
-    if jax.process_index() > 0:
-        return
-    export_programs(
-        experiment.family,
-        params,
-        experiment.source,
-        folder,
-        binarize=config["data"]["binarize"],
-        family=config["family"],
-        step=int(state.step),
-    )
-    print(f"Export: {folder}")

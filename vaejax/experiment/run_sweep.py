@@ -27,7 +27,9 @@ from vaejax.experiment.resume import start_from
 from vaejax.experiment.run import run
 from vaejax.experiment.second_stage import has_second_stage
 from vaejax.experiment.target import OWN_DATA, Target
+from vaejax.experiment.tracking import tracking
 from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
+from vaejax.export.hub import Repository
 from vaejax.sweeps import select
 from vaejax.sweeps.evaluate import grid_table, results
 from vaejax.sweeps.grid import config_of_model, grid_of
@@ -35,8 +37,9 @@ from vaejax.training import Outcome, fit
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.checkpoint_reader import checkpoint_steps
 from vaejax.training.lock import lock, workdir_locks
-from vaejax.training.logging import table
+from vaejax.training.logging import table, write_results
 from vaejax.training.restore import ranking_of, restore_state
+from vaejax.training.trackers import Trackers
 from vaejax.training.train_step import TrainState, best_params
 from vaejax.visualization import plots
 
@@ -51,6 +54,8 @@ def run_sweep(
     target: Target = OWN_DATA,
     checkpoint: str | int = "auto",
     allow_change: Sequence[str] = (),
+    repository: Repository | None = None,
+    command: str = "",
 ) -> dict[str, Setting]:
     """Trains (or resumes) and evaluates a sweep; or one of its models.
 
@@ -64,6 +69,8 @@ def run_sweep(
       target: as for `run`; of one model alone.
       checkpoint: of one model, as for `run`.
       allow_change: as for `run`; in a sweep values that change no optimizer's state.
+      repository: of one model, as for `run`.
+      command: as for `run`.
 
     Returns:
       The content of `sweep.json`; for one model as `run`.
@@ -75,12 +82,15 @@ def run_sweep(
         model has a finite ELBO.
     """
     with workdir_locks():
-        options = {"target": target, "checkpoint": checkpoint, "allow_change": allow_change}
+        options: dict[str, Any] = {"target": target, "checkpoint": checkpoint}
+        options |= {"allow_change": allow_change, "repository": repository, "command": command}
         return _run_sweep(config, workdir, mode, options)
 
 
 def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[str, Setting]:
     model = config["sweep"]["index"]
+    if options["repository"] and model < 0:
+        raise ValueError("--hub applies to one model of the sweep: choose it by sweep.index")
     if mode not in ("train", "evaluate") and model < 0:
         raise ValueError(
             f"--mode={mode} applies to one model of the sweep: choose it by "
@@ -113,9 +123,23 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[s
     if jax.process_index() == 0:
         spec = spec_of(experiment.train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())
-    outcome = train_sweep(experiment)
-    check_stopped(outcome)
-    return evaluate_sweep(experiment, _chosen(outcome.state, options["checkpoint"]))
+    with tracking(experiment.config, workdir) as trackers:
+        outcome = train_sweep(experiment, trackers)
+        check_stopped(outcome)
+        found = evaluate_sweep(experiment, _chosen(outcome.state, options["checkpoint"]))
+        step = int(np.max(outcome.state.step))
+        write_results(workdir, step, _of_each_model(found), trackers)
+    return found
+
+
+def _of_each_model(found: dict[str, Any]) -> dict[str, float]:
+    """`MODEL/NAME` -> the final metrics of all models."""
+    return {
+        f"{model['model']}/{name}": value
+        for model in found["models"]
+        for name, value in model["metrics"].items()
+        if value is not None
+    }
 
 
 def _chosen(state: TrainState, checkpoint: str | int) -> TrainState:
@@ -176,8 +200,13 @@ def _save_model(folder: Path, state: TrainState, by: Ranking) -> None:
     checkpoints.close()
 
 
-def train_sweep(experiment: SweepExperiment) -> Outcome:
-    """Trains all models from the newest checkpoint on; evaluates them at every checkpoint."""
+def train_sweep(experiment: SweepExperiment, trackers: Trackers | None = None) -> Outcome:
+    """Trains all models from the newest checkpoint on; evaluates them at every checkpoint.
+
+    Args:
+      experiment: the sweep.
+      trackers: that get the records, of all models.
+    """
     print(_heading(experiment), flush=True)
     validator = experiment.validator
     metrics_of = (validator or experiment.evaluator).evaluate
@@ -188,6 +217,7 @@ def train_sweep(experiment: SweepExperiment) -> Outcome:
         workdir=experiment.workdir,
         evaluate=lambda params, step: metrics_of(params, step, examples),
         split="validation" if validator else "eval",
+        trackers=trackers,
     )
 
 

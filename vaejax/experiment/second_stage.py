@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 FOLDER = "second_stage"
+_SHARED = ("seed", "imports", "mesh", "evaluate", "log")  # fields that both stages have alike
 PARENT = ".."  # `first_stage` of a second stage in its first stage's working directory
 
 
@@ -68,7 +69,7 @@ def second_stage_config(config: Config, step: int) -> Config:
     section = {**defaults, **config["second_stage"]}
     of_codes = section["family"] == "code_prior"
     return {
-        **{name: config[name] for name in ("seed", "imports", "mesh", "evaluate")},
+        **{name: config[name] for name in _SHARED if name in config},
         "family": section["family"],
         "data": {
             **config["data"],

@@ -39,6 +39,7 @@ _FREE = (
     "mesh.",
     "sample.",
     "evaluate.",
+    "log.",
     "second_stage.",
     "sweep.chunk",
     "sweep.metrics",

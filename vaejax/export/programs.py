@@ -25,7 +25,7 @@ from vaejax.distributions import is_discrete, is_quantized
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.export.safetensors import need, serialize_params
 
-__all__ = ["Program", "check_run", "export", "programs"]
+__all__ = ["Program", "check_run", "describe", "export", "export_program", "programs"]
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 _SHAPE_ERRORS = (
@@ -149,12 +149,14 @@ def _encoder_program(
     """
     names = sorted({event, *fields_read(encode, single)}, key=lambda name: (name != event, name))
     specs = [symbolic[name] for name in names]
-    exported = _export("encoder", lambda *values: encode(_fill(single, names, values)), specs)
+    exported = export_program(
+        "encoder", lambda *values: encode(_fill(single, names, values)), specs
+    )
     outputs = [
-        _describe(f"z{i}", z) | {"is": meaning}
+        describe(f"z{i}", z) | {"is": meaning}
         for i, (z, meaning) in enumerate(zip(exported.out_avals, meanings, strict=True))
     ]
-    return Program(exported, list(map(_describe, names, specs)), outputs)
+    return Program(exported, list(map(describe, names, specs)), outputs)
 
 
 def _decoder_program(
@@ -182,14 +184,14 @@ def _decoder_program(
         fields = _fill(single, names, values[len(zs) :], values[0].shape[0])
         return decode(values[: len(zs)], fields)
 
-    exported = _export("decoder", decode_values, specs)
+    exported = export_program("decoder", decode_values, specs)
     (x,) = exported.out_avals
     estimate = "likeliest x" if jnp.issubdtype(x.dtype, jnp.integer) else "mean"
     inputs = [*(str(z["name"]) for z in encoder.outputs), *names]
     return Program(
         exported,
-        list(map(_describe, inputs, specs)),
-        [_describe(event, x) | {"is": f"{estimate} of p(x | z)"}],
+        list(map(describe, inputs, specs)),
+        [describe(event, x) | {"is": f"{estimate} of p(x | z)"}],
     )
 
 
@@ -205,11 +207,19 @@ def _fill(
     return batch
 
 
-def _describe(name: str, spec: PyTree) -> dict[str, object]:
+def describe(name: str, spec: PyTree) -> dict[str, object]:
+    """An input or output in `export.json`."""
     return {"name": name, "shape": ["b", *spec.shape[1:]], "dtype": str(spec.dtype)}
 
 
-def _export(what: str, function: Callable[..., PyTree], specs: list[PyTree]) -> jax_export.Exported:
+def export_program(
+    what: str, function: Callable[..., PyTree], specs: list[PyTree]
+) -> jax_export.Exported:
+    """A function for all platforms, with a symbolic batch size.
+
+    Raises:
+      ValueError: it cannot be exported so.
+    """
     try:
         return jax_export.export(jax.jit(function), platforms=_PLATFORMS)(*specs)
     except _SHAPE_ERRORS as error:
@@ -249,6 +259,7 @@ def export(
     /,
     *,
     binarize: str = "none",
+    sampler: Program | None = None,
     **about: object,
 ) -> None:
     """Writes `params.safetensors`, `encoder.jaxexport`, `decoder.jaxexport` and `export.json`.
@@ -259,6 +270,7 @@ def export(
       source: its training data.
       folder: for the files.
       binarize: as in training; it is not part of the programs.
+      sampler: a third program, `sampler.jaxexport`, see `export.sampler`.
       **about: further metadata of the files, such as the family's name and the step.
 
     Raises:
@@ -269,11 +281,13 @@ def export(
     check_run({})
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(prepare, rows, jax.random.key(0))
-    both = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
+    parts = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
+    if sampler is not None:
+        parts["sampler"] = sampler
     about = {**about, "version": _version()}
     files = {"params.safetensors": serialize_params(params, **about)}
     info: dict[str, object] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
-    for name, (exported, inputs, outputs) in both.items():
+    for name, (exported, inputs, outputs) in parts.items():
         file = f"{name}.jaxexport"
         files[file] = bytes(exported.serialize())
         info[name] = {"file": file, "inputs": inputs, "outputs": outputs}

@@ -16,8 +16,12 @@ __all__ = ["load_params", "need", "save_params", "serialize_params"]
 _EMPTY = "empty"  # metadata: paths of subtrees without parameters
 
 
-def need(module: str) -> ModuleType:
+def need(module: str, extra: str = "export") -> ModuleType:
     """Imports a module that only exports need.
+
+    Args:
+      module: its name.
+      extra: of the library's package, that installs it.
 
     Raises:
       ImportError: it is not installed.
@@ -27,7 +31,7 @@ def need(module: str) -> ModuleType:
     except ImportError as error:
         name = module.partition(".")[0]
         raise ImportError(
-            f"an export needs {name}: pip install 'vaejax[export]' (or {name!r})"
+            f"an export needs {name}: pip install 'vaejax[{extra}]' (or {name!r})"
         ) from error
 
 

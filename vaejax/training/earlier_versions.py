@@ -72,6 +72,9 @@ ABSENT: dict[str, Any] = {
     "evaluate.annealing.leapfrog": 10,
     "evaluate.annealing.step_size": 0.1,
     "evaluate.annealing.examples": 100,
+    "log.to": "tensorboard",
+    "log.project": "vaejax",
+    "log.name": "",
     "sample.count": 64,
     "sample.temperature": 1.0,
 }

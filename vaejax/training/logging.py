@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import jax
+
 from vaejax.core.files import finite_or_null, make_folder, write_errors, write_text
 from vaejax.core.types import Options, Setting
 from vaejax.training.tensorboard import EventFile
+from vaejax.training.trackers import Trackers
 
-__all__ = ["Log", "Progress", "read_records", "table"]
+__all__ = ["Log", "Progress", "read_records", "table", "write_results"]
 
 
 def read_records(path: Path) -> list[dict[str, Setting]]:
@@ -40,20 +43,23 @@ def read_records(path: Path) -> list[dict[str, Setting]]:
 
 
 class Log:
-    """Appends records to `metrics.jsonl` and to TensorBoard files in `tb/`.
+    """Appends records to `metrics.jsonl`, to TensorBoard files in `tb/`, and to trackers.
 
     Opening it at a step removes the records of later steps, so that an interrupted and resumed run
     leaves the same file as an uninterrupted one.
     """
 
-    def __init__(self, workdir: Path, step: int) -> None:
+    def __init__(self, workdir: Path, step: int, trackers: Trackers | None = None) -> None:
         self._path = workdir / "metrics.jsonl"
         make_folder(workdir)
         kept = [r for r in read_records(self._path) if r["step"] <= step]
         write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))
         with write_errors(self._path):
             self._file = self._path.open("a", encoding="utf-8")
-        self._tensorboard = EventFile(workdir / "tb", purge_step=step + 1)
+        self._trackers = trackers or Trackers()
+        self._tensorboard: EventFile | None = None
+        if self._trackers.tensorboard:
+            self._tensorboard = EventFile(workdir / "tb", purge_step=step + 1)
 
     def write(
         self,
@@ -62,7 +68,7 @@ class Log:
         metrics: Mapping[str, float],
         identity: Options | None = None,
     ) -> None:
-        """Writes one line to the file, and one point per metric to TensorBoard.
+        """Writes one line to the file, and one point per metric to TensorBoard and the trackers.
 
         Args:
           step: number of steps taken.
@@ -75,19 +81,22 @@ class Log:
         with write_errors(self._path):
             self._file.write(line)
         group = f"{split}/{identity['model']}" if identity else split
-        self.write_tensorboard(step, {f"{group}/{name}": v for name, v in metrics.items()})
+        self.write_points(step, {f"{group}/{name}": v for name, v in metrics.items()})
 
-    def write_tensorboard(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes to TensorBoard only: numbers that differ between equal runs, such as rates."""
-        for name, value in metrics.items():
-            self._tensorboard.add_scalar(name, value, step)
+    def write_points(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes no line, only points: numbers that differ between equal runs, such as rates."""
+        if self._tensorboard:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, step)
+        self._trackers.scalars(step, metrics)
 
     def flush(self) -> None:
         """Writes everything to disk."""
         with write_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._tensorboard.flush()
+        if self._tensorboard:
+            self._tensorboard.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -96,7 +105,8 @@ class Log:
         finally:
             for file in (self._file, self._tensorboard):
                 with contextlib.suppress(OSError):  # `flush` has raised it
-                    file.close()
+                    if file:
+                        file.close()
 
 
 class Progress:
@@ -119,6 +129,35 @@ class Progress:
     def close(self) -> None:
         """Ends the line."""
         self._bar.close()
+
+
+def write_results(
+    workdir: Path, step: int, metrics: Mapping[str, float], trackers: Trackers
+) -> None:
+    """Writes the final metrics and the figures of a run to TensorBoard and the trackers.
+
+    Only the first process does.
+
+    Args:
+      workdir: of the run, with `figures/`.
+      step: number of steps taken.
+      metrics: of the final evaluation.
+      trackers: of the run.
+    """
+    if jax.process_index() > 0:
+        return
+    figures = sorted((workdir / "figures").glob("*.png"))
+    numbers = {name: float(value) for name, value in metrics.items()}
+    if trackers.tensorboard:
+        events = EventFile(workdir / "tb", purge_step=step + 1)
+        rows = "".join(f"| {name} | {value:.6g} |\n" for name, value in sorted(numbers.items()))
+        events.add_text("final", f"| metric | value |\n|---|---|\n{rows}", step)
+        for name, value in numbers.items():
+            events.add_scalar(f"final/{name}", value, step)
+        for path in figures:
+            events.add_png(f"figures/{path.stem}", path, step)
+        events.close()
+    trackers.results(step, numbers, figures)
 
 
 def table(title: str, rows: Iterable[tuple[str, object]]) -> str:

@@ -23,6 +23,7 @@ from vaejax.training.lock import check_held, lock, workdir_locks
 from vaejax.training.logging import Log, Progress
 from vaejax.training.selection import has_stopped, observe
 from vaejax.training.settings import Settings
+from vaejax.training.trackers import Trackers
 from vaejax.training.train_step import TrainState, eval_params
 from vaejax.training.trainer import CONSECUTIVE, Trainable
 
@@ -62,6 +63,7 @@ def fit(
     evaluate: Evaluate | None = None,
     split: str = "eval",
     start: Callable[[], TrainState | None] | None = None,
+    trackers: Trackers | None = None,
 ) -> Outcome:
     """Trains; resumes from the newest checkpoint of `workdir` if there is one.
 
@@ -73,6 +75,7 @@ def fit(
       split: the data that it evaluates, for the records.
       start: returns the state of the newest checkpoint if that was written under other settings,
         else None.
+      trackers: get the records too, of the first process; None for TensorBoard files alone.
 
     Raises:
       NotFiniteError: `max_consecutive_nonfinite` consecutive steps had a non-finite gradient; in a
@@ -84,7 +87,7 @@ def fit(
     with workdir_locks():
         if workdir is not None:
             lock(workdir)
-        output = _Output(trainer, settings, workdir, split)
+        output = _Output(trainer, settings, workdir, split, trackers)
         try:
             with Interruption() as interruption:
                 state = (start and start()) or output.restore_or_init()
@@ -146,10 +149,15 @@ class _Output:
     """
 
     def __init__(
-        self, trainer: Trainable, settings: Settings, workdir: Path | None, split: str
+        self,
+        trainer: Trainable,
+        settings: Settings,
+        workdir: Path | None,
+        split: str,
+        trackers: Trackers | None,
     ) -> None:
         self._trainer, self._settings, self._workdir = trainer, settings, workdir
-        self._split = split
+        self._split, self._trackers = split, trackers
         self._checkpoints: Checkpoints | None = None
         self._log: Log | None = None
         self._progress: Progress | None = None
@@ -166,7 +174,7 @@ class _Output:
 
     def open_log(self, start: int) -> None:
         if self._workdir is not None and jax.process_index() == 0:
-            self._log = Log(self._workdir, start)
+            self._log = Log(self._workdir, start, self._trackers)
             self._progress = Progress(self._settings.steps, start)
 
     def read(self, step: int, metrics: Metrics) -> Metrics:
@@ -185,7 +193,7 @@ class _Output:
     def write_record(self, step: int, metrics: Options, rate: float) -> None:
         self._write(step, "train", metrics)
         if self._log:
-            self._log.write_tensorboard(step, {"steps_per_second": rate})
+            self._log.write_points(step, {"steps_per_second": rate})
 
     def evaluate_and_save(
         self, step: int, state: TrainState, evaluate: Evaluate | None

@@ -1,4 +1,4 @@
-"""Scalars as event files of TensorBoard.
+"""Scalars, texts and images as event files of TensorBoard.
 
 They are written by the calling thread: tensorboardX's own writer has a thread and a short queue, on
 which the training would wait forever once a full disk has ended that thread.
@@ -7,8 +7,10 @@ which the training would wait forever once a full disk has ended that thread.
 import itertools
 import math
 import os
+import struct
 import time
 from pathlib import Path
+from typing import Any
 
 from vaejax.core.files import make_folder, write_errors
 
@@ -52,12 +54,33 @@ class EventFile:
         """Writes one point, unless it is not finite, which TensorBoard cannot show."""
         if not math.isfinite(value):
             return
-        from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+        self._add_summary(scalar(name, value), step)
+
+    def _add_summary(self, summary: Any, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        event = Event(wall_time=time.time(), step=step, summary=summary)
         with write_errors(self._folder):
             self._writer.write_event(event)
+
+    def add_text(self, name: str, markdown: str, step: int) -> None:
+        """Writes a text in Markdown."""
+        from tensorboardX.summary import text
+
+        self._add_summary(text(name, markdown), step)
+
+    def add_png(self, name: str, path: Path, step: int) -> None:
+        """Writes a PNG file as an image."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        content = path.read_bytes()
+        width, height = struct.unpack(">II", content[16:24])  # of the header
+        image = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=content
+        )
+        self._add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def flush(self) -> None:
         """Writes everything to disk."""
