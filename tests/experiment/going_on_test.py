@@ -199,6 +199,7 @@ def test_a_run_starts_from_another_ones_best_parameters(command, data, trained, 
     assert not all(same for name, same in equal.items() if name.startswith("encoder"))
 
 
+@pytest.mark.slow
 def test_another_image_size(command, trained, tmp_path):
     """An MLP's first and last layers have other shapes; everything else is taken."""
     other = file_of(tmp_path / "b.npz", size=4)
@@ -250,6 +251,7 @@ def test_mistakes_are_one_line(command, data, trained, one_line, tmp_path, flags
     assert message in one_line(err)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_sweep_is_evaluated_at_its_best(command, data, tmp_path):
     workdir = tmp_path / "sweep"
     flags = [*TINY, data, f"--workdir={workdir}", "--config.sweep.seeds=2"]
@@ -266,6 +268,7 @@ def test_a_model_of_a_sweep_is_evaluated_at_its_best(command, data, tmp_path):
     assert alone["elbo"] == pytest.approx(summary[1]["metrics"]["elbo"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_init_from_must_be_the_same_before_the_first_checkpoint(
     command, data, trained, one_line, tmp_path
 ):
