@@ -61,11 +61,12 @@ def test_every_batch_has_the_same_number_of_labelled_examples():
 def test_batches_of_the_loader_and_of_labelled_examples_alone():
     data = with_labels(source(), 30, per_batch=20)
     loader = BatchLoader(data, 0, 20, 4, make_mesh(1))
-    assert (loader.first_batch()["label"] >= 0).all()
+    assert (data.decode(loader.first_batch())["label"] >= 0).all()
     ((_, batches),) = loader.batches([(0, 4)])
     rows = loader.rows(loader.data, batches, jax.numpy.int32(2))
-    np.testing.assert_array_equal(rows["label"], labels_of(data)[training_indices(data, 0, 2, 20)])
-    assert (np.asarray(rows["label"]) >= 0).all()
+    got = data.decode(rows)["label"]
+    np.testing.assert_array_equal(got, labels_of(data)[training_indices(data, 0, 2, 20)])
+    assert (np.asarray(got) >= 0).all()
 
 
 @pytest.mark.parametrize(

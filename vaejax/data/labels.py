@@ -4,13 +4,16 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from vaejax.data.source import Rows, Source, gather
+from vaejax.data.source import Batch, Rows, Source, gather
+from vaejax.data.values import fields_of
 
 __all__ = ["choose_labelled", "with_labels"]
 
 _CHUNK = 4096  # examples
+_FIELD = "kept_label"  # of stored rows; the labels of some sources are made when they are decoded
 
 
 def choose_labelled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -44,20 +47,25 @@ def choose_labelled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _labels_of(source: Source) -> np.ndarray:
-    """The stored labels of all examples, int32 `[N]`."""
-    if "label" not in source.take(np.zeros(1, np.int32)):
+    """The labels of all examples, int32 `[N]`."""
+    if "label" not in fields_of(source):
         raise ValueError(
             f"data.labels and data.labelled_per_batch need labels, {source.name!r} has none"
         )
-    if source.arrays is not None:
-        return np.asarray(source.arrays["label"], np.int32)
-    starts = range(0, source.size, _CHUNK)
-    chunks = [np.arange(s, min(s + _CHUNK, source.size), dtype=np.int32) for s in starts]
-    return np.concatenate([np.asarray(source.take(c)["label"], np.int32) for c in chunks])
+    read = jax.jit(lambda rows: source.decode(rows)["label"])  # nothing else is decoded
+    size = min(_CHUNK, source.size)
+    chunks = [np.arange(start, start + size) % source.size for start in range(0, source.size, size)]
+    labels = [np.asarray(read(source.take(chunk.astype(np.int32)))) for chunk in chunks]
+    return np.concatenate(labels)[: source.size]
 
 
 def _take_with(labels: np.ndarray, take: Callable[[np.ndarray], Rows], indices: np.ndarray) -> Rows:
-    return {**take(indices), "label": labels[indices]}
+    return {**take(indices), _FIELD: labels[indices]}
+
+
+def _decode_with(decode: Callable[[Batch], Batch], rows: Batch) -> Batch:
+    stored = {name: value for name, value in rows.items() if name != _FIELD}
+    return {**decode(stored), "label": rows[_FIELD]}
 
 
 def with_labels(source: Source, count: int = 0, per_batch: int = 0, *, seed: int = 0) -> Source:
@@ -83,7 +91,7 @@ def with_labels(source: Source, count: int = 0, per_batch: int = 0, *, seed: int
         labels = hidden
     arrays, read = source.arrays, source.read
     if arrays is not None:
-        arrays = {**arrays, "label": labels}
+        arrays = {**arrays, _FIELD: labels}
         take = functools.partial(gather, arrays)
     else:
         take = functools.partial(_take_with, labels, source.take)
@@ -94,6 +102,7 @@ def with_labels(source: Source, count: int = 0, per_batch: int = 0, *, seed: int
         take=take,
         read=read,
         arrays=arrays,
+        decode=functools.partial(_decode_with, source.decode),
         labelled=labelled,
         labelled_per_batch=per_batch,
     )
