@@ -1,6 +1,7 @@
 """Metrics of conditional models against quadrature and closed forms."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 import pytest
 import scipy.stats
 
+from tests.random_params import random_params
 from vaejax import families
 from vaejax.core import game
 from vaejax.core.sharding import make_mesh
@@ -36,11 +38,8 @@ def cvae(data, **options):
     options = {"latent_dim": 1, "network": MLP, "prior_network": MLP, **options}
     family = families.cvae(SHAPE, PLAYERS, classes=CLASSES, **options)
     batch = evenly_spaced_examples(EvaluationContext(None, {}, data), 4)
-    params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
-    noise = np.random.RandomState(1)
-    return family, jax.tree.map(
-        lambda a: a + 0.3 * noise.randn(*a.shape).astype(np.float32), params
-    )
+    init = functools.partial(game.init, family)
+    return family, random_params(init, jax.random.key(0), batch, noise=0.3)
 
 
 def dense(p, *inputs):
@@ -79,18 +78,17 @@ def test_conditional_nll_by_quadrature_over_one_latent(target):
     q_loc, q_scale = gaussian(dense(params["encoder"], x, c))
     p_loc, p_scale = gaussian(dense(params["prior"], c))
 
-    def log_p(z):
-        logits = dense(params["decoder"], z[:, None], c)
-        return -((np.logaddexp(0, logits) - x.reshape(23, 16) * logits) * mask).sum(axis=1)
+    def log_p(z):  # [G, 23]
+        logits = dense(params["decoder"], z.reshape(-1, 1), np.tile(c.reshape(23, -1), (len(z), 1)))
+        logits = logits.reshape(-1, 23, 16)
+        return -((np.logaddexp(0, logits) - x.reshape(23, 16) * logits) * mask).sum(axis=2)
 
     # Moments of the weights under q, on a grid that is fine and wide for all densities here.
     grid = np.linspace(-8, 8, 8001)
     density = (scipy.stats.norm.pdf(grid) * (grid[1] - grid[0]))[:, None]
-    log_w = np.stack([
-        log_p(z := q_loc + q_scale * t)
-        + scipy.stats.norm.logpdf(z, p_loc, p_scale) - scipy.stats.norm.logpdf(z, q_loc, q_scale)
-        for t in grid
-    ])  # fmt: skip
+    z = q_loc + q_scale * grid[:, None]
+    log_w = scipy.stats.norm.logpdf(z, p_loc, p_scale) - scipy.stats.norm.logpdf(z, q_loc, q_scale)
+    log_w += log_p(z)
     particles = 2000
     context = EvaluationContext(family, params, data, batch_size=8)
     got = conditional.conditional_nll(context, particles=particles)
@@ -101,7 +99,7 @@ def test_conditional_nll_by_quadrature_over_one_latent(target):
     assert abs(got["conditional_nll/recognition"] + mean.mean()) < 4 * error
 
     evidence = (np.exp(log_w) * density).sum(axis=0)  # p(x | c), whatever q is
-    at_prior = np.stack([np.exp(log_p(p_loc + p_scale * t)) for t in grid])
+    at_prior = np.exp(log_p(p_loc + p_scale * grid[:, None]))
     np.testing.assert_allclose(evidence, (at_prior * density).sum(axis=0), rtol=1e-6)
     spread = (np.exp(2 * log_w) * density).sum(axis=0) / evidence**2 - 1
     bias, error = spread.mean() / (2 * particles), np.sqrt(spread.sum() / particles) / 23

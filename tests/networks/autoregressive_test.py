@@ -1,5 +1,6 @@
 """Autoregressive networks: causality, normalisation, and cached steps."""
 
+import functools
 import itertools
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tests.random_params import random_params
 from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.distributions import Categorical
 from vaejax.networks import build_autoregressive
@@ -26,21 +28,15 @@ CASES = {
 every_case = pytest.mark.parametrize("name", CASES)
 
 
-def random_like(params, seed=1):
-    """Parameters with noise, so that no part of the network is without effect."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    pairs = zip(keys, leaves, strict=True)
-    return jax.tree.unflatten(tree, [p + 0.3 * jax.random.normal(k, p.shape) for k, p in pairs])
-
-
+@functools.cache
 def build(name, classes=3):
+    """Network, layout, parameters, tokens and condition; the tests share what they compile."""
     setting, layout = CASES[name]
     network = build_autoregressive(setting, layout)
     size = min(node.size for node in layout.nodes)
-    tokens = jax.random.randint(jax.random.key(2), (3, layout.length), 0, size)
+    tokens = jnp.asarray(np.random.RandomState(2).randint(size, size=(3, layout.length)), jnp.int32)
     condition = (jax.nn.one_hot(jnp.array([0, 2, -1]), classes),) if classes else ()
-    params = random_like(jax.jit(network.init)(KEY, tokens, *condition))
+    params = random_params(network.init, KEY, tokens, *condition, noise=0.3)
     return network, layout, params, tokens, condition
 
 
@@ -66,7 +62,8 @@ def test_the_last_logits_depend_on_every_previous_token(name):
     last = np.asarray(apply(params, tokens, *condition))[:, -1]
     matters = []
     for t in range(layout.length - 1):
-        changed = tokens.at[:, t].set((tokens[:, t] + 1) % 5)
+        changed = np.array(tokens)
+        changed[:, t] = (changed[:, t] + 1) % 5
         matters.append(np.any(np.asarray(apply(params, changed, *condition))[:, -1] != last))
     far = 0
     if name == "pixel_cnn":  # three rows up and three columns to the left at most
@@ -78,9 +75,10 @@ def test_the_last_logits_depend_on_every_previous_token(name):
 def test_cached_steps_equal_the_whole_sequence(name):
     network, layout, params, tokens, condition = build(name)
     want = np.asarray(jax.jit(network.apply)(params, tokens, *condition))
-    cache, step = network.init_cache(params, 3, *condition), jax.jit(network.step)
+    cache = jax.jit(network.init_cache, static_argnums=1)(params, 3, *condition)
+    step = jax.jit(network.step)
     for t in range(layout.length):
-        got, cache = step(params, cache, tokens[:, max(t - 1, 0)], jnp.int32(t))
+        got, cache = step(params, cache, np.asarray(tokens)[:, max(t - 1, 0)], np.int32(t))
         np.testing.assert_allclose(got, want[:, t], atol=1e-4)
     assert step._cache_size() == 1
 
@@ -107,7 +105,7 @@ def test_the_probabilities_of_all_sequences_sum_to_one(setting, layout):
     network = build_autoregressive(setting, layout)
     sizes = [node.size for node in layout.nodes for _ in range(node.length)]
     every = jnp.asarray(list(itertools.product(*map(range, sizes))), jnp.int32)
-    params = random_like(jax.jit(network.init)(KEY, every))
+    params = random_params(network.init, KEY, every, noise=0.3)
     logits = np.asarray(jax.jit(network.apply)(params, every), np.float64)
     log_p = scipy.special.log_softmax(logits, axis=-1)
     log_p = np.take_along_axis(log_p, np.asarray(every)[..., None], -1)[..., 0].sum(1)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.random_params import random_params
 from vaejax.networks import Network, build_discriminator, image_discriminator
 
 KEY = jax.random.key(0)
@@ -41,14 +42,6 @@ def in_numpy(params, x, condition=None):
     return (x @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"])[:, 0], maps
 
 
-def randomized(params):
-    """The parameters with noise: biases start at zero, which would hide errors."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(7), len(leaves))
-    noise = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, noise)
-
-
 @pytest.mark.parametrize(
     ("shape", "kernel", "layer", "implementation"),
     [((8, 8, 1), 4, -1, "native"), ((7, 10, 3), 5, 0, "product"), ((1, 3, 2), 4, 1, "product")],
@@ -59,7 +52,7 @@ def test_it_equals_a_numpy_implementation(shape, kernel, layer, implementation):
     discriminator = image_discriminator(
         channels=(3, 4), kernel=kernel, hidden=5, feature_layer=layer, implementation=implementation
     )
-    params = randomized(jax.jit(discriminator.init)(KEY, x))
+    params = random_params(discriminator.init, KEY, x, noise=0.3)
     logits, features = jax.jit(discriminator.apply)(params, x)
     want, maps = in_numpy(params, x)
     assert logits.dtype == features.dtype == jnp.float32
@@ -70,7 +63,7 @@ def test_it_equals_a_numpy_implementation(shape, kernel, layer, implementation):
 def test_a_condition_is_concatenated_to_the_image():
     x, c = jax.random.uniform(KEY, (3, 6, 6, 1)), jax.random.normal(KEY, (3, 2))
     discriminator = image_discriminator(channels=(3, 4), hidden=5)
-    params = randomized(jax.jit(discriminator.init)(KEY, x, c))
+    params = random_params(discriminator.init, KEY, x, c, noise=0.3)
     want, _ = in_numpy(params, x, np.asarray(c, np.float64))
     apply = jax.jit(discriminator.apply)
     np.testing.assert_allclose(apply(params, x, c)[0], want, rtol=1e-4, atol=1e-5)
@@ -80,7 +73,7 @@ def test_a_condition_is_concatenated_to_the_image():
 def test_with_group_norm_logits_do_not_depend_on_other_images_of_the_batch():
     x = jax.random.uniform(KEY, (4, 6, 6, 1))
     discriminator = image_discriminator(channels=(4, 8), hidden=5, groups=4, feature_layer=0)
-    params = randomized(jax.jit(discriminator.init)(KEY, x))
+    params = random_params(discriminator.init, KEY, x, noise=0.3)
     assert "GroupNorm_0" in params["Norm_0"]
     batched, features = jax.jit(discriminator.apply)(params, x)
 
@@ -99,7 +92,7 @@ def test_outputs_are_float32_when_computing_in_bfloat16():
         image_discriminator(channels=(4, 8), hidden=5, dtype=dtype)
         for dtype in ("float32", "bfloat16")
     )
-    params = randomized(jax.jit(exact.init)(KEY, x))
+    params = random_params(exact.init, KEY, x, noise=0.3)
     for a, b in zip(
         *(jax.jit(discriminator.apply)(params, x) for discriminator in (exact, rough)), strict=True
     ):

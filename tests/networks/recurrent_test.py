@@ -1,5 +1,7 @@
 """Recurrent networks: streams, causality, and the cells against Flax and NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,19 +20,28 @@ NETWORKS = {
 }
 
 
+@functools.cache
 def build(name):
     network = build_recurrent(NETWORKS[name])
-    return network, network.init(KEY, X)
+    network = network._replace(apply=jax.jit(network.apply), step=jax.jit(network.step))
+    return network, jax.jit(network.init)(KEY, X)
+
+
+def shifted(t):
+    """The inputs with those of one time changed."""
+    x = np.array(X)
+    x[:, t] += 1.0
+    return x
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_stream_equals_the_whole_sequence(name):
     network, params = build(name)
-    step, state, outs = jax.jit(network.step), network.initial_state(params, len(X)), []
+    state, outs = jax.jit(network.initial_state, static_argnums=1)(params, len(X)), []
     for t in range(X.shape[1]):
-        out, state = step(params, state, X[:, t])
+        out, state = network.step(params, state, np.asarray(X)[:, t])
         outs.append(out)
-    expected = jax.jit(network.apply)(params, X)
+    expected = network.apply(params, X)
     assert expected.dtype == jnp.float32
     np.testing.assert_allclose(np.stack(outs, axis=1), expected, atol=2e-6)
 
@@ -38,15 +49,15 @@ def test_a_stream_equals_the_whole_sequence(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_do_not_depend_on_later_inputs(name):
     network, params = build(name)
-    before = network.apply(params, X)
-    after = network.apply(params, X.at[:, 6].add(1.0))
+    before = np.asarray(network.apply(params, X))
+    after = np.asarray(network.apply(params, shifted(6)))
     np.testing.assert_array_equal(before[:, :6], after[:, :6])
     assert np.abs(before[:, 6:] - after[:, 6:]).max(axis=(0, 2)).min() > 1e-5
 
 
 def test_outputs_do_not_depend_on_inputs_before_the_window():
     network, params = build("transformer")  # 2 layers with windows of 4 positions: 7 in all
-    before, after = (network.apply(params, x) for x in (X, X.at[:, 0].add(1.0)))
+    before, after = (np.asarray(network.apply(params, x)) for x in (X, shifted(0)))
     changed = np.abs(before - after).max(axis=(0, 2)) > 1e-6
     np.testing.assert_array_equal(changed, np.arange(11) < 7)
 

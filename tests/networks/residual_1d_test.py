@@ -1,5 +1,7 @@
 """The residual networks of signals and tokens: sizes, receptive field, and the 2-D networks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ def build(shape, features=6, out_channels=1, **options):
     return networks.build({**SMALL, **options}, shape, features, out_channels)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def outputs(pair, x):
     encoder, decoder = pair
     params = encoder.init(KEY, x)
@@ -65,10 +68,12 @@ def test_a_signal_equals_an_image_of_one_row(options):
             return small
         k = small.shape[0]
         total = max(k - 1, 0)  # the padding of an image of one row, at strides 1 and 2
-        return jnp.zeros(large.shape).at[total // 2].set(small)
+        square = np.zeros(large.shape, np.float32)
+        square[total // 2] = small
+        return square
 
     lifted = jax.tree.map(lift, params, other)
-    want = deep[0].apply(lifted, x[:, None])
+    want = jax.jit(deep[0].apply)(lifted, x[:, None])
     np.testing.assert_allclose(features, want[:, 0], atol=1e-5)
     assert np.abs(features).max() > 0.01
     assert out.shape == x.shape
@@ -77,8 +82,10 @@ def test_a_signal_equals_an_image_of_one_row(options):
 def test_a_token_affects_only_its_receptive_field():
     pair = build((64,), 6, 5, blocks=0)
     x = jax.random.randint(KEY, (1, 64), 0, 5)
-    params = pair[0].init(KEY, x)
-    before, after = (pair[0].apply(params, a) for a in (x, x.at[0, 32].add(1) % 5))
+    params = jax.jit(pair[0].init)(KEY, x)
+    apply, other = jax.jit(pair[0].apply), np.array(x)
+    other[0, 32] = (other[0, 32] + 1) % 5
+    before, after = (np.asarray(apply(params, a)) for a in (x, other))
     changed = np.flatnonzero(np.abs(before - after).max(axis=(0, 2)) > 0)
     assert set(changed) <= set(
         range(6, 11)
@@ -88,22 +95,32 @@ def test_a_token_affects_only_its_receptive_field():
 
 def test_out_of_range_tokens_give_nan():
     encoder, _ = build((8,), 6, 5)
-    params = encoder.init(KEY, jnp.zeros((1, 8), jnp.int32))
-    assert np.isnan(encoder.apply(params, jnp.full((1, 8), 5, jnp.int32))).any()
-    assert np.isfinite(encoder.apply(params, jnp.full((1, 8), 4, jnp.int32))).all()
+    params = jax.jit(encoder.init)(KEY, jnp.zeros((1, 8), jnp.int32))
+    apply = jax.jit(encoder.apply)
+    assert np.isnan(apply(params, np.full((1, 8), 5, np.int32))).any()
+    assert np.isfinite(apply(params, np.full((1, 8), 4, np.int32))).all()
 
 
 def test_conditions_affect_encoder_and_decoder():
     (encoder, decoder), x = build((12, 1), 6, 1), jax.random.normal(KEY, (2, 12, 1))
     for c in (jnp.ones((2, 3)), jnp.ones((2, 12, 3)), jnp.ones((2, 4, 3))):
-        params = encoder.init(KEY, x, c)
-        features = encoder.apply(params, x, c)
+        twice = 2 * np.asarray(c)
+
+        @jax.jit
+        def run(c, twice):
+            params = encoder.init(KEY, x, c)
+            features = encoder.apply(params, x, c)
+            other = decoder.init(KEY, features, c)
+            return (
+                (features, encoder.apply(params, x, twice)),
+                (decoder.apply(other, features, c), decoder.apply(other, features, twice)),
+            )
+
+        (features, other_features), (out, other_out) = run(c, twice)
         assert features.shape == (2, 3, 6)
-        assert not np.allclose(features, encoder.apply(params, x, 2 * c))
-        other = decoder.init(KEY, features, c)
-        out = decoder.apply(other, features, c)
+        assert not np.allclose(features, other_features)
         assert out.shape == (2, 12, 1)
-        assert not np.allclose(out, decoder.apply(other, features, 2 * c))
+        assert not np.allclose(out, other_out)
 
 
 def test_implementations_of_the_convolutions_agree():

@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from tests.random_params import random_params
 from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.networks import Autoregressive, build_autoregressive
 from vaejax.second_stage import sample_sequences, truncate_logits
@@ -128,11 +129,7 @@ def test_frequencies_equal_the_networks_probabilities_for_each_condition(kind):
     network = build_autoregressive({"kind": kind, "layers": 2, "width": 8}, layout)
     every = jnp.asarray(list(itertools.product(range(2), repeat=4)), jnp.int32)
     label = jax.nn.one_hot(jnp.zeros(len(every), jnp.int32), 2)
-    params = jax.jit(network.init)(KEY, every, label)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(4), len(leaves))
-    noisy = [a + 0.1 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-    params = jax.tree.unflatten(tree, noisy)
+    params = random_params(network.init, KEY, every, label)
     sample = jax.jit(sample_sequences, static_argnums=(0, 3, 4))
     for k in range(2):
         c = jax.nn.one_hot(jnp.full(len(every), k), 2)

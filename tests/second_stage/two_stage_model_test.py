@@ -1,5 +1,7 @@
 """A model combined with a prior learned over its latents: metrics and samples of both."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from tests.random_params import random_params
 from vaejax import families
 from vaejax.core import game
 from vaejax.core.game import Latent, Model, Trace, losses_and_trace
@@ -40,7 +43,7 @@ def vqvae(likelihood):
 
 def first_stage(family, layout):
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
-    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    params = random_params(functools.partial(game.init, family), KEY, batch)
     return FirstStage(family, params, layout, make_mesh(1), 8, "none")
 
 
@@ -52,15 +55,18 @@ def stages_of_codes():
     prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER, classes=3)
     tokens = first.latents(SOURCE)
     batch = tokens.decode(tokens.take(np.arange(30)))
-    params = jax.jit(lambda: game.init(prior, KEY, batch))()
-    params = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(KEY, a.shape), params)
-    return first, prior, params, tokens
+    return (
+        first,
+        prior,
+        random_params(functools.partial(game.init, prior), KEY, batch, noise=0.3),
+        tokens,
+    )
 
 
 def test_first_stage_encodes_a_split_into_tokens(stages_of_codes):
     first, _, _, tokens = stages_of_codes
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
-    (node,) = first.family.model.encode(first.params, batch, KEY)
+    (node,) = jax.jit(first.family.model.encode)(first.params, batch, KEY)
     np.testing.assert_array_equal(tokens.arrays["tokens"], node.posterior.indices.reshape(30, 4))
     np.testing.assert_array_equal(tokens.arrays["label"], np.arange(30) % 3)
     assert (tokens.size, tokens.num_classes, tokens.layout) == (30, 3, first.layout)
@@ -74,13 +80,19 @@ def test_metrics_of_the_joint_model_follow_from_its_parts(stages_of_codes):
     first, prior, params, tokens = stages_of_codes
     got = two_stage_metrics(first, prior, params, SOURCE)
     codes = tokens.decode(tokens.take(np.arange(30)))
-    logits = np.asarray(prior.model.forward(params, codes, KEY, None).likelihood.logits, "f8")
+    trace = jax.jit(prior.model.forward)(params, codes, KEY, None)
+    logits = np.asarray(trace.likelihood.logits, "f8")
     log_p = np.take_along_axis(
         scipy.special.log_softmax(logits, -1), np.asarray(codes["tokens"])[..., None], -1
     ).sum((1, 2))
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
-    p = first.family.model.forward(first.params, batch, KEY, None).likelihood
-    nll = -np.asarray(p.log_prob(batch["image"]), np.float64).sum((1, 2, 3)).mean()
+
+    @jax.jit
+    def log_prob(params, batch):
+        p = first.family.model.forward(params, batch, KEY, None).likelihood
+        return p.log_prob(batch["image"])
+
+    nll = -np.asarray(log_prob(first.params, batch), np.float64).sum((1, 2, 3)).mean()
     np.testing.assert_allclose(got["nll_codes"], -log_p.mean(), rtol=1e-5)
     np.testing.assert_allclose(got["nll"], nll, rtol=1e-5)
     np.testing.assert_allclose(got["elbo"], log_p.mean() - nll, rtol=1e-5)
@@ -102,7 +114,7 @@ def test_samples_are_decoded_codes_of_the_prior(stages_of_codes):
     generate = jax.jit(lambda p: prior.model.generate(p, KEY, 12, condition, 0.8, **settings))
     codes = generate(params).mean
     z = np.asarray(first.params["codebook"])[np.asarray(codes).reshape(12, 2, 2)]
-    want = first.family.model.decode(first.params, (jnp.asarray(z),))
+    want = jax.jit(first.family.model.decode)(first.params, (jnp.asarray(z),))
     np.testing.assert_allclose(p.mean, want.mean, atol=1e-5)
     assert len(np.unique(codes, axis=0)) > 3
 
@@ -130,7 +142,7 @@ def test_decoding_through_tokens_equals_decoding_z(name):
         options |= {"downsamplings": (1, 1)}
     family = getattr(families, kind)(SHAPE, players, quantizer=quantizer, **options)
     batch = SOURCE.decode(SOURCE.take(np.arange(30)))
-    params = jax.jit(lambda: game.init(family, KEY, batch))()
+    params = jax.jit(lambda: game.init(family, KEY, batch))()  # k-means spreads the codes
     encoded = jax.jit(family.model.encode)(params, batch, KEY)
     layout = layout_of(encoded)
     want = [CodeMap((side, side), (axis,) if axis else (), size) for side, axis, size in nodes]
@@ -189,9 +201,14 @@ def test_the_codes_of_all_nodes_form_one_sequence():
     batch = {"image": jnp.asarray(RNG.rand(6, *SHAPE), jnp.float32)}
     first_stage = FirstStage(first, {"scale": jnp.ones(())}, layout, make_mesh(1), 6, "none")
     joint = first_stage.joint_family(prior)
-    nodes = first.model.encode({}, batch, KEY)
-    tokens = layout.flatten([node.posterior.indices for node in nodes])
-    params = jax.jit(lambda: game.init(prior, KEY, {"tokens": tokens}))()
+
+    @jax.jit
+    def tokens_of(batch):
+        nodes = first.model.encode({}, batch, KEY)
+        return layout.flatten([node.posterior.indices for node in nodes])
+
+    tokens = tokens_of(batch)
+    params = random_params(functools.partial(game.init, prior), KEY, {"tokens": tokens})
     joint_params = first_stage.joint_params(params)
     losses, trace = jax.jit(losses_and_trace(joint))(joint_params, batch, KEY, jnp.int32(0))
     of_prior, _ = jax.jit(losses_and_trace(prior))(params, {"tokens": tokens}, KEY, jnp.int32(0))
@@ -214,20 +231,26 @@ def test_a_gaussian_mixture_as_the_prior_of_a_vae():
     assert vectors.arrays["vector"].shape == (30, 3)
     prior = families.gaussian_mixture((3,), PRIOR, components=2)
     batch = vectors.decode(vectors.take(np.arange(30)))
-    params = jax.jit(lambda: game.init(prior, KEY, batch))()
+    params = random_params(functools.partial(game.init, prior), KEY, batch)
     joint, joint_params = first.joint_family(prior), first.joint_params(params)
     images = SOURCE.decode(SOURCE.take(np.arange(30)))
     losses, trace = jax.jit(losses_and_trace(joint))(joint_params, images, KEY, jnp.int32(0))
     q, z = trace.latents[0].posterior, np.asarray(trace.latents[0].z)
     log_q = scipy.stats.norm.logpdf(z, q.loc, q.scale).sum(1)
-    log_p = np.asarray(prior.model.decode(params, ()).log_prob(jnp.asarray(z)))
+    log_p = jax.jit(lambda params, z: prior.model.decode(params, ()).log_prob(z))(params, z)
     np.testing.assert_allclose(losses["kl"][:, 0], log_q - log_p, rtol=1e-4, atol=1e-4)
     got = two_stage_metrics(first, prior, params, SOURCE)
     assert "bits_per_code" not in got
     assert np.isfinite(got["elbo_gain"])
-    z = prior.model.generate(params, KEY, 5, None, 1.0).mean
-    p = joint.model.generate(joint_params, KEY, 5, None, 1.0)
-    np.testing.assert_allclose(p.mean, family.model.decode(first.params, (z,)).mean, atol=1e-5)
+
+    @jax.jit
+    def samples(params, first_params, joint_params):
+        z = prior.model.generate(params, KEY, 5, None, 1.0).mean
+        want = family.model.decode(first_params, (z,)).mean
+        return joint.model.generate(joint_params, KEY, 5, None, 1.0).mean, want
+
+    got, want = samples(params, first.params, joint_params)
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_invalid_arguments_are_reported():

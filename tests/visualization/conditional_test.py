@@ -1,10 +1,13 @@
 """Figures of conditional models: the conditions that they show, and the files."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tests.evaluation.conditional_test import LABEL, MLP, PLAYERS, SHAPE, cvae, source
+from tests.random_params import random_params
 from vaejax import families
 from vaejax.core import game
 from vaejax.data.quadrants import with_quadrants
@@ -46,7 +49,7 @@ def test_figures_of_class_conditional_and_of_inpainting_models(tmp_path):
         np.testing.assert_array_equal(conditions["label"], LABEL[[0, 5, 11, 16, 22]])
     family = families.beta_vae(SHAPE, PLAYERS, latent_dim=1, network=MLP)
     batch = {"image": jnp.zeros((2, *SHAPE))}
-    params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
+    params = random_params(functools.partial(game.init, family), jax.random.key(0), batch)
     (tmp_path / "none").mkdir()
     context = EvaluationContext(family, params, source())
     draw_conditional(context, tmp_path / "none")

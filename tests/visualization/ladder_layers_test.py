@@ -7,6 +7,7 @@ import optax
 import pytest
 from matplotlib import image
 
+from tests.random_params import random_params
 from vaejax import families
 from vaejax.core.game import Trace
 from vaejax.visualization.ladder_layers import draw_ladder_layers, select_layers
@@ -35,7 +36,7 @@ def test_figures_of_a_ladder_of_images(tmp_path):
     network = {"kind": "dense", "latent_dims": (2, 3), "hidden": (8, 8)}
     family = families.hierarchical((8, 8, 1), players, network=network)
     x = jnp.asarray(np.random.RandomState(0).rand(5, 8, 8, 1) > 0.5, jnp.float32)
-    params = jax.jit(family.model.init)(KEY, {"image": x})
+    params = random_params(family.model.init, KEY, {"image": x})
     trace: Trace = jax.jit(family.model.forward)(params, {"image": x}, KEY, None)
     draw_ladder_layers(family, params, trace, tmp_path, seed=0, images=True)
     sizes = {p.name: image.imread(p).shape for p in tmp_path.iterdir()}

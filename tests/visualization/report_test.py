@@ -1,5 +1,6 @@
 """The files that the report writes for each kind of model and data."""
 
+import functools
 import json
 
 import jax
@@ -8,6 +9,7 @@ import optax
 import pytest
 from matplotlib import image
 
+from tests.random_params import random_params
 from vaejax import families
 from vaejax.core import game
 from vaejax.data.readers.npz import from_arrays
@@ -47,7 +49,7 @@ def figures_of(family, source, tmp_path, records=True):
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / "metrics.jsonl").write_text(text)
     batch = source.decode(source.take(np.arange(8)))
-    params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
+    params = random_params(functools.partial(game.init, family), jax.random.key(0), batch)
     draw_figures(
         EvaluationContext(family, params, source),
         tmp_path / "figures",

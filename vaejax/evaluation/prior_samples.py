@@ -35,6 +35,6 @@ def sample_means(
     parts = []
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count
-        part = conditions and {name: value[rows] for name, value in conditions.items()}
+        part = conditions and {name: np.asarray(value)[rows] for name, value in conditions.items()}
         parts.append(np.asarray(compiled(params, jax.random.key(seed + start), part)))
     return np.concatenate(parts)[:count]

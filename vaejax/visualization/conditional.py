@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.conditions import HIDDEN
-from vaejax.core.game import Batch
+from vaejax.core.game import Batch, Params
 from vaejax.data.preprocess import event_shape
 from vaejax.evaluation.conditional_samples import (
     evenly_spaced_examples,
@@ -28,7 +27,7 @@ def _select_rows(batch: Batch) -> Batch:
     """At most ten of a batch's examples, evenly spaced from the first to the last."""
     n = len(next(iter(batch.values())))
     rows = np.linspace(0, n - 1, min(_SIDE, n)).astype(np.int32)
-    return {name: value[rows] for name, value in batch.items()}
+    return {name: np.asarray(value)[rows] for name, value in batch.items()}
 
 
 def select_conditions(
@@ -49,11 +48,11 @@ def select_conditions(
     rows = _select_rows(batch)
     if "label" not in batch or condition.shape != (len(condition), classes):
         return rows, None
-    if not np.array_equal(condition, jax.nn.one_hot(batch["label"], classes)):
+    if not np.array_equal(condition, np.asarray(batch["label"])[:, None] == np.arange(classes)):
         return rows, None
     labels = np.unique(np.linspace(0, classes - 1, min(_SIDE, classes)).round().astype(np.int32))
     rows = {name: value[np.arange(len(labels))] for name, value in rows.items()}
-    return {**rows, "label": jnp.asarray(labels)}, labels
+    return {**rows, "label": labels}, labels
 
 
 def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: float = 1.0) -> None:
@@ -72,16 +71,21 @@ def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: f
         return
     batch = evenly_spaced_examples(context, 4 * _SIDE)
     key = jax.random.key(context.seed)
-    condition = jax.jit(family.model.forward)(params, batch, key, jnp.int32(0)).condition
+    condition = jax.jit(family.model.forward)(params, batch, key, np.int32(0)).condition
     conditions, classes = select_conditions(condition, batch, source.num_classes or 0)
     names = source.class_names
     labels = [] if classes is None else [names[k] if names else str(k) for k in classes]
-    samples = jax.jit(
-        lambda p: sample_per_condition(family, p, conditions, key, _SIDE, temperature)
-    )(params)
     examples = _select_rows(batch)
-    varied = jax.jit(lambda p: vary_condition(family, p, examples, conditions))(params)
-    walks = jax.jit(lambda p: vary_latent(family, p, conditions, key, _SIDE))(params)
+
+    @jax.jit
+    def grids(params: Params, examples: Batch, conditions: Batch) -> tuple[jax.Array, ...]:
+        return (
+            sample_per_condition(family, params, conditions, key, _SIDE, temperature),
+            vary_condition(family, params, examples, conditions),
+            vary_latent(family, params, conditions, key, _SIDE),
+        )
+
+    samples, varied, walks = grids(params, examples, conditions)
 
     def with_columns(images: jax.Array, *columns: jax.Array) -> np.ndarray:
         """Rows of images with single columns before them: `[rows · columns, ...]`."""
@@ -93,7 +97,7 @@ def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: f
         first_columns, prefix = [conditions["image"]], "Each row: data;"
         if condition.shape[1:] == shape:
             c = _select_rows({"condition": condition})["condition"]
-            first_columns = [jnp.where(c == HIDDEN, 0.5, c), *first_columns]
+            first_columns = [np.where(c == HIDDEN, np.float32(0.5), c), *first_columns]
             prefix = "Each row: condition; data;"
     plots.save_grid(
         folder / "conditional_samples.png",

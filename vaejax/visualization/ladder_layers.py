@@ -52,12 +52,13 @@ def draw_ladder_layers(
       images: whether events are images.
     """
     shapes = [node.z.shape[1:] for node in trace.latents]
-    plots.kl_per_layer(folder / "kl_per_layer.png", np.asarray(layer_kl(trace.latents)), shapes)
+    nats = np.asarray(jax.jit(layer_kl)(trace.latents))
+    plots.kl_per_layer(folder / "kl_per_layer.png", nats, shapes)
     if not images:
         return
     top, count = select_layers(shapes), min(_EXAMPLES, len(trace.x))
     rows = np.linspace(0, len(trace.x) - 1, count).astype(int)
-    zs = tuple(node.posterior.mean[rows] for node in trace.latents)
+    zs = tuple(np.asarray(node.posterior.mean)[rows] for node in trace.latents)
     x = np.asarray(trace.x)[rows]
     means = np.asarray(reconstruct_from_top(family, params, zs, top))
     plots.top_layer_reconstructions(folder / "layers.png", x, means, top, len(shapes))

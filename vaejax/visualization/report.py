@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.files import make_folder
@@ -60,7 +59,7 @@ def draw_samples(
       The file, `samples.txt` if the renderer writes text; None without a renderer.
     """
     generate = jax.jit(family.model.generate, static_argnums=2)
-    scale = jnp.float32(temperature)
+    scale = np.float32(temperature)
     p = generate(params, jax.random.key(seed), count, conditions, scale, **sampling)
     if renderer is None:
         return None
@@ -71,7 +70,7 @@ def draw_samples(
 
 def _draw_code_usage(trace: Trace, path: Path) -> None:
     usage, sizes = {}, {}
-    for i, c in code_counts(trace).items():
+    for i, c in jax.jit(code_counts)(trace).items():
         counts, size = (c.counts, int(c.size)) if isinstance(c, UsedCodes) else (c, c.shape[1])
         for slot, count in enumerate(counts[:_SLOTS]):
             which = f"node {i}" + (f" slot {slot}" if len(counts) > 1 else "")
