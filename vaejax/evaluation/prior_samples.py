@@ -35,6 +35,6 @@ def sample_means(
     parts = []
     for start in range(0, count, size):
         rows = np.arange(start, start + size) % count
-        part = conditions and {name: np.asarray(value)[rows] for name, value in conditions.items()}
+        part: PyTree = conditions and {k: np.asarray(v)[rows] for k, v in conditions.items()}
         parts.append(np.asarray(compiled(params, jax.random.key(seed + start), part)))
     return np.concatenate(parts)[:count]

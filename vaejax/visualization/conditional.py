@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.conditions import HIDDEN
@@ -27,7 +28,7 @@ def _select_rows(batch: Batch) -> Batch:
     """At most ten of a batch's examples, evenly spaced from the first to the last."""
     n = len(next(iter(batch.values())))
     rows = np.linspace(0, n - 1, min(_SIDE, n)).astype(np.int32)
-    return {name: np.asarray(value)[rows] for name, value in batch.items()}
+    return {name: jnp.asarray(np.asarray(value)[rows]) for name, value in batch.items()}
 
 
 def select_conditions(
@@ -52,7 +53,7 @@ def select_conditions(
         return rows, None
     labels = np.unique(np.linspace(0, classes - 1, min(_SIDE, classes)).round().astype(np.int32))
     rows = {name: value[np.arange(len(labels))] for name, value in rows.items()}
-    return {**rows, "label": labels}, labels
+    return {**rows, "label": jnp.asarray(labels)}, labels
 
 
 def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: float = 1.0) -> None:
@@ -87,12 +88,13 @@ def draw_conditional(context: EvaluationContext, folder: Path, *, temperature: f
 
     samples, varied, walks = grids(params, examples, conditions)
 
-    def with_columns(images: jax.Array, *columns: jax.Array) -> np.ndarray:
+    def with_columns(images: jax.Array, *columns: np.ndarray | jax.Array) -> np.ndarray:
         """Rows of images with single columns before them: `[rows · columns, ...]`."""
         parts = [*(np.asarray(c)[:, None] for c in columns), np.asarray(images)]
         return np.concatenate(parts, axis=1).reshape(-1, *shape)
 
-    first_columns, prefix = [], "Each row:"
+    first_columns: list[np.ndarray | jax.Array] = []
+    prefix = "Each row:"
     if classes is None:
         first_columns, prefix = [conditions["image"]], "Each row: data;"
         if condition.shape[1:] == shape:
