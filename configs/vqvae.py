@@ -45,10 +45,8 @@ from vaejax.experiment.config_defaults import config_function, second_stage_defa
 def sprites(config: ConfigDict) -> None:
     """Binary images; 8 × 8 codes of 128, and a prior over them."""
     _base(config)
-    # Few codes of small receptive fields: most are those of the empty background, which a small
-    # prior learns soon.
+    # Fewer codes, so that the empty background has fewer: a small prior learns them sooner.
     config.model.quantizer.codes = 128
-    config.model.network.blocks = 0
     config.train.steps = 1000
     config.train.checkpoint_every = 500
     config.second_stage.family = "code_prior"
@@ -63,7 +61,7 @@ def _prior(config: ConfigDict) -> None:
     prior.condition_dropout = 0.1
     prior.model = {"conditional": True}
     prior.model.network = {"kind": "transformer", "layers": 3, "width": 64, "heads": 4}
-    rate = {"kind": "warmup_cosine", "peak": 5e-3, "warmup": 50, "steps": 1000, "end": 5e-5}
+    rate = {"kind": "warmup_cosine", "peak": 4e-3, "warmup": 50, "steps": 1000, "end": 4e-5}
     prior.players.prior = {
         "minimizes": {"nll": 1.0},
         "optimizer": "adamw",

@@ -17,8 +17,7 @@ SHORT = [
 ]
 
 # The model that the default setting of configs/vqvae.py had then, without a second stage.
-VQVAE = ["--config.model.quantizer.codes=512", "--config.model.network.blocks=2"]
-VQVAE += ["--config.second_stage.family="]
+VQVAE = ["--config.model.quantizer.codes=512", "--config.second_stage.family="]
 
 
 @pytest.mark.slow
