@@ -162,9 +162,23 @@ class ArrayModel:
         return map_rows(compiled, self.params, rows, **options)
 
     def _applied_to(
-        self, source: Source | str, split: str, *, seed: int | None = None, **options: Any
+        self,
+        source: Source | str,
+        split: str,
+        *,
+        seed: int | None = None,
+        all_metrics: bool = False,
+        **options: Any,
     ) -> EvaluationContext:
-        """The model and other data, after a check that it can be applied to them."""
+        """The model and other data, after a check that it can be applied to them.
+
+        Args:
+          source: the split, or the name of data.
+          split: of named data.
+          seed: of random keys; None for that of the run.
+          all_metrics: whether the feature extractor of the run's metrics is needed.
+          **options: of the metrics, in place of those of the run.
+        """
         config = self.config
         if isinstance(source, str):
             source = load_split(with_source(config, source, self.spec), split)
@@ -189,5 +203,5 @@ class ArrayModel:
             seed=config["seed"] if seed is None else seed,
             binarize=self._binarize,
             options=dataclasses.replace(evaluate_options(config), **options),
-            features=feature_extractor_of(config, source),
+            features=feature_extractor_of(config, source) if all_metrics else None,
         )

@@ -218,7 +218,7 @@ class Run(GenerativeModel):
         Raises:
           ValueError: the data do not fit the model.
         """
-        context = self._applied_to(source, split, seed=seed)
+        context = self._applied_to(source, split, seed=seed, all_metrics=all_metrics)
         run = evaluator(
             self.family,
             context.source,
