@@ -68,7 +68,7 @@ def test_a_vae_of_images_against_numpy_in_float64():
     model = beta_vae((28, 28, 1), players, latent_dim=5, network=network).model
     x = np.random.RandomState(0).rand(8, 28, 28, 1) < 0.3
     batch = {"image": jnp.asarray(x, jnp.float32)}
-    params = jax.tree.map(lambda a: 2.0 * a, model.init(KEY, batch))
+    params = jax.jit(lambda batch: jax.tree.map(lambda a: 2.0 * a, model.init(KEY, batch)))(batch)
     got = log_likelihood(model, 300, chunk=20)(params, batch, KEY)
     want = numpy_log_likelihood(params, x, likelihood_noise(KEY, 300, (8, 5)))
     np.testing.assert_allclose(got, want, atol=1e-3)

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from tests.families.noise import generated_noise
+from tests.random_params import random_params
 from vaejax import families, losses
 from vaejax.core import game
 from vaejax.core.game import Trace
@@ -45,12 +46,8 @@ def halves(**options):
 
 def init(family, batch):
     """Parameters with nonzero biases, so that every gradient is tested."""
-    params = jax.jit(lambda: game.init(family, jax.random.key(0), batch))()
-    leaves, tree = jax.tree.flatten(params)
-    noise = np.random.RandomState(1)
-    return jax.tree.unflatten(
-        tree, [a + 0.2 * noise.randn(*a.shape).astype(np.float32) for a in leaves]
-    )
+    init = functools.partial(game.init, family)
+    return random_params(init, jax.random.key(0), batch, noise=0.2)
 
 
 def gradient(family, params, batch, key=KEY):

@@ -50,6 +50,10 @@ def sparse_vae(minimizes, **options):
     return families.sparse_vae(SHAPE, players, latent_dim=6, network=MLP, **options)
 
 
+def init(family, batch):
+    return jax.jit(lambda batch: game.init(family, KEY, batch))(batch)
+
+
 def bars(n, seed=0):
     """Images of four horizontal bars, each present with probability 0.4."""
     on = np.random.RandomState(seed).rand(n, 4) < 0.4
@@ -61,12 +65,12 @@ def test_the_prior_is_a_mixture_of_posteriors_weighted_by_the_classifier(classif
     prior = {"kind": "pseudo_inputs", "count": 3, "classifier": classifier}
     family = sparse_vae({"nll": 1.0, "kl": 1.0, "sparsity_kl": 1.0}, prior=prior, alpha=0.1)
     batch, step = bars(7), jnp.int32(0)
-    params = game.init(family, KEY, batch)
+    params = init(family, batch)
     losses_fn = jax.jit(game.losses_and_trace(family))
     values, trace = losses_fn(params, batch, KEY, step)
     q, p, _ = trace.latents[0]
     inputs = jax.nn.sigmoid(params["prior"]["inputs"])
-    components = family.model.encode(params, {"image": inputs}, KEY)[0].posterior
+    components = jax.jit(family.model.encode)(params, {"image": inputs}, KEY)[0].posterior
     mixture = p.mixture if classifier else p
     want = numpy_kl_matrix(q, components)  # [B, U]
     for field in ("loc", "scale", "log_active"):
@@ -91,7 +95,7 @@ def numpy_kl_matrix(q, p):
     rows = range(len(q.loc)), range(len(p.loc))
 
     def row(d, i):
-        return jax.tree.map(lambda a: a[i], d)
+        return jax.tree.map(lambda a: np.asarray(a)[i], d)
 
     return np.array([[numpy_kl(row(q, b), row(p, u)).sum() for u in rows[1]] for b in rows[0]])
 
@@ -99,14 +103,15 @@ def numpy_kl_matrix(q, p):
 def test_samples_of_the_prior_have_the_sparsity_of_the_mixture():
     prior = pseudo_inputs(SHAPE, count=3)
     family = sparse_vae({"nll": 1.0, "kl": 1.0, "sparsity_kl": 1.0}, prior=prior, relaxed=False)
-    params = game.init(family, KEY, bars(7))
+    params = init(family, bars(7))
     inputs = {"image": jax.nn.sigmoid(params["prior"]["inputs"])}
-    components = family.model.encode(params, inputs, KEY)[0].posterior
+    components = jax.jit(family.model.encode)(params, inputs, KEY)[0].posterior
     mixture = prior.apply(params, (20_000, 6), None, lambda params, x: components)
-    z = np.asarray(distributions.sample_with_temperature(mixture, KEY))
+    z = np.asarray(jax.jit(distributions.sample_with_temperature)(mixture, KEY))
     g = parts(components)[2].mean(axis=0)
     np.testing.assert_array_less(np.abs((z != 0).mean(0) - g), 4 * np.sqrt(g * (1 - g) / 20_000))
-    assert family.model.generate(params, KEY, 5).mean.shape == (5, *SHAPE)
+    generate = jax.jit(family.model.generate, static_argnums=2)
+    assert generate(params, KEY, 5).mean.shape == (5, *SHAPE)
 
 
 def test_linear_classifier_and_invalid_arguments():
@@ -133,7 +138,7 @@ def test_importance_sampled_likelihood_is_the_integral(prior):
         SHAPE, players, latent_dim=1, alpha=0.3, network=MLP, prior=prior
     )  # fmt: skip
     batch = bars(5)
-    params = game.init(family, KEY, batch)
+    params = init(family, batch)
     params["decoder"] = jax.tree.map(lambda a: 3 * a, params["decoder"])
     # γ = e⁻¹ for all: with γ = 1 no sample of q would be zero, unlike samples of the prior.
     last = params["encoder"]["Dense_1"]
@@ -141,16 +146,19 @@ def test_importance_sampled_likelihood_is_the_integral(prior):
     last["bias"] = last["bias"].at[2].set(-1.0)
     grid = np.linspace(-9, 9, 4001, dtype=np.float32)[:, None]
 
+    @jax.jit
+    def log_p_of_pixels(z):
+        p = family.model.decode(params, (z,), None)
+        return jax.vmap(lambda x: p.log_prob(x[None]))(batch["image"])
+
     def log_p_x(z):  # [Z, B]
-        p = family.model.decode(params, (jnp.asarray(z),), None)
-        each = jax.vmap(lambda x: p.log_prob(x[None]))(batch["image"])
-        return np.asarray(each, np.float64).sum(axis=(2, 3, 4)).T
+        return np.asarray(log_p_of_pixels(z), np.float64).sum(axis=(2, 3, 4)).T
 
     if prior == "standard":
         parts_of_prior = [(1.0, 0.0, 1.0, 0.3)]
     else:
         inputs = {"image": jax.nn.sigmoid(params["prior"]["inputs"])}
-        components = parts(family.model.encode(params, inputs, KEY)[0].posterior)
+        components = parts(jax.jit(family.model.encode)(params, inputs, KEY)[0].posterior)
         parts_of_prior = [(1 / 3, *(float(a[u, 0]) for a in components)) for u in range(3)]
     want = 0.0
     for weight, loc, scale, active in parts_of_prior:

@@ -15,9 +15,13 @@ from vaejax.distributions import (
     OneHotCodes,
     Uniform,
 )
-from vaejax.losses.metrics import UsedCodes, code_counts, perplexity, trace_metrics
+from vaejax.losses import metrics
+from vaejax.losses.metrics import UsedCodes
 
 RNG = np.random.RandomState(0)
+code_counts, perplexity, trace_metrics = map(
+    jax.jit, (metrics.code_counts, metrics.perplexity, metrics.trace_metrics)
+)
 
 
 def codes_node(indices, size):

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.random_params import random_params
 from vaejax import families, networks, quantizers
 from vaejax.distributions import likelihoods
 from vaejax.latents import bottlenecks
@@ -28,7 +29,7 @@ def model_of(downsamplings=(1, 1, 1), quantizer=None):
 @pytest.fixture(scope="module")
 def trained():
     model = model_of()
-    params = jax.jit(model.init)(KEY, {"image": X})
+    params = random_params(model.init, KEY, {"image": X})
     trace = jax.jit(model.forward)(params, {"image": X}, KEY, jnp.int32(0))
     return model, params, trace
 
@@ -44,7 +45,7 @@ def test_each_level_is_coarser_than_the_one_below(trained):
 def test_embedding_the_codes_gives_the_same_likelihood(trained):
     model, params, trace = trained
     indices = tuple(node.posterior.indices for node in trace.latents)
-    zs = model.embed(params, indices)
+    zs = jax.jit(model.embed)(params, indices)
     for z, node in zip(zs, trace.latents, strict=True):
         np.testing.assert_allclose(z, node.z, atol=1e-6)
     p = jax.jit(model.decode)(params, zs)
@@ -57,15 +58,16 @@ def test_embedding_the_codes_gives_the_same_likelihood(trained):
 def test_levels_depend_on_the_levels_above_only(trained):
     """Changing a codebook changes the tokens below it; changing any z changes the likelihood."""
     model, params, trace = trained
+    encode, decode = jax.jit(model.encode), jax.jit(model.decode)
     for level in range(3):
         other = dict(params)
         other[f"codebook_{level}"] = params[f"codebook_{level}"] + 1.0
-        nodes = jax.jit(model.encode)(other, {"image": X}, KEY)
+        nodes = encode(other, {"image": X}, KEY)
         for i, (node, before) in enumerate(zip(nodes, trace.latents, strict=True)):
             same = np.array_equal(node.posterior.features, before.posterior.features)
             assert same == (i <= level), (level, i)
-        zs = tuple(n.z + (1.0 if i == level else 0.0) for i, n in enumerate(trace.latents))
-        assert np.any(jax.jit(model.decode)(params, zs).logits != trace.likelihood.logits)
+        zs = tuple(np.asarray(n.z) + np.float32(i == level) for i, n in enumerate(trace.latents))
+        assert np.any(decode(params, zs).logits != trace.likelihood.logits)
 
 
 def test_samples_differ(trained):
@@ -90,7 +92,7 @@ def test_gaussian_bottlenecks_are_supported():
 def test_quantizer_dropout_is_active_in_training_only():
     quantizer = quantizers.residual(quantizers.vector(16, 4), 2, dropout=1.0)
     model = model_of((1, 1), quantizer)
-    params = jax.jit(model.init)(KEY, {"image": X})
+    params = random_params(model.init, KEY, {"image": X})
     forward = jax.jit(model.forward)
     trace = forward(params, {"image": X}, KEY, jnp.int32(0))
     assert min(node.posterior.indices.min() for node in trace.latents) == -1

@@ -114,15 +114,18 @@ def test_of_many_that_take_over_one_wins(tmp_path, holder):
     holder.process.kill()
     holder.process.wait()
     script = (
-        "import sys, time, pathlib; from vaejax.training import lock as m;"
-        "time.sleep(max(0, float(sys.argv[2]) - time.time()));\n"
+        "import sys, pathlib; from vaejax.training import lock as m;"
+        "print('ready', flush=True); sys.stdin.readline()\n"
         "try: m.lock(pathlib.Path(sys.argv[1])); print('won', flush=True)\n"
         "except m.LockedError: print('lost', flush=True)\n"
         "sys.stdin.read()"  # the winner holds it until all have tried
     )
-    arguments = [sys.executable, "-c", script, str(tmp_path), str(time.time() + 6)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    arguments = [sys.executable, "-c", script, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     processes = [subprocess.Popen(arguments, **pipes) for _ in range(3)]
+    assert [p.stdout.readline().strip() for p in processes] == ["ready"] * 3
+    for process in processes:  # all try at once, as soon as the last one has started
+        process.stdin.write("go\n")
     results = sorted(p.stdout.readline().strip() for p in processes)
     for process in processes:
         process.communicate()
