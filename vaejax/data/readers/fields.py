@@ -139,6 +139,8 @@ def validate(
             span = f"[{value.min()}, {value.max()}]"
             none = ", or −1 for none" if field == "label" else ""
             raise ValueError(f"{key!r} must hold class numbers from 0{none}, found {span}")
+        if value.max() < 0:
+            raise ValueError(f"{key!r} holds no class numbers from 0, only −1 for none: remove it")
         return value.astype(np.int32, copy=False)
     if field == "condition":
         scale = 255 if value.ndim > 2 and value.dtype == np.uint8 else 1
