@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from vaejax.core.types import Json
 
 __all__ = [
     "WriteError",
@@ -186,7 +187,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def finite_or_null(value: Any) -> Any:
+def finite_or_null(value: Json) -> Json:
     """The value with null for every number that is not finite, since JSON has no such numbers.
 
     NumPy's and JAX's numbers and arrays become Python's.
@@ -202,7 +203,7 @@ def finite_or_null(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Json]:
     """The content of a JSON file that holds an object.
 
     Raises:
@@ -220,12 +221,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Json) -> str:
     """The text of a JSON file; a number that is not finite becomes null."""
     return json.dumps(finite_or_null(value), indent=2, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Json) -> None:
     """Writes a JSON file as a whole; a number that is not finite becomes null.
 
     Raises:

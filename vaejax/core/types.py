@@ -11,6 +11,7 @@ from vaejax.core.distribution import Distribution
 __all__ = [
     "Batch",
     "Family",
+    "Json",
     "Latent",
     "LossTransform",
     "Losses",
@@ -34,6 +35,7 @@ Params = dict[str, PyTree]  # group name -> tree of arrays
 # receives it checks.
 Setting: TypeAlias = Any
 Options: TypeAlias = Mapping[str, Setting]  # settings by name
+Json: TypeAlias = Any  # what a JSON file holds
 Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]  # metric name -> [] (of the batch) or [B]

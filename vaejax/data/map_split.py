@@ -1,7 +1,6 @@
 """One compiled function applied to every batch of a split."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -51,11 +50,11 @@ def map_over_split(
         yield jax.tree.map(np.asarray, program(arrays, mask_array, np.uint32(number))), mask
 
 
-def _merges(part: Any) -> bool:
+def _merges(part: PyTree) -> bool:
     return hasattr(part, "merge")
 
 
-def sum_over_split(program: Program, source: Source, batch_size: int, **options: Any) -> PyTree:
+def sum_over_split(program: Program, source: Source, batch_size: int, **options: PyTree) -> PyTree:
     """Sums, in float64, of a program's outputs over the batches of a split.
 
     Args:
@@ -66,7 +65,7 @@ def sum_over_split(program: Program, source: Source, batch_size: int, **options:
       **options: of `map_over_split`.
     """
 
-    def add(total: PyTree, part: Any) -> PyTree:
+    def add(total: PyTree, part: PyTree) -> PyTree:
         return total.merge(part) if _merges(total) else np.add(total, part)
 
     total: PyTree = None
@@ -76,7 +75,7 @@ def sum_over_split(program: Program, source: Source, batch_size: int, **options:
     return total
 
 
-def rows_of_split(program: Program, source: Source, batch_size: int, **options: Any) -> PyTree:
+def rows_of_split(program: Program, source: Source, batch_size: int, **options: PyTree) -> PyTree:
     """A program's outputs `[N, ...]` for the examples of a split, in `eval_order`.
 
     Args:

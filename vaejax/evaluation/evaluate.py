@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family, Params, losses_and_trace
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, replicated
-from vaejax.core.types import PyTree, Step
+from vaejax.core.types import Losses, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
 from vaejax.data.preprocess import Prepare, preparation
@@ -28,9 +28,9 @@ class _Moments(NamedTuple):
     Sums of squares would lose the variance of means far from zero in their rounding.
     """
 
-    count: Any
-    mean: Any
-    scatter: Any
+    count: jax.Array  # type: ignore[assignment]  # tuples have a method `count`
+    mean: jax.Array
+    scatter: jax.Array
 
     @classmethod
     def of_batch(cls, x: jax.Array, weight: jax.Array) -> "_Moments":
@@ -61,8 +61,8 @@ def batch_sums(family: Family, prepare: Prepare) -> Callable[..., PyTree]:
     of_batch = family.losses.batch_statistics
 
     def sums(
-        seed: Any, params: Params, rows: PyTree, mask: jax.Array, number: Step, step: Any
-    ) -> tuple[Any, Any, Any]:
+        seed: Step, params: Params, rows: PyTree, mask: jax.Array, number: Step, step: Step
+    ) -> tuple[Losses, dict[int, jax.Array | UsedCodes], dict[int, _Moments]]:
         key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
         losses, trace = losses_fn(params, prepare(rows, data_key), key, step)
         samples = trace.x.shape[0] // mask.shape[0]  # of each example, in adjacent rows

@@ -8,12 +8,11 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from vaejax.core.types import Options, PyTree
+from vaejax.core.types import Json, Options, PyTree
 
 __all__ = ["DamagedRecordError", "check_arrays", "missing_arrays", "read_record", "record_of"]
 
@@ -24,14 +23,14 @@ class DamagedRecordError(ValueError):
     """The record cannot be read, or differs from its checksum."""
 
 
-def _by_name(tree: PyTree) -> dict[str, Any]:
+def _by_name(tree: PyTree) -> dict[str, Json]:
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
-def _checksum(array: Any) -> int | None:
+def _checksum(array: PyTree) -> int | None:
     """CRC-32 of an array that is entirely on this process: all, on a single host; else None."""
     on_devices = isinstance(array, jax.Array)
     if on_devices and not (array.is_fully_addressable or array.is_fully_replicated):
@@ -43,7 +42,7 @@ def _crc_of(arrays: Mapping[str, PyTree]) -> int:
     return zlib.crc32(json.dumps(arrays, sort_keys=True).encode())
 
 
-def record_of(tree: PyTree) -> dict[str, Any]:
+def record_of(tree: PyTree) -> dict[str, Json]:
     """The record of a tree of arrays, as JSON values."""
     arrays = {
         name: {"shape": list(a.shape), "dtype": str(a.dtype), "crc32": _checksum(a)}
@@ -52,7 +51,7 @@ def record_of(tree: PyTree) -> dict[str, Any]:
     return {"format": _FORMAT, "arrays": arrays, "crc32": _crc_of(arrays)}
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Json]:
     """The arrays of a stored record: name -> `shape`, `dtype` (None if unknown) and `crc32`.
 
     Raises:
@@ -73,7 +72,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return arrays
 
 
-def missing_arrays(like: Any, record: Options) -> list[str]:
+def missing_arrays(like: PyTree, record: Options) -> list[str]:
     """Names of arrays of `like` that the checkpoint does not hold.
 
     Raises:

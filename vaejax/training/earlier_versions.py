@@ -5,16 +5,15 @@ which need not be today's default.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Setting
 from vaejax.training.renamed_fields import new_name
 
 __all__ = ["ABSENT", "completed", "of_its_time"]
 
 # Field -> its value in a run whose config.json lacks it. A new field of
 # `config_defaults.defaults` gets a row: tests/experiment/earlier_versions_test.py holds that.
-ABSENT: dict[str, Any] = {
+ABSENT: dict[str, Setting] = {
     "seed": 0,
     "imports": (),
     "init_from": "",
@@ -79,7 +78,7 @@ ABSENT: dict[str, Any] = {
     "sample.temperature": 1.0,
 }
 # Of sweeps alone, whose config has a section `sweep`.
-_OF_SWEEPS: dict[str, Any] = {
+_OF_SWEEPS: dict[str, Setting] = {
     "sweep.grid": "",
     "sweep.seeds": 1,
     "sweep.chunk": 0,
@@ -87,9 +86,9 @@ _OF_SWEEPS: dict[str, Any] = {
 }
 
 
-def _renamed(config: Options, section: str = "") -> dict[str, Any]:
+def _renamed(config: Options, section: str = "") -> dict[str, Setting]:
     """The config with former names of fields replaced by today's."""
-    result: dict[str, Any] = {}
+    result: dict[str, Setting] = {}
     for name, value in config.items():
         new = new_name(section, name)
         name = new.rpartition(".")[2] if new else name
@@ -100,7 +99,7 @@ def _renamed(config: Options, section: str = "") -> dict[str, Any]:
     return result
 
 
-def _set(config: dict[str, Any], path: str, value: Any, *, replace: bool) -> None:
+def _set(config: dict[str, Setting], path: str, value: Setting, *, replace: bool) -> None:
     *sections, name = path.split(".")
     for part in sections:
         config[part] = dict(config.get(part, {}))
@@ -109,8 +108,10 @@ def _set(config: dict[str, Any], path: str, value: Any, *, replace: bool) -> Non
         config[name] = value
 
 
-def of_its_time(config: Options, stored: Options, free: Callable[[str], bool]) -> dict[str, Any]:
-    """A given config with the values of a stored one's time, for the fields which that one lacks.
+def of_its_time(
+    config: Options, stored: Options, free: Callable[[str], bool]
+) -> dict[str, Setting]:
+    """A config with the values of a stored one's time, for the fields which that one lacks.
 
     Args:
       config: with all fields of today.
@@ -121,14 +122,14 @@ def of_its_time(config: Options, stored: Options, free: Callable[[str], bool]) -
     for path in ABSENT:
         if free(path) or _has(_renamed(stored), path):
             continue
-        value: Any = complete
+        value: Setting = complete
         for part in path.split("."):
             value = value[part]
         _set(result, path, value, replace=True)
     return result
 
 
-def _has(config: Any, path: str) -> bool:
+def _has(config: Setting, path: str) -> bool:
     for part in path.split("."):
         if not isinstance(config, Mapping) or part not in config:
             return False
@@ -136,7 +137,7 @@ def _has(config: Any, path: str) -> bool:
     return True
 
 
-def completed(config: Options) -> dict[str, Any]:
+def completed(config: Options) -> dict[str, Setting]:
     """The stored config of a run, of this version or an earlier one, with every field.
 
     Args:

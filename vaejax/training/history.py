@@ -6,11 +6,10 @@ Each line has the step from which on the new values hold, what changed, and the 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vaejax.core.files import write_text
 from vaejax.core.registry import near_names
-from vaejax.core.types import Options, Setting
+from vaejax.core.types import Json, Options, Setting
 from vaejax.training.checkpoint_reader import checkpoint_steps
 
 __all__ = [
@@ -60,7 +59,7 @@ def check_allowed(fields: Sequence[str], known: Iterable[str]) -> None:
             )
 
 
-def read_history(workdir: Path) -> list[dict[str, Any]]:
+def read_history(workdir: Path) -> list[dict[str, Json]]:
     """The changes of a run, the earliest first; without a last line that a crash truncated."""
     path = workdir / HISTORY
     if not path.is_file():
@@ -87,7 +86,7 @@ def record_change(
     write_text(workdir / HISTORY, "".join(f"{line}\n" for line in lines))
 
 
-def config_before(workdir: Path, step: int) -> dict[str, Any] | None:
+def config_before(workdir: Path, step: int) -> dict[str, Json] | None:
     """The config under which a checkpoint was written; None if it is the present one.
 
     Args:

@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from vaejax.core.files import WriteError, make_folder, write_errors
+from vaejax.core.types import Json
 
 try:
     import fcntl
@@ -80,7 +80,7 @@ class _Held:
 _held: dict[Path, _Held] = {}
 
 
-def _identity() -> dict[str, Any]:
+def _identity() -> dict[str, Json]:
     """Host, process and start of this process."""
     pid = os.getpid()
     return {
@@ -120,7 +120,7 @@ def _start_of(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Json]:
     """The content of a lock file; `{}` if it cannot be understood."""
     try:
         value = json.loads(path.read_bytes())
@@ -142,7 +142,7 @@ def _seconds_since_renewal(path: Path) -> float:
     return now - path.stat().st_mtime
 
 
-def _holder(path: Path) -> dict[str, Any] | None:
+def _holder(path: Path) -> dict[str, Json] | None:
     """The content of the lock file of a process that is not gone; None if there is none."""
     try:
         content = _read(path)
@@ -160,7 +160,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     return content if alive else None
 
 
-def _refuse(workdir: Path, content: dict[str, Any]) -> LockedError:
+def _refuse(workdir: Path, content: dict[str, Json]) -> LockedError:
     host, process = content.get("host", "unknown"), content.get("process", "unknown")
     return LockedError(
         f"{workdir} is being trained in by process {process} on host {host} since "
