@@ -1,6 +1,7 @@
 """All figures of a trained model that apply to its latents and to the events of its data."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from vaejax.evaluation.conditional_samples import condition_batch
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.ladder_layers import is_ladder
 from vaejax.evaluation.latent_space import posterior_means, vector_node
-from vaejax.evaluation.reconstructions import has_latents, reconstruct
+from vaejax.evaluation.reconstructions import Reconstructions, has_latents, reconstruct
 from vaejax.evaluation.sparse_factors import selector_weights
 from vaejax.losses.metrics import UsedCodes, code_counts
 from vaejax.training.logging import read_records
@@ -111,57 +112,82 @@ def draw_figures(
     logged = read_records(records)
     if logged:
         plots.curves(folder / "losses.png", logged)
-    family, params, source = context.family, context.local_params, context.source
-    seed = context.seed
-    if family.model.sequences:
+    if context.family.model.sequences:
         draw_predictions(context, folder, temperature=temperature)
         return
+    family, source = context.family, context.source
     renderer = event_renderer(source)
-    options: dict[str, Setting] = {
-        "seed": seed,
-        "count": count,
-        "temperature": temperature,
-        **sampling,
-    }
+    sampling = {"seed": context.seed, "count": count, "temperature": temperature, **sampling}
     if not has_latents(family, source):
         if samples and family.model.features is None:  # a classifier generates nothing
             conditions = condition_batch(context, count)
+            params = context.local_params
             draw_samples(
-                family, params, folder, conditions=conditions, renderer=renderer, **options
+                family, params, folder, conditions=conditions, renderer=renderer, **sampling
             )
         return
-    batch, trace, reconstructions = reconstruct(context)
+    found = reconstruct(context)
+    _draw_latents(context, folder, found)
+    if renderer is None:
+        return
+    x = np.asarray(found.trace.x)
+    rows = np.linspace(0, len(x) - 1, min(_RECONSTRUCTIONS, len(x))).astype(int)
+    path = folder / f"reconstructions{renderer.suffix}"
+    renderer.reconstructions(path, x[rows], np.asarray(found.means)[rows])
+    conditions = condition_batch(context, count) if samples or traversals else None
+    if samples:
+        _draw_prior_samples(context, folder, found.trace, conditions, renderer, sampling)
+    if traversals:
+        _draw_latent_space(context, folder, found, conditions)
 
+
+def _draw_latents(context: EvaluationContext, folder: Path, found: Reconstructions) -> None:
+    """Usage of codes, columns of sparse factors, layers of a ladder, a map of one vector."""
+    family, params, source = context.family, context.local_params, context.source
+    trace = found.trace
     _draw_code_usage(trace, folder / "codes.png")
     weights = selector_weights(params)
     if weights is not None:
         draw_sparse_factors(folder / "factors.png", weights, source.column_names)
-    images = plots.is_image(event_shape(source))
     if is_ladder(family, trace.latents):
-        draw_ladder_layers(family, params, trace, folder, seed=seed, images=images)
-    node = vector_node(trace.latents)
-    if node is not None:
-        panels = map_panels(source, batch)
+        images = plots.is_image(event_shape(source))
+        draw_ladder_layers(family, params, trace, folder, seed=context.seed, images=images)
+    if vector_node(trace.latents) is not None:
+        panels = map_panels(source, found.batch)
         draw_latent_map(folder / "latents.png", np.asarray(posterior_means(trace)), panels)
-    if renderer is None:
+
+
+def _draw_prior_samples(
+    context: EvaluationContext,
+    folder: Path,
+    trace: Trace,
+    conditions: Batch | None,
+    renderer: EventRenderer,
+    sampling: dict[str, Any],
+) -> None:
+    """Samples from the prior, and for a conditional model the figures of its conditions."""
+    title = "Samples from the prior"
+    if any(isinstance(node.prior, Uniform) for node in trace.latents):
+        title = "Samples from uniform codes, before a prior is learned"
+    if conditions is not None:
+        title = "Samples from the prior, under the conditions of held-out examples"
+        draw_conditional(context, folder, temperature=sampling["temperature"])
+    draw_samples(
+        context.family, context.local_params, folder,
+        title=title, conditions=conditions, renderer=renderer, **sampling,
+    )  # fmt: skip
+
+
+def _draw_latent_space(
+    context: EvaluationContext, folder: Path, found: Reconstructions, conditions: Batch | None
+) -> None:
+    """Traversals and interpolations of one continuous vector, of a model of images."""
+    node = vector_node(found.trace.latents)
+    if node is None or not plots.is_image(event_shape(context.source)):
         return
-    count_shown = min(_RECONSTRUCTIONS, len(trace.x))
-    rows = np.linspace(0, len(trace.x) - 1, count_shown).astype(int)
-    path = folder / f"reconstructions{renderer.suffix}"
-    renderer.reconstructions(path, np.asarray(trace.x)[rows], np.asarray(reconstructions)[rows])
-    if not (samples or traversals):
-        return
-    conditions = condition_batch(context, count)
-    if samples:
-        if any(isinstance(node.prior, Uniform) for node in trace.latents):
-            options["title"] = "Samples from uniform codes, before a prior is learned"
-        if conditions is not None:
-            options["title"] = "Samples from the prior, under the conditions of held-out examples"
-            draw_conditional(context, folder, temperature=temperature)
-        draw_samples(family, params, folder, conditions=conditions, renderer=renderer, **options)
-    if traversals and images and node is not None:
-        path = folder / "traversals.png"
-        draw_traversals(family, params, node, path, conditions=conditions)
-        examples = None if conditions is None else batch
-        path = folder / "interpolations.png"
-        draw_interpolations(family, params, trace, path, conditions=examples)
+    family, params = context.family, context.local_params
+    path = folder / "traversals.png"
+    draw_traversals(family, params, node, path, conditions=conditions)
+    examples = None if conditions is None else found.batch
+    path = folder / "interpolations.png"
+    draw_interpolations(family, params, found.trace, path, conditions=examples)
