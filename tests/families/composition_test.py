@@ -190,11 +190,10 @@ def test_the_grid_is_large_enough():
     assert len(GRID) >= 12
 
 
-# The others are slow tests.
+# The others are slow tests. tests/latents/priors_test.py trains mixtures and VampPriors.
 _DEFAULT = {
     *("β-TC + GAN", "MMD + conditional prior", "free bits + spike-and-slab"),
-    *("GECO + discriminator TC", "DIP + mixture prior", "discriminator TC + VampPrior"),
-    *("finite scalars + adversary", "hybrid GSNN + free bits + MMD", "residual, rotated + GECO"),
+    *("GECO + discriminator TC", "hybrid GSNN + free bits + MMD", "residual, rotated + GECO"),
 }
 
 

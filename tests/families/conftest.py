@@ -199,12 +199,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 # Micro-batches and EMA weights are features of the training step, not of a family: for the families
-# that take longest to compile, these tests are slow ones.
+# that take longest to compile, these tests are slow ones. tests/training/sharding_test.py trains a
+# β-VAE and a VQ-VAE on many devices.
 _LONG = {"cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
-    "test_gradients_accumulated_over_micro_batches": _LONG,
+    "test_gradients_accumulated_over_micro_batches": _LONG | {"sparse_vae", "vqvae"},
     "test_the_moving_average_of_the_weights": _LONG,
-    "test_many_devices_equal_one": {"td_vae"},
+    "test_many_devices_equal_one": {"beta_vae", "cvae", "td_vae", "vqvae", "vqvae_ema"},
 }
 
 
