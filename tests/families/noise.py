@@ -91,7 +91,10 @@ def permutation(family, params, batch, key, step):
 
 
 def gumbel(family, params, batch, key, step):
-    """The Gumbel noise `[B, 4, 4, K]` but for a number per token: z is softmax(noise / τ) here."""
+    """The Gumbel noise `[B, 4, 4, K]` but for a number per token: z is softmax(noise / τ) here.
+
+    Uniforms of float32 give noise between −4.5 and 16, so z is above 1e-12 and its log is finite.
+    """
     shown = {
         **params,
         "encoder": jax.tree.map(jnp.zeros_like, params["encoder"]),

@@ -83,7 +83,9 @@ def test_gradients_equal_those_of_the_reference_loss(case):
 
     for step in (0, case.steps):
         got, want, noise = both(case.trained[step].params, case.batch(step), jnp.int32(step))
+        assert all(np.isfinite(a).all() for a in case.batch(step).values())
         for name, values in noise.items():
+            assert np.isfinite(values).all(), f"{name} is not finite at step {step}"
             LAWS[name](np.asarray(values))
         if "prior_noise" in noise:
             pair = (noise[name].reshape(-1) for name in ("prior_noise", "posterior_noise"))
