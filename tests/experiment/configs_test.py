@@ -81,7 +81,13 @@ def fake_load(source, split, *, image_size, channels, **options):
     arrays = {kind: np.zeros((260, *shape), np.uint8)}
     if classes:
         arrays["label"] = np.arange(260) % classes
+    split = "eval" if split == "validation" else split
     return from_arrays(arrays, split, image_size=image_size, channels=channels)
+
+
+def fake_resolve(source, setting, options):
+    """No validation split unless one is named."""
+    return "none" if setting == "auto" else setting
 
 
 class AboutToTrainError(Exception):
@@ -97,6 +103,7 @@ def test_everything_up_to_training(file, setting, monkeypatch, tmp_path):
         raise AboutToTrainError
 
     monkeypatch.setattr(build_module, "load", fake_load)
+    monkeypatch.setattr(build_module, "resolve_validation", fake_resolve)
     monkeypatch.setattr(run_module, "fit", fit)
     config = config_of(file, setting).to_dict() | {"mesh": {"data": 1, "fsdp": 1}}
     assert all(value is not None for value in flatten(config).values())  # can be set by flags
