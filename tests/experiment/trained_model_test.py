@@ -9,6 +9,7 @@ from vaejax.data.preprocess import dataset_info
 from vaejax.data.spec import spec_of
 from vaejax.experiment.build import build
 from vaejax.experiment.config_defaults import defaults
+from vaejax.experiment.other_data import compatible
 from vaejax.experiment.trained_model import Run
 
 RANDOM = np.random.RandomState(0)
@@ -98,3 +99,26 @@ def test_arrays_outside_of_the_support(counts, method):
         getattr(counts, method)(np.array([[1, 2, 3, 4], [1, 2, -3, 4]]))
     with pytest.raises(ValueError, match=r"holds 2\.5: give data like those .* trained on, tables"):
         getattr(counts, method)(np.array([1, 2.5, 3, 4]))
+
+
+def test_absent_labels_and_masks_are_completed(table):
+    fields = {**table.spec.fields, "label": ((), "int32"), "mask": ((4,), "bool")}
+    spec = table.spec._replace(fields=fields, classes=3)
+    source = vaejax.from_arrays({"vector": TABLE}, holdout=0)
+
+    def completed(source, spec, optional):
+        options = {"trained_on": "tables", "reads": {"vector", "label"}, "optional": optional}
+        source = compatible(source, spec, table.family, table.params, **options)
+        return source.decode(source.take(np.arange(2)))
+
+    batch = completed(source, spec, True)
+    assert batch["label"].tolist() == [-1, -1]
+    assert batch["mask"].all()
+    with pytest.raises(ValueError, match="tables and reads the field 'label', which arrays does"):
+        completed(source, spec, False)
+    missing = vaejax.from_arrays(
+        {"vector": np.where(TABLE > 55, np.nan, TABLE)}, holdout=0, missing="mask"
+    )
+    del fields["mask"]
+    with pytest.raises(ValueError, match="no missing values or padding, but arrays has"):
+        completed(missing, spec, True)

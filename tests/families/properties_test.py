@@ -6,7 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from tests.families.conftest import examples
 from vaejax.core import game
+from vaejax.data import from_arrays
+from vaejax.data.spec import spec_of
+from vaejax.experiment.other_data import fields_of_model
 from vaejax.training.train_step import eval_params
 
 
@@ -135,3 +139,12 @@ def test_the_moving_average_of_the_weights_follows_its_recursion(case):
         want = jax.tree.map(np.float32, ema)
         chex.assert_trees_all_close(state.ema, want, rtol=1e-5, atol=1e-6)
         assert eval_params(state) is state.ema
+
+
+def test_the_fields_that_a_family_reads(case):
+    """By which other data are checked against a trained model; nothing is computed."""
+    spec = spec_of(from_arrays(examples(), holdout=0))
+    params = jax.eval_shape(lambda: game.init(case.family, jax.random.key(0), case.batch(0)))
+    reads = fields_of_model(case.family, params, spec)
+    assert "image" in reads
+    assert reads <= {"image", "label"}

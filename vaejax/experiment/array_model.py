@@ -22,7 +22,12 @@ from vaejax.distributions import Support, support_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.experiment.build import evaluate_options, feature_extractor_of, load_split
 from vaejax.experiment.latent_arrays import example_rows, node_shapes
-from vaejax.experiment.other_data import compatible, fields_of_model, with_source
+from vaejax.experiment.other_data import (
+    can_do_without_condition,
+    compatible,
+    fields_of_model,
+    with_source,
+)
 from vaejax.experiment.row_batches import map_rows
 from vaejax.experiment.user_arrays import check_values, condition_fields, event_fields
 
@@ -192,6 +197,7 @@ class ArrayModel:
             trained_on=config["data"]["source"],
             reads=self._reads,
             binarize=self._binarize,
+            optional=can_do_without_condition(config, self.family),
         )
         return EvaluationContext(
             self.family,

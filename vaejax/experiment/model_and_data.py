@@ -1,6 +1,7 @@
 """The family of a run and the splits that it is trained on or applied to."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vaejax.core.dependencies import fields_read
-from vaejax.core.game import Batch, Family
+from vaejax.core.game import Batch, Family, init
 from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
@@ -17,7 +18,13 @@ from vaejax.data.spec import DataSpec
 from vaejax.data.validation import AUTO, NONE
 from vaejax.experiment.build import build, load_split, sources
 from vaejax.experiment.check_effect import check_image_settings
-from vaejax.experiment.other_data import compatible, fields_of_model, undivided, with_source
+from vaejax.experiment.other_data import (
+    can_do_without_condition,
+    compatible,
+    fields_of_model,
+    undivided,
+    with_source,
+)
 from vaejax.experiment.second_stage import first_stage_of, has_second_stage, second_stage_config
 from vaejax.experiment.target import Target
 from vaejax.experiment.workdir import Config
@@ -117,7 +124,8 @@ def of_other_data(
     else:
         spec = read_spec(workdir, config, load_split)
         family = build(config, spec.event_shape, spec.dataset_info())
-        params = jax.eval_shape(family.model.init, jax.random.key(0), spec.batch(1))
+        size = config["train"]["batch_size"]
+        params = jax.eval_shape(partial(init, family), jax.random.key(0), spec.batch(size))
         reads = fields_of_model(family, params, spec)
         if has_second_stage(config):
             nested = first_stage_of(config, family, params, spec, mesh)
@@ -135,6 +143,7 @@ def of_other_data(
             trained_on=trained_on,
             reads=reads,
             binarize=config["data"]["binarize"],
+            optional=can_do_without_condition(config, family),
         )
 
     data = load("eval" if target.split == "all" else target.split)

@@ -19,7 +19,16 @@ from vaejax.data.validation import AUTO, NONE, fraction_of
 from vaejax.experiment.build import has_validation, with_validation
 from vaejax.experiment.check_data import check_support
 
-__all__ = ["compatible", "fields_of_model", "splits_of", "undivided", "with_source"]
+__all__ = [
+    "can_do_without_condition",
+    "compatible",
+    "fields_of_model",
+    "splits_of",
+    "undivided",
+    "with_source",
+]
+
+_EXAMPLES = 8  # of an abstract batch: losses between examples need several
 
 
 def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Any]:
@@ -70,7 +79,7 @@ def fields_of_model(family: Family, params: Params, spec: DataSpec) -> set[str]:
         losses, trace = forward(zeros, batch, jax.random.key(0), jnp.int32(0))
         return losses, trace.x, trace.condition
 
-    return set(fields_read(outputs, spec.batch(1)))
+    return set(fields_read(outputs, spec.batch(_EXAMPLES)))
 
 
 def compatible(
@@ -82,6 +91,7 @@ def compatible(
     trained_on: str,
     reads: set[str],
     binarize: str = "none",
+    optional: bool = False,
 ) -> Source:
     """Other data in the form of a run's own: the same pixel scale, classes, tokens and names.
 
@@ -93,15 +103,24 @@ def compatible(
       trained_on: name of the run's data, for errors.
       reads: from `fields_of_model`.
       binarize: as in training.
+      optional: whether the model was also trained on examples without their label or condition.
 
     Raises:
       ValueError: another kind or shape of event, another range of pixels, other columns, classes or
         tokens, values outside of the likelihood's support, or no field that the model reads.
     """
-    names, source = f"the run was trained on {trained_on}", _with_mask(source, spec)
+    names, source = (
+        f"the run was trained on {trained_on}",
+        _completed(source, spec, reads, optional),
+    )
     rows = source.take(np.zeros(1, np.int32))
     batch = jax.eval_shape(preparation(source, binarize), rows, jax.random.key(0))
     _check_event(source, spec, names, batch)
+    if "mask" in batch and "mask" not in spec.fields:
+        raise ValueError(
+            f"{names}, which has no missing values or padding, but {source.name} has: fill "
+            "them in, for example by Run.impute"
+        )
     _check_fields(source, spec, names, batch, reads)
     _check_names(source, spec, names, reads)
     if "label" in reads and (source.num_classes or 0) > spec.classes:
@@ -120,18 +139,38 @@ def compatible(
     return result
 
 
-def _with_mask(source: Source, spec: DataSpec) -> Source:
-    """The source with a mask, True for all, if the run's data had one and these have none."""
-    rows = source.take(np.zeros(1, np.int32))
-    if "mask" not in spec.fields or "mask" in jax.eval_shape(source.decode, rows):
+def _completed(source: Source, spec: DataSpec, reads: set[str], optional: bool) -> Source:
+    """The source with the fields that mean "nothing is missing" and "no condition".
+
+    A mask that is True, if the run's data had one; and, if the model can do without, the label −1
+    or a condition of zeros.
+    """
+    fields: Any = jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
+    values = {"mask": True} if "mask" in spec.fields else {}
+    if optional:
+        values |= {k: v for k, v in {"label": -1, "condition": 0}.items() if k in reads}
+    absent = {name: value for name, value in values.items() if name not in fields}
+    if "hidden" in fields:
+        absent.pop("condition", None)  # which is made from it
+    if not absent:
         return source
-    shape = spec.fields["mask"][0]
 
     def decode(rows: Any) -> Any:
         batch = source.decode(rows)
-        return {**batch, "mask": jnp.ones((len(next(iter(batch.values()))), *shape), bool)}
+        n = len(next(iter(batch.values())))
+        for name, value in absent.items():
+            shape, dtype = spec.fields[name]
+            batch = {**batch, name: jnp.full((n, *shape), value, dtype)}
+        return batch
 
     return dataclasses.replace(source, decode=decode)
+
+
+def can_do_without_condition(config: Options, family: Family) -> bool:
+    """Whether a model was also trained on examples without their label or condition."""
+    model = family.model
+    semi_supervised = model.classify is not None and model.features is None
+    return config["data"]["condition_dropout"] > 0 or semi_supervised
 
 
 def _described(event: str, shape: Sequence[int]) -> str:
