@@ -8,11 +8,16 @@ mnist    MNIST from TFDS, binarised afresh at every use, with 100 labels
 `data.labels` is the number of labels that are kept in training, balanced over the classes and
 chosen by the seed. Every batch holds `data.labelled_per_batch` of them. The weight of `label_nll`
 times their fraction of a batch is α/N of the paper, here 0.1 as there. `error` is the fraction of
-the evaluation split that q(y | x) assigns to a wrong class. A classifier trained on the same labels
-alone:
+the evaluation split that q(y | x) assigns to a wrong class.
+
+Result: `mnist` has a test error of 37.2 % after 5,040 steps, 7.6 epochs of the unlabelled images in
+40 minutes on two shared CPU cores; the paper reports 11.97 %. Samples of one class show all digits:
+at this point z holds the class. A classifier trained on the same labels alone has an error of
+18.6 %:
 
   python -m vaejax.main --config=configs/classifier.py:mnist --workdir=runs/classifier
     --config.data.labels=100 --config.data.labelled_per_batch=100 --config.train.batch_size=100
+    --config.train.steps=500 --config.players.classifier.learning_rate.steps=500
 """
 
 from ml_collections import ConfigDict
@@ -49,7 +54,7 @@ def mnist(config: ConfigDict) -> None:
     config.data.labels = 100
     config.data.labelled_per_batch = 10
     config.train.batch_size = 100
-    config.train.steps = 6000
+    config.train.steps = 5000
     config.train.checkpoint_every = 500
 
 
