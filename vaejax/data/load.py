@@ -80,7 +80,8 @@ def load(
       data_dir: directory of prepared TFDS datasets. Default: `$TFDS_DATA_DIR`, or
         `~/tensorflow_datasets`.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
-      max_bytes: of the arrays of an npz file, which is read as a whole; a larger one is refused.
+      max_bytes: of the arrays of an npz file, which is read as a whole, and of one decoded image;
+        a larger one is refused.
       background: `'white'` or `'black'`, behind transparent pixels of image files.
       strict: refuses folders with files, folders or links that cannot be read; otherwise these are
         skipped with a warning.

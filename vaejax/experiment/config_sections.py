@@ -61,7 +61,9 @@ class DataFields:
         "split for selection: 'auto', that of the data; 'none'; a fraction of train, '0.1'; a name",
     )
     max_bytes: int = field(
-        DEFAULT_MAX_BYTES, "of the arrays of an npz file in memory; a larger one is refused", low=1
+        DEFAULT_MAX_BYTES,
+        "of the arrays of an npz file, or of one image, in memory; larger ones are refused",
+        low=1,
     )
     background: str = field(
         "white", "behind transparent pixels of image files", choices=("white", "black")
