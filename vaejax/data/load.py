@@ -93,8 +93,8 @@ def load(
         for that of the files.
       missing: what to do with missing values (NaN) of a table in an npz file: `'refuse'`, or
         `'mask'` them, which excludes them from all losses and metrics.
-      workers: processes that read files which do not fit into memory, during a training; -1: one on
-        each core; 0: threads in this process.
+      workers: processes that read files which do not fit into memory, during a training; -1: a
+        choice by their size and the number of cores; 0: threads in this process.
       sample_rate: of sound, in samples per second. Default: as stored.
 
     Raises:

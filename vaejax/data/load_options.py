@@ -32,8 +32,8 @@ class LoadOptions:
       length: sequences, signals and tokens are padded to it, and sound is cut into pieces of it; 0
         for that of the longest, or of the files.
       missing: `'refuse'` tables with missing values (NaN), or `'mask'` these values.
-      workers: processes that read files which do not fit into memory; -1: one on each core; 0:
-        threads.
+      workers: processes that read files which do not fit into memory; -1: a choice by their
+        size and the number of cores; 0: threads.
       sample_rate: of sound, in samples per second; None keeps that of the files.
 
     Raises:

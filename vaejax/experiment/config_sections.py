@@ -81,7 +81,7 @@ class DataFields:
         DEFAULT_RESIDENT_BYTES, "of decoded data in memory; larger data are read as needed", low=1
     )
     workers: int = field(
-        -1, "processes that read larger data; -1: one on each core; 0: threads", low=-1, high=1024
+        -1, "processes that read larger data; -1: by their size; 0: threads", low=-1, high=1024
     )
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"

@@ -189,7 +189,7 @@ def _vector_source(
                 "none may be missing: remove the column, or fill it in"
             )
         arrays.append(values)
-        width = values.shape[1]
+        width = int(values.shape[-1])
         names += [column] if width == 1 else [f"{column}[{i}]" for i in range(width)]
     vector = np.concatenate(arrays, axis=1)
     rows = {"vector": validate("vector", "vector", vector, names)}
