@@ -80,7 +80,8 @@ def load(
       data_dir: directory of prepared TFDS datasets. Default: `$TFDS_DATA_DIR`, or
         `~/tensorflow_datasets`.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
-      max_bytes: of the arrays of an npz file, which is read as a whole; a larger one is refused.
+      max_bytes: of the arrays of an npz file, which is read as a whole, and of one decoded image;
+        a larger one is refused.
       background: `'white'` or `'black'`, behind transparent pixels of image files.
       strict: refuses folders with files, folders or links that cannot be read; otherwise these are
         skipped with a warning.
@@ -92,8 +93,8 @@ def load(
         for that of the files.
       missing: what to do with missing values (NaN) of a table in an npz file: `'refuse'`, or
         `'mask'` them, which excludes them from all losses and metrics.
-      workers: processes that read files which do not fit into memory, during a training; -1: one on
-        each core; 0: threads in this process.
+      workers: processes that read files which do not fit into memory, during a training; -1: a
+        choice by their size and the number of cores; 0: threads in this process.
       sample_rate: of sound, in samples per second. Default: as stored.
 
     Raises:

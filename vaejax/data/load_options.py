@@ -24,7 +24,7 @@ class LoadOptions:
       holdout: fraction of the examples held out for `'eval'` if the data has no splits.
       data_dir: directory of prepared TFDS datasets.
       max_resident_bytes: data larger than this is not held in memory (`Source.arrays` is None).
-      max_bytes: of the arrays of one file that is read as a whole; a larger one is refused.
+      max_bytes: of what one file holds, arrays or an image, decoded; a larger one is refused.
       background: of transparent pixels of image files, `'white'` or `'black'`.
       strict: refuses folders with files that cannot be read, which otherwise are skipped.
       part: the data's own name of the split that is `'validation'`; `''` for none. All splits are
@@ -32,8 +32,8 @@ class LoadOptions:
       length: sequences, signals and tokens are padded to it, and sound is cut into pieces of it; 0
         for that of the longest, or of the files.
       missing: `'refuse'` tables with missing values (NaN), or `'mask'` these values.
-      workers: processes that read files which do not fit into memory; -1: one on each core; 0:
-        threads.
+      workers: processes that read files which do not fit into memory; -1: a choice by their
+        size and the number of cores; 0: threads.
       sample_rate: of sound, in samples per second; None keeps that of the files.
 
     Raises:

@@ -1,15 +1,13 @@
 """The rows of streamed sources, read ahead by Grain: in worker processes, or in threads.
 
 A pipeline is a map over the numbers of the steps, so that its order does not depend on workers, and
-there is no state to save. Decoding small files is mostly Python, which threads do not speed up:
-see `python -m benchmarks.input`.
+there is no state to save.
 """
 
 import contextlib
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -25,11 +23,12 @@ from absl import flags
 from vaejax.core.types import PyTree
 from vaejax.data.source import Rows
 
-__all__ = ["WorkerError", "available_cores", "has_grain", "read_ahead"]
+__all__ = ["WorkerError", "available_cores", "chosen_workers", "has_grain", "read_ahead"]
 
 _AHEAD = 4  # batches that each worker reads ahead
-_SHARED = "/dev/shm"  # where arrays go from a worker to the training without a copy
-_PIPE = 2**62  # bytes; smaller arrays are sent through a pipe
+_NEVER = 2**62  # bytes of an array
+_SMALL = 2**14  # bytes of a decoded example
+_FEW_CORES = 4
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +42,23 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def chosen_workers(workers: int, row_bytes: int) -> int:
+    """The number of processes that `data.workers` stands for; 0 for threads.
+
+    Of small images most of the decoding is Python, and threads take turns. Of larger ones it is
+    not, and sending them from a process to another costs as much as decoding a third to a half of
+    them (`python -m benchmarks.input`), so that a few cores gain more from threads.
+
+    Args:
+      workers: the setting; −1 for a choice by the size of the examples.
+      row_bytes: of a decoded example.
+    """
+    cores = available_cores()
+    if workers >= 0:
+        return workers
+    return 0 if cores == 1 or (row_bytes >= _SMALL and cores <= _FEW_CORES) else cores
 
 
 def has_grain(workers: int) -> bool:
@@ -91,7 +107,7 @@ def read_ahead(
             yield from iterator
         return
     count = min(workers, len(steps))
-    iterator = _in_workers(dataset, count, sum(value.nbytes for value in dataset[0].values()))
+    iterator = _in_workers(dataset, count)
     with contextlib.closing(iterator):
         with _without_main(), _silent_tracker(), _blocked(signal.SIGINT, signal.SIGTERM):
             first = [_next(iterator) for _ in range(count)]  # one of each worker: all have started
@@ -100,13 +116,12 @@ def read_ahead(
             yield _next(iterator)
 
 
-def _in_workers(dataset: Any, count: int, batch_bytes: int) -> Any:
+def _in_workers(dataset: Any, count: int) -> Any:
     """The iterator of a pipeline in worker processes; none is started yet.
 
     Args:
       dataset: of all steps.
       count: number of workers, of which number i reads the steps i, i + count, ...
-      batch_bytes: of one step.
     """
     from grain import ReadOptions
     from grain.experimental import DatasetOptions, WithOptionsIterDataset
@@ -115,18 +130,12 @@ def _in_workers(dataset: Any, count: int, batch_bytes: int) -> Any:
     if not flags.FLAGS.is_parsed():  # of absl, whose flags Grain reads
         flags.FLAGS.mark_as_parsed()
     rows = dataset.to_iter_dataset(ReadOptions(num_threads=0, prefetch_buffer_size=0))
-    # A full /dev/shm, which has 64 MiB in many containers, would end the workers by a signal.
-    fits = 4 * _AHEAD * count * batch_bytes < _free_shared_bytes()
-    rows = WithOptionsIterDataset(rows, DatasetOptions(min_shm_size=2**16 if fits else _PIPE))
+    # Shared memory, Grain's default, took 1.4 times the processor time of a pipe for images of
+    # 128 × 128 pixels, since its pages are new for each batch; in many containers it has 64 MiB,
+    # and a full one ends a process by a signal.
+    rows = WithOptionsIterDataset(rows, DatasetOptions(min_shm_size=_NEVER))
     options = MultiprocessingOptions(num_workers=count, per_worker_buffer_size=_AHEAD)
     return iter(rows.mp_prefetch(options, worker_init_fn=_prepare_worker))
-
-
-def _free_shared_bytes() -> int:
-    try:
-        return shutil.disk_usage(_SHARED).free
-    except OSError:
-        return 0
 
 
 def _prepare_worker(number: int, count: int) -> None:

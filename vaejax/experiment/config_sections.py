@@ -61,7 +61,9 @@ class DataFields:
         "split for selection: 'auto', that of the data; 'none'; a fraction of train, '0.1'; a name",
     )
     max_bytes: int = field(
-        DEFAULT_MAX_BYTES, "of the arrays of an npz file in memory; a larger one is refused", low=1
+        DEFAULT_MAX_BYTES,
+        "of the arrays of an npz file, or of one image, in memory; larger ones are refused",
+        low=1,
     )
     background: str = field(
         "white", "behind transparent pixels of image files", choices=("white", "black")
@@ -79,7 +81,7 @@ class DataFields:
         DEFAULT_RESIDENT_BYTES, "of decoded data in memory; larger data are read as needed", low=1
     )
     workers: int = field(
-        -1, "processes that read larger data; -1: one on each core; 0: threads", low=-1, high=1024
+        -1, "processes that read larger data; -1: by their size; 0: threads", low=-1, high=1024
     )
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"

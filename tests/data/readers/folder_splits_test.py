@@ -1,6 +1,7 @@
 """Which files of a folder are read, and for which split."""
 
 import os
+import struct
 
 import numpy as np
 import PIL.Image
@@ -200,3 +201,41 @@ def test_float_tiffs_and_bitmaps(tmp_path):
     np.testing.assert_allclose(image, values, atol=1 / 65535)
     save(tmp_path / "bmp" / "a.bmp", colours(1)[0])
     np.testing.assert_array_equal(images_of(tmp_path / "bmp", holdout=0), colours(1))
+
+
+def test_16_bits_of_grey_with_alpha(tmp_path):
+    random = np.random.RandomState(0)
+    pixels = random.randint(0, 2**16, (5, 6, 2)).astype(np.uint16)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(png(pixels))
+    source = data.load(f"folder:{tmp_path}/data", holdout=0, background="black")
+    image = np.asarray(source.decode(source.take(np.arange(1)))["image"])
+    assert image.shape == (1, 5, 6, 1)
+    grey, alpha = np.moveaxis(pixels / 65535, -1, 0)
+    np.testing.assert_allclose(image[0, ..., 0], grey * alpha, atol=0.51 / 65535)
+
+
+def tiff_of_deep_colour(side=3):
+    """A TIFF file of 16 bits in colour, as its specification has it: header, pixels, tags."""
+    pixels = np.full((side, side, 3), 700, "<u2").tobytes()
+    bits = np.full(3, 16, "<u2").tobytes()
+    end = 8 + len(pixels) + len(bits)
+    tags = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 3, 8 + len(pixels)), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 2), (273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, side)]
+    tags += [(279, 4, 1, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, end) + pixels + bits + directory
+
+
+def test_16_bits_of_colour_in_tiff_files_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff_of_deep_colour())
+    with pytest.raises(ValueError, match=r"a\.tif: of a TIFF file of 16 bits in colour only 8"):
+        images_of(tmp_path)
+
+
+def test_images_larger_than_the_limit_are_refused_by_their_header(tmp_path):
+    save(tmp_path / "a.png", np.zeros((60, 50, 3), np.uint8))
+    images_of(tmp_path, max_bytes=9000, holdout=0)
+    with pytest.raises(ValueError, match=r"a\.png: its 50 × 60 pixels .* data\.max_bytes=8999"):
+        images_of(tmp_path, max_bytes=8999, holdout=0)

@@ -39,12 +39,12 @@ def _temporary_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
 
 
-def lines_of_errors(source):
+def lines_of_errors(source, **options):
     """The number of lines of the error of each split: 0 where finite values are loaded."""
     lines = []
     for split in ("train", "eval"):
         try:
-            loaded = data.load(source, split, holdout=0.5)
+            loaded = data.load(source, split, holdout=0.5, **options)
             batch = loaded.decode(loaded.take(np.arange(min(loaded.size, 2))))
             assert all(np.isfinite(np.asarray(value)).all() for value in batch.values())
             lines.append(0)
@@ -93,6 +93,39 @@ def test_damaged_npz_files(tmp_path_factory, content, changes, cut):
     file = tmp_path_factory.getbasetemp() / "fuzz.npz"
     file.write_bytes(damaged(content, changes, cut))
     assert max(lines_of_errors(f"npz:{file}")) <= 1
+
+
+def sound(kind, dtype):
+    soundfile = pytest.importorskip("soundfile")
+    values = np.sin(np.arange(40)).astype(np.float32)
+    return file_of(lambda file: soundfile.write(file, values, 800, dtype, format=kind))
+
+
+@fuzz(st.sampled_from([("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")]), DAMAGE)
+def test_damaged_sound_files(tmp_path_factory, form, changes):
+    kind, dtype = form
+    folder = tmp_path_factory.getbasetemp() / f"fuzz_{kind}_{dtype}"
+    folder.mkdir(exist_ok=True)
+    content = damaged(sound(kind, dtype), changes, 0)
+    (folder / f"a.{kind.lower()}").write_bytes(content)
+    assert max(lines_of_errors(f"wav:{folder}", length=20, sample_rate=400)) <= 1
+
+
+@fuzz(DAMAGE, st.integers(0, 40), st.sampled_from(["data-00000-of-00001.arrow", "state.json"]))
+def test_damaged_datasets_of_hugging_face(tmp_path_factory, changes, cut, name):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    folder = tmp_path_factory.getbasetemp() / "fuzz_hf"
+    if not folder.exists():
+        dataset = datasets.Dataset.from_dict({"a": [1.0, 2.0, 3.0], "label": [0, 1, 0]})
+        dataset.save_to_disk(str(folder))
+    file = folder / name
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(damaged(whole, changes, cut))
+        assert max(lines_of_errors(f"hf:{folder}")) <= 1
+    finally:
+        file.write_bytes(whole)
 
 
 HEADERS = st.one_of(

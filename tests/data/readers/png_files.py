@@ -1,4 +1,4 @@
-"""PNG files of 16 bits in colour, which Pillow does not write."""
+"""PNG files of 16 bits in colour or with alpha, which Pillow does not write."""
 
 import struct
 import zlib
@@ -9,9 +9,9 @@ def _chunk(kind, data):
 
 
 def png(pixels):
-    """The file of uint16 pixels `[H, W, 3 or 4]`."""
+    """The file of uint16 pixels `[H, W, 2, 3 or 4]`."""
     height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     return (
         b"\x89PNG\r\n\x1a\n"

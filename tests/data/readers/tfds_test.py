@@ -310,3 +310,21 @@ def test_real_datasets(name, sizes, mean):
     else:
         assert train.num_classes == 10
         assert set(np.unique(held.arrays["label"])) == set(range(10))
+
+
+def test_16_bits_keep_them_with_one_scale_for_all_splits(root):
+    import tensorflow_datasets as tfds
+
+    random = np.random.default_rng(0)
+    parts = {"train": random.integers(0, 300, (3, 6, 6, 1), dtype=np.uint16)}
+    parts["test"] = random.integers(0, 4096, (2, 6, 6, 1), dtype=np.uint16)
+    parts["test"][0, 0, 0, 0] = 4095  # 12 bits
+    feature = {"image": tfds.features.Image(shape=(6, 6, 1), dtype=np.uint16)}
+    splits = {name: [{"image": image} for image in images] for name, images in parts.items()}
+    write_dataset(root / "deep" / "1.0.0", feature, splits)
+    for split, name in (("train", "train"), ("eval", "test")):
+        source = data.load("tfds:deep", split)
+        rows = source.take(np.arange(source.size))
+        np.testing.assert_array_equal(rows["image"], parts[name])
+        decoded = np.asarray(source.decode(rows)["image"])
+        np.testing.assert_allclose(decoded, parts[name] / 4095, rtol=1e-6)

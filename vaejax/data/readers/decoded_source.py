@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vaejax.data.progress import progress
-from vaejax.data.read_ahead import available_cores, has_grain
+from vaejax.data.read_ahead import chosen_workers, has_grain
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows, Source, in_memory
 
@@ -45,14 +45,14 @@ def from_reader(
       identity: JSON value that changes whenever the decoded rows change.
       max_resident_bytes: up to this size all `count` rows are decoded once, cached and held in
         memory.
-      workers: processes that read a streamed source; -1 for one on each core; 0 for threads.
+      workers: processes that read a streamed source; -1 for a choice by
+        `chosen_workers`; 0 for threads.
       **fields: the other fields of `Source`.
     """
     if count * row_bytes > max_resident_bytes:
         if threads and has_grain(workers):
             fields["read"] = lambda indices: _stacked(read, positions[indices], False)
-            cores = available_cores()
-            fields["workers"] = (cores if cores > 1 else 0) if workers < 0 else workers
+            fields["workers"] = chosen_workers(workers, row_bytes)
         return Source(
             size=len(positions),
             take=lambda indices: _stacked(read, positions[indices], threads),

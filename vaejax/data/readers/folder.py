@@ -64,7 +64,7 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     listed = find_files(parts, _IMAGES, strict=options.strict)
     # Shape, depth and classes are computed from all splits, so that they agree.
     all_files = [file for files in listed.values() for file in files]
-    infos = [inspect_image(file) for file in all_files]
+    infos = [inspect_image(file, options.max_bytes) for file in all_files]
     shape = image_shape(infos, options.image_size, options.channels)
     size = shape[0] if shape[0] == shape[1] else None
     scale = _scale(root, [f for f, info in zip(all_files, infos, strict=True) if info.deep])

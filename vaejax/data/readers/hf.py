@@ -82,7 +82,7 @@ def _image_source(
     numbers = {name: range(len(part)) for name, part in used.items()}
     infos, deep = [], []
     for name, indices in numbers.items():
-        of_split = [inspect_image(files[name](i)) for i in indices]
+        of_split = [inspect_image(files[name](i), options.max_bytes) for i in indices]
         infos += of_split
         deep += [(name, i) for i, info in zip(indices, of_split, strict=True) if info.deep]
     shape = image_shape(infos, options.image_size, options.channels)
@@ -189,7 +189,7 @@ def _vector_source(
                 "none may be missing: remove the column, or fill it in"
             )
         arrays.append(values)
-        width = values.shape[1]
+        width = int(values.shape[-1])
         names += [column] if width == 1 else [f"{column}[{i}]" for i in range(width)]
     vector = np.concatenate(arrays, axis=1)
     rows = {"vector": validate("vector", "vector", vector, names)}

@@ -109,7 +109,9 @@ def columns_of(features: Mapping[str, Any], source: str) -> Columns:
     def only(kind: str, preferred: tuple[str, ...]) -> str | None:
         found = [name for name, of in kinds.items() if of == kind]
         named = [name for name in preferred if name in found]
-        return (named or (found if len(found) == 1 else [None]))[0]
+        if named:
+            return named[0]
+        return found[0] if len(found) == 1 else None
 
     image, audio = only("Image", ("image", "img")), only("Audio", ("audio",))
     label = only("ClassLabel", _LABELS)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaejax.data.load_options import DEFAULT_MAX_BYTES
+
 __all__ = [
     "SUFFIXES",
     "ImageFile",
@@ -14,11 +16,14 @@ __all__ = [
     "highest_value",
     "inspect_image",
     "read_image",
+    "stored_pixels",
 ]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 _DEEP = 2**16 - 1
+_DEEP_GREY_ALPHA = "LA;16B"
+_BITS_PER_SAMPLE = 258  # of TIFF
 _JPEG = (".jpg", ".jpeg", ".JPG", ".JPEG")
 _ORIENTATION = 0x0112  # of EXIF data
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's mode L
@@ -53,23 +58,44 @@ class StoredFile(io.BytesIO):
 ImageFile = Path | StoredFile
 
 
-def inspect_image(path: ImageFile) -> ImageInfo:
+def inspect_image(path: ImageFile, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageInfo:
     """The header of an image file.
 
+    Args:
+      path: of the file.
+      max_bytes: of the decoded pixels, as the header states their number.
+
     Raises:
-      ValueError: the file cannot be read.
+      ValueError: the file cannot be read, is too large, or has colours of 16 bits in a form of
+        which the decoder would keep 8.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
+            _check_form(image, max_bytes)
             grey, deep = _is_grey(image), _is_deep(image)  # before the EXIF data, which load it
             if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # rotated by a quarter
                 height, width = width, height
             return ImageInfo((height, width), grey, deep)
     except Exception as error:  # decoders raise many types of errors on damaged files
         raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
+
+
+def _check_form(image: Any, max_bytes: int) -> None:
+    size = image.width * image.height * len(image.getbands()) * (2 if _is_deep(image) else 1)
+    if size > max_bytes:
+        raise ValueError(
+            f"its {image.width} × {image.height} pixels need {size / 2**20:.4g} MiB of memory, "
+            f"more than data.max_bytes={max_bytes}; make it smaller, or raise that"
+        )
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()
+    if not _is_deep(image) and max(np.atleast_1d(bits), default=8) > 8:
+        raise ValueError(
+            "of a TIFF file of 16 bits in colour only 8 are read; save it as a PNG file of 16 bits "
+            "or in grey"
+        )
 
 
 def read_image(
@@ -134,6 +160,21 @@ def highest_value(path: ImageFile) -> int:
     return _DEEP if pixels.dtype.kind == "f" else int(pixels.max())
 
 
+def stored_pixels(file: ImageFile) -> np.ndarray:
+    """Pixels `[H, W, 1, 3 or 4]` as stored: uint8, uint16, or floats in [0, 1]; alpha is last.
+
+    Raises:
+      ValueError: the file cannot be read.
+    """
+    try:
+        pixels, alpha, high = _decode(file)
+    except Exception as error:
+        raise ValueError(f"cannot read the image {file}: {_one_line(error)}") from error
+    if alpha is None:
+        return pixels
+    return np.concatenate([pixels, np.rint(alpha * high).astype(pixels.dtype)], axis=-1)
+
+
 def _decode(path: ImageFile) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Pixels `[H, W, 1 or 3]`, alpha in [0, 1] `[H, W, 1]` or None, and the pixels' full range.
 
@@ -142,7 +183,12 @@ def _decode(path: ImageFile) -> tuple[np.ndarray, np.ndarray | None, int]:
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        if args := _deep_colour(image):
+        if (args := _deep_colour(image)) == _DEEP_GREY_ALPHA:
+            # Four bytes of a pixel, read as if they were those of four channels.
+            parts = _reopened(path, "RGBA")
+            grey, alpha = (parts[..., i : i + 1] << 8 | parts[..., i + 1 : i + 2] for i in (0, 2))
+            return grey, alpha / _DEEP, _DEEP
+        if args:
             high, low = (_reopened(path, args[:-1] + order) for order in "BL")
             pixels = (high << 8) | low
             alpha = pixels[..., 3:] / _DEEP if pixels.shape[-1] == 4 else None
@@ -175,9 +221,9 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _deep_colour(image: Any) -> str:
-    """Pillow's name of the raw form of a PNG file of 16 bits in colour, else `''`."""
+    """Pillow's name of the raw form of a PNG file of 16 bits in colour or with alpha, else `''`."""
     args = image.tile[0].args if image.format == "PNG" and image.tile else ""
-    return args if args in ("RGB;16B", "RGBA;16B") else ""
+    return args if args in ("RGB;16B", "RGBA;16B", _DEEP_GREY_ALPHA) else ""
 
 
 def _reopened(path: ImageFile, args: str) -> np.ndarray:
@@ -197,6 +243,8 @@ def _is_grey(image: Any) -> bool:
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
+    if _deep_colour(image) == _DEEP_GREY_ALPHA:
+        return True
     return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 

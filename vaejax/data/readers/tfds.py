@@ -10,7 +10,10 @@ import numpy as np
 
 from vaejax.core.types import Options
 from vaejax.data.load_options import LoadOptions
-from vaejax.data.readers.decoded_source import from_reader
+from vaejax.data.readers.cache import load_or_build
+from vaejax.data.readers.decoded_source import digest_of, from_reader
+from vaejax.data.readers.fields import bit_depth_scale
+from vaejax.data.readers.image_files import StoredFile, stored_pixels
 from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.tfds_files import find_prepared
 from vaejax.data.source import Rows, Source, decoder, hold_out
@@ -35,9 +38,9 @@ class _RowFormat:
     stretch: bool  # zeros and ones become 0 and 255, since resizing makes grey levels
 
     def row(self, example: Options) -> Rows:
-        pixels = _bytes(example[self.feature])
+        pixels = _pixels(example[self.feature])
         if self.stretch:
-            pixels = pixels * np.uint8(255)
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
         row = {self.field: fit(pixels, self.image_size, self.channels)}
         if self.labelled:
             row["label"] = np.asarray(example["label"], np.int32)
@@ -71,9 +74,8 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
     train_part, eval_part = _parts(splits)
     part = {"train": train_part, "eval": eval_part, "validation": options.part}[options.split]
     files = [(name, (folder / name).stat().st_size) for name in sorted(splits[part].filenames)]
-    data, count = builder.as_data_source(split=part), splits[part].num_examples
-
     feature, field = _pixel_feature(dataset, features)
+    data, count = _examples(builder, part, feature), splits[part].num_examples
     shape, image_size = tuple(features[feature].shape), options.image_size
     if image_size is None and None in shape[-3:-1]:
         image_size = _DEFAULT_IMAGE_SIZE
@@ -81,7 +83,7 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
     if None in fitted:
         raise ValueError(f"tfds:{dataset} has {feature!r} of varying shape {shape}")
     # Determined from the training split, so that both splits are decoded alike.
-    binary = _is_binary(builder.as_data_source(split=train_part), feature)
+    binary = _is_binary(_examples(builder, train_part, feature), feature)
     row_format = _RowFormat(
         feature,
         field,
@@ -94,6 +96,12 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
         stretch=binary and fitted != shape,
     )
 
+    scale = 1.0 if binary and not row_format.stretch else 255.0
+    deep = not binary and _is_deep(features[feature])
+    if deep:
+        used = dict.fromkeys(name for name in (train_part, eval_part, options.part) if name)
+        scale = max(scale, _depth_scale(builder, list(used), feature))
+
     def read(indices: list[int]) -> list[Rows]:
         return [row_format.row(example) for example in data.__getitems__(indices)]
 
@@ -104,14 +112,14 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
         read,
         hold_out(count, options.split, options.holdout) if held_out else np.arange(count),
         count=count,
-        row_bytes=int(np.prod(fitted)),
+        row_bytes=int(np.prod(fitted)) * (2 if deep else 1),
         threads=sum(size for _, size in files) > count * _LARGE_RECORD,
         label="-".join(["tfds", *builder.info.full_name.split("/"), part]),
-        identity=[files, fitted, dataclasses.asdict(row_format)],
+        identity=[files, fitted, dataclasses.asdict(row_format), deep],
         max_resident_bytes=options.max_resident_bytes,
         name=options.source,
         split=options.split,
-        decode=decoder(1.0 if binary and not row_format.stretch else 255.0),
+        decode=decoder(scale),
         factor_sizes=tuple(factor_sizes) if factor_sizes and None not in factor_sizes else None,
         factor_names=tuple(name.removeprefix("label_") for name in row_format.factors) or None,
         num_classes=getattr(label, "num_classes", None),
@@ -174,14 +182,45 @@ def _is_integer(feature: Any) -> bool:
 def _is_binary(data: Any, feature: str) -> bool:
     """Whether pixels are zeros and ones, in examples spread over the split."""
     spread = np.linspace(0, len(data) - 1, min(_PROBE, len(data))).astype(int)
-    return all(_bytes(e[feature]).max() <= 1 for e in data.__getitems__(spread.tolist()))
+    return all(_pixels(e[feature]).max() <= 1 for e in data.__getitems__(spread.tolist()))
 
 
-def _bytes(pixels: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Pixels `[..., H, W, C]` as uint8; of 16 bits the upper eight."""
+def _is_deep(feature: Any) -> bool:
+    return np.dtype(feature.np_dtype) == np.uint16
+
+
+def _examples(builder: Any, part: str, feature: str) -> Any:
+    """The examples of a split; images of 16 bits as stored, since TFDS needs OpenCV for them."""
+    if not _is_deep(builder.info.features[feature]):
+        return builder.as_data_source(split=part)
+    from tensorflow_datasets import decode
+
+    return builder.as_data_source(split=part, decoders={feature: decode.SkipDecoding()})
+
+
+def _depth_scale(builder: Any, parts: list[str], feature: str) -> float:
+    """The largest value of the depth of pixels of 16 bits, the same for all splits."""
+    counts = [builder.info.splits[part].num_examples for part in parts]
+
+    def read() -> Rows:
+        high = 0
+        for part, count in zip(parts, counts, strict=True):
+            data = _examples(builder, part, feature)
+            for start in range(0, count, _PROBE):
+                examples = data.__getitems__(list(range(start, min(start + _PROBE, count))))
+                high = max(high, *(int(_pixels(e[feature]).max()) for e in examples))
+        return {"high": np.array([high])}
+
+    name = "-".join(["depth-tfds", *builder.info.full_name.split("/")])
+    rows = load_or_build(f"{name}-{digest_of([parts, counts, feature])}", read)
+    return bit_depth_scale(int(rows["high"][0]))
+
+
+def _pixels(pixels: bytes | np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Pixels `[..., H, W, C]` as uint8 or uint16."""
+    if isinstance(pixels, bytes):
+        return stored_pixels(StoredFile(pixels, "of an example"))
     pixels = np.asarray(pixels)
-    if pixels.dtype == np.uint16:
-        return (pixels >> 8).astype(np.uint8)
-    if pixels.dtype not in (np.uint8, np.bool_):
+    if pixels.dtype not in (np.uint8, np.uint16, np.bool_):
         raise ValueError(f"expected images of uint8, uint16 or bool, found {pixels.dtype}")
-    return pixels.astype(np.uint8)
+    return pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
