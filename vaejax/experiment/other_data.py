@@ -146,7 +146,7 @@ def _completed(source: Source, spec: DataSpec, reads: set[str], optional: bool) 
     or a condition of zeros.
     """
     fields: Any = jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
-    values = {"mask": True} if "mask" in spec.fields else {}
+    values: dict[str, int] = {"mask": True} if "mask" in spec.fields else {}
     if optional:
         values |= {k: v for k, v in {"label": -1, "condition": 0}.items() if k in reads}
     absent = {name: value for name, value in values.items() if name not in fields}
