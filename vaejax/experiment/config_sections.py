@@ -18,13 +18,13 @@ from vaejax.data.source import DEFAULT_RESIDENT_BYTES
 from vaejax.evaluation.options import EvaluateOptions
 from vaejax.experiment.table_fields import TableFields
 from vaejax.training import Settings
+from vaejax.training.trackers import LogFields
 
 __all__ = [
     "ConfigFields",
     "DataFields",
     "Declared",
     "EvaluateFields",
-    "LogFields",
     "MeshFields",
     "SampleFields",
     "SecondStageFields",
@@ -152,17 +152,6 @@ class SweepFields:
     chunk: int = field(0, "models at once on a device; 0: chosen by their size", low=0)
     index: int = field(-1, "a model of a trained sweep to make a run of its own", low=-1)
     metrics: str = field("", 'of table and figure, as in "elbo,mse"; empty: the usual ones')
-
-
-@dataclasses.dataclass(frozen=True)
-class LogFields:
-    """Where the records of a training go, besides `metrics.jsonl`."""
-
-    to: str = field(
-        "tensorboard", "of tensorboard, wandb, mlflow, trackio, as in wandb,mlflow; empty: none"
-    )
-    project: str = field("vaejax", "of the runs of wandb, mlflow (experiment) and trackio")
-    name: str = field("", "of the run there; empty: that of the working directory")
 
 
 @dataclasses.dataclass(frozen=True)

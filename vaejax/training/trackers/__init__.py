@@ -4,6 +4,7 @@ Each is imported when a config names it. One that fails is left out with a warni
 """
 
 from vaejax.training.trackers.open import check_trackers, open_trackers
+from vaejax.training.trackers.options import LogFields
 from vaejax.training.trackers.trackers import Target, Tracker, Trackers
 
-__all__ = ["Target", "Tracker", "Trackers", "check_trackers", "open_trackers"]
+__all__ = ["LogFields", "Target", "Tracker", "Trackers", "check_trackers", "open_trackers"]
