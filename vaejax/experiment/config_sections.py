@@ -50,9 +50,7 @@ class DataFields(TableFields):
         reason=_MEMORY,
     )  # fmt: skip
     channels: int = field(0, "convert images to 1 or 3 channels; 0: as stored", choices=(0, 1, 3))
-    sample_rate: int = field(
-        0, "resample sound to this many samples per second; 0: as stored", low=0, high=10**7
-    )
+    sample_rate: int = field(0, "of sound, per second; 0: as stored", low=0, high=10**7)
     holdout: float = field(
         0.1, "fraction to evaluate on, if the data has no splits of its own", low=0, high=1,
         below=True,
@@ -80,9 +78,7 @@ class DataFields(TableFields):
     max_resident_bytes: int = field(
         DEFAULT_RESIDENT_BYTES, "of decoded data in memory; larger data are read as needed", low=1
     )
-    workers: int = field(
-        -1, "processes that read larger data; -1: by their size; 0: threads", low=-1, high=1024
-    )
+    workers: int = field(-1, "processes that read these; 0: threads; -1: either", low=-1, high=1024)
     standardize: bool = field(
         True, "tables and signals with mean 0 and deviation 1 in each column, if of real numbers"
     )
