@@ -25,7 +25,7 @@ def test_negative_binomial_agrees_with_scipy():
 
 def test_samples_of_the_negative_binomial_follow_its_distribution():
     p = NegativeBinomial(jnp.log(jnp.array([0.3, 8.0])), jnp.log(jnp.array([0.5, 3.0])))
-    x = np.asarray(jax.vmap(p.sample)(jax.random.split(KEY, 20_000)))
+    x = np.asarray(jax.jit(jax.vmap(p.sample))(jax.random.split(KEY, 20_000)))
     for j, (mean, size) in enumerate([(0.3, 0.5), (8.0, 3.0)]):
         nbinom = stats.nbinom(size, size / (size + mean))
         edges = np.arange(30)
@@ -106,7 +106,7 @@ def test_large_counts_are_sampled_with_the_right_mean_and_variance():
     """Beyond the int32 range, and where a Poisson sampler in float32 is overdispersed."""
     log_mean, log_r = jnp.array([18.0, 22.5, 22.5]), jnp.array([100.0, 3.0, 60.0])
     p = NegativeBinomial(log_mean, log_r)
-    x = np.asarray(jax.vmap(p.sample)(jax.random.split(KEY, 4000)), np.float64)
+    x = np.asarray(jax.jit(jax.vmap(p.sample))(jax.random.split(KEY, 4000)), np.float64)
     mean = np.exp(np.float64(log_mean))
     variance = mean + mean**2 * np.exp(-np.float64(log_r))
     standard_error = np.sqrt(variance / len(x))
