@@ -188,9 +188,7 @@ class ConfigFields:
     sweep: SweepFields = dataclasses.field(default_factory=SweepFields)
     second_stage: SecondStageFields = dataclasses.field(default_factory=SecondStageFields)
     first_stage: str = field("", "of second stages: the working directory of a trained run")
-    first_stage_step: int = field(
-        0, "its checkpoint; 0: the best by a validation split, else the latest", low=0
-    )
+    first_stage_step: int = field(0, "its checkpoint; 0: the one that is used by default", low=0)
 
 
 # Fields that a config has only if it gives them.
