@@ -9,6 +9,9 @@ quadrants_1    MNIST: three quadrants predicted from the one at the bottom left 
                section 5.1, under the definition of Pyro's tutorial)
 quadrants_2    the right half predicted from the left half
 quadrants_3    the quadrant at the bottom right predicted from the three others
+table          a table given its label; give the data: --config.data.source=csv:PATH and
+               --config.data.label=COLUMN, or --config.model.condition=condition and
+               --config.data.condition=COLUMNS
 
 In the settings with quadrants, only hidden pixels count, grey levels are targets of the Bernoulli
 cross-entropy, and the decoder depends on the observed pixels through z only. −`elbo` is the
@@ -103,11 +106,22 @@ def quadrants(config: ConfigDict, observed: int) -> None:
     config.train.checkpoint_every = 5 * _STEPS_PER_EPOCH
 
 
+def table(config: ConfigDict) -> None:
+    """Each column has its own likelihood."""
+    sprites(config)
+    config.data.source = "csv:PATH"
+    config.model = {"latent_dim": 8, "learned_prior": False, "condition": "label"}
+    config.model.network = {"kind": "mlp", "hidden": (128, 128)}
+    config.model.likelihood = {"kind": "mixed", "scale": "learned"}
+    config.train.steps = 2000
+
+
 SETTINGS: dict[str, Setting] = {
     "sprites": sprites,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     **{f"quadrants_{n}": functools.partial(quadrants, observed=n) for n in (1, 2, 3)},
+    "table": table,
 }
 
 get_config = config_function("cvae", SETTINGS)

@@ -76,6 +76,14 @@ def test_what_a_table_may_not_hold(change, message):
         numbers_of_columns(COLUMNS, rest)
 
 
+def test_missing_values_stay_missing_where_they_are_allowed():
+    table = {**TABLE, "job": ["smith", None, "baker"], "age": [np.nan, 1.5, 2.0]}
+    rows = numbers_of_columns(COLUMNS, table, missing=True)
+    np.testing.assert_array_equal(rows[:, :2], [[np.nan, 1], [1.5, np.nan], [2, 0]])
+    with pytest.raises(ValueError, match="column 'age' must hold finite"):
+        numbers_of_columns(COLUMNS, {**TABLE, "age": [np.nan, 1.5, 2.0]})
+
+
 def test_numbers_that_are_no_classes_are_refused():
     for wrong in (3, -1, 0.5, np.nan):
         with pytest.raises(ValueError, match="column 'job' has the classes 0 to 2"):

@@ -11,10 +11,11 @@ from vaejax.distributions.bounds import soft_bound
 from vaejax.distributions.likelihoods import LIKELIHOODS
 from vaejax.distributions.support import support_of
 
-ARGUMENTS = {"categorical": (5,)}
+ARGUMENTS = {"categorical": (5,), "mixed": ((5,),)}
 INSIDE = {
     "bernoulli": [0, 0.3, 1],
     "categorical": [0, 4],
+    "mixed": [0, 4],
     "normal": [-1e9, 0.5],
     "discretized_logistic": [0, 1 / 255, 1],
     "discretized_logistic_mixture": [0, 7 / 255, 1],
@@ -23,6 +24,7 @@ INSIDE = {
 OUTSIDE = {
     "bernoulli": [-0.1, 1.01, np.nan, 255],
     "categorical": [-1, 5, 2.5],
+    "mixed": [5, 0.5, -1, np.nan],
     "normal": [np.nan, np.inf],
     "discretized_logistic": [0.5, -1 / 255, 256 / 255, np.nan],
     "discretized_logistic_mixture": [0.5, 2],

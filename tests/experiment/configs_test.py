@@ -26,6 +26,8 @@ SHAPES = {  # of one example, and number of classes, of the datasets that config
     "tfds:fashion_mnist": ((28, 28, 1), 10),
     "tfds:cifar10": ((32, 32, 3), 10),
     "npz:PATH": ((50,), 0),
+    "csv:PATH": ((50,), 3),
+    "h5ad:PATH": ((50,), 0),
     "moving_mnist": ((20, 28, 28, 1), 10),
 }
 

@@ -11,6 +11,8 @@ from vaejax.core.types import Options
 __all__ = [
     "DTYPES",
     "Column",
+    "TableForm",
+    "check_stored",
     "class_counts_of",
     "columns_from_json",
     "columns_to_json",
@@ -37,6 +39,22 @@ class Column(NamedTuple):
     name: str
     categories: tuple[str, ...] = ()
     dtype: str = "float"
+
+
+class TableForm(NamedTuple):
+    """The columns of the table that a run was trained on, by which other tables are read.
+
+    Attributes:
+      columns: of `vector`; `()` if they have no names.
+      condition_columns: of `condition`.
+      class_names: of the label; `()` if its classes are numbers.
+      classes: number of classes of the label; 0 without one.
+    """
+
+    columns: tuple[Column, ...]
+    condition_columns: tuple[Column, ...] = ()
+    class_names: tuple[str, ...] = ()
+    classes: int = 0
 
 
 def class_counts_of(columns: Sequence[Column]) -> tuple[int, ...]:
@@ -71,10 +89,20 @@ def named_columns(columns: Sequence[Column], rows: np.ndarray) -> dict[str, np.n
     rows = np.asarray(rows)
     if rows.ndim != 2 or rows.shape[1] != len(columns):
         raise ValueError(f"expected rows [N, {len(columns)}], found shape {list(rows.shape)}")
+    check_stored(columns, rows)
     table: dict[str, np.ndarray] = {}
     for column, values in zip(columns, rows.T, strict=True):
-        if not column.categories:
+        if column.categories:
+            table[column.name] = _typed(column)[values.astype(np.int64)]
+        else:
             table[column.name] = values.astype(np.float32)
+    return table
+
+
+def check_stored(columns: Sequence[Column], rows: np.ndarray) -> None:
+    """Raises ValueError if a stored number of rows `[N, D]` is no class of its column."""
+    for column, values in zip(columns, rows.T, strict=True):
+        if not column.categories:
             continue
         inside = (values >= 0) & (values < len(column.categories)) & (values == np.floor(values))
         if not inside.all():
@@ -82,8 +110,6 @@ def named_columns(columns: Sequence[Column], rows: np.ndarray) -> dict[str, np.n
                 f"column {column.name!r} has the classes 0 to {len(column.categories) - 1}, found "
                 f"{values[~inside][0]:g}"
             )
-        table[column.name] = _typed(column)[values.astype(np.int64)]
-    return table
 
 
 def _typed(column: Column) -> np.ndarray:
@@ -95,17 +121,23 @@ def _typed(column: Column) -> np.ndarray:
     return np.array(column.categories, str)
 
 
-def positions_of(column: Column, values: np.ndarray) -> np.ndarray:
+def positions_of(column: Column, values: np.ndarray, *, missing: bool = False) -> np.ndarray:
     """The stored numbers `[N]` of a column's values.
 
     Args:
       column: of the trained model.
       values: `[N]`; of categories strings, or any values whose text is the name of a category.
+      missing: whether None and NaN become NaN, instead of being refused.
 
     Raises:
       ValueError: a category that the column does not have, or a value that is no finite number.
     """
     values = np.asarray(values)
+    if missing and values.dtype.kind in "Of":
+        absent = np.array([value is None or value != value for value in values.tolist()], bool)
+        result = np.full(len(values), np.nan, np.float32)
+        result[~absent] = positions_of(column, values[~absent])
+        return result
     if not column.categories:
         try:
             numbers = values.astype(np.float32)
@@ -126,13 +158,17 @@ def positions_of(column: Column, values: np.ndarray) -> np.ndarray:
 
 
 def numbers_of_columns(
-    columns: Sequence[Column], table: Mapping[str, Sequence[Any] | np.ndarray]
+    columns: Sequence[Column],
+    table: Mapping[str, Sequence[Any] | np.ndarray],
+    *,
+    missing: bool = False,
 ) -> np.ndarray:
     """A table as rows of stored numbers, the inverse of `named_columns`.
 
     Args:
       columns: D of them.
       table: name -> values `[N]`, in any order, as a dict or a data frame has them.
+      missing: whether None and NaN become NaN, instead of being refused.
 
     Returns:
       float32 `[N, D]`.
@@ -145,9 +181,11 @@ def numbers_of_columns(
     for name in map(str, table):
         if name not in names:
             raise ValueError(f"unknown column {near_names(name, names)}")
-    if missing := [name for name in names if name not in table]:
-        raise ValueError(f"the table lacks the column {missing[0]!r}")
-    arrays = [positions_of(c, np.atleast_1d(np.asarray(table[c.name]))) for c in columns]
+    if absent := [name for name in names if name not in table]:
+        raise ValueError(f"the table lacks the column {absent[0]!r}")
+    arrays = [
+        positions_of(c, np.atleast_1d(np.asarray(table[c.name])), missing=missing) for c in columns
+    ]
     if len({a.shape for a in arrays}) > 1 or arrays[0].ndim != 1:
         lengths = {c.name: list(a.shape) for c, a in zip(columns, arrays, strict=True)}
         raise ValueError(f"all columns must have one value per row, found shapes {lengths}")

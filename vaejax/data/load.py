@@ -5,10 +5,13 @@ import difflib
 import functools
 
 from vaejax.core.registry import table
+from vaejax.data.columns import TableForm
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, Loader, LoadOptions
 from vaejax.data.readers.folder import load_folder
+from vaejax.data.readers.h5ad import load_h5ad
 from vaejax.data.readers.hf import load_hf
 from vaejax.data.readers.npz import load_npz
+from vaejax.data.readers.tables import load_csv, load_parquet
 from vaejax.data.readers.tfds import load_tfds
 from vaejax.data.readers.wav import load_wav
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source
@@ -17,11 +20,13 @@ from vaejax.data.synthetic.sprites_source import VARIANTS, load_sprites
 from vaejax.data.synthetic.tables import TABLES, load_synthetic
 from vaejax.data.validation import AUTO, NONE, fraction_of, resolve_validation, split_off
 
-__all__ = ["SOURCES", "load"]
+__all__ = ["SOURCES", "TABLE_KINDS", "load"]
 
 SOURCES = (
     *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "wav:PATH"),
     "hf:NAME_OR_FOLDER",
+    *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
+    *("csv:PATH", "parquet:PATH", "h5ad:PATH"),
     *(f"synthetic:{table}" for table in (*TABLES, "codes")),
     *SEQUENCES,
 )
@@ -32,10 +37,21 @@ _OWN: dict[str, Loader] = {
     "npz": load_npz,
     "wav": load_wav,
     "hf": load_hf,
+    "csv": load_csv,
+    "parquet": load_parquet,
+    "h5ad": load_h5ad,
     "synthetic": load_synthetic,
     **{name: functools.partial(load_sequence, name) for name in SEQUENCES},
 }
 _LOADERS = table("data", _OWN)
+_TABLES = ("csv", "parquet")
+TABLE_KINDS = (*_TABLES, "h5ad")
+# Option -> the kinds of data that have it.
+_TABLE_OPTIONS = {
+    **dict.fromkeys(("label", "condition"), TABLE_KINDS),
+    **dict.fromkeys(("categories", "drop"), _TABLES),
+    "layer": ("h5ad",),
+}
 
 
 def load(
@@ -55,6 +71,12 @@ def load(
     missing: str = "refuse",
     workers: int = -1,
     sample_rate: int | None = None,
+    label: str = "",
+    condition: str = "",
+    categories: str = "",
+    drop: str = "",
+    layer: str = "",
+    form: TableForm | None = None,
 ) -> Source:
     """One split of the dataset that a source string names.
 
@@ -67,6 +89,10 @@ def load(
         `npz:PATH`: NumPy arrays;
         `wav:PATH`: sound files;
         `hf:NAME_OR_FOLDER`: a dataset of Hugging Face;
+        `npz:PATH`: NumPy arrays, or a sparse matrix of SciPy;
+        `h5ad:PATH`: the counts of an AnnData file;
+        `csv:PATH`, `parquet:PATH`: a table, one file or a folder of files of one form, which are
+        named train and test (or another word for it) if they are splits;
         `synthetic:factors`, `synthetic:waveforms`, `synthetic:text`, `synthetic:codes`: generated
         vectors, audio clips, sentences and maps of codes;
         `moving_sprites`, `moving_mnist` (needs `tfds:mnist`), `bouncing_balls`, `oscillator`:
@@ -96,6 +122,16 @@ def load(
       workers: processes that read files which do not fit into memory, during a training; -1: a
         choice by their size and the number of cores; 0: threads in this process.
       sample_rate: of sound, in samples per second. Default: as stored.
+        longest, if they have different lengths.
+      missing: what to do with missing values of a table (in an npz file NaN): `'refuse'`, or
+        `'mask'` them, which excludes them from all losses and metrics.
+      label: the column of a table, or of `obs` of an h5ad file, that holds the class.
+      condition: such columns, as in `a,b`, that become the field `condition`.
+      categories: columns of a table that hold integers which are categories.
+      drop: columns of a table that are left out.
+      layer: of an h5ad file, in place of its matrix X.
+      form: of the table that a run was trained on: categories get the numbers that they have
+        there, and other columns and categories are refused.
 
     Raises:
       ValueError: unknown source, split or option, data in an unsupported form, or
@@ -118,6 +154,12 @@ def load(
         missing=missing,
         workers=workers,
         sample_rate=sample_rate,
+        label=label,
+        condition=condition,
+        categories=categories,
+        drop=drop,
+        layer=layer,
+        form=form,
     )
     kind, _, argument = source.partition(":")
     if kind == "sprites":
@@ -128,6 +170,7 @@ def load(
         known = bool(argument)
     if not known:
         raise ValueError(_unknown(source))
+    _check_table_options(kind, options)
     return _load_split(_LOADERS[kind], argument, options, validation)
 
 
@@ -150,6 +193,17 @@ def _load_split(load: Loader, argument: str, options: LoadOptions, validation: s
         )
     part = "" if part == NONE or fraction is not None else part
     return load(argument, dataclasses.replace(options, part=part))
+
+
+def _check_table_options(kind: str, options: LoadOptions) -> None:
+    """Raises ValueError for settings of tables that have no effect on this kind of data."""
+    for name in ("label", "condition", "categories", "drop", "layer"):
+        kinds = _TABLE_OPTIONS[name]
+        if kind in _OWN and kind not in kinds and getattr(options, name):
+            raise ValueError(
+                f"data.{name}={getattr(options, name)!r} is for {' and '.join(kinds)}:PATH and has "
+                f"no effect on {options.source}: leave it empty"
+            )
 
 
 def _unknown(source: str) -> str:

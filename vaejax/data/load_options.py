@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from vaejax.data.columns import TableForm
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Source, check_split
 
 __all__ = ["DEFAULT_MAX_BYTES", "EVAL_SIZE", "TRAIN_SIZE", "LoadOptions", "Loader", "check_range"]
@@ -35,6 +36,12 @@ class LoadOptions:
       workers: processes that read files which do not fit into memory; -1: a choice by their
         size and the number of cores; 0: threads.
       sample_rate: of sound, in samples per second; None keeps that of the files.
+      label: the column of a table that holds the class.
+      condition: columns of a table, as in `a,b`, that are the condition of a conditional model.
+      categories: columns of a table that hold integers which are categories.
+      drop: columns of a table that are left out.
+      layer: of an h5ad file, in place of its matrix X.
+      form: of the table that a run was trained on, by which its categories are numbered.
 
     Raises:
       ValueError: unknown split or background, or an impossible image size or number of channels.
@@ -55,6 +62,12 @@ class LoadOptions:
     missing: str = "refuse"
     workers: int = -1
     sample_rate: int | None = None
+    label: str = ""
+    condition: str = ""
+    categories: str = ""
+    drop: str = ""
+    layer: str = ""
+    form: TableForm | None = None
 
     def __post_init__(self) -> None:
         check_split(self.split)

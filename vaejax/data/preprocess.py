@@ -11,6 +11,7 @@ from vaejax.core.conditions import HIDDEN
 from vaejax.core.events import event_name
 from vaejax.core.registry import near_names
 from vaejax.data.augment import Augmentation, augmenter
+from vaejax.data.columns import class_counts_of
 from vaejax.data.source import Batch, Source
 from vaejax.data.standardize import standardization
 from vaejax.data.values import fields_of
@@ -130,6 +131,7 @@ def dataset_info(source: Source) -> dict[str, Any]:
         "classes": source.num_classes or 0,
         "tokens": source.num_tokens or 0,
         "layout": source.layout,
+        "column_classes": class_counts_of(source.columns or ()),
         "standardization": standardization(source),
         "condition_shape": condition_shape(shapes),
         "batch_shapes": shapes,

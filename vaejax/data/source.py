@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.token_layout import Layout
+from vaejax.data.columns import Column
+from vaejax.data.sparse import SparseTable
 
 __all__ = [
     "DEFAULT_RESIDENT_BYTES",
@@ -59,12 +61,18 @@ class Source:
       num_classes: number of classes of `label`.
       class_names: name of each class of `label`.
       column_names: name of each column of `vector`.
+      columns: of a `vector` that was read from a table: its columns, whose categories `vector`
+        holds as their numbers; else None.
+      condition_columns: of a vector `condition` that was made from columns of a table: these
+        columns, those of categories being one-hot in it; else None.
       num_tokens: number of classes of `tokens`.
       token_names: name of each class of `tokens`, a character or a word.
       layout: of `tokens` that are the codes of a model; else None.
       labelled: of a training split, the sorted indices of the labelled examples, if every batch has
         a fixed number of them; else None.
       labelled_per_batch: that number.
+      sparse: the rows of which only what is not zero is stored, and which `take` makes dense; then
+        `arrays` is None. Else None.
       unit_scale: whether vectors and signals were generated near unit scale, so that models do not
         standardise them.
       read: of streamed sources that several workers may read: as `take`, but in one thread, and
@@ -83,9 +91,12 @@ class Source:
     num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
     column_names: tuple[str, ...] | None = None
+    columns: tuple[Column, ...] | None = None
+    condition_columns: tuple[Column, ...] | None = None
     num_tokens: int | None = None
     token_names: tuple[str, ...] | None = None
     layout: Layout | None = None
+    sparse: SparseTable | None = None
     unit_scale: bool = False
     labelled: np.ndarray | None = None
     labelled_per_batch: int = 0
@@ -204,6 +215,11 @@ def subset(source: Source, positions: np.ndarray, split: str) -> Source:
       positions: sorted distinct indices into it.
       split: name of the result.
     """
+    if source.sparse is not None:
+        table = source.sparse.select(positions)
+        return dataclasses.replace(
+            source, split=split, size=len(positions), take=table.take, sparse=table
+        )
     if source.arrays is None:
         read = source.read
         return dataclasses.replace(

@@ -9,6 +9,13 @@ import numpy as np
 
 from vaejax.core.events import EVENTS
 from vaejax.core.types import Options
+from vaejax.data.columns import (
+    Column,
+    TableForm,
+    class_counts_of,
+    columns_from_json,
+    columns_to_json,
+)
 from vaejax.data.preprocess import condition_shape, preparation
 from vaejax.data.source import Source, decoder, in_memory
 from vaejax.data.standardize import Units, standardization, units_from_json, units_to_json
@@ -29,6 +36,8 @@ class DataSpec(NamedTuple):
       tokens: number of classes of `tokens`; 0 without tokens.
       names: `class_names`, `factor_names`, `column_names` and `token_names`, if the data has them.
       standardization: field -> the units in which models see it, from the training examples.
+      columns: see `Source.columns`; else `()`.
+      condition_columns: see `Source.condition_columns`; else `()`.
     """
 
     fields: dict[str, tuple[tuple[int, ...], str]]
@@ -38,6 +47,8 @@ class DataSpec(NamedTuple):
     tokens: int
     names: dict[str, tuple[str, ...]]
     standardization: dict[str, Units] = {}  # noqa: RUF012  never changed
+    columns: tuple[Column, ...] = ()
+    condition_columns: tuple[Column, ...] = ()
 
     @property
     def event(self) -> str:
@@ -52,9 +63,10 @@ class DataSpec(NamedTuple):
     def dataset_info(self) -> dict[str, Any]:
         """The properties of the data that `families.build` uses."""
         info = {"examples": self.examples, "classes": self.classes, "tokens": self.tokens}
-        shapes = self.batch(1)
+        shapes, columns = self.batch(1), class_counts_of(self.columns)
         units = {"standardization": self.standardization, "batch_shapes": shapes}
-        return {**info, "layout": None, "condition_shape": condition_shape(shapes), **units}
+        info |= {"layout": None, "condition_shape": condition_shape(shapes)}
+        return {**info, "column_classes": columns, **units}
 
     def batch(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a prepared batch of this size."""
@@ -62,6 +74,14 @@ class DataSpec(NamedTuple):
             name: jax.ShapeDtypeStruct((size, *shape), jnp.dtype(dtype))
             for name, (shape, dtype) in self.fields.items()
         }
+
+    def table_form(self) -> TableForm | None:
+        """The columns by which other tables are read for this run; None if its data are none."""
+        if self.event != "vector":
+            return None
+        columns = self.columns or tuple(map(Column, self.names.get("column_names", ())))
+        names = self.names.get("class_names", ())
+        return TableForm(columns, self.condition_columns, names, self.classes)
 
     def source(self, rows: Mapping[str, np.ndarray]) -> Source:
         """A source of stored rows of this form, `[N, ...]` each."""
@@ -75,12 +95,19 @@ class DataSpec(NamedTuple):
             decode=decoder(self.pixel_scale),
             num_classes=self.classes or None,
             num_tokens=self.tokens or None,
+            columns=self.columns or None,
+            condition_columns=self.condition_columns or None,
             **names,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        return {**self._asdict(), "standardization": units_to_json(self.standardization)}
+        return {
+            **self._asdict(),
+            "standardization": units_to_json(self.standardization),
+            "columns": columns_to_json(self.columns),
+            "condition_columns": columns_to_json(self.condition_columns),
+        }
 
     @classmethod
     def from_json(cls, stored: Options) -> "DataSpec":
@@ -88,7 +115,12 @@ class DataSpec(NamedTuple):
         fields = {name: (tuple(shape), dtype) for name, (shape, dtype) in stored["fields"].items()}
         names = {name: tuple(values) for name, values in stored["names"].items()}
         units = units_from_json(stored.get("standardization", {}))
-        return cls(**{**stored, "fields": fields, "names": names, "standardization": units})
+        columns = {
+            name: columns_from_json(stored.get(name, ()))
+            for name in ("columns", "condition_columns")
+        }
+        changed = {"fields": fields, "names": names, "standardization": units, **columns}
+        return cls(**{**stored, **changed})
 
 
 def pixel_scale_of(source: Source, field: str) -> float | None:
@@ -126,4 +158,6 @@ def spec_of(source: Source, binarize: str = "none") -> DataSpec:
         source.num_tokens or 0,
         {name: names for name in _NAMES if (names := getattr(source, name))},
         standardization(source),
+        source.columns or (),
+        source.condition_columns or (),
     )

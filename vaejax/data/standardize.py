@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaejax.core.types import Options, PyTree
+from vaejax.data.columns import class_counts_of
 from vaejax.data.source import Source
 from vaejax.data.values import chunks, fields_of
 
@@ -33,7 +34,7 @@ def standardization(source: Source) -> dict[str, Units]:
 
     Fields are the event if it is a `vector` (by columns) or a `signal` (by channels), and a
     `condition` that is a vector. Generated data have unit scale by construction (see
-    `Source.unit_scale`) and are left as they are.
+    `Source.unit_scale`) and are left as they are, and so are columns of categories.
 
     Args:
       source: the training split. Of one too large for memory, an evenly spread part is read. Values
@@ -45,14 +46,30 @@ def standardization(source: Source) -> dict[str, Units]:
         shapes = fields_of(source)
         names = [n for n in ("vector", "signal") if n in shapes]
         names += [n for n in ("condition",) if n in shapes and len(shapes[n].shape) == 2]
-        _CACHE[source] = {name: _units(source, name) for name in names}
+        _CACHE[source] = {n: _of_numbers(_units(source, n), source, n) for n in names}
     return _CACHE[source]
+
+
+def _of_numbers(units: Units, source: Source, field: str) -> Units:
+    """The units of the columns that hold numbers; categories keep theirs, which are classes."""
+    if field == "vector" and source.columns:
+        categories = np.array(class_counts_of(source.columns)) > 0
+    elif field == "condition" and source.condition_columns:
+        widths = [max(1, n) for n in class_counts_of(source.condition_columns)]
+        is_category = [bool(c.categories) for c in source.condition_columns]
+        categories = np.repeat(is_category, widths)
+    else:
+        return units
+    shift, scale = np.where(categories, 0, units.shift), np.where(categories, 1, units.scale)
+    return Units(shift.astype(np.float32), scale.astype(np.float32))
 
 
 def _units(source: Source, field: str) -> Units:
     """Two passes in float64, so that large means do not hide small deviations."""
     if "mask" in fields_of(source) and field != "condition":
         return _units_of_present(source, field)
+    if field == "vector" and source.sparse is not None:
+        return _from_moments(*source.sparse.vector.moments())
     count: int = 0
     total: PyTree = 0.0
     largest: Any = 0.0
@@ -65,7 +82,11 @@ def _units(source: Source, field: str) -> Units:
     for values in chunks(source, field):
         rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
         squares = squares + np.square(rows - mean).sum(axis=0)
-    deviation = np.sqrt(squares / count)
+    return _from_moments(mean, np.sqrt(squares / count), largest)
+
+
+def _from_moments(mean: np.ndarray, deviation: np.ndarray, largest: Any) -> Units:
+    """Units from means, deviations and largest magnitudes `[D]`."""
     # A deviation below the resolution of float32 is that of rounding.
     constant = deviation <= _RESOLUTION * largest
     scale = np.where(constant, 1.0, deviation)

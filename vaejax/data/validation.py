@@ -13,6 +13,7 @@ from vaejax.data.readers.folder import folder_spare_splits
 from vaejax.data.readers.hf_columns import hf_spare_splits
 from vaejax.data.readers.npz import npz_spare_splits
 from vaejax.data.readers.splits import VALIDATION_WORDS
+from vaejax.data.readers.tables import table_spare_splits
 from vaejax.data.readers.tfds import tfds_spare_splits
 from vaejax.data.readers.wav import wav_spare_splits
 from vaejax.data.source import Source, subset
@@ -28,6 +29,8 @@ _SPARE: dict[str, Callable[[str, LoadOptions], tuple[str, ...]]] = {
     "npz": npz_spare_splits,
     "wav": wav_spare_splits,
     "hf": hf_spare_splits,
+    "csv": table_spare_splits,
+    "parquet": table_spare_splits,
 }
 
 

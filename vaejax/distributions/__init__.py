@@ -20,6 +20,7 @@ from vaejax.distributions.composite import (
     Masked,
     Mixture,
     MonteCarloKL,
+    modelled_elements,
     modelled_size,
     sample_with_temperature,
 )
@@ -29,6 +30,7 @@ from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Nor
 from vaejax.distributions.flatten import as_rows
 from vaejax.distributions.kl import has_closed_form, kl, register_kl
 from vaejax.distributions.missing import WithMissing, elements_present, with_missing
+from vaejax.distributions.mixed import Mixed, category_columns
 from vaejax.distributions.multivariate import MultivariateNormal
 from vaejax.distributions.one_hot_codes import OneHotCodes
 from vaejax.distributions.support import Support, support_of
@@ -48,6 +50,7 @@ __all__ = [
     "Distribution",
     "LabelPosterior",
     "Masked",
+    "Mixed",
     "Mixture",
     "MonteCarloKL",
     "MultivariateNormal",
@@ -59,6 +62,7 @@ __all__ = [
     "WithMissing",
     "as_rows",
     "capabilities_of",
+    "category_columns",
     "elements_present",
     "has_closed_form",
     "in_base_units",
@@ -66,6 +70,7 @@ __all__ = [
     "is_discrete",
     "is_quantized",
     "kl",
+    "modelled_elements",
     "modelled_size",
     "register_kl",
     "sample_with_temperature",

@@ -16,7 +16,14 @@ from vaejax.core.distribution import (
 from vaejax.distributions.missing import WithMissing
 from vaejax.distributions.support import Support, support_of
 
-__all__ = ["Masked", "Mixture", "MonteCarloKL", "modelled_size", "sample_with_temperature"]
+__all__ = [
+    "Masked",
+    "Mixture",
+    "MonteCarloKL",
+    "modelled_elements",
+    "modelled_size",
+    "sample_with_temperature",
+]
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +77,13 @@ class Masked:
         return jnp.where(jnp.broadcast_to(mask, log_p.shape) > 0, log_p, 0.0)
 
 
+def modelled_elements(p: Distribution, x: jax.Array) -> jax.Array:
+    """Which elements of each event x `[B, ...]` p models: bool, of the shape of x."""
+    if not isinstance(p, Masked | WithMissing):
+        return jnp.ones(x.shape, bool)
+    return jnp.broadcast_to(p.mask, x.shape).astype(jnp.float32) > 0
+
+
 def modelled_size(p: Distribution, x: jax.Array) -> jax.Array:
     """The number of elements of each event x `[B, ...]` that p models: float32 `[B]`.
 
@@ -78,7 +92,7 @@ def modelled_size(p: Distribution, x: jax.Array) -> jax.Array:
     """
     if not isinstance(p, Masked | WithMissing):
         return jnp.full(x.shape[0], float(math.prod(x.shape[1:])))
-    modelled = jnp.broadcast_to(p.mask, x.shape).astype(jnp.float32) > 0
+    modelled = modelled_elements(p, x)
     count = modelled.reshape(x.shape[0], -1).sum(axis=1).astype(jnp.float32)
     return jnp.maximum(count, 1.0)
 

@@ -1,6 +1,6 @@
 """Likelihoods: the number of decoder channels they need, and p(x | z) from these features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from vaejax import distributions
 from vaejax.core.distribution import Distribution
 from vaejax.core.registry import make, near_names, table
 from vaejax.core.types import Options
+from vaejax.distributions import mixed as mixed_columns
 from vaejax.distributions.bounds import soft_bound
 from vaejax.distributions.negative_binomial import NegativeBinomial
 
@@ -22,6 +23,7 @@ __all__ = [
     "discretized_logistic",
     "discretized_logistic_mixture",
     "likelihood",
+    "mixed",
     "negative_binomial",
     "normal",
     "scale_feature",
@@ -38,12 +40,15 @@ class Likelihood(NamedTuple):
         position of every event.
       encoder_input: events -> what an encoder reads in their place, where events can be far from
         unit scale; None for the events themselves.
+      encoder_mask: mask of an event -> that of what an encoder reads in its place, where these have
+        other shapes; zeros are read where it is false. None for the mask itself.
     """
 
     width: Callable[[int], int]
     apply: Callable[[jax.Array], Distribution]
     constants: int = 0
     encoder_input: Callable[[jax.Array], jax.Array] | None = None
+    encoder_mask: Callable[[jax.Array], jax.Array] | None = None
 
 
 def bernoulli() -> Likelihood:
@@ -173,11 +178,52 @@ def categorical(classes: int) -> Likelihood:
     return Likelihood(lambda channels: classes, distributions.Categorical)
 
 
+def mixed(classes: Sequence[int] = (), scale: float | str = "learned") -> Likelihood:
+    """For tables of numbers and categories: each column has its own likelihood.
+
+    Numbers have a Gaussian, categories a categorical distribution (two classes a Bernoulli one).
+    Encoders read categories as one-hot values.
+
+    Args:
+      classes: number of classes of each column, 0 for numbers; `()` for those of the data. In a
+        config they are always those of the data.
+      scale: of the Gaussians: `'learned'`, one σ for each column, in the units of standardised
+        columns; `'predicted'`, one for each element; or a number. Bounded as those of `normal`.
+
+    Raises:
+      ValueError: any other scale; events with another number of columns.
+    """
+    counts = tuple(int(n) for n in classes)
+    numbers = counts.count(0)
+    per_number = 2 if scale in ("predicted", "learned") else 1
+    density = normal("predicted" if scale == "learned" else scale).apply
+
+    def width(channels: int) -> int:
+        if channels != len(counts):
+            raise ValueError(
+                f"the likelihood 'mixed' has {len(counts)} columns, but the data have {channels}; "
+                "it is for tables, whose columns it takes from the data"
+            )
+        return mixed_columns.num_features(counts, per_number) - constants
+
+    def apply(features: jax.Array) -> Distribution:
+        if constants:  # from the end to where `predicted` has them
+            rest, log_scale = features[..., :-constants], features[..., -constants:]
+            parts = [rest[..., :numbers], log_scale, rest[..., numbers:]]
+            features = jnp.concatenate(parts, axis=-1)
+        return mixed_columns.from_features(features, counts, per_number, density)
+
+    constants = numbers if scale == "learned" else 0
+    read, mask = mixed_columns.one_hot(counts), mixed_columns.one_hot_mask(counts)
+    return Likelihood(width, apply, constants, read, mask)
+
+
 LIKELIHOODS: Mapping[str, Callable[..., Likelihood]] = table(
     "likelihood",
     {
         "bernoulli": bernoulli,
         "categorical": categorical,
+        "mixed": mixed,
         "normal": normal,
         "discretized_logistic": discretized_logistic,
         "discretized_logistic_mixture": discretized_logistic_mixture,

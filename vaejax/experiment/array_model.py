@@ -186,7 +186,9 @@ class ArrayModel:
         """
         config = self.config
         if isinstance(source, str):
-            source = load_split(with_source(config, source, self.spec), split)
+            source = load_split(
+                with_source(config, source, self.spec), split, self.spec.table_form()
+            )
         elif self._quadrants and "hidden" not in fields_of(source):
             source = with_quadrants(source, self._quadrants)
         source = compatible(

@@ -6,6 +6,7 @@ from vaejax.core.registry import call
 from vaejax.core.types import Options
 from vaejax.data import Source, load
 from vaejax.data.augment import Augmentation
+from vaejax.data.columns import TableForm
 from vaejax.data.labels import with_labels
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.preprocess import event_shape
@@ -20,6 +21,7 @@ from vaejax.training import Settings
 from vaejax.training.two_stage import FirstStage
 
 __all__ = [
+    "OF_TABLES",
     "augmentation",
     "build",
     "evaluate_options",
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 Config = Options
+
+OF_TABLES = ("label", "condition", "categories", "drop", "layer")
 
 
 def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None = None) -> Family:
@@ -74,9 +78,16 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def load_split(config: Config, split: str) -> Source:
-    """A split of the config's data: `'train'`, `'eval'` or `'validation'`."""
+def load_split(config: Config, split: str, form: TableForm | None = None) -> Source:
+    """A split of the config's data: `'train'`, `'eval'` or `'validation'`.
+
+    Args:
+      config: of the run.
+      split: its name.
+      form: of the table that a trained run was trained on, see `data.load`.
+    """
     data = config["data"]
+    of_tables = {name: data.get(name, "") for name in OF_TABLES}
     source = load(
         data["source"],
         split,
@@ -92,6 +103,8 @@ def load_split(config: Config, split: str) -> Source:
         max_resident_bytes=data.get("max_resident_bytes", DEFAULT_RESIDENT_BYTES),
         workers=data.get("workers", -1),
         sample_rate=data.get("sample_rate") or None,
+        form=form,
+        **of_tables,
     )
     if split == "train":
         labels, per_batch = data.get("labels", 0), data.get("labelled_per_batch", 0)

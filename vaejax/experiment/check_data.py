@@ -16,7 +16,7 @@ from vaejax.data import Source
 from vaejax.data.augment import Augmentation
 from vaejax.data.preprocess import preparation
 from vaejax.data.values import chunks, fields_of, range_of
-from vaejax.distributions import Support, support_of
+from vaejax.distributions import Bernoulli, Support, category_columns, support_of
 from vaejax.evaluation.evaluate import metric_names
 from vaejax.training import NotFiniteError
 
@@ -77,12 +77,13 @@ def check_support(
         return
     sources = list(sources)
     likelihood = _likelihood(family, params, sources[0], binarize)
+    _check_columns(likelihood, sources[0])
     support = support_of(likelihood)
     if support is None:
         return
     for source in dict.fromkeys(sources):
         field = _event_of(source)
-        for values in chunks(source, field, binarize):
+        for values in _values(source, field, support, binarize):
             inside = np.broadcast_to(support.contains(values), values.shape)
             if not inside.all():
                 name = _snake_case(type(_base(likelihood)).__name__)
@@ -93,6 +94,32 @@ def check_support(
                 )
                 support = support._replace(remedy=remedy)
                 raise ValueError(_refusal(name, support, source, field, values, inside, binarize))
+
+
+def _values(source: Source, field: str, support: Support, binarize: str) -> Iterator[np.ndarray]:
+    """The values to check `[n, ...]`: of a sparse matrix all that are stored, by row."""
+    if field == "vector" and source.sparse is not None:
+        matrix = source.sparse.vector
+        row = matrix.row_with(lambda stored: ~support.contains(stored.astype(np.float32)))
+        if row is not None:
+            yield matrix.dense(np.array([row])).astype(np.float32)
+    yield from chunks(source, field, binarize)
+
+
+def _check_columns(likelihood: Any, source: Source) -> None:
+    """Raises ValueError if columns of categories are explained as numbers."""
+    categories = [column for column in source.columns or () if column.categories]
+    if not categories or category_columns(likelihood) is not None:
+        return
+    binary = all(len(column.categories) == 2 for column in source.columns or ())
+    if binary and isinstance(_base(likelihood), Bernoulli):
+        return
+    name = _snake_case(type(_base(likelihood)).__name__)
+    more = f" and {len(categories) - 1} more hold" if len(categories) > 1 else " holds"
+    raise ValueError(
+        f"column {categories[0].name!r}{more} categories in {source.name}, for which the "
+        f"likelihood {name!r} is not: use model.likelihood=mixed, or leave them out with data.drop"
+    )
 
 
 def check_augmented(

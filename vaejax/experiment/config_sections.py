@@ -16,6 +16,7 @@ from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import BINARIZATIONS
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES
 from vaejax.evaluation.options import EvaluateOptions
+from vaejax.experiment.table_fields import TableFields
 from vaejax.training import Settings
 
 __all__ = [
@@ -40,10 +41,10 @@ _MEMORY = "more would not fit into memory"
 
 
 @dataclasses.dataclass(frozen=True)
-class DataFields:
+class DataFields(TableFields):
     """What is trained and evaluated on."""
 
-    source: str = field("sprites:small", "sprites, tfds:NAME, folder:PATH, npz:PATH, ...")
+    source: str = field("sprites:small", "sprites, tfds:NAME, folder:PATH, csv:PATH, ...")
     image_size: int = field(
         0, "resize and crop images to this many pixels; 0: as stored", low=0, high=16_384,
         reason=_MEMORY,
@@ -71,8 +72,7 @@ class DataFields:
     strict: bool = field(False, "refuse folders with unreadable files, rather than skip these")
     length: int = field(
         0, "sequences and tokens are padded to it, sound is cut into it; 0: as stored", low=0,
-        high=65_536,
-        reason=_MEMORY,
+        high=65_536, reason=_MEMORY,
     )  # fmt: skip
     missing: str = field(
         "refuse", "what to do with missing values (NaN) of tables", choices=("refuse", "mask")

@@ -109,7 +109,8 @@ class GenerativeModel(ArrayModel):
           temperature: as for `sample`.
 
         Returns:
-          Column name -> `[n]` in the units of the data, int64 if all its values are whole numbers;
+          Column name -> `[n]` in the units of the data, int64 if all its values are whole numbers,
+          the names of categories;
           `pandas.DataFrame` takes it as it is.
 
         Raises:
@@ -121,4 +122,4 @@ class GenerativeModel(ArrayModel):
                 "use sample"
             )
         rows = self.sample(n, seed, condition, temperature, noise=True)
-        return named_columns(rows, self.spec.names.get("column_names"))
+        return named_columns(rows, self.spec.names.get("column_names"), self.spec.columns)

@@ -136,7 +136,7 @@ def of_other_data(
 
     def load(name: str, *, whole: bool = False) -> Source:
         return compatible(
-            load_split(undivided(other) if whole else other, name),
+            load_split(undivided(other) if whole else other, name, spec.table_form()),
             spec,
             explained,
             params,

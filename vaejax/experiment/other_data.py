@@ -13,10 +13,11 @@ from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Family, Params, losses_and_trace
 from vaejax.core.types import Options
 from vaejax.data import Source
+from vaejax.data.load import TABLE_KINDS
 from vaejax.data.preprocess import preparation
 from vaejax.data.spec import DataSpec, pixel_scale_of
 from vaejax.data.validation import AUTO, NONE, fraction_of
-from vaejax.experiment.build import has_validation, with_validation
+from vaejax.experiment.build import OF_TABLES, has_validation, with_validation
 from vaejax.experiment.check_data import check_support
 
 __all__ = [
@@ -45,6 +46,8 @@ def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Any]:
     if source == config["data"]["source"]:
         return dict(config)
     changes: dict[str, Any] = {"source": source, "holdout": 0.0, "validation": AUTO}
+    if source.partition(":")[0] not in TABLE_KINDS:
+        changes |= dict.fromkeys(OF_TABLES, "")
     if "mask" in spec.fields and spec.event in ("sequence", "signal", "tokens"):
         changes["length"] = spec.event_shape[0]
     return {**config, "data": {**config["data"], **changes}}

@@ -1,11 +1,13 @@
 """Samples of a trained run, as files and figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from vaejax.core.files import make_folder
+from vaejax.data.columns import Column
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.sampled_events import sampled_events
 from vaejax.experiment.encode import save_arrays
@@ -35,16 +37,18 @@ def sample(experiment: Experiment, state: TrainState, folder: Path) -> None:
     make_folder(folder)
     save_arrays(folder / "samples.npz", arrays)
     if "vector" in arrays:
-        _write_tables(folder, arrays)
+        _write_tables(folder, arrays, context.source.columns)
     files = [folder / f"samples{suffix}" for suffix in (".npz", ".csv", ".parquet")]
     print(f"Samples: {', '.join(str(file) for file in files if file.exists())}")
     if figure := _draw(experiment, context, arrays, folder / "figures"):
         print(f"Figure: {figure}")
 
 
-def _write_tables(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+def _write_tables(
+    folder: Path, arrays: dict[str, np.ndarray], table: Sequence[Column] | None
+) -> None:
     names = arrays.get("column_names")
-    columns = named_columns(arrays["vector"], None if names is None else names.tolist())
+    columns = named_columns(arrays["vector"], None if names is None else names.tolist(), table)
     if "label" in arrays and "label" not in columns:
         classes = arrays.get("class_names")
         columns["label"] = arrays["label"] if classes is None else classes[arrays["label"]]

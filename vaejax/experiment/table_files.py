@@ -8,22 +8,30 @@ from typing import Any
 import numpy as np
 
 from vaejax.core.files import replacing
+from vaejax.data.columns import Column
+from vaejax.data.columns import named_columns as columns_by_name
 
 __all__ = ["named_columns", "write_csv", "write_parquet"]
 
 _MAX_INTEGER = 2.0**53
 
 
-def named_columns(rows: np.ndarray, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+def named_columns(
+    rows: np.ndarray, names: Sequence[str] | None, columns: Sequence[Column] | None = None
+) -> dict[str, np.ndarray]:
     """Name -> column `[N]` of rows `[N, D]`.
 
     Columns that hold whole numbers alone, as samples of counts and of classes do, are int64; all
-    others float32.
+    others float32. Categories have their names.
 
     Args:
       rows: of a table.
       names: of its columns; None for `column_0`, `column_1`, ...
+      columns: of a table with categories, see `Source.columns`.
     """
+    if columns:
+        table = columns_by_name(columns, rows)
+        return {k: _as_integers(v) if v.dtype.kind == "f" else v for k, v in table.items()}
     names = names or [f"column_{i}" for i in range(rows.shape[1])]
     return {name: _as_integers(rows[:, i]) for i, name in enumerate(names)}
 

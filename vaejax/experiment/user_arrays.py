@@ -1,10 +1,12 @@
 """Arrays as users have them, checked and brought into the form of a run's data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.data.columns import check_stored, numbers_of_columns, one_hot_columns
 from vaejax.data.readers import fields
 from vaejax.data.readers.ragged import mark_missing, pad_rows
 from vaejax.data.spec import DataSpec
@@ -18,11 +20,14 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
 
     Args:
       spec: of the run's data.
-      x: events `[N, ...]`, or one without the axis N.
+      x: events `[N, ...]`, or one without the axis N; of a table also a dict of its columns or a
+        data frame, of counts also a sparse matrix.
 
     Raises:
       ValueError: another shape, type or range than the run's data.
     """
+    x = _numbers(spec, x)
+    x = x.toarray() if hasattr(x, "toarray") else x
     x, name, shape = np.asarray(x), spec.event, spec.event_shape
     channels_left_out = name in ("image", "sequence", "signal") and shape[-1] == 1
     single = x.shape == shape or (channels_left_out and x.shape == shape[:-1])
@@ -36,6 +41,8 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
             f"[N, {', '.join(map(str, shape))}], found {list(x.shape)}"
         )
     rows = fields.validate(name, "x", x, spec.names.get("column_names"), rounding=False)
+    if spec.columns:
+        check_stored(spec.columns, rows)
     if name in ("image", "sequence") and rows.dtype.kind == "u":
         scale = 1.0 if x.dtype == np.bool_ else spec.pixel_scale
         if rows.max() > scale:
@@ -45,6 +52,13 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
             )
         rows = rows.astype(np.float32) / np.float32(scale)
     return rows, single
+
+
+def _numbers(spec: DataSpec, x: Any, *, missing: bool = False) -> Any:
+    """The rows of a table that is given by its columns; x itself otherwise."""
+    if spec.columns and (isinstance(x, Mapping) or hasattr(x, "columns")):
+        return numbers_of_columns(spec.columns, x, missing=missing)
+    return x
 
 
 def event_fields(spec: DataSpec, x: Any) -> tuple[dict[str, np.ndarray], bool]:
@@ -64,7 +78,7 @@ def event_fields(spec: DataSpec, x: Any) -> tuple[dict[str, np.ndarray], bool]:
         return {name: rows}, single
     mask: np.ndarray
     if name == "vector":
-        named = {name: ("x", np.asarray(x))}
+        named = {name: ("x", np.asarray(_numbers(spec, x, missing=True)))}
         mark_missing(named)
         rows, single = event_rows(spec, named[name][1])
         mask = np.asarray(named["mask"][1])
@@ -130,8 +144,8 @@ def condition_fields(
     Args:
       spec: of the run's data.
       name: of the field that the model is conditioned on; None for a model without condition.
-      condition: labels (numbers or names of classes) or an array, `[n, ...]` or one for all; None
-        for none.
+      condition: labels (numbers or names of classes), an array, or a dict of the columns of a
+        table, `[n, ...]` or one for all; None for none.
       n: number of examples.
       optional: whether the model was also trained without its condition.
 
@@ -150,6 +164,10 @@ def condition_fields(
     if name == "label":
         return {"label": _labels(spec, condition, n)}
     shape, dtype = spec.fields[name]
+    if spec.condition_columns and (isinstance(condition, Mapping) or hasattr(condition, "columns")):
+        rows = numbers_of_columns(spec.condition_columns, condition)
+        condition = one_hot_columns(spec.condition_columns, rows)
+        condition = condition[0] if len(condition) == 1 else condition
     value = np.asarray(condition, dtype)
     value = np.broadcast_to(value, (n, *shape)) if value.shape == shape else value
     if value.shape != (n, *shape):

@@ -27,7 +27,7 @@ from vaejax.families.hierarchical import hierarchical
 from vaejax.families.second_stage import code_prior, gaussian_mixture
 from vaejax.families.semi_supervised import m2
 from vaejax.families.sequential import state_space, td_vae
-from vaejax.families.shared import Players
+from vaejax.families.shared import Players, with_columns
 from vaejax.families.sparse import sparse_decoder, sparse_vae
 
 FAMILIES: Mapping[str, Callable[..., Family]] = table(
@@ -82,7 +82,8 @@ def build(
         raise ValueError(f"unknown family {near_names(name, FAMILIES)}")
     parameters = inspect.signature(FAMILIES[name]).parameters
     from_data = {k: v for k, v in dataset_info.items() if k in parameters}
-    return call(FAMILIES[name], f"family {name!r}", shape, players, **{**from_data, **options})
+    settings = {**from_data, **with_columns(options, shape, dataset_info.get("column_classes", ()))}
+    return call(FAMILIES[name], f"family {name!r}", shape, players, **settings)
 
 
 __all__ = [

@@ -13,7 +13,7 @@ from vaejax.distributions.likelihoods import likelihood as make_likelihood
 from vaejax.latents import bottlenecks, priors
 from vaejax.models.autoencoder import autoencoder
 
-__all__ = ["Players", "gaussian_vae", "with_options_of"]
+__all__ = ["Players", "gaussian_vae", "with_columns", "with_options_of"]
 
 # player name -> (loss name -> weight, optimizer), or also the groups of a further player
 Players = Mapping[str, PlayerRow]
@@ -87,6 +87,33 @@ def _merged_docstring(
     entries = [entry for name, entry in _arguments(shared).items() if name in options]
     placeholder = _arguments(function)["**options"]
     return (inspect.getdoc(function) or "").replace(placeholder, "\n".join(entries))
+
+
+def with_columns(options: Options, shape: Sequence[int], classes: Sequence[int]) -> Options:
+    """The options of a family, with the columns of the data in a likelihood `'mixed'`.
+
+    Args:
+      options: of a family.
+      shape: of one event.
+      classes: number of classes of each column of the data, 0 for numbers; `()` if the data have
+        numbers alone.
+
+    Raises:
+      ValueError: the events are no rows of a table, or the options have classes too.
+    """
+    setting = options.get("likelihood")
+    given = dict(setting) if isinstance(setting, Mapping) else {"kind": setting}
+    if given.get("kind") != "mixed":
+        return options
+    if len(shape) != 1:
+        raise ValueError(
+            f"the likelihood 'mixed' is for the rows of a table, but the data have events of shape "
+            f"{list(shape)}; use 'normal', 'bernoulli' or another"
+        )
+    if given.get("classes"):
+        raise ValueError("the likelihood 'mixed' has the classes of the data: leave out 'classes'")
+    columns = tuple(classes) or (0,) * shape[0]
+    return {**options, "likelihood": {**given, "classes": columns}}
 
 
 def gaussian_vae(

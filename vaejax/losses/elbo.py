@@ -62,11 +62,19 @@ def nll_optimal() -> LossTransform:
     exact reconstructions do not have an infinite density. Of masked events, D counts the modelled
     elements; of standardised data, σ is that of standardised elements. A statistic of the batch.
     `nll` itself uses the σ of the model's likelihood.
+
+    Raises:
+      ValueError: of tables with categories.
     """
     min_variance = math.exp(2 * MIN_LOG_SCALE)
 
     def apply(losses: Losses, trace: Trace) -> Losses:
         del losses
+        if distributions.category_columns(trace.likelihood) is not None:
+            raise ValueError(
+                "nll_optimal is the nll of real numbers alone, but the likelihood 'mixed' also has "
+                "categories: use the family beta_vae, which minimises nll with learned scales"
+            )
         chex.assert_equal_shape([trace.x, trace.likelihood.mean])
         p, x, log_scale = distributions.in_base_units(trace.likelihood, trace.x)
         error = squared_error(p, x).mean()

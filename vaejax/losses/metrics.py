@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Latent, Losses, Trace
-from vaejax.distributions import capabilities_of, elements_present, is_discrete, modelled_size
+from vaejax.distributions import (
+    capabilities_of,
+    category_columns,
+    elements_present,
+    is_discrete,
+    modelled_elements,
+    modelled_size,
+)
 from vaejax.losses import squared_error, sum_event
 
 __all__ = ["UsedCodes", "code_counts", "codes_of", "perplexity", "trace_metrics"]
@@ -127,6 +134,19 @@ def _of_present_rows(values: jax.Array, trace: Trace) -> jax.Array:
     return values * rows / jnp.maximum(rows.mean(), 1.0 / float(rows.shape[0]))
 
 
+def _of_columns(trace: Trace, categories: np.ndarray) -> dict[str, jax.Array]:
+    """`mse` over the columns of numbers, `accuracy` over those of categories (bool `[D]`)."""
+    p, x = trace.likelihood, trace.x
+    modelled, error, named = modelled_elements(p, x), jnp.square(p.mean - x), {}
+    for name, columns in (("mse", ~categories), ("accuracy", categories)):
+        if columns.any():
+            counted = modelled[:, columns].astype(x.dtype)
+            values = error if name == "mse" else (error == 0).astype(x.dtype)
+            total = (values[:, columns] * counted).sum(axis=1)
+            named[name] = _of_present_rows(total / jnp.maximum(counted.sum(axis=1), 1.0), trace)
+    return named
+
+
 def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
     """Named metrics, `[B]` per example or `[]` of the whole batch, in nats unless stated otherwise.
 
@@ -135,7 +155,8 @@ def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
       `bits_per_dim`: −elbo in bits per dimension, for likelihoods of discrete values (for classes,
         bits per token).
       `mse`, or for classes `accuracy`: means over dimensions. Of events that are partly observed,
-        the dimensions are those that p(x | z) models.
+        the dimensions are those that p(x | z) models. Of a table with both kinds of columns, `mse`
+        is over those of numbers and `accuracy` over those of categories.
       `perplexity`: of the codes of a batch, for nodes with codes.
       `active_fraction`: expected fraction of the elements of z that are not zero, for posteriors
         with a probability `active` of that.
@@ -159,6 +180,8 @@ def trace_metrics(losses: Losses, trace: Trace) -> dict[str, jax.Array]:
             wrong &= present
         accuracy = 1.0 - sum_event(wrong.astype(jnp.float32)) / dims
         named["accuracy"] = _of_present_rows(accuracy, trace)
+    elif (categories := category_columns(trace.likelihood)) is not None:
+        named |= _of_columns(trace, categories)
     else:
         named["mse"] = _of_present_rows(squared_error(trace.likelihood, trace.x) / dims, trace)
     for i, counts in code_counts(trace).items():

@@ -30,6 +30,7 @@ from vaejax.models.shared import (
     explained,
     generate_with,
     make_trace,
+    with_encoder_input,
     with_likelihood_constants,
 )
 from vaejax.networks import Network
@@ -209,8 +210,9 @@ def ladder(
     if not 0 < min_scale < 1:
         raise ValueError(f"min_scale must be between 0 and 1, found {min_scale}")
     model = Ladder(
-        bottom_up, stages, with_likelihood_constants(output, likelihood), likelihood,
-        tuple(shape), tuple(latent_dims), remat, min_scale,
+        with_encoder_input(bottom_up, likelihood), stages,
+        with_likelihood_constants(output, likelihood), likelihood, tuple(shape),
+        tuple(latent_dims), remat, min_scale,
     )  # fmt: skip
     generate = generate_with(
         model.sample_features, lambda params, features, condition: likelihood.apply(features)

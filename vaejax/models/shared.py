@@ -12,7 +12,7 @@ from vaejax.core.game import Batch, Latent, Params, Trace
 from vaejax.core.types import PyTree
 from vaejax.distributions import Distribution, OneHotCodes, is_discrete, with_missing
 from vaejax.distributions.likelihoods import Likelihood
-from vaejax.networks import Network, bind_constants
+from vaejax.networks import Network, apply_masked, bind_constants
 
 __all__ = [
     "at_step",
@@ -38,11 +38,19 @@ def with_encoder_input(encoder: Network, likelihood: Likelihood) -> Network:
     transform = likelihood.encoder_input
     if transform is None:
         return encoder
-    masked = encoder.masked
+    masked, mask_of_input = encoder.masked, likelihood.encoder_mask
+
+    def with_mask(params: PyTree, mask: jax.Array, x: jax.Array, *c: jax.Array) -> PyTree:
+        read = transform(x)
+        if mask_of_input is not None:
+            mask = mask_of_input(mask)
+            read = jnp.where(mask, read, 0.0)
+        return apply_masked(encoder, params, mask, read, *c)
+
     return encoder._replace(
         init=lambda key, x, *c: encoder.init(key, transform(x), *c),
         apply=lambda params, x, *c: encoder.apply(params, transform(x), *c),
-        masked=masked and (lambda params, mask, x, *c: masked(params, mask, transform(x), *c)),
+        masked=with_mask if masked or mask_of_input else None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.sparse
 
 from vaejax import data
 
@@ -162,6 +163,52 @@ def test_damaged_images(tmp_path_factory, kind, changes, cut):
     (folder / f"a.{kind[1]}").write_bytes(damaged(IMAGES[kind], changes, cut))
     (folder / "b.png").write_bytes(IMAGES["PNG", "png"])
     assert max(lines_of_errors(f"folder:{folder}")) <= 1
+
+
+def tables():
+    """A CSV and a Parquet file, by suffix."""
+    pa = pytest.importorskip("pyarrow")
+    csv, parquet = (pytest.importorskip(f"pyarrow.{name}") for name in ("csv", "parquet"))
+    columns = {"age": [31, 45, 27, 61], "x": [0.5, -2.0, 1e5, 3.25], "job": list("abca")}
+    table = pa.table({**columns, "on": [True, False, True, True]})
+    return {
+        "csv": file_of_table(csv.write_csv, table),
+        "parquet": file_of_table(parquet.write_table, table),
+    }
+
+
+def file_of_table(write, table):
+    buffer = io.BytesIO()
+    write(table, buffer)
+    return buffer.getvalue()
+
+
+@fuzz(st.sampled_from(["csv", "parquet"]), DAMAGE, st.integers(0, 40))
+def test_damaged_tables(tmp_path_factory, kind, changes, cut):
+    file = tmp_path_factory.getbasetemp() / f"fuzz.{kind}"
+    file.write_bytes(damaged(tables()[kind], changes, cut))
+    assert max(lines_of_errors(f"{kind}:{file}")) <= 1
+
+
+@fuzz(st.text(st.sampled_from('ab1.,;\n"\t -\x00é'), max_size=60))
+def test_any_text_as_a_table(tmp_path_factory, text):
+    pytest.importorskip("pyarrow")
+    file = tmp_path_factory.getbasetemp() / "any.csv"
+    file.write_text(text, encoding="utf-8")
+    assert max(lines_of_errors(f"csv:{file}")) <= 1
+
+
+SPARSE = [
+    file_of(scipy.sparse.save_npz, scipy.sparse.csr_matrix(np.eye(4)).asformat(kind))
+    for kind in ("csr", "coo", "dia")
+]
+
+
+@fuzz(st.sampled_from(SPARSE), DAMAGE, st.integers(0, 40))
+def test_damaged_sparse_matrices(tmp_path_factory, content, changes, cut):
+    file = tmp_path_factory.getbasetemp() / "fuzz_sparse.npz"
+    file.write_bytes(damaged(content, changes, cut))
+    assert max(lines_of_errors(f"npz:{file}")) <= 1
 
 
 NAMES = st.lists(

@@ -10,8 +10,14 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers import fields
 from vaejax.data.readers.images import fit, fitted_shape
 from vaejax.data.readers.names import check_names, count_named_classes, read_names
-from vaejax.data.readers.npz_file import names_in_npz, read_npz
+from vaejax.data.readers.npz_file import is_sparse_npz, names_in_npz, read_npz
 from vaejax.data.readers.ragged import mark_missing, pad_parts
+from vaejax.data.readers.sparse_file import (
+    is_sparse,
+    read_sparse_npz,
+    source_of_sparse,
+    sparse_source,
+)
 from vaejax.data.readers.splits import EVAL_WORDS, VALIDATION_WORDS, spare_splits
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
@@ -28,11 +34,17 @@ __all__ = ["from_arrays", "load_npz", "npz_spare_splits", "source_of_arrays"]
 def load_npz(path: str, options: LoadOptions) -> Source:
     """The arrays of an .npz file; `from_arrays` lists the accepted names and shapes.
 
+    Or the rows of the sparse matrix of a file that `scipy.sparse.save_npz` wrote, as `vector`.
+
     Raises:
       FileNotFoundError: the file does not exist.
       ValueError: it is not an .npz file, or `from_arrays` does not accept its arrays.
     """
-    arrays = read_npz(Path(path).expanduser(), skip=fields.IGNORED, max_bytes=options.max_bytes)
+    file = Path(path).expanduser()
+    if is_sparse_npz(file):
+        rows = read_sparse_npz(file, max_bytes=options.max_bytes)
+        return sparse_source(rows, {}, options)
+    arrays = read_npz(file, skip=fields.IGNORED, max_bytes=options.max_bytes)
     return source_of_arrays(arrays, options)
 
 
@@ -42,7 +54,8 @@ def npz_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
     Raises:
       FileNotFoundError, ValueError: as from `load_npz`.
     """
-    names = names_in_npz(Path(path).expanduser())
+    file = Path(path).expanduser()
+    names = [] if is_sparse_npz(file) else names_in_npz(file)
     return spare_splits({fields.split_of(name)[0] for name in names})
 
 
@@ -65,7 +78,8 @@ def from_arrays(
         value of any split exceeds 1; uint16, whose depth of 8 to 16 bits is the least that holds
         all splits; bool; or float in [0, 1].
       sequence (sequences): the same with a time axis, `[N, T, H, W]` or `[N, T, H, W, C]`.
-      vector (vectors, counts, expression): `[N, D]`, any numbers.
+      vector (vectors, counts, expression): `[N, D]`, any numbers; also a sparse matrix of SciPy,
+        which stays sparse in memory.
       signal (signals, waveform, waveforms, audio): `[N, T]` or `[N, T, C]`, any numbers; int16
         audio is divided by 32,768, uint8 and bool are taken as they are.
       tokens (text): integers >= 0, `[N, T]` or a map `[N, H, W]`.
@@ -119,11 +133,15 @@ def from_arrays(
 
 def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: LoadOptions) -> Source:
     """`from_arrays` with its keyword arguments as `options`."""
+    if is_sparse(arrays):
+        arrays = {"vector": arrays}
     if not isinstance(arrays, Mapping):
         rank_field = {2: "vector", 3: "image", 4: "image", 5: "sequence"}
         if np.ndim(arrays) not in rank_field:
             raise ValueError(f"expected an array of rank 2 to 5, found shape {np.shape(arrays)}")
         arrays = {rank_field[np.ndim(arrays)]: arrays}
+    if any(is_sparse(value) for value in arrays.values()):
+        return source_of_sparse(arrays, options)
     namings = read_names(arrays)
     columns = namings.get("column_names")
     by_split = fields.by_split(arrays)

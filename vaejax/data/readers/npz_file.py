@@ -10,7 +10,7 @@ import numpy as np
 
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 
-__all__ = ["names_in_npz", "read_npz"]
+__all__ = ["check_size", "is_sparse_npz", "names_in_npz", "read_npz"]
 
 # Arrays of the files that scipy.sparse.save_npz writes; one of these sets is complete.
 _SPARSE = [
@@ -31,22 +31,29 @@ def read_npz(
 
     Raises:
       FileNotFoundError: the file does not exist.
-      ValueError: it is not an .npz file, is damaged, holds a sparse matrix or Python objects, or
-        claims more bytes than it can hold, or than `max_bytes`.
+      ValueError: it is not an .npz file, is damaged, holds Python objects, or claims more bytes
+        than it can hold, or than `max_bytes`.
     """
     _check_is_npz(file)
     try:
         # Opened here, since NumPy leaves a damaged file open.
         with file.open("rb") as content, np.load(content, allow_pickle=False) as stored:
-            names = set(stored.files)
-            if any(parts <= names for parts in _SPARSE):
-                raise _SparseError(_describe_sparse(file, stored))
-            _check_size(file, set(skip), max_bytes)
+            check_size(file, set(skip), max_bytes)
             return {key: _array(file, stored, key) for key in stored.files if key not in skip}
-    except (_SparseError, _ObjectError, _SizeError):
+    except (_ObjectError, _SizeError):
         raise
     except Exception as error:  # sizes, headers and checksums of a damaged file are arbitrary
         raise ValueError(f"cannot read {file}: {_one_line(error)}") from error
+
+
+def is_sparse_npz(file: Path) -> bool:
+    """Whether `scipy.sparse.save_npz` wrote the file.
+
+    Raises:
+      FileNotFoundError, ValueError: as from `names_in_npz`.
+    """
+    names = set(names_in_npz(file))
+    return any(parts <= names for parts in _SPARSE)
 
 
 def names_in_npz(file: Path) -> list[str]:
@@ -71,10 +78,6 @@ def _check_is_npz(file: Path) -> None:
         raise ValueError(f"{file} is not an .npz file, or is truncated")
 
 
-class _SparseError(ValueError):
-    """The file holds a sparse matrix."""
-
-
 class _SizeError(ValueError):
     """The arrays are larger than the limit."""
 
@@ -83,7 +86,7 @@ class _ObjectError(ValueError):
     """An array holds Python objects."""
 
 
-def _check_size(file: Path, skip: set[str], max_bytes: int) -> None:
+def check_size(file: Path, skip: set[str], max_bytes: int) -> None:
     """Raises ValueError if the arrays would not fit, or one claims more bytes than are stored.
 
     NumPy allocates what a header claims before it reads anything.
@@ -132,17 +135,6 @@ def _array(file: Path, stored: Any, key: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):  # the file has a member that is not an array
         raise ValueError(f"{key!r} is not an array")
     return value
-
-
-def _describe_sparse(file: Path, stored: Any) -> str:
-    kind = stored["format"].item()
-    kind = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
-    shape = tuple(int(n) for n in stored["shape"])
-    return (
-        f"{file} holds a sparse matrix of SciPy (format {kind[:8]!r}, shape {shape}), which is not "
-        "read: write numpy.savez(FILE, vector=scipy.sparse.load_npz(FILE).toarray()), after "
-        "selecting columns if that is too large"
-    )
 
 
 def _one_line(error: BaseException) -> str:

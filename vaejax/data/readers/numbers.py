@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_MAGNITUDE", "check_is_numeric", "column_label", "to_float32"]
+__all__ = ["MAX_MAGNITUDE", "check_is_numeric", "check_rounding", "column_label", "to_float32"]
 
 MAX_MAGNITUDE = 1e18  # beyond it, squares are not finite in float32
 _ROUNDING = 1e-3  # the largest rounding error, as a fraction of the range of a column
@@ -101,12 +101,28 @@ def to_float32(
         lost = (error > _ROUNDING * spread) & (spread > _JITTER * largest)
         if lost.any():
             column = int(np.argmax(lost))
-            raise ValueError(
-                f"{column_label(field, column, names)} of {key!r} ranges from {low[column]:.12g} "
-                f"to {high[column]:.12g}, of which float32 rounds away up to {error[column]:.2g}: "
-                "subtract an offset, or change its unit"
-            )
+            label = column_label(field, column, names)
+            raise ValueError(check_rounding(label, key, low[column], high[column], error[column]))
     return result
+
+
+def check_rounding(label: str, key: str, low: float, high: float, error: float) -> str:
+    """Why float32 does not hold a column of numbers, or '' if it does.
+
+    Args:
+      label: of the column, see `column_label`.
+      key: of the array or the file.
+      low: its smallest value.
+      high: its largest value.
+      error: the largest rounding error.
+    """
+    spread, largest = high - low, max(abs(low), abs(high))
+    if not (error > _ROUNDING * spread and spread > _JITTER * largest):
+        return ""
+    return (
+        f"{label} of {key!r} ranges from {low:.12g} to {high:.12g}, of which float32 rounds away "
+        f"up to {error:.2g}: subtract an offset, or change its unit"
+    )
 
 
 def _first(bad: np.ndarray) -> tuple[int, ...]:
