@@ -133,7 +133,7 @@ def from_arrays(
 
 def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: LoadOptions) -> Source:
     """`from_arrays` with its keyword arguments as `options`."""
-    if is_sparse(arrays):
+    if not isinstance(arrays, Mapping) and is_sparse(arrays):
         arrays = {"vector": arrays}
     if not isinstance(arrays, Mapping):
         rank_field = {2: "vector", 3: "image", 4: "image", 5: "sequence"}

@@ -108,7 +108,7 @@ def source_of_sparse(arrays: Mapping[str, Any], options: LoadOptions) -> Source:
         )
     named = parts[""]
     key, matrix = named.pop("vector", ("", None))
-    if not scipy.sparse.issparse(matrix):
+    if matrix is None or not scipy.sparse.issparse(matrix):
         raise ValueError("of sparse arrays only 'vector' (or 'counts') is read")
     rest = {field: fields.validate(field, name, value) for field, (name, value) in named.items()}
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
