@@ -7,6 +7,7 @@ import pytest
 
 from vaejax.core.game import Latent, Model
 from vaejax.distributions import Categorical, Normal
+from vaejax.distributions.mixed import Mixed
 from vaejax.evaluation import imputer
 
 W = np.array([[1.0, 0.0], [2.0, 1.0], [-1.0, 0.5], [0.5, -1.5]])
@@ -97,3 +98,35 @@ def test_classes():
     mean, last = imputer(model, steps=8, burn_in=2)({}, tokens, missing, jax.random.key(0))
     assert mean.tolist() == [[0, 0], [1, 1], [2, 2]]
     assert (last.dtype, last[:, 0].tolist()) == (jnp.int32, [0, 1, 2])
+
+
+def test_missing_categories_are_the_most_probable_classes():
+    """One number and one of three classes that depend on z; the truth is by quadrature over z."""
+    numbers = np.linspace(-2, 2, 8, dtype=np.float32)
+    slopes, offsets, noise = np.float32([0, 2, -2]), np.float32([0.8, 0, 0]), 0.5
+
+    def decode(params, zs, condition=None):
+        logits = zs[0][:, :, None] * slopes[None, None] + offsets[None, None]
+        return Mixed(Normal(zs[0], jnp.full_like(zs[0], noise)), (Categorical(logits),), (0, 3))
+
+    def encode(params, batch, key):
+        mean = 0.7 * batch["vector"][:, :1]
+        q, p = Normal(mean, jnp.full_like(mean, 0.6)), Normal(mean * 0, jnp.ones_like(mean))
+        return (Latent(q, p, q.mean if key is None else q.sample(key)),)
+
+    def generate(params, key, n, condition=None, temperature=1.0):
+        return decode(params, (jax.random.normal(key, (n, 1)),))
+
+    x = jnp.stack([numbers, np.zeros(8, np.float32)], axis=1)
+    missing = jnp.tile(jnp.array([False, True]), (8, 1))
+    function = jax.jit(imputer(Model(None, None, encode, decode, generate), 400, 100))
+    means, samples = function({}, {"vector": x}, missing, jax.random.key(0))
+
+    z = np.linspace(-6, 6, 4001)
+    weight = np.exp(-(z**2) / 2 - (numbers[:, None] - z) ** 2 / (2 * noise**2))  # [8, Z]
+    logits = z[:, None] * slopes + offsets
+    chances = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])  # [Z, 3]
+    truth = (weight @ chances).argmax(axis=1)
+    assert set(truth) == {0, 1, 2}
+    np.testing.assert_array_equal(means, np.stack([numbers, truth], axis=1))
+    assert np.isin(samples[:, 1], [0, 1, 2]).all()

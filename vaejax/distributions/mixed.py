@@ -13,7 +13,16 @@ from vaejax.core.distribution import STATIC, Capabilities, Distribution
 from vaejax.distributions.elementary import Categorical
 from vaejax.distributions.support import Support
 
-__all__ = ["Mixed", "category_columns", "from_features", "num_features", "one_hot", "one_hot_mask"]
+__all__ = [
+    "Mixed",
+    "category_columns",
+    "class_probabilities",
+    "from_features",
+    "num_features",
+    "one_hot",
+    "one_hot_mask",
+    "with_most_probable_classes",
+]
 
 _Groups = tuple[tuple[int, np.ndarray], ...]
 
@@ -68,7 +77,7 @@ class Mixed:
             real=True,  # units of columns of categories are the identity
         )
 
-    def _in_order(self, numbers: jax.Array, categories: Sequence[jax.Array]) -> jax.Array:
+    def in_order(self, numbers: jax.Array, categories: Sequence[jax.Array]) -> jax.Array:
         """Values of the columns of each kind as values `[B, D]` in the order of the table."""
         positions = [_numbers(self.classes), *(at for _, at in _groups(self.classes))]
         order = np.argsort(np.concatenate(positions))
@@ -78,13 +87,13 @@ class Mixed:
     @property
     def mean(self) -> jax.Array:
         """The means of numbers, and the most likely class of categories, `[B, D]`."""
-        return self._in_order(self.numbers.mean, [p.indices for p in self.categories])
+        return self.in_order(self.numbers.mean, [p.indices for p in self.categories])
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A sample of a whole row, `[B, D]`."""
         keys = jax.random.split(key, 1 + len(self.categories))
         parts = [p.sample(k) for p, k in zip(self.categories, keys[1:], strict=True)]
-        return self._in_order(self.numbers.sample(keys[0]), parts)
+        return self.in_order(self.numbers.sample(keys[0]), parts)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """log p of each column, nats `[B, D]`; NaN for a number that is no class of its column."""
@@ -93,7 +102,7 @@ class Mixed:
             p.log_prob(x[..., at].astype(jnp.int32))
             for p, (_, at) in zip(self.categories, _groups(self.classes), strict=True)
         ]
-        return self._in_order(numbers, parts)
+        return self.in_order(numbers, parts)
 
 
 def num_features(classes: tuple[int, ...], per_number: int) -> int:
@@ -165,11 +174,40 @@ def one_hot_mask(classes: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
     return lambda mask: mask[..., order]
 
 
+def _mixed_in(distribution: Any) -> Mixed | None:
+    """The `Mixed` distribution that a distribution is, or has in other units or masked."""
+    if isinstance(distribution, Mixed):
+        return distribution
+    return _mixed_in(distribution.base) if hasattr(distribution, "base") else None
+
+
+def class_probabilities(distribution: Distribution) -> tuple[jax.Array, ...]:
+    """Of the categories of rows, `[B, columns, K]` for each K; () of any other distribution."""
+    mixed = _mixed_in(distribution)
+    return () if mixed is None else tuple(p.mean for p in mixed.categories)
+
+
+def with_most_probable_classes(
+    distribution: Distribution, x: jax.Array, probabilities: tuple[jax.Array, ...]
+) -> jax.Array:
+    """Rows `[B, D]` whose categories are the most probable ones.
+
+    Args:
+      distribution: of the rows, which are returned as they are if it has no categories.
+      x: rows.
+      probabilities: as from `class_probabilities`, maybe summed over several distributions.
+    """
+    mixed = _mixed_in(distribution)
+    if mixed is None:
+        return x
+    classes = [p.argmax(axis=-1) for p in probabilities]
+    return mixed.in_order(x[..., _numbers(mixed.classes)], classes)
+
+
 def category_columns(distribution: Any) -> np.ndarray | None:
     """Which columns of a `Mixed` distribution, or one in other units or masked, are categories.
 
     bool `[D]`; None for any other distribution.
     """
-    if isinstance(distribution, Mixed):
-        return np.array(distribution.classes) > 0
-    return category_columns(distribution.base) if hasattr(distribution, "base") else None
+    mixed = _mixed_in(distribution)
+    return None if mixed is None else np.array(mixed.classes) > 0

@@ -9,6 +9,7 @@ from vaejax.core.events import event, event_name
 from vaejax.core.game import Batch, Latent, Model, Params
 from vaejax.core.types import PyTree
 from vaejax.distributions import capabilities_of, is_discrete
+from vaejax.distributions.mixed import class_probabilities, with_most_probable_classes
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.losses import event_log_prob, sampled_kl
 
@@ -63,16 +64,23 @@ def imputer(
         discrete = is_discrete(likelihood)
 
         def step(carry: PyTree, number: jax.Array) -> tuple[PyTree, None]:
-            x, zs, total = carry
+            x, zs, total, chances = carry
             keys = jax.random.split(jax.random.fold_in(key, number), 3)
             zs = propose(params, {**batch, name: x}, zs, keys[0], keys[1])
             p = model.decode(params, zs, {**batch, name: x})
-            total = total + jnp.where(number >= burn_in, p.mean, 0.0)
-            return (jnp.where(missing, p.sample(keys[2]).astype(x.dtype), x), zs, total), None
+            total, chances = jax.tree.map(
+                lambda sums, value: sums + jnp.where(number >= burn_in, value, 0.0),
+                (total, chances),
+                (p.mean, class_probabilities(p)),
+            )
+            x = jnp.where(missing, p.sample(keys[2]).astype(x.dtype), x)
+            return (x, zs, total, chances), None
 
-        first = (x, zs, jnp.zeros_like(likelihood.mean))
-        (last, _, total), _ = jax.lax.scan(step, first, jnp.arange(steps))
+        sums = (likelihood.mean, class_probabilities(likelihood))
+        first = (x, zs, *jax.tree.map(jnp.zeros_like, sums))
+        (last, _, total, chances), _ = jax.lax.scan(step, first, jnp.arange(steps))
         mean = total.argmax(axis=-1) if discrete else total / (steps - burn_in)
+        mean = with_most_probable_classes(likelihood, mean, chances)
         return jnp.where(missing, mean.astype(x.dtype), x), last
 
     def propose(
