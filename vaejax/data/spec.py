@@ -62,7 +62,11 @@ class DataSpec(NamedTuple):
 
     def dataset_info(self) -> dict[str, Any]:
         """The properties of the data that `families.build` uses."""
-        info = {"examples": self.examples, "classes": self.classes, "tokens": self.tokens}
+        info: dict[str, Any] = {
+            "examples": self.examples,
+            "classes": self.classes,
+            "tokens": self.tokens,
+        }
         shapes, columns = self.batch(1), class_counts_of(self.columns)
         units = {"standardization": self.standardization, "batch_shapes": shapes}
         info |= {"layout": None, "condition_shape": condition_shape(shapes)}

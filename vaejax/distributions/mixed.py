@@ -58,7 +58,8 @@ class Mixed:
 
         def contains(x: np.ndarray) -> np.ndarray:
             is_class = (x >= 0) & (x < counts) & (x == np.floor(x))
-            return np.where(counts > 0, is_class, np.isfinite(x))
+            inside: np.ndarray = np.where(counts > 0, is_class, np.isfinite(x))
+            return inside
 
         return Support(
             "numbers, and classes from 0 in columns of categories",

@@ -107,7 +107,8 @@ def source_of_sparse(arrays: Mapping[str, Any], options: LoadOptions) -> Source:
             "array, of which data.holdout is held out"
         )
     named = parts[""]
-    key, matrix = named.pop("vector", ("", None))
+    vector: tuple[str, Any] = named.pop("vector", ("", None))
+    key, matrix = vector
     if not scipy.sparse.issparse(matrix):
         raise ValueError("of sparse arrays only 'vector' (or 'counts') is read")
     rest = {field: fields.validate(field, name, value) for field, (name, value) in named.items()}
