@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,8 +134,9 @@ def from_arrays(
 
 def source_of_arrays(arrays: Mapping[str, np.ndarray] | np.ndarray, options: LoadOptions) -> Source:
     """`from_arrays` with its keyword arguments as `options`."""
-    if not isinstance(arrays, Mapping) and is_sparse(arrays):
-        arrays = {"vector": arrays}
+    if is_sparse(arrays):
+        matrix: Any = arrays
+        arrays = {"vector": matrix}
     if not isinstance(arrays, Mapping):
         rank_field = {2: "vector", 3: "image", 4: "image", 5: "sequence"}
         if np.ndim(arrays) not in rank_field:

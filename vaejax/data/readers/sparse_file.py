@@ -107,8 +107,9 @@ def source_of_sparse(arrays: Mapping[str, Any], options: LoadOptions) -> Source:
             "array, of which data.holdout is held out"
         )
     named = parts[""]
-    key, matrix = named.pop("vector", ("", None))
-    if matrix is None or not scipy.sparse.issparse(matrix):
+    vector: tuple[str, Any] = named.pop("vector", ("", None))
+    key, matrix = vector
+    if not scipy.sparse.issparse(matrix):
         raise ValueError("of sparse arrays only 'vector' (or 'counts') is read")
     rest = {field: fields.validate(field, name, value) for field, (name, value) in named.items()}
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
