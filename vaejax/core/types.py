@@ -24,6 +24,8 @@ __all__ = [
     "Setting",
     "Step",
     "Trace",
+    "Untyped",
+    "UserArray",
     "Weight",
 ]
 
@@ -36,6 +38,8 @@ Params = dict[str, PyTree]  # group name -> tree of arrays
 Setting: TypeAlias = Any
 Options: TypeAlias = Mapping[str, Setting]  # settings by name
 Json: TypeAlias = Any  # what a JSON file holds
+Untyped: TypeAlias = Any  # an object of a package without types: pyarrow, h5py, datasets, ...
+UserArray: TypeAlias = Any  # what `numpy.asarray` takes, or a list or tuple of such
 Losses = dict[str, jax.Array]  # loss name -> [] (of the batch), [B] or [B, L]
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]  # metric name -> [] (of the batch) or [B]

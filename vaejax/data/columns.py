@@ -1,12 +1,12 @@
 """The columns of a table: which are numbers and which are categories, and their names."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vaejax.core.registry import near_names
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree, Setting
 
 __all__ = [
     "DTYPES",
@@ -62,7 +62,7 @@ def class_counts_of(columns: Sequence[Column]) -> tuple[int, ...]:
     return tuple(len(column.categories) for column in columns)
 
 
-def columns_to_json(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def columns_to_json(columns: Sequence[Column]) -> list[dict[str, Setting]]:
     """As JSON values."""
     return [{**c._asdict(), "categories": list(c.categories)} for c in columns]
 
@@ -159,7 +159,7 @@ def positions_of(column: Column, values: np.ndarray, *, missing: bool = False) -
 
 def numbers_of_columns(
     columns: Sequence[Column],
-    table: Mapping[str, Sequence[Any] | np.ndarray],
+    table: Mapping[str, Sequence[PyTree] | np.ndarray],
     *,
     missing: bool = False,
 ) -> np.ndarray:

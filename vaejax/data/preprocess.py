@@ -1,7 +1,6 @@
 """From stored rows to the model's batch: decoding and augmentation inside the compiled step."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from vaejax.core.conditions import HIDDEN
 from vaejax.core.events import event_name
 from vaejax.core.registry import near_names
+from vaejax.core.types import Options, Setting
 from vaejax.data.augment import Augmentation, augmenter
 from vaejax.data.columns import class_counts_of
 from vaejax.data.source import Batch, Source
@@ -118,12 +118,12 @@ def event_shape(source: Source) -> tuple[int, ...]:
     return shapes[event_name(shapes)].shape[1:]
 
 
-def condition_shape(batch: Mapping[str, Any]) -> tuple[int, ...] | None:
+def condition_shape(batch: Options) -> tuple[int, ...] | None:
     """The shape of one `condition` of a batch, given its fields or their shapes; None without."""
     return tuple(batch["condition"].shape[1:]) if "condition" in batch else None
 
 
-def dataset_info(source: Source) -> dict[str, Any]:
+def dataset_info(source: Source) -> dict[str, Setting]:
     """The properties of the training data from which a family is built."""
     shapes = _batch_shapes(source)
     return {
@@ -138,7 +138,7 @@ def dataset_info(source: Source) -> dict[str, Any]:
     }
 
 
-def _batch_shapes(source: Source) -> dict[str, Any]:
+def _batch_shapes(source: Source) -> dict[str, Setting]:
     """Shapes and dtypes of a prepared batch of one example."""
     rows = source.take(np.zeros(1, np.int32))
     return dict(jax.eval_shape(preparation(source), rows, jax.random.key(0)))

@@ -14,13 +14,12 @@ import threading
 import types
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
-from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 
-from vaejax.core.types import PyTree
+from vaejax.core.types import PyTree, Untyped
 from vaejax.data.source import Rows
 
 __all__ = ["WorkerError", "available_cores", "chosen_workers", "has_grain", "read_ahead"]
@@ -102,7 +101,7 @@ def read_ahead(
     if not workers:
         threads = available_cores()
         options = ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-        iterator: Any = iter(dataset.to_iter_dataset(options))
+        iterator: Untyped = iter(dataset.to_iter_dataset(options))
         with contextlib.closing(iterator):
             yield from iterator
         return
@@ -116,7 +115,7 @@ def read_ahead(
             yield _next(iterator)
 
 
-def _in_workers(dataset: Any, count: int) -> Any:
+def _in_workers(dataset: Untyped, count: int) -> Untyped:
     """The iterator of a pipeline in worker processes; none is started yet.
 
     Args:
@@ -149,7 +148,7 @@ def _prepare_worker(number: int, count: int) -> None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: Any) -> None:
+def _end_with(parent: Untyped) -> None:
     parent.join()
     os._exit(0)
 
@@ -191,7 +190,7 @@ def _blocked(*numbers: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _next(iterator: Any) -> Rows:
+def _next(iterator: Untyped) -> Rows:
     try:
         rows: PyTree = next(iterator)
     except RuntimeError as error:

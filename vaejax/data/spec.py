@@ -1,14 +1,14 @@
 """The form of a dataset: shapes, types and names, from which a model is built without data."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.events import EVENTS
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data.columns import (
     Column,
     TableForm,
@@ -60,9 +60,9 @@ class DataSpec(NamedTuple):
         """The shape of one event."""
         return self.fields[self.event][0]
 
-    def dataset_info(self) -> dict[str, Any]:
+    def dataset_info(self) -> dict[str, Setting]:
         """The properties of the data that `families.build` uses."""
-        info: dict[str, Any] = {
+        info: dict[str, Setting] = {
             "examples": self.examples,
             "classes": self.classes,
             "tokens": self.tokens,
@@ -90,7 +90,7 @@ class DataSpec(NamedTuple):
     def source(self, rows: Mapping[str, np.ndarray]) -> Source:
         """A source of stored rows of this form, `[N, ...]` each."""
         size = len(next(iter(rows.values())))
-        names: dict[str, Any] = dict(self.names)
+        names: dict[str, Setting] = dict(self.names)
         return in_memory(
             rows,
             np.arange(size),
@@ -104,7 +104,7 @@ class DataSpec(NamedTuple):
             **names,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Setting]:
         """The fields as JSON values."""
         return {
             **self._asdict(),
@@ -139,7 +139,7 @@ def pixel_scale_of(source: Source, field: str) -> float | None:
     shape = jax.eval_shape(source.decode, rows)[field].shape
     if stored is None or stored.shape[1:] != shape[1:]:
         return None
-    ones: Any = {**rows, field: np.ones_like(stored)}
+    ones: PyTree = {**rows, field: np.ones_like(stored)}
     return float(np.round(1.0 / np.asarray(source.decode(ones)[field]).max()))
 
 

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,20 +72,20 @@ def _units(source: Source, field: str) -> Units:
         return _from_moments(*source.sparse.vector.moments())
     count: int = 0
     total: PyTree = 0.0
-    largest: Any = 0.0
+    largest: PyTree = 0.0
     for values in chunks(source, field):
         rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
         count, total = count + len(rows), total + rows.sum(axis=0)
         largest = np.maximum(largest, np.abs(rows).max(axis=0))
     mean = total / count
-    squares: Any = 0.0
+    squares: PyTree = 0.0
     for values in chunks(source, field):
         rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
         squares = squares + np.square(rows - mean).sum(axis=0)
     return _from_moments(mean, np.sqrt(squares / count), largest)
 
 
-def _from_moments(mean: np.ndarray, deviation: np.ndarray, largest: Any) -> Units:
+def _from_moments(mean: np.ndarray, deviation: np.ndarray, largest: PyTree) -> Units:
     """Units from means, deviations and largest magnitudes `[D]`."""
     # A deviation below the resolution of float32 is that of rounding.
     constant = deviation <= _RESOLUTION * largest
@@ -100,9 +100,9 @@ def _units_of_present(source: Source, field: str) -> Units:
         for values in chunks(source, field, missing=np.nan):
             yield np.asarray(values, np.float64).reshape(-1, values.shape[-1])
 
-    count: Any = 0.0
-    total: Any = 0.0
-    largest: Any = 0.0
+    count: PyTree = 0.0
+    total: PyTree = 0.0
+    largest: PyTree = 0.0
     for part in rows():
         count = count + (~np.isnan(part)).sum(axis=0)
         total = total + np.nansum(part, axis=0)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -36,7 +36,7 @@ class Range(NamedTuple):
     exact: bool
 
 
-def fields_of(source: Source) -> Any:
+def fields_of(source: Source) -> PyTree:
     """Name -> shape and dtype of each decoded field of one example, computed without decoding."""
     return jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
 
@@ -107,7 +107,7 @@ def _distinct_bytes(source: Source, field: str) -> np.ndarray:
     values = np.flatnonzero(counts).astype(np.uint8)
     shape = (1, *stored.shape[1:])
     rows: PyTree = source.take(np.zeros(1, np.int32))
-    images: list[Any] = [np.full(shape, value, np.uint8) for value in values]
+    images: list[PyTree] = [np.full(shape, value, np.uint8) for value in values]
     decoded = [np.asarray(source.decode({**rows, field: image})[field]) for image in images]
     return np.array([image.reshape(-1)[:1] for image in decoded])
 

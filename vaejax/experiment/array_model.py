@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +12,7 @@ from vaejax.core.dependencies import fields_read
 from vaejax.core.game import Batch, Family, Latent, Params
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import replicated
+from vaejax.core.types import Options, PyTree, UserArray
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.data.quadrants import with_quadrants
@@ -62,7 +62,7 @@ class ArrayModel:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: Options,
         family: Family,
         params: Params,
         step: int,
@@ -83,7 +83,7 @@ class ArrayModel:
         self._prepare = preparation(template, self._binarize)
         self._condition = self._condition_field()
         self._dropout = config["data"]["condition_dropout"] > 0 or family.model.classify is not None
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._compiled: dict[PyTree, Callable[..., PyTree]] = {}
 
     @property
     def _quadrants(self) -> int:
@@ -100,7 +100,7 @@ class ArrayModel:
         if self.family.model.features is not None or (images and self._binarize != "none"):
             return None
 
-        def likelihood(params: Params, batch: Batch, key: jax.Array) -> Any:
+        def likelihood(params: Params, batch: Batch, key: jax.Array) -> PyTree:
             return self.family.model.forward(params, batch, key, None).likelihood
 
         batch = self.spec.batch(1)
@@ -115,21 +115,21 @@ class ArrayModel:
         """The field of a batch that the model is conditioned on."""
         shapes = self.spec.batch(1)
 
-        def condition(batch: Batch) -> Any:
+        def condition(batch: Batch) -> PyTree:
             model = self.family.model
             return model.forward(self.params, batch, jax.random.key(0), None).condition
 
         fields = fields_read(condition, shapes)
         return self.spec.event if self._quadrants else fields[0] if fields else None
 
-    def _context(self, condition: Any, n: int) -> dict[str, np.ndarray]:
+    def _context(self, condition: UserArray, n: int) -> dict[str, np.ndarray]:
         if self._quadrants and condition is not None:
             events = event_fields(self.spec, condition)[0][self.spec.event]
             return {self.spec.event: np.broadcast_to(events, (n, *self.spec.event_shape))}
         return condition_fields(self.spec, self._condition, condition, n, optional=self._dropout)
 
     def _rows(
-        self, x: Any, condition: Any, missing: np.ndarray | None = None
+        self, x: UserArray, condition: UserArray, missing: np.ndarray | None = None
     ) -> tuple[dict[str, np.ndarray], bool]:
         """The fields of a batch, and whether x is one event.
 
@@ -148,22 +148,22 @@ class ArrayModel:
 
     def _map(
         self,
-        name: Any,
-        function: Callable[..., Any],
+        name: PyTree,
+        function: Callable[..., PyTree],
         rows: Mapping[str, np.ndarray],
         *,
         seed: int = 0,
         prepared: bool = False,
-    ) -> Any:
+    ) -> PyTree:
         """`function(params, batch, key)` over rows; compiled once for each name."""
 
-        def of_rows(params: Params, rows: Any, seed: Any, number: Any) -> Any:
+        def of_rows(params: Params, rows: PyTree, seed: PyTree, number: PyTree) -> PyTree:
             key, data_key = jax.random.split(key_of(seed, Stream.EVALUATION, number))
             return function(params, rows if prepared else self._prepare(rows, data_key), key)
 
         jitted = jax.jit(of_rows, out_shardings=replicated(self.mesh))
         compiled = self._compiled.setdefault(name, jitted)
-        options: Any = {"batch_size": self.batch_size, "mesh": self.mesh, "seed": seed}
+        options: PyTree = {"batch_size": self.batch_size, "mesh": self.mesh, "seed": seed}
         return map_rows(compiled, self.params, rows, **options)
 
     def _applied_to(
@@ -173,7 +173,7 @@ class ArrayModel:
         *,
         seed: int | None = None,
         all_metrics: bool = False,
-        **options: Any,
+        **options: PyTree,
     ) -> EvaluationContext:
         """The model and other data, after a check that it can be applied to them.
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import jax
 import numpy as np
@@ -106,7 +105,7 @@ def _values(source: Source, field: str, support: Support, binarize: str) -> Iter
     yield from chunks(source, field, binarize)
 
 
-def _check_columns(likelihood: Any, source: Source) -> None:
+def _check_columns(likelihood: PyTree, source: Source) -> None:
     """Raises ValueError if columns of categories are explained as numbers."""
     categories = [column for column in source.columns or () if column.categories]
     if not categories or category_columns(likelihood) is not None:
@@ -153,11 +152,11 @@ def check_augmented(
         )
 
 
-def _likelihood(family: Family, params: Params, source: Source, binarize: str) -> Any:
+def _likelihood(family: Family, params: Params, source: Source, binarize: str) -> PyTree:
     """p(x | z) of one example, in shapes; computes nothing."""
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
 
-    def likelihood(params: Params, rows: PyTree, key: jax.Array) -> Any:
+    def likelihood(params: Params, rows: PyTree, key: jax.Array) -> PyTree:
         return family.model.forward(params, prepare(rows, key), key, None).likelihood
 
     return jax.eval_shape(likelihood, params, rows, jax.random.key(0))
@@ -187,7 +186,7 @@ def scale_hint(source: Source) -> str:
     field = _event_of(source)
     if field not in ("vector", "signal"):
         return ""
-    largest: Any = 0.0
+    largest: PyTree = 0.0
     for values in chunks(source, field):
         magnitude = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
         largest = np.maximum(largest, magnitude)
@@ -224,7 +223,7 @@ def _event_of(source: Source) -> str:
     return next(name for name in EVENTS if name in shapes)
 
 
-def _base(p: Any) -> Any:
+def _base(p: PyTree) -> PyTree:
     return _base(p.base) if hasattr(p, "base") else p
 
 

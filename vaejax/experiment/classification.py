@@ -1,12 +1,12 @@
 """Class probabilities of events by a trained model."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Batch, Family, Params
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree, UserArray
 from vaejax.data.spec import DataSpec
 from vaejax.experiment.user_arrays import event_fields
 
@@ -20,10 +20,10 @@ class _Run(Protocol):
     family: Family
     spec: DataSpec
 
-    def _map(self, name: Any, function: Any, rows: Any) -> Any: ...
+    def _map(self, name: PyTree, function: PyTree, rows: PyTree) -> PyTree: ...
 
 
-def classify(self: _Run, x: Any) -> np.ndarray:
+def classify(self: _Run, x: UserArray) -> np.ndarray:
     """Class probabilities of events, by a classifier or a semi-supervised model.
 
     Args:
@@ -43,7 +43,7 @@ def classify(self: _Run, x: Any) -> np.ndarray:
             "'classifier'"
         )
 
-    def probabilities(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def probabilities(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         del key
         return jax.nn.softmax(logits(params, batch))
 

@@ -6,11 +6,11 @@ sections `model` and `players` hold the options of functions, see `check_options
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vaejax.core.fields import Range, check_value, described, field, help_of, range_of_field
 from vaejax.core.registry import near_names, registered
-from vaejax.core.types import Setting
+from vaejax.core.types import Options, Setting
 from vaejax.data.augment import Augmentation
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 from vaejax.data.preprocess import BINARIZATIONS
@@ -158,8 +158,8 @@ class SecondStageFields:
     condition_dropout: float = field(
         0.0, "fraction of the prior's training examples that lose their class", low=0, high=1
     )
-    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: Options = dataclasses.field(default_factory=dict)
+    players: Options = dataclasses.field(default_factory=dict)
     train: TrainFields = dataclasses.field(default_factory=TrainFields)
 
 
@@ -178,8 +178,8 @@ class ConfigFields:
     init_groups: str = field("", 'only from these groups of it, "encoder,decoder"; empty: all')
     freeze_groups: str = field("", 'groups that training does not change, as in "encoder"')
     data: DataFields = dataclasses.field(default_factory=DataFields)
-    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    players: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: Options = dataclasses.field(default_factory=dict)
+    players: Options = dataclasses.field(default_factory=dict)
     train: TrainFields = dataclasses.field(default_factory=TrainFields)
     mesh: MeshFields = dataclasses.field(default_factory=MeshFields)
     evaluate: EvaluateFields = dataclasses.field(default_factory=EvaluateFields)
@@ -213,7 +213,7 @@ def declared_fields() -> dict[str, Declared]:
     return {row.path: row for row in _declared(ConfigFields(), "")}
 
 
-def _declared(section: Any, prefix: str) -> Iterator[Declared]:
+def _declared(section: Setting, prefix: str) -> Iterator[Declared]:
     for declared in dataclasses.fields(section):
         value, path = getattr(section, declared.name), f"{prefix}{declared.name}"
         if dataclasses.is_dataclass(value):
@@ -273,7 +273,7 @@ def _sampling(config: Mapping[str, Setting]) -> frozenset[str] | None:
 
 
 def _check_section(
-    config: Setting, section: Any, path: str, sampling: frozenset[str] | None
+    config: Setting, section: Setting, path: str, sampling: frozenset[str] | None
 ) -> None:
     where = f"config.{path}" if path else "config"
     if not isinstance(config, Mapping):

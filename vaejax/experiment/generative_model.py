@@ -1,12 +1,12 @@
 """The part of `Run` that generates: events from latents, and from the prior."""
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Batch, Params
+from vaejax.core.types import PyTree, Setting, UserArray
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.experiment.array_model import ArrayModel
 from vaejax.experiment.latent_arrays import check_latents
@@ -19,7 +19,7 @@ __all__ = ["GenerativeModel"]
 class GenerativeModel(ArrayModel):
     """A trained model that decodes and samples, see `Run`."""
 
-    def decode(self, z: Any, condition: Any = None) -> np.ndarray:
+    def decode(self, z: UserArray, condition: UserArray = None) -> np.ndarray:
         """Events from latents: the mean of p(x | z), or the most likely classes.
 
         Args:
@@ -30,7 +30,7 @@ class GenerativeModel(ArrayModel):
           `[N, *event_shape]`, float32 (images in [0, 1]) or int32 classes.
         """
         zs = z if isinstance(z, tuple | list) else (z,)
-        rows: dict[str, Any] = {f"z{i}": np.asarray(a) for i, a in enumerate(zs)}
+        rows: dict[str, Setting] = {f"z{i}": np.asarray(a) for i, a in enumerate(zs)}
         integers = all(np.issubdtype(a.dtype, np.integer) for a in rows.values())
         embed = self.family.model.embed if integers else None
         n = len(rows["z0"])
@@ -38,7 +38,7 @@ class GenerativeModel(ArrayModel):
             check_latents(self._nodes(), [*rows.values()], codes=embed is not None)
         rows |= self._context(condition, n)
 
-        def decode(params: Params, batch: Batch, key: jax.Array) -> Any:
+        def decode(params: Params, batch: Batch, key: jax.Array) -> PyTree:
             latents = tuple(batch[f"z{i}"] for i in range(len(zs)))
             latents = latents if embed is None else embed(params, latents)
             rest = {k: v for k, v in batch.items() if not k.startswith("z")}
@@ -52,7 +52,7 @@ class GenerativeModel(ArrayModel):
         self,
         n: int,
         seed: int = 0,
-        condition: Any = None,
+        condition: UserArray = None,
         temperature: float = 1.0,
         *,
         noise: bool = False,
@@ -82,8 +82,8 @@ class GenerativeModel(ArrayModel):
 
         @functools.partial(jax.jit, static_argnums=2)
         def generate(
-            params: Params, key: jax.Array, count: int, context: Any, temperature: Any
-        ) -> Any:
+            params: Params, key: jax.Array, count: int, context: PyTree, temperature: PyTree
+        ) -> PyTree:
             if context is not None and self._quadrants:
                 context = self._prepare(context, key)
             p = self.family.model.generate(params, key, count, context, temperature)
@@ -98,7 +98,7 @@ class GenerativeModel(ArrayModel):
         return np.concatenate(parts)[:n]
 
     def sample_table(
-        self, n: int, seed: int = 0, condition: Any = None, temperature: float = 1.0
+        self, n: int, seed: int = 0, condition: UserArray = None, temperature: float = 1.0
     ) -> dict[str, np.ndarray]:
         """Rows of a table sampled from the model, by column: samples of p(x | z), not its means.
 

@@ -1,12 +1,12 @@
 """Latents as users have them, checked against the nodes of a model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Family, Latent, Params
+from vaejax.core.types import PyTree
 from vaejax.data.preprocess import Prepare
 from vaejax.data.spec import DataSpec
 
@@ -24,7 +24,7 @@ def node_shapes(
 ) -> tuple[Latent, ...]:
     """The shapes of the nodes of examples in stored form; computes nothing."""
 
-    def encode(params: Params, rows: Any, key: jax.Array) -> tuple[Latent, ...]:
+    def encode(params: Params, rows: PyTree, key: jax.Array) -> tuple[Latent, ...]:
         return family.model.encode(params, prepare(rows, key), None)
 
     nodes: tuple[Latent, ...] = jax.eval_shape(encode, params, rows, jax.random.key(0))
@@ -45,7 +45,7 @@ def check_latents(nodes: Sequence[Latent], zs: Sequence[np.ndarray], *, codes: b
     if len(zs) > len(nodes):
         raise ValueError(f"the model has {len(nodes)} stochastic nodes, found {len(zs)} latents")
     for i, (node, z) in enumerate(zip(nodes, zs, strict=False)):
-        q: Any = node.posterior
+        q: PyTree = node.posterior
         expected = q.indices.shape[1:] if codes else node.z.shape[1:]
         if z.shape[1:] != expected or not len(z):
             raise ValueError(

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import numpy as np
 from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Family, Params, losses_and_trace
-from vaejax.core.types import Options
+from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
 from vaejax.data.load import TABLE_KINDS
 from vaejax.data.preprocess import preparation
@@ -32,7 +31,7 @@ __all__ = [
 _EXAMPLES = 8  # of an abstract batch: losses between examples need several
 
 
-def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Any]:
+def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Setting]:
     """The config of a run with another data source, which is loaded as the run's own is.
 
     Data without splits of their own are not divided: nothing of them was trained on, so every split
@@ -45,7 +44,7 @@ def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Any]:
     """
     if source == config["data"]["source"]:
         return dict(config)
-    changes: dict[str, Any] = {"source": source, "holdout": 0.0, "validation": AUTO}
+    changes: dict[str, Setting] = {"source": source, "holdout": 0.0, "validation": AUTO}
     if source.partition(":")[0] not in TABLE_KINDS:
         changes |= dict.fromkeys(OF_TABLES, "")
     if "mask" in spec.fields and spec.event in ("sequence", "signal", "tokens"):
@@ -53,7 +52,7 @@ def with_source(config: Options, source: str, spec: DataSpec) -> dict[str, Any]:
     return {**config, "data": {**config["data"], **changes}}
 
 
-def undivided(config: Options) -> dict[str, Any]:
+def undivided(config: Options) -> dict[str, Setting]:
     """The config with nothing held out of data, or of a split, that they do not hold out."""
     data = {**config["data"], "holdout": 0.0}
     if fraction_of(data.get("validation", NONE)) is not None:
@@ -77,7 +76,7 @@ def fields_of_model(family: Family, params: Params, spec: DataSpec) -> set[str]:
     """
     forward = losses_and_trace(family, training=False)
 
-    def outputs(batch: Batch) -> Any:
+    def outputs(batch: Batch) -> PyTree:
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), params)
         losses, trace = forward(zeros, batch, jax.random.key(0), jnp.int32(0))
         return losses, trace.x, trace.condition
@@ -131,7 +130,7 @@ def compatible(
             f"{names} with {spec.classes} classes, but {source.name} has {source.num_classes}: its "
             "model needs examples of its own classes"
         )
-    changes: dict[str, Any] = {"num_tokens": spec.tokens or None}
+    changes: dict[str, Setting] = {"num_tokens": spec.tokens or None}
     if "label" in reads:
         changes |= {"num_classes": spec.classes, "class_names": spec.names.get("class_names")}
     for name in ("column_names", "token_names"):
@@ -148,7 +147,7 @@ def _completed(source: Source, spec: DataSpec, reads: set[str], optional: bool) 
     A mask that is True, if the run's data had one; and, if the model can do without, the label −1
     or a condition of zeros.
     """
-    fields: Any = jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
+    fields: PyTree = jax.eval_shape(source.decode, source.take(np.zeros(1, np.int32)))
     values: dict[str, int] = {"mask": True} if "mask" in spec.fields else {}
     if optional:
         values |= {k: v for k, v in {"label": -1, "condition": 0}.items() if k in reads}
@@ -158,7 +157,7 @@ def _completed(source: Source, spec: DataSpec, reads: set[str], optional: bool) 
     if not absent:
         return source
 
-    def decode(rows: Any) -> Any:
+    def decode(rows: PyTree) -> PyTree:
         batch = source.decode(rows)
         n = len(next(iter(batch.values())))
         for name, value in absent.items():
@@ -180,7 +179,7 @@ def _described(event: str, shape: Sequence[int]) -> str:
     return f"{event.removesuffix('s')}s of shape {list(shape)}"
 
 
-def _check_event(source: Source, spec: DataSpec, names: str, batch: Any) -> None:
+def _check_event(source: Source, spec: DataSpec, names: str, batch: PyTree) -> None:
     event = next(name for name in EVENTS if name in batch)
     shape = batch[event].shape[1:]
     if (event, shape) != (spec.event, spec.event_shape):
@@ -190,7 +189,9 @@ def _check_event(source: Source, spec: DataSpec, names: str, batch: Any) -> None
         )
 
 
-def _check_fields(source: Source, spec: DataSpec, names: str, batch: Any, reads: set[str]) -> None:
+def _check_fields(
+    source: Source, spec: DataSpec, names: str, batch: PyTree, reads: set[str]
+) -> None:
     """Fields beside the event."""
     for name in sorted(reads - {spec.event}):
         if name not in batch:
@@ -241,7 +242,7 @@ def _with_pixel_scale(source: Source, spec: DataSpec, names: str) -> Source:
         )
     event, factor = spec.event, np.float32(scale / own)
 
-    def decode(rows: Any) -> Any:
+    def decode(rows: PyTree) -> PyTree:
         batch = source.decode(rows)
         return {**batch, event: batch[event] * factor}
 

@@ -1,7 +1,6 @@
 """Functions of batches applied to any number of rows, in batches of one size."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -9,20 +8,21 @@ from jax.sharding import Mesh
 
 from vaejax.core.game import Latent, Params
 from vaejax.core.sharding import batch_sharding, put
+from vaejax.core.types import PyTree
 from vaejax.distributions import is_discrete
 
 __all__ = ["latent_values", "map_rows", "padded"]
 
 
 def map_rows(
-    compiled: Callable[..., Any],
+    compiled: Callable[..., PyTree],
     params: Params,
     rows: Mapping[str, np.ndarray],
     *,
     batch_size: int,
     mesh: Mesh,
     seed: int,
-) -> Any:
+) -> PyTree:
     """The outputs `[N, ...]` of a compiled function for all rows `[N, ...]`.
 
     Args:

@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vaejax.core.events import event
 from vaejax.core.game import Batch, Family, Model, Params, losses_and_trace
+from vaejax.core.types import PyTree
 from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.imputation import imputer
 from vaejax.evaluation.likelihood import log_likelihood
@@ -20,13 +20,13 @@ from vaejax.losses.metrics import trace_metrics
 __all__ = ["encoding", "imputation", "reconstruction", "scores"]
 
 MISSING = "missing"  # field of a batch that marks missing elements of the event
-RowFunction = Callable[[Params, Batch, jax.Array], Any]
+RowFunction = Callable[[Params, Batch, jax.Array], PyTree]
 
 
 def encoding(model: Model) -> RowFunction:
     """Posterior means or code indices of every node; nothing is sampled."""
 
-    def encode(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def encode(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         del key
         return tuple(latent_values(node) for node in model.encode(params, batch, None))
 
@@ -36,7 +36,7 @@ def encoding(model: Model) -> RowFunction:
 def reconstruction(model: Model) -> RowFunction:
     """Point estimates of p(x | z) at the latents of `encoding`."""
 
-    def reconstruct(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def reconstruct(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         del key
         zs = tuple(node.z for node in model.encode(params, batch, None))
         return point_estimate(model.decode(params, zs, batch))
@@ -55,7 +55,7 @@ def scores(family: Family, step: int, samples: int) -> RowFunction:
     losses_fn = losses_and_trace(family, training=False)
     estimate = log_likelihood(family.model, samples) if samples else None
 
-    def score(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def score(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         n = event(batch).shape[0]
         losses, trace = losses_fn(params, batch, key, jnp.int32(step))
         metrics = trace_metrics(losses, trace)
@@ -75,7 +75,7 @@ def imputation(model: Model, steps: int) -> RowFunction:
     """
     impute = imputer(model, steps, steps // 4)
 
-    def of_rows(params: Params, batch: Batch, key: jax.Array) -> Any:
+    def of_rows(params: Params, batch: Batch, key: jax.Array) -> PyTree:
         rest = {name: value for name, value in batch.items() if name != MISSING}
         return impute(params, rest, batch[MISSING] > 0, key)
 

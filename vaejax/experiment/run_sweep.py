@@ -7,7 +7,6 @@ metrics, `figures/sweep.png`, and in `models/N/` the models that were made a run
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -82,12 +81,12 @@ def run_sweep(
         model has a finite ELBO.
     """
     with workdir_locks():
-        options: dict[str, Any] = {"target": target, "checkpoint": checkpoint}
+        options: dict[str, Setting] = {"target": target, "checkpoint": checkpoint}
         options |= {"allow_change": allow_change, "repository": repository, "command": command}
         return _run_sweep(config, workdir, mode, options)
 
 
-def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[str, Setting]:
+def _run_sweep(config: Config, workdir: Path, mode: str, options: PyTree) -> dict[str, Setting]:
     model = config["sweep"]["index"]
     if options["repository"] and model < 0:
         raise ValueError("--hub applies to one model of the sweep: choose it by sweep.index")
@@ -132,7 +131,7 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: Any) -> dict[s
     return found
 
 
-def _of_each_model(found: dict[str, Any]) -> dict[str, float]:
+def _of_each_model(found: dict[str, Setting]) -> dict[str, float]:
     """`MODEL/NAME` -> the final metrics of all models."""
     return {
         f"{model['model']}/{name}": value

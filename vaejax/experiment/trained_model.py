@@ -1,11 +1,12 @@
 """A trained model on NumPy arrays, and on data by their name."""
 
-from typing import Any, overload
+from typing import overload
 
 import jax
 import numpy as np
 
 from vaejax.core.game import Params
+from vaejax.core.types import PyTree, UserArray
 from vaejax.data import Source
 from vaejax.evaluation.evaluate import evaluator
 from vaejax.evaluation.imputation import imputation_obstacle
@@ -52,17 +53,17 @@ class Run(GenerativeModel):
     ) -> dict[str, np.ndarray]: ...
 
     @overload
-    def encode(self, x: Any, condition: Any = None) -> Arrays: ...
+    def encode(self, x: UserArray, condition: UserArray = None) -> Arrays: ...
 
     def encode(
         self,
-        x: Any,
-        condition: Any = None,
+        x: UserArray,
+        condition: UserArray = None,
         *,
         split: str = "eval",
         reconstructions: bool = False,
         samples: int = 0,
-    ) -> Any:
+    ) -> PyTree:
         """Posterior means, or the indices of the most likely codes; nothing is sampled.
 
         A mean outside of the posterior's support, a sphere, is projected, as for `reconstruct`.
@@ -90,7 +91,7 @@ class Run(GenerativeModel):
         nodes = jax.tree.map(lambda a: a[0], nodes) if single else nodes
         return nodes[0] if len(nodes) == 1 else nodes
 
-    def reconstruct(self, x: Any, condition: Any = None) -> np.ndarray:
+    def reconstruct(self, x: UserArray, condition: UserArray = None) -> np.ndarray:
         """Events through the model: decoded posterior means, or decoded most likely codes.
 
         Args:
@@ -107,7 +108,7 @@ class Run(GenerativeModel):
     classify = classify
 
     def score(
-        self, x: Any, samples: int = 0, condition: Any = None, seed: int = 0
+        self, x: UserArray, samples: int = 0, condition: UserArray = None, seed: int = 0
     ) -> dict[str, np.ndarray]:
         """Per-example terms of the ELBO, nats, from one sample of z each.
 
@@ -124,7 +125,7 @@ class Run(GenerativeModel):
           ValueError: importance samples of a model whose latents are codes.
         """
 
-        def encode(params: Params, rows: Any, key: jax.Array) -> Any:
+        def encode(params: Params, rows: PyTree, key: jax.Array) -> PyTree:
             return self.family.model.encode(params, self._prepare(rows, key), key)
 
         rows, single = self._rows(x, condition)
@@ -139,9 +140,9 @@ class Run(GenerativeModel):
 
     def impute(
         self,
-        x: Any,
-        missing: Any = None,
-        condition: Any = None,
+        x: UserArray,
+        missing: UserArray = None,
+        condition: UserArray = None,
         *,
         samples: int = 0,
         steps: int = 200,

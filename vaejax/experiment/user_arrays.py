@@ -1,11 +1,11 @@
 """Arrays as users have them, checked and brought into the form of a run's data."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import PyTree, UserArray
 from vaejax.data.columns import check_stored, numbers_of_columns, one_hot_columns
 from vaejax.data.readers import fields
 from vaejax.data.readers.ragged import mark_missing, pad_rows
@@ -15,7 +15,7 @@ from vaejax.distributions import Support
 __all__ = ["check_values", "condition_fields", "event_fields", "event_rows", "without_missing"]
 
 
-def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
+def event_rows(spec: DataSpec, x: UserArray) -> tuple[np.ndarray, bool]:
     """Events as rows `[N, *event_shape]` with pixels in [0, 1], and whether x had no axis N.
 
     Args:
@@ -54,14 +54,14 @@ def event_rows(spec: DataSpec, x: Any) -> tuple[np.ndarray, bool]:
     return rows, single
 
 
-def _numbers(spec: DataSpec, x: Any, *, missing: bool = False) -> Any:
+def _numbers(spec: DataSpec, x: UserArray, *, missing: bool = False) -> PyTree:
     """The rows of a table that is given by its columns; x itself otherwise."""
     if spec.columns and (isinstance(x, Mapping) or hasattr(x, "columns")):
         return numbers_of_columns(spec.columns, x, missing=missing)
     return x
 
 
-def event_fields(spec: DataSpec, x: Any) -> tuple[dict[str, np.ndarray], bool]:
+def event_fields(spec: DataSpec, x: UserArray) -> tuple[dict[str, np.ndarray], bool]:
     """The event and, of a run whose data had one, its mask; and whether x had no axis N.
 
     Args:
@@ -94,7 +94,7 @@ def event_fields(spec: DataSpec, x: Any) -> tuple[dict[str, np.ndarray], bool]:
     return {name: rows, "mask": mask}, single
 
 
-def _is_one_sequence(spec: DataSpec, x: Any) -> bool:
+def _is_one_sequence(spec: DataSpec, x: UserArray) -> bool:
     """Whether x, of any length, has no axis of examples."""
     if isinstance(x, list | tuple) or x.dtype.kind == "O":
         return False
@@ -137,7 +137,7 @@ def check_values(
 
 
 def condition_fields(
-    spec: DataSpec, name: str | None, condition: Any, n: int, *, optional: bool
+    spec: DataSpec, name: str | None, condition: UserArray, n: int, *, optional: bool
 ) -> dict[str, np.ndarray]:
     """The field of a batch that holds the condition; `{}` for none.
 
@@ -182,7 +182,7 @@ def _example(name: str) -> str:
     return "a class number or [N] of them" if name == "label" else "an array"
 
 
-def _labels(spec: DataSpec, condition: Any, n: int) -> np.ndarray:
+def _labels(spec: DataSpec, condition: UserArray, n: int) -> np.ndarray:
     """Class numbers int32 `[n]`."""
     names = spec.names.get("class_names", ())
     value = np.asarray(condition)
@@ -204,7 +204,7 @@ def _labels(spec: DataSpec, condition: Any, n: int) -> np.ndarray:
     return value.astype(np.int32)
 
 
-def without_missing(x: Any, missing: Any) -> tuple[np.ndarray, np.ndarray]:
+def without_missing(x: UserArray, missing: UserArray) -> tuple[np.ndarray, np.ndarray]:
     """Events with zeros at their missing elements, and a mask that is True there.
 
     Args:

@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from vaejax.core.types import Untyped
 from vaejax.export.safetensors import need
 
 __all__ = ["HubError", "Repository", "check_hub", "push"]
@@ -28,7 +29,7 @@ class Repository(NamedTuple):
     private: bool = False
 
 
-def _library() -> Any:
+def _library() -> Untyped:
     return need("huggingface_hub", "hub")
 
 

@@ -1,7 +1,6 @@
 """A model of data in their own units, from a model of standardised data."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ def standardized(
             name: _standardize(value, units.get(name)) for name, value in batch.items()
         }
 
-    def write(p: Any) -> Any:
+    def write(p: PyTree) -> PyTree:
         return p if output is None or p is None else in_units(p, *map(jnp.asarray, output))
 
     def init(key: jax.Array, batch: Batch) -> Params:
@@ -67,7 +66,7 @@ def standardized(
     def encode(params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         return model.encode(params, read(batch), key)
 
-    def decode(params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None) -> Any:
+    def decode(params: Params, zs: tuple[jax.Array, ...], condition: Batch | None = None) -> PyTree:
         return write(model.decode(params, zs, read(condition)))
 
     def generate(
@@ -76,8 +75,8 @@ def standardized(
         n: int,
         condition: Batch | None = None,
         temperature: float | jax.Array = 1.0,
-        **options: Any,
-    ) -> Any:
+        **options: PyTree,
+    ) -> PyTree:
         return write(model.generate(params, key, n, read(condition), temperature, **options))
 
     changed = model._replace(
@@ -110,7 +109,7 @@ def _in_data_units(u: jax.Array, event: jax.Array, units: Units) -> jax.Array:
     return shift + scale * u
 
 
-def _sequences(sequences: Any, units: Units) -> Any:
+def _sequences(sequences: PyTree, units: Units) -> PyTree:
     """The functions of a sequence model that read frames, in the units of the data."""
     return sequences._replace(
         belief_states=lambda params, x: sequences.belief_states(params, _standardize(x, units)),
@@ -128,7 +127,7 @@ def _explained_field(model: Model, batch: Mapping[str, PyTree]) -> str | None:
 def _explains_real_numbers(model: Model, batch: Mapping[str, PyTree]) -> bool:
     """Whether the support of the likelihood is the real line; computes nothing."""
 
-    def likelihood(key: jax.Array, batch: Batch) -> Any:
+    def likelihood(key: jax.Array, batch: Batch) -> PyTree:
         return model.forward(model.init(key, batch), batch, key, None).likelihood
 
     support = support_of(jax.eval_shape(likelihood, jax.random.key(0), batch))

@@ -4,7 +4,8 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from vaejax.core.types import Setting, Untyped
 
 __all__ = ["ArrowFile", "csv_file", "parquet_file"]
 
@@ -30,9 +31,9 @@ class ArrowFile:
     path: Path
     names: tuple[str, ...]
     max_bytes: int
-    read: Any
+    read: Untyped
 
-    def batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Untyped]:
         """Record batches of pyarrow with all rows, in order.
 
         Raises:
@@ -42,7 +43,7 @@ class ArrowFile:
             yield from self.read()
 
 
-def _import_pyarrow() -> Any:
+def _import_pyarrow() -> Untyped:
     try:
         import pyarrow as pa
         import pyarrow.csv
@@ -64,7 +65,7 @@ class _one_line_errors:  # noqa: N801  a context manager
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: Untyped, error: Untyped, trace: Untyped) -> None:
         if isinstance(error, Exception) and not isinstance(error, _RefusedError):
             text = " ".join(str(error).split()) or type(error).__name__
             hint = ""
@@ -105,25 +106,25 @@ def csv_file(path: Path) -> ArrowFile:
     pa = _import_pyarrow()
     with _one_line_errors(path):
         delimiter = _delimiter(pa, path)
-        options: dict[str, Any] = {"parse_options": pa.csv.ParseOptions(delimiter=delimiter)}
+        options: dict[str, Setting] = {"parse_options": pa.csv.ParseOptions(delimiter=delimiter)}
         first = pa.csv.ReadOptions(block_size=_HEADER)
         with pa.csv.open_csv(str(path), read_options=first, **options) as reader:
             stored = reader.schema.names
         names = _check_names(path, stored)
         _check_header(path, names)
     size, compressed = path.stat().st_size, path.suffix in (".gz", ".bz2", ".zst", ".lz4")
-    types: dict[str, Any] = {}
+    types: dict[str, Setting] = {}
 
-    def convert() -> Any:
+    def convert() -> Untyped:
         return pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
 
     options["read_options"] = pa.csv.ReadOptions(block_size=_BLOCK)
 
-    def whole() -> Iterator[Any]:
+    def whole() -> Iterator[Untyped]:
         table = pa.csv.read_csv(str(path), convert_options=convert(), **options)
         yield from table.rename_columns(list(names)).to_batches()
 
-    def blocks() -> Iterator[Any]:
+    def blocks() -> Iterator[Untyped]:
         with pa.csv.open_csv(str(path), convert_options=convert(), **options) as reader:
             for batch in reader:
                 yield batch.rename_columns(list(names))
@@ -136,7 +137,7 @@ def csv_file(path: Path) -> ArrowFile:
     return ArrowFile(path, names, 2 * size * (20 if compressed else 1), blocks)
 
 
-def _delimiter(pa: Any, path: Path) -> str:
+def _delimiter(pa: Untyped, path: Path) -> str:
     """The delimiter that the first line has most often."""
     with pa.input_stream(str(path)) as stream:
         line = stream.read(2**16).partition(b"\n")[0]
@@ -170,7 +171,7 @@ def _check_header(path: Path, names: tuple[str, ...]) -> None:
         )
 
 
-def _find_types(pa: Any, blocks: Any, names: list[str], types: dict[str, Any]) -> None:
+def _find_types(pa: Untyped, blocks: Untyped, names: list[str], types: dict[str, Setting]) -> None:
     """Reads all blocks, and widens the types inferred from the first where others do not fit.
 
     Args:
@@ -205,7 +206,7 @@ def parquet_file(path: Path) -> ArrowFile:
         names = _check_names(path, file.schema_arrow.names)
         rows = file.metadata.num_rows
 
-    def read() -> Iterator[Any]:
+    def read() -> Iterator[Untyped]:
         with pa.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH):
                 yield batch.rename_columns(list(names))

@@ -1,11 +1,11 @@
 """The accepted names, shapes, types and ranges of arrays."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from vaejax.core.events import EVENTS
+from vaejax.core.types import Setting
 from vaejax.data.readers.numbers import check_is_numeric, to_float32
 from vaejax.data.readers.ragged import is_ragged
 from vaejax.data.readers.splits import SPLIT_WORDS, TRAIN_WORDS
@@ -201,9 +201,9 @@ def check_agreement(parts: list[Rows]) -> None:
             raise ValueError(f"the splits differ in types or shapes: {forms[0]} and {forms[1]}")
 
 
-def class_counts(parts: list[Rows]) -> dict[str, Any]:
+def class_counts(parts: list[Rows]) -> dict[str, Setting]:
     """`num_classes`, `num_tokens` and `factor_sizes`: the largest class + 1."""
-    counts: dict[str, Any] = {}
+    counts: dict[str, Setting] = {}
     if labels := [rows["label"] for rows in parts if "label" in rows]:
         counts["num_classes"] = 1 + max(int(label.max()) for label in labels)
     if tokens := [rows["tokens"] for rows in parts if "tokens" in rows]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vaejax.core.registry import near_names
+from vaejax.core.types import Setting, Untyped
 from vaejax.data.columns import Column, TableForm, one_hot_columns, positions_of
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers import fields
@@ -86,7 +86,7 @@ class _RefusedError(ValueError):
     """A file without what was asked for, or in an unsupported form."""
 
 
-def _matrix_of(file: Path, stored: Any, layer: str) -> str:
+def _matrix_of(file: Path, stored: Untyped, layer: str) -> str:
     """The path of the matrix inside the file."""
     if not layer:
         if "X" not in stored:
@@ -99,7 +99,7 @@ def _matrix_of(file: Path, stored: Any, layer: str) -> str:
 
 
 def _read_matrix(
-    file: Path, stored: Any, path: str, options: LoadOptions
+    file: Path, stored: Untyped, path: str, options: LoadOptions
 ) -> SparseRows | np.ndarray:
     """The matrix: sparse rows, or an array; mapped into memory if it is larger than allowed."""
     node = stored[path]
@@ -152,7 +152,7 @@ def _check_rows(file: Path, rows: Rows, shape: tuple[int, ...]) -> None:
         raise _RefusedError(f"the sparse matrix of {file} is damaged")
 
 
-def _read_dense(file: Path, node: Any, path: str, options: LoadOptions) -> np.ndarray:
+def _read_dense(file: Path, node: Untyped, path: str, options: LoadOptions) -> np.ndarray:
     """A matrix that is stored as an array."""
     if node.ndim != 2:
         raise _RefusedError(f"{path} of {file} must have the shape [N, D], found {node.shape}")
@@ -171,15 +171,15 @@ def _read_dense(file: Path, node: Any, path: str, options: LoadOptions) -> np.nd
     return load_or_build(name, build)["vector"]
 
 
-def _state_of(path: Path) -> list[Any]:
+def _state_of(path: Path) -> list[Untyped]:
     state = path.stat()
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
-def _of_cells(file: Path, obs: Any, options: LoadOptions) -> tuple[Rows, dict[str, Any]]:
+def _of_cells(file: Path, obs: Untyped, options: LoadOptions) -> tuple[Rows, dict[str, Setting]]:
     """The fields from columns of `obs`, and what describes them in a `Source`."""
     rest: Rows = {}
-    described: dict[str, Any] = {}
+    described: dict[str, Setting] = {}
     form: TableForm | None = options.form
     if options.label:
         column = _column(file, obs, options.label, categorical=True)
@@ -201,14 +201,14 @@ def _of_cells(file: Path, obs: Any, options: LoadOptions) -> tuple[Rows, dict[st
     return rest, described
 
 
-def _positions(file: Path, column: Column, obs: Any) -> np.ndarray:
+def _positions(file: Path, column: Column, obs: Untyped) -> np.ndarray:
     try:
         return positions_of(column, np.asarray(obs[column.name]))
     except ValueError as error:
         raise ValueError(f"obs of {file}: {error}") from None
 
 
-def _column(file: Path, obs: Any, name: str, *, categorical: bool) -> Column:
+def _column(file: Path, obs: Untyped, name: str, *, categorical: bool) -> Column:
     """A column of `obs`."""
     if name not in obs.columns:
         raise ValueError(f"obs of {file} has no column {near_names(name, list(obs.columns))}")
@@ -221,7 +221,7 @@ def _column(file: Path, obs: Any, name: str, *, categorical: bool) -> Column:
         return Column(name, (), "int" if kind in "iu" else "float")
     if kind == "f":
         raise ValueError(f"{label} holds real numbers, not classes: make it a condition")
-    distinct: Sequence[Any] = sorted(set(values), key=lambda v: v if kind in "iu" else str(v))
+    distinct: Sequence[Untyped] = sorted(set(values), key=lambda v: v if kind in "iu" else str(v))
     if len(distinct) > _MAX_CLASSES:
         raise ValueError(f"{label} has {len(distinct):,} different values, which are no classes")
     dtype = {"i": "int", "u": "int", "b": "bool"}.get(kind, "string")

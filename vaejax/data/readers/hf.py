@@ -1,10 +1,8 @@
 """Datasets of Hugging Face: by name, or a folder that was saved by `datasets`, offline."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from vaejax.core.types import Options, Setting
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.decoded_source import from_reader
 from vaejax.data.readers.fields import bit_depth_scale, validate
@@ -55,7 +53,7 @@ def load_hf(argument: str, options: LoadOptions) -> Source:
     # Shapes and classes are computed from all splits that a run uses, so that they agree.
     used = {name: parts[name] for name in dict.fromkeys((train, held, options.part)) if name}
     classes, names = classes_of(used, columns.label)
-    fields: dict[str, Any] = {
+    fields: dict[str, Setting] = {
         "name": options.source,
         "split": options.split,
         "num_classes": classes,
@@ -70,12 +68,12 @@ def load_hf(argument: str, options: LoadOptions) -> Source:
 
 
 def _image_source(
-    used: Mapping[str, Any],
+    used: Options,
     wanted: str,
     columns: Columns,
     split: str | None,
     options: LoadOptions,
-    fields: dict[str, Any],
+    fields: dict[str, Setting],
 ) -> Source:
     assert columns.image is not None
     files = {name: stored_files(part, columns.image, options.source) for name, part in used.items()}
@@ -120,12 +118,12 @@ def _image_source(
 
 
 def _audio_source(
-    used: Mapping[str, Any],
+    used: Options,
     wanted: str,
     columns: Columns,
     split: str | None,
     options: LoadOptions,
-    fields: dict[str, Any],
+    fields: dict[str, Setting],
 ) -> Source:
     assert columns.audio is not None
     files = {name: stored_files(part, columns.audio, options.source) for name, part in used.items()}
@@ -168,12 +166,12 @@ def _audio_source(
 
 
 def _vector_source(
-    used: Mapping[str, Any],
+    used: Options,
     wanted: str,
     columns: Columns,
     split: str | None,
     options: LoadOptions,
-    fields: dict[str, Any],
+    fields: dict[str, Setting],
 ) -> Source:
     part = used[wanted]
     arrays, names = [], []

@@ -1,11 +1,12 @@
 """Finding the splits and the columns of datasets of Hugging Face."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from vaejax.core.types import Options, Setting, Untyped
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.fields import validate
 from vaejax.data.readers.image_files import StoredFile
@@ -43,7 +44,7 @@ def hf_spare_splits(argument: str, options: LoadOptions) -> tuple[str, ...]:
     return spare_splits(splits_of(argument, options))
 
 
-def splits_of(argument: str, options: LoadOptions) -> dict[str, Any]:
+def splits_of(argument: str, options: LoadOptions) -> dict[str, Setting]:
     """The datasets of the splits, by name."""
     try:
         import datasets
@@ -69,7 +70,7 @@ def splits_of(argument: str, options: LoadOptions) -> dict[str, Any]:
     return {"train": loaded}
 
 
-def _load(datasets: Any, argument: str) -> Any:
+def _load(datasets: Untyped, argument: str) -> Untyped:
     folder = Path(argument).expanduser()
     if not folder.is_dir():
         if argument.startswith(("/", ".", "~")):
@@ -84,7 +85,7 @@ def _load(datasets: Any, argument: str) -> Any:
     raise FileNotFoundError(f"{folder} holds no dataset_dict.json, Parquet or Arrow files")
 
 
-def train_and_eval(parts: Mapping[str, Any], source: str) -> tuple[str, str]:
+def train_and_eval(parts: Options, source: str) -> tuple[str, str]:
     """The names of these splits; the same for a dataset with one split."""
     train = next((name for name in TRAIN_WORDS if name in parts), None)
     if train is None and len(parts) == 1:
@@ -94,7 +95,7 @@ def train_and_eval(parts: Mapping[str, Any], source: str) -> tuple[str, str]:
     return train, next((name for name in EVAL_WORDS if name in parts), train)
 
 
-def columns_of(features: Mapping[str, Any], source: str) -> Columns:
+def columns_of(features: Options, source: str) -> Columns:
     """What the columns are used for.
 
     Args:
@@ -129,18 +130,16 @@ def columns_of(features: Mapping[str, Any], source: str) -> Columns:
     return Columns(image, audio, () if image or audio else vector, label)
 
 
-def _element(feature: Any) -> Any:
+def _element(feature: Untyped) -> Untyped:
     """The feature itself, or that of a list's elements."""
     return getattr(feature, "feature", feature)
 
 
-def _is_number(feature: Any, *kinds: str) -> bool:
+def _is_number(feature: Untyped, *kinds: str) -> bool:
     return type(feature).__name__ == "Value" and str(feature.dtype).startswith(kinds)
 
 
-def classes_of(
-    parts: Mapping[str, Any], label: str | None
-) -> tuple[int | None, tuple[str, ...] | None]:
+def classes_of(parts: Options, label: str | None) -> tuple[int | None, tuple[str, ...] | None]:
     """Number and names of the classes."""
     if label is None:
         return None, None
@@ -150,13 +149,13 @@ def classes_of(
     return 1 + max(int(labels_of(part, label).max()) for part in parts.values()), None
 
 
-def labels_of(part: Any, label: str) -> np.ndarray:
+def labels_of(part: Untyped, label: str) -> np.ndarray:
     """The classes int32 `[N]` in a column of a split."""
     values = np.asarray(part.with_format("numpy")[label][:])
     return validate("label", label, values)
 
 
-def stored_files(part: Any, column: str, source: str) -> Callable[[int], Any]:
+def stored_files(part: Untyped, column: str, source: str) -> Callable[[int], Untyped]:
     """The function from the number of an example to the file of its image or sound."""
     import datasets
 
@@ -164,7 +163,7 @@ def stored_files(part: Any, column: str, source: str) -> Callable[[int], Any]:
     files = part.select_columns([column]).cast_column(column, feature)
     assert isinstance(files, datasets.Dataset)
 
-    def stored(index: int) -> Any:
+    def stored(index: int) -> Untyped:
         value = files[int(index)][column]
         if value is None:
             raise ValueError(f"{column!r} of example {index} of {source} is missing")

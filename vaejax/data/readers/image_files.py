@@ -2,10 +2,11 @@
 
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from vaejax.core.types import Untyped
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
 
 __all__ = [
@@ -83,7 +84,7 @@ def inspect_image(path: ImageFile, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageI
         raise ValueError(f"cannot read the image {path}: {_one_line(error)}") from error
 
 
-def _check_form(image: Any, max_bytes: int) -> None:
+def _check_form(image: Untyped, max_bytes: int) -> None:
     size = image.width * image.height * len(image.getbands()) * (2 if _is_deep(image) else 1)
     if size > max_bytes:
         raise ValueError(
@@ -220,7 +221,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.uint16)[..., None]
 
 
-def _deep_colour(image: Any) -> str:
+def _deep_colour(image: Untyped) -> str:
     """Pillow's name of the raw form of a PNG file of 16 bits in colour or with alpha, else `''`."""
     args = image.tile[0].args if image.format == "PNG" and image.tile else ""
     return args if args in ("RGB;16B", "RGBA;16B", _DEEP_GREY_ALPHA) else ""
@@ -235,11 +236,11 @@ def _reopened(path: ImageFile, args: str) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
 
 
-def _is_deep(image: Any) -> bool:
+def _is_deep(image: Untyped) -> bool:
     return image.mode == "F" or image.mode.startswith("I") or bool(_deep_colour(image))
 
 
-def _is_grey(image: Any) -> bool:
+def _is_grey(image: Untyped) -> bool:
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())

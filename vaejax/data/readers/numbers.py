@@ -1,9 +1,10 @@
 """Numbers of any type as float32, checked after the cast, with the column named in errors."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+
+from vaejax.core.types import PyTree
 
 __all__ = ["MAX_MAGNITUDE", "check_is_numeric", "check_rounding", "column_label", "to_float32"]
 
@@ -23,7 +24,7 @@ def column_label(field: str, column: int, names: Sequence[str] | None) -> str:
     return f"column {column}"
 
 
-def check_is_numeric(key: str, value: Any, kinds: str, what: str) -> np.ndarray:
+def check_is_numeric(key: str, value: PyTree, kinds: str, what: str) -> np.ndarray:
     """The value as an array of one of NumPy's `kinds`.
 
     Args:
@@ -78,9 +79,9 @@ def to_float32(
     result = np.empty(value.shape, np.float32)
     exact = value.dtype.kind == "b" or value.dtype.itemsize <= 2 or value.dtype == np.float32
     exact = exact or not rounding
-    error: Any = 0.0
-    low: Any = np.inf
-    high: Any = -np.inf
+    error: PyTree = 0.0
+    low: PyTree = np.inf
+    high: PyTree = -np.inf
     for start in range(0, len(value), _CHUNK):
         part = value[start : start + _CHUNK]
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -2,10 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from vaejax.core.types import Untyped
 from vaejax.data.readers.image_files import StoredFile
 
 __all__ = ["SUFFIXES", "SoundInfo", "inspect_sound", "read_window", "resampled_frames"]
@@ -42,7 +43,7 @@ def _rewound(path: SoundFile) -> str | StoredFile:
     return path
 
 
-def _soundfile() -> Any:
+def _soundfile() -> Untyped:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: without the library libsndfile

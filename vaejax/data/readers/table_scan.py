@@ -1,10 +1,10 @@
 """What the columns of a table hold: kinds, categories, missing values, read once in order."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import Untyped
 from vaejax.data.readers.numbers import MAX_MAGNITUDE, check_rounding
 
 __all__ = ["ColumnScan", "category_names", "numbers_of", "scan_columns", "trimmed"]
@@ -35,11 +35,11 @@ class ColumnScan:
         """
         self.name, self.kind, self.rows, self.missing = name, "null", 0, 0
         self._most_floats = _MAX_DISTINCT if as_classes else 2
-        self.distinct: set[Any] | None = set()
+        self.distinct: set[Untyped] | None = set()
         self.is_numbering = True
         self.low, self.high, self.error = np.inf, -np.inf, 0.0
 
-    def add(self, array: Any) -> None:
+    def add(self, array: Untyped) -> None:
         """Adds the next values, an array of pyarrow."""
         kind = _kind_of(array.type)
         if kind != "null":
@@ -74,7 +74,7 @@ class ColumnScan:
         self.low = min(self.low, float(present.min()))
         self.high = max(self.high, float(present.max()))
 
-    def _keep(self, values: Iterable[Any], most: int) -> None:
+    def _keep(self, values: Iterable[Untyped], most: int) -> None:
         if self.distinct is not None:
             self.distinct.update(values)
             if len(self.distinct) > most:
@@ -117,7 +117,7 @@ class ColumnScan:
         )
 
 
-def scan_columns(scans: dict[str, ColumnScan], batch: Any) -> None:
+def scan_columns(scans: dict[str, ColumnScan], batch: Untyped) -> None:
     """Adds a record batch of pyarrow to the statistics of its columns.
 
     Args:
@@ -128,7 +128,7 @@ def scan_columns(scans: dict[str, ColumnScan], batch: Any) -> None:
         scan.add(trimmed(batch.column(name)))
 
 
-def _kind_of(kind: Any) -> str:
+def _kind_of(kind: Untyped) -> str:
     import pyarrow as pa
 
     types = pa.types
@@ -152,7 +152,7 @@ def _common(first: str, second: str) -> str:
     return "float" if {first, second} == {"int", "float"} else f"{first} and {second}"
 
 
-def trimmed(array: Any) -> Any:
+def trimmed(array: Untyped) -> Untyped:
     """The array without dictionary encoding, and strings without white space around them."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -164,7 +164,7 @@ def trimmed(array: Any) -> Any:
     return pc.utf8_trim_whitespace(array) if _kind_of(array.type) == "string" else array
 
 
-def numbers_of(array: Any) -> np.ndarray:
+def numbers_of(array: Untyped) -> np.ndarray:
     """Numbers of pyarrow as float64, NaN where they are missing."""
     import pyarrow as pa
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from vaejax.core.types import Setting, Untyped
 from vaejax.data.columns import (
     Column,
     columns_from_json,
@@ -105,12 +105,12 @@ def table_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
     return spare_splits(_files_of(folder, _SUFFIXES[kind], kind))
 
 
-def _state_of(path: Path) -> list[Any]:
+def _state_of(path: Path) -> list[Untyped]:
     state = path.stat()
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
-def _settings(options: LoadOptions) -> list[Any]:
+def _settings(options: LoadOptions) -> list[Untyped]:
     form = options.form
     named = [options.label, options.condition, options.categories, options.drop, options.missing]
     return [*named, form and [*map(repr, form)]]
@@ -155,16 +155,16 @@ def _read(files: Sequence[ArrowFile], options: LoadOptions, *, on_disk: bool) ->
     return {**rows, _LAYOUT: _to_bytes(layout, counts)}
 
 
-def _batches(files: Sequence[ArrowFile]) -> Iterator[Any]:
+def _batches(files: Sequence[ArrowFile]) -> Iterator[Untyped]:
     for file in files:
         yield from file.batches()
 
 
 def _shapes(
     layout: TableLayout, total: int, *, masked: bool
-) -> dict[str, tuple[tuple[int, ...], Any]]:
+) -> dict[str, tuple[tuple[int, ...], Untyped]]:
     """Shape and type of each stored field."""
-    shapes: dict[str, Any] = {"vector": ((total, len(layout.modelled)), np.float32)}
+    shapes: dict[str, Setting] = {"vector": ((total, len(layout.modelled)), np.float32)}
     if layout.label is not None:
         shapes["label"] = ((total,), np.int32)
     if layout.condition:
@@ -175,7 +175,7 @@ def _shapes(
     return shapes
 
 
-def _fill(rows: Rows, batch: Any, layout: TableLayout, at: slice) -> None:
+def _fill(rows: Rows, batch: Untyped, layout: TableLayout, at: slice) -> None:
     """Writes the values of a batch to the rows `at`."""
     for position, column in enumerate(layout.modelled):
         values, present = _stored(batch.column(column.name), column)
@@ -189,7 +189,7 @@ def _fill(rows: Rows, batch: Any, layout: TableLayout, at: slice) -> None:
         rows["condition"][at] = one_hot_columns(layout.condition, np.stack(stored, axis=1))
 
 
-def _stored(array: Any, column: Column) -> tuple[np.ndarray, np.ndarray]:
+def _stored(array: Untyped, column: Column) -> tuple[np.ndarray, np.ndarray]:
     """The stored numbers of a column's values `[n]`, 0 where missing, and which are present.
 
     The first pass has checked them.
@@ -238,7 +238,7 @@ def _source(rows: Rows, layout: TableLayout, sizes: dict[str, int], options: Loa
         positions = np.arange(starts[part], starts[part] + sizes[part])
         if not len(positions):
             raise ValueError(f"the {options.split} split of {options.source} has no rows")
-    fields: dict[str, Any] = {}
+    fields: dict[str, Setting] = {}
     if layout.label is not None:
         names = layout.label.categories
         fields["num_classes"] = len(names)

@@ -4,11 +4,10 @@ import dataclasses
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vaejax.core.types import Options
+from vaejax.core.types import Options, Untyped
 from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.readers.decoded_source import digest_of, from_reader
@@ -143,7 +142,7 @@ def _parts(splits: Collection[str]) -> tuple[str, str]:
     return train, next((part for part in ("test", "validation") if part in splits), train)
 
 
-def _builder(folder: Path) -> Any:
+def _builder(folder: Path) -> Untyped:
     """The TFDS builder of a folder with a prepared dataset."""
     try:
         with warnings.catch_warnings():
@@ -175,21 +174,21 @@ def _pixel_feature(dataset: str, features: Options) -> tuple[str, str]:
     )
 
 
-def _is_integer(feature: Any) -> bool:
+def _is_integer(feature: Untyped) -> bool:
     return feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
 
 
-def _is_binary(data: Any, feature: str) -> bool:
+def _is_binary(data: Untyped, feature: str) -> bool:
     """Whether pixels are zeros and ones, in examples spread over the split."""
     spread = np.linspace(0, len(data) - 1, min(_PROBE, len(data))).astype(int)
     return all(_pixels(e[feature]).max() <= 1 for e in data.__getitems__(spread.tolist()))
 
 
-def _is_deep(feature: Any) -> bool:
+def _is_deep(feature: Untyped) -> bool:
     return np.dtype(feature.np_dtype) == np.uint16
 
 
-def _examples(builder: Any, part: str, feature: str) -> Any:
+def _examples(builder: Untyped, part: str, feature: str) -> Untyped:
     """The examples of a split; images of 16 bits as stored, since TFDS needs OpenCV for them."""
     if not _is_deep(builder.info.features[feature]):
         return builder.as_data_source(split=part)
@@ -198,7 +197,7 @@ def _examples(builder: Any, part: str, feature: str) -> Any:
     return builder.as_data_source(split=part, decoders={feature: decode.SkipDecoding()})
 
 
-def _depth_scale(builder: Any, parts: list[str], feature: str) -> float:
+def _depth_scale(builder: Untyped, parts: list[str], feature: str) -> float:
     """The largest value of the depth of pixels of 16 bits, the same for all splits."""
     counts = [builder.info.splits[part].num_examples for part in parts]
 

@@ -5,8 +5,8 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from vaejax.core.types import Untyped
 from vaejax.training.trackers.trackers import Target, Tracker
 
 __all__ = ["open_run"]
@@ -23,7 +23,7 @@ class _Run:
         local = (
             None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{folder / 'mlflow.db'}"
         )
-        self._client: Any = MlflowClient(tracking_uri=local)
+        self._client: Untyped = MlflowClient(tracking_uri=local)
         if target.run_id is None:
             run = self._client.create_run(self._experiment(target, local), run_name=target.name)
             self._id = run.info.run_id

@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -62,7 +61,7 @@ def open_trackers(log: Options, workdir: Path, config: Mapping[str, Setting]) ->
     if jax.process_index() > 0:
         return Trackers(tensorboard=tensorboard)
     path = workdir / FILE
-    ids: dict[str, Any] = read_json(path) if path.exists() else {}
+    ids: dict[str, Setting] = read_json(path) if path.exists() else {}
     opened: dict[str, Tracker] = {}
     for name in dict.fromkeys(n for n in names if n in _TRACKERS):
         title = log["name"] or workdir.name

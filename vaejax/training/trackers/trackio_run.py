@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from vaejax.core.types import Untyped
 from vaejax.training.trackers.trackers import Target, Tracker, new_id
 
 __all__ = ["open_run"]
@@ -13,7 +13,7 @@ class _Run:
     def __init__(self, target: Target, name: str) -> None:
         import trackio
 
-        self._trackio: Any = trackio
+        self._trackio: Untyped = trackio
         self._name = name
         self._run = trackio.init(
             project=target.project,

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from vaejax.core.types import Untyped
 from vaejax.training.trackers.trackers import Target, Tracker, new_id
 
 __all__ = ["open_run"]
@@ -13,7 +13,7 @@ class _Run:
     def __init__(self, target: Target, run_id: str) -> None:
         import wandb
 
-        self._wandb: Any = wandb
+        self._wandb: Untyped = wandb
         self._run = wandb.init(
             project=target.project,
             name=target.name,
