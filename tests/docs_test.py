@@ -154,6 +154,7 @@ RUNNABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_guide_reaches_what_it_states(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

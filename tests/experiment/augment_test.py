@@ -72,6 +72,7 @@ def test_noise_outside_of_the_support_ends_in_one_line(command, one_line, data, 
     )
 
 
+@pytest.mark.slow
 def test_the_models_of_a_sweep_see_the_batches_of_runs_of_their_own(source):  # noqa: F811
     settings = Settings(steps=4, batch_size=8, steps_per_dispatch=4, log_every=4)
     augment = Augmentation("both", 0.8, 2, 0.1, 0.05)

@@ -171,7 +171,11 @@ TABLES = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "iwae")) for n in TABLES]
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n in ("iwae", "td_vae_transformer")))
+        for n in TABLES
+    ],
 )
 def test_missing_values_of_tables_have_no_effect(name):
     family, random = TABLES[name](), np.random.RandomState(1)

@@ -42,6 +42,7 @@ def check_trackers(to: str) -> None:
     for name in _names(to):
         if name not in known:
             raise ValueError(f"log.to: unknown tracker {near_names(name, known)}")
+    for name in _names(to):
         if name in _TRACKERS and importlib.util.find_spec(_TRACKERS[name][0]) is None:
             raise ImportError(
                 f"log.to={to} needs a package that is missing: pip install 'vaejax[{name}]'"
