@@ -18,6 +18,10 @@ vqvae2         fashion_mnist, codes at two levels, 4 × 4 and 7 × 7 (1906.00446
 waveforms      synthetic audio clips, 512 samples in 64 codes
 text           synthetic sentences, 64 characters in 8 codes
 
+Result: `sprites` has a mean squared error of 0.0017 and uses all codes on the held-out sprites; the
+prior has 66.0 nats, 1.49 bits per code (of 1,000 steps: 71.1 nats, 1.60 bits). Its samples are one
+shape each: squares and ellipses are clear, hearts are not.
+
 Result: after 600 of its 4,000 steps (32 s on a CPU core) `waveforms` has a mean squared error of
 0.0021, a tenth of the variance. `text` reconstructs 90.5 % of the characters correctly, at 1.52
 bits per character including the codes, of which 0.30 are the entropy (44 s on a CPU core).
@@ -61,7 +65,7 @@ def _prior(config: ConfigDict) -> None:
     prior.condition_dropout = 0.1
     prior.model = {"conditional": True}
     prior.model.network = {"kind": "transformer", "layers": 3, "width": 64, "heads": 4}
-    rate = {"kind": "warmup_cosine", "peak": 4e-3, "warmup": 50, "steps": 1000, "end": 4e-5}
+    rate = {"kind": "warmup_cosine", "peak": 4e-3, "warmup": 50, "steps": 1600, "end": 4e-5}
     prior.players.prior = {
         "minimizes": {"nll": 1.0},
         "optimizer": "adamw",
@@ -70,8 +74,8 @@ def _prior(config: ConfigDict) -> None:
         "clip_norm": 100.0,
     }
     prior.train.batch_size = 32
-    prior.train.steps = 1000
-    prior.train.checkpoint_every = 500
+    prior.train.steps = 1600
+    prior.train.checkpoint_every = 800
 
 
 def _base(config: ConfigDict) -> None:
