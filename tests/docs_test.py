@@ -228,4 +228,4 @@ def test_benchmarks_that_are_named_exist():
 def test_python_of_the_documentation_is_valid_where_it_does_not_run():
     for name in PAGES:
         for _, code in blocks(name, "py"):
-            ast.parse(code)
+            assert ast.parse(code).body, name

@@ -16,6 +16,7 @@ from vaejax.data.readers.folder_files import (
     find_files,
     find_splits,
     names_of_splits,
+    root_of,
     versions,
 )
 from vaejax.data.readers.image_files import (
@@ -59,7 +60,7 @@ def load_folder(path: str, options: LoadOptions) -> Source:
       FileNotFoundError: the folder does not exist.
       ValueError: it contains no images, or one cannot be read, or its splits are not clear.
     """
-    root = _root(path)
+    root = root_of(path, "folder:PATH", "image files")
     parts = find_splits(root, _IMAGES, options.part)
     listed = find_files(parts, _IMAGES, strict=options.strict)
     # Shape, depth and classes are computed from all splits, so that they agree.
@@ -110,14 +111,7 @@ def folder_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
     Raises:
       FileNotFoundError: the folder does not exist.
     """
-    return spare_splits(names_of_splits(_root(path)))
-
-
-def _root(path: str) -> Path:
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: folder:PATH needs a folder of image files")
-    return root
+    return spare_splits(names_of_splits(root_of(path, "folder:PATH", "image files")))
 
 
 def _scale(root: Path, deep: list[Path]) -> int:

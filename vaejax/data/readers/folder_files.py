@@ -14,6 +14,7 @@ __all__ = [
     "find_files",
     "find_splits",
     "names_of_splits",
+    "root_of",
     "versions",
 ]
 
@@ -78,6 +79,23 @@ def find_splits(root: Path, kind: FileKind, validation: str = "") -> dict[str, P
     third = [p for p in held_out[1:] if names[p] == validation]
     parts = {"train": train[0], "eval": held_out[0]}
     return {**parts, "validation": third[0]} if third else parts
+
+
+def root_of(path: str, source: str, files: str) -> Path:
+    """The folder of a source.
+
+    Args:
+      path: of the folder.
+      source: the form of the source string, for the error: `'folder:PATH'`.
+      files: what it holds, for the error.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+    """
+    root = Path(path).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: {source} needs a folder of {files}")
+    return root
 
 
 def names_of_splits(root: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """Folders of sound files, cut into windows of one length."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from vaejax.data.readers.folder_files import (
     find_files,
     find_splits,
     names_of_splits,
+    root_of,
     versions,
 )
 from vaejax.data.readers.sound_files import (
@@ -52,7 +52,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
       ValueError: it contains no sound files, or one cannot be read, or they differ in what the
         options leave open.
     """
-    root = _root(path)
+    root = root_of(path, "wav:FOLDER", "sound files")
     parts = find_splits(root, _SOUNDS, options.part)
     listed = find_files(parts, _SOUNDS, strict=options.strict)
     infos = {file: inspect_sound(file) for files in listed.values() for file in files}
@@ -106,14 +106,7 @@ def wav_spare_splits(path: str, options: LoadOptions) -> tuple[str, ...]:
     Raises:
       FileNotFoundError: the folder does not exist.
     """
-    return spare_splits(names_of_splits(_root(path)))
-
-
-def _root(path: str) -> Path:
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: wav:FOLDER needs a folder of sound files")
-    return root
+    return spare_splits(names_of_splits(root_of(path, "wav:FOLDER", "sound files")))
 
 
 def sound_form(infos: Sequence[SoundInfo], options: LoadOptions) -> tuple[int, int, int]:
