@@ -16,7 +16,7 @@ from vaejax.sweeps.grid import is_sweep
 from vaejax.training.lock import check_unlocked
 from vaejax.training.trackers import check_trackers
 
-__all__ = ["check_training_data", "checked_config"]
+__all__ = ["check_training_data", "checked_config", "checked_in_workdir"]
 
 
 def checked_config(config: Options, workdir: Path, mode: str, target: Target) -> Config:
@@ -25,14 +25,19 @@ def checked_config(config: Options, workdir: Path, mode: str, target: Target) ->
     if is_sweep(config):
         raise ValueError("the config describes a sweep: use vaejax.experiment.run_sweep.run_sweep")
     target.check(mode, workdir)
-    config = {k: v for k, v in config.items() if k != "sweep"}
+    config = checked_in_workdir({k: v for k, v in config.items() if k != "sweep"}, workdir, mode)
+    if mode == "export":
+        check_run(config)
+    return config
+
+
+def checked_in_workdir(config: Config, workdir: Path, mode: str) -> Config:
+    """The config as the version that wrote the workdir understood it, after checks of both."""
     check_is_ours(workdir)
     config = config_of_its_time(workdir, config)
     if mode == "train":
         check_unlocked(workdir)
         check_trackers(config.get("log", {}).get("to", ""))
-    if mode == "export":
-        check_run(config)
     return config
 
 

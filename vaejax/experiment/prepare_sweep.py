@@ -29,17 +29,15 @@ from vaejax.experiment.build import (
     with_validation,
 )
 from vaejax.experiment.check_config import import_and_check
-from vaejax.experiment.check_data import check_augmented, check_support
-from vaejax.experiment.check_effect import check_condition_dropout, check_image_settings
+from vaejax.experiment.check_effect import check_image_settings
 from vaejax.experiment.fingerprint import fingerprint
-from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
+from vaejax.experiment.prepare_checks import check_training_data, checked_in_workdir
+from vaejax.experiment.workdir import Config
 from vaejax.sweeps import Sweep, select
 from vaejax.sweeps.evaluate import SweepEvaluator, select_metrics, sweep_evaluator
 from vaejax.sweeps.grid import Grid, config_of_model, grid_of, substitute
 from vaejax.sweeps.sweep import Make
 from vaejax.training import Settings
-from vaejax.training.lock import check_unlocked
-from vaejax.training.trackers import check_trackers
 from vaejax.training.two_stage import restore
 
 __all__ = ["SweepExperiment", "prepare_sweep"]
@@ -86,6 +84,13 @@ class SweepExperiment(NamedTuple):
     validator: SweepEvaluator | None = None
 
 
+def _without_index(config: Config, grid: Grid) -> Config:
+    """The config without `sweep.index`, after a check that there is such a model."""
+    if config["sweep"]["index"] >= 0:
+        config_of_model(config, grid, config["sweep"]["index"])
+    return {**config, "sweep": {k: v for k, v in config["sweep"].items() if k != "index"}}
+
+
 def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     """Builds and checks a sweep.
 
@@ -99,20 +104,12 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
       FileNotFoundError: data or a first stage does not exist.
     """
     import_and_check(config)
-    check_is_ours(workdir)
-    config = config_of_its_time(workdir, config)
-    if mode == "train":
-        check_unlocked(workdir)
-        check_trackers(config.get("log", {}).get("to", ""))
+    config = checked_in_workdir(config, workdir, mode)
     mesh, first = make_mesh(**config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
-    shared = {k: v for k, v in config["sweep"].items() if k != "index"}
     grid = grid_of(config)
-    if config["sweep"]["index"] >= 0:
-        config_of_model(config, grid, config["sweep"]["index"])  # there is such a model
-    config = {**config, "sweep": shared}
-    config = with_validation(config)
+    config = with_validation(_without_index(config, grid))
     data, source, train_source = sources(config, first, mode)
     validation = validation_source(config, first) if mode == "train" else None
     if first is None:
@@ -140,10 +137,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if mode == "train" and first is None:
         one = jax.eval_shape(lambda s: select(s, 0), sweep.state_shape.params)
         splits = [split for split in (train_source, source, validation) if split is not None]
-        check_support(families[0], one, splits, binarize)
-        check_augmented(augmentation(config), families[0], one, train_source, binarize)
-        dropout = config["data"]["condition_dropout"]
-        check_condition_dropout(dropout, families[0], one, train_source)
+        check_training_data(config, one, families[0], splits)
     check_metrics(families[0], source, evaluate)
     evaluator_of = functools.partial(
         sweep_evaluator,

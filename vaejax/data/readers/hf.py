@@ -1,5 +1,7 @@
 """Datasets of Hugging Face: by name, or a folder that was saved by `datasets`, offline."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from vaejax.core.types import Options, Setting
@@ -60,21 +62,27 @@ def load_hf(argument: str, options: LoadOptions) -> Source:
         "class_names": names,
     }
     split = options.split if train == held and options.split != "validation" else None
+    request = _Request(used, wanted, columns, split, options, fields)
     if columns.image:
-        return _image_source(used, wanted, columns, split, options, fields)
+        return _image_source(request)
     if columns.audio:
-        return _audio_source(used, wanted, columns, split, options, fields)
-    return _vector_source(used, wanted, columns, split, options, fields)
+        return _audio_source(request)
+    return _vector_source(request)
 
 
-def _image_source(
-    used: Options,
-    wanted: str,
-    columns: Columns,
-    split: str | None,
-    options: LoadOptions,
-    fields: dict[str, Setting],
-) -> Source:
+class _Request(NamedTuple):
+    """What is read: the datasets by split, the one wanted, and the part of it to hold out."""
+
+    used: Options
+    wanted: str
+    columns: Columns
+    split: str | None
+    options: LoadOptions
+    fields: dict[str, Setting]
+
+
+def _image_source(request: _Request) -> Source:
+    used, wanted, columns, split, options, fields = request
     assert columns.image is not None
     files = {name: stored_files(part, columns.image, options.source) for name, part in used.items()}
     numbers = {name: range(len(part)) for name, part in used.items()}
@@ -117,14 +125,8 @@ def _image_source(
     )
 
 
-def _audio_source(
-    used: Options,
-    wanted: str,
-    columns: Columns,
-    split: str | None,
-    options: LoadOptions,
-    fields: dict[str, Setting],
-) -> Source:
+def _audio_source(request: _Request) -> Source:
+    used, wanted, columns, split, options, fields = request
     assert columns.audio is not None
     files = {name: stored_files(part, columns.audio, options.source) for name, part in used.items()}
     infos = {
@@ -165,14 +167,8 @@ def _audio_source(
     )
 
 
-def _vector_source(
-    used: Options,
-    wanted: str,
-    columns: Columns,
-    split: str | None,
-    options: LoadOptions,
-    fields: dict[str, Setting],
-) -> Source:
+def _vector_source(request: _Request) -> Source:
+    used, wanted, columns, split, options, fields = request
     part = used[wanted]
     arrays, names = [], []
     for column in columns.vector:

@@ -7,6 +7,7 @@ FID's, which has 1,008 classes, excludes the padding from its averages and takes
 last block. The shape of `fc.weight` distinguishes them; without it, the FID's network is assumed.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -165,6 +166,63 @@ def _mean_pool(x: jax.Array, count_padding: bool) -> jax.Array:
     return total / _window(jnp.ones_like(x[:1, :, :, :1]), 0.0, lax.add, 1, "SAME")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Inception:
+    """The blocks of the network, over kernels with folded batch normalisation."""
+
+    layers: dict[str, tuple[np.ndarray, np.ndarray]]
+    for_fid: bool  # the variant of pooling in the weights of FID
+
+    def convolve(
+        self, x: jax.Array, name: str, stride: int = 1, padding: str = "SAME"
+    ) -> jax.Array:
+        kernel, bias = self.layers[name]
+        dims = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(
+            x, jnp.asarray(kernel), (stride, stride), padding, dimension_numbers=dims
+        )
+        return jax.nn.relu(y + jnp.asarray(bias)[None, None, None])
+
+    def sequence(self, x: jax.Array, block: str, *names: str, last_stride: int = 1) -> jax.Array:
+        for i, name in enumerate(names):
+            stride = last_stride if i == len(names) - 1 else 1
+            x = self.convolve(x, f"{block}.{name}", stride, "VALID" if stride > 1 else "SAME")
+        return x
+
+    def pool_branch(self, x: jax.Array, block: str) -> jax.Array:
+        if self.for_fid and block == "Mixed_7c":
+            return self.sequence(_max_pool(x, 1, "SAME"), block, "branch_pool")
+        return self.sequence(_mean_pool(x, count_padding=not self.for_fid), block, "branch_pool")
+
+    def mixed(self, x: jax.Array, block: str) -> jax.Array:
+        def branch(*names: str, last_stride: int = 1) -> jax.Array:
+            return self.sequence(x, block, *names, last_stride=last_stride)
+
+        if re.match("Mixed_5", block):
+            parts = [branch("branch1x1"), branch("branch5x5_1", "branch5x5_2")]
+            parts += [branch(*_numbered("branch3x3dbl", 3)), self.pool_branch(x, block)]
+        elif block == "Mixed_6a":
+            parts = [branch("branch3x3", last_stride=2)]
+            parts += [branch(*_numbered("branch3x3dbl", 3), last_stride=2), _max_pool(x, 2)]
+        elif re.match("Mixed_6", block):
+            parts = [branch("branch1x1"), branch(*_numbered("branch7x7", 3))]
+            parts += [branch(*_numbered("branch7x7dbl", 5)), self.pool_branch(x, block)]
+        elif block == "Mixed_7a":
+            parts = [branch(*_numbered("branch3x3", 2), last_stride=2)]
+            parts += [branch(*_numbered("branch7x7x3", 4), last_stride=2), _max_pool(x, 2)]
+        else:
+            single, double = branch("branch3x3_1"), branch("branch3x3dbl_1", "branch3x3dbl_2")
+            parts = [branch("branch1x1")]
+            parts += [self.sequence(single, block, f"branch3x3_{n}") for n in ("2a", "2b")]
+            parts += [self.sequence(double, block, f"branch3x3dbl_{n}") for n in ("3a", "3b")]
+            parts += [self.pool_branch(x, block)]
+        return jnp.concatenate(parts, axis=-1)
+
+
+def _numbered(stem: str, count: int) -> list[str]:
+    return [f"{stem}_{i}" for i in range(1, count + 1)]
+
+
 def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
     """Images `[B, H, W, 1 or 3]` in [0, 1] -> the 2,048 pooled features of each.
 
@@ -174,53 +232,7 @@ def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
     Args:
       weights: as from `read_weights`.
     """
-    layers, fid = _folded(weights), is_for_fid(weights)
-
-    def apply(x: jax.Array, name: str, stride: int = 1, padding: str = "SAME") -> jax.Array:
-        kernel, bias = layers[name]
-        dims = ("NHWC", "HWIO", "NHWC")
-        y = lax.conv_general_dilated(
-            x, jnp.asarray(kernel), (stride, stride), padding, dimension_numbers=dims
-        )
-        return jax.nn.relu(y + jnp.asarray(bias)[None, None, None])
-
-    def sequence(x: jax.Array, block: str, *names: str, last_stride: int = 1) -> jax.Array:
-        for i, name in enumerate(names):
-            stride = last_stride if i == len(names) - 1 else 1
-            x = apply(x, f"{block}.{name}", stride, "VALID" if stride > 1 else "SAME")
-        return x
-
-    def numbered(stem: str, count: int) -> list[str]:
-        return [f"{stem}_{i}" for i in range(1, count + 1)]
-
-    def pool_branch(x: jax.Array, block: str) -> jax.Array:
-        if fid and block == "Mixed_7c":
-            return sequence(_max_pool(x, 1, "SAME"), block, "branch_pool")
-        return sequence(_mean_pool(x, count_padding=not fid), block, "branch_pool")
-
-    def mixed(x: jax.Array, block: str) -> jax.Array:
-        def branch(*names: str, last_stride: int = 1) -> jax.Array:
-            return sequence(x, block, *names, last_stride=last_stride)
-
-        if re.match("Mixed_5", block):
-            parts = [branch("branch1x1"), branch("branch5x5_1", "branch5x5_2")]
-            parts += [branch(*numbered("branch3x3dbl", 3)), pool_branch(x, block)]
-        elif block == "Mixed_6a":
-            parts = [branch("branch3x3", last_stride=2)]
-            parts += [branch(*numbered("branch3x3dbl", 3), last_stride=2), _max_pool(x, 2)]
-        elif re.match("Mixed_6", block):
-            parts = [branch("branch1x1"), branch(*numbered("branch7x7", 3))]
-            parts += [branch(*numbered("branch7x7dbl", 5)), pool_branch(x, block)]
-        elif block == "Mixed_7a":
-            parts = [branch(*numbered("branch3x3", 2), last_stride=2)]
-            parts += [branch(*numbered("branch7x7x3", 4), last_stride=2), _max_pool(x, 2)]
-        else:
-            single, double = branch("branch3x3_1"), branch("branch3x3dbl_1", "branch3x3dbl_2")
-            parts = [branch("branch1x1")]
-            parts += [sequence(single, block, f"branch3x3_{n}") for n in ("2a", "2b")]
-            parts += [sequence(double, block, f"branch3x3dbl_{n}") for n in ("3a", "3b")]
-            parts += [pool_branch(x, block)]
-        return jnp.concatenate(parts, axis=-1)
+    network = _Inception(_folded(weights), is_for_fid(weights))
 
     def features(images: jax.Array) -> jax.Array:
         n, _, _, channels = images.shape
@@ -228,13 +240,13 @@ def inception_features(weights: Weights) -> Callable[[jax.Array], jax.Array]:
             raise ValueError(f"Inception takes images of 1 or 3 channels, found {channels}")
         x = jax.image.resize(images, (n, _SIZE, _SIZE, channels), "bilinear", antialias=False)
         x = 2.0 * jnp.broadcast_to(x, (n, _SIZE, _SIZE, 3)) - 1.0
-        x = apply(x, "Conv2d_1a_3x3", 2, "VALID")
-        x = apply(x, "Conv2d_2a_3x3", 1, "VALID")
-        x = _max_pool(apply(x, "Conv2d_2b_3x3"), 2)
-        x = apply(x, "Conv2d_3b_1x1", 1, "VALID")
-        x = _max_pool(apply(x, "Conv2d_4a_3x3", 1, "VALID"), 2)
+        x = network.convolve(x, "Conv2d_1a_3x3", 2, "VALID")
+        x = network.convolve(x, "Conv2d_2a_3x3", 1, "VALID")
+        x = _max_pool(network.convolve(x, "Conv2d_2b_3x3"), 2)
+        x = network.convolve(x, "Conv2d_3b_1x1", 1, "VALID")
+        x = _max_pool(network.convolve(x, "Conv2d_4a_3x3", 1, "VALID"), 2)
         for block in dict.fromkeys(n.partition(".")[0] for n in _CONVOLUTIONS if "." in n):
-            x = mixed(x, block)
+            x = network.mixed(x, block)
         return x.mean(axis=(1, 2))
 
     return features
