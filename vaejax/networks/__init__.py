@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vaejax.core.registry import make, table
 from vaejax.core.types import Options
-from vaejax.networks import conv, mlp, residual, residual_1d
+from vaejax.networks import codec, conv, latent_diffusion, mlp, residual, residual_1d
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.conv_ladder import conv_ladder
@@ -36,7 +36,9 @@ ARCHITECTURES: Mapping[str, Callable[..., Pair]] = table(
     "network",
     {
         "mlp": mlp.mlp,
+        "codec": codec.codec,
         "conv": conv.conv,
+        "latent_diffusion": latent_diffusion.latent_diffusion,
         "residual": residual.residual,
         "residual_1d": residual_1d.residual_1d,
     },
@@ -65,10 +67,15 @@ def build(
     if isinstance(setting, tuple):
         return setting
     kind = setting if isinstance(setting, str) else setting.get("kind")
-    if kind in ("conv", "residual") and len(shape) != 3:
+    if kind in ("conv", "latent_diffusion", "residual") and len(shape) != 3:
         raise ValueError(
             f"the architecture {kind!r} takes images of shape (H, W, C), found events of shape "
             f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' signals and tokens"
+        )
+    if kind == "codec" and len(shape) != 2:
+        raise ValueError(
+            f"the architecture 'codec' takes signals of shape (T, C), found events of shape "
+            f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' tokens too"
         )
     if kind == "residual_1d" and len(shape) not in (1, 2):
         raise ValueError(
