@@ -87,6 +87,7 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "reference": _POSITIVE,
         "scale": _POSITIVE,
         "normal.scale": Range(0, above=True, texts=("learned", "predicted")),
+        "laplace.scale": Range(0, above=True, texts=("learned", "predicted")),
         "mixed.scale": Range(0, above=True, texts=("learned", "predicted")),
         "residual_variance.scale": _AT_LEAST_0,
         "scales": _POSITIVE,

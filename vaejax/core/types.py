@@ -127,6 +127,8 @@ class Model(NamedTuple):
       features: `(params, events) -> [B, F]`, the inputs of a classifier's last layer; else None.
       classify: `(params, batch) -> [B, K]`, the logits of q(class | x), of models with such a
         density; else None.
+      last_layer: path of the weights of the decoder's last layer in the parameters, names joined by
+        `/`, as its network declares it; None if it declares none.
       honours_mask: whether missing parts of events (the field `mask` of a batch) have no effect on
         losses, gradients and updates; batches with a mask are refused otherwise.
     """
@@ -141,6 +143,7 @@ class Model(NamedTuple):
     features: Callable[..., jax.Array] | None = None
     classify: Callable[..., jax.Array] | None = None
     honours_mask: bool = False
+    last_layer: str | None = None
 
 
 class Family(NamedTuple):

@@ -26,6 +26,7 @@ from vaejax.networks.network import (
     reshaped,
     unconditional,
 )
+from vaejax.networks.patch_discriminator import patch_discriminator
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
 from vaejax.networks.sparse_decoder import sparse_decoder
 from vaejax.networks.vqvae2 import LadderLevel, multiscale_networks
@@ -104,6 +105,7 @@ __all__ = [
     "image_discriminator",
     "latent_discriminator",
     "multiscale_networks",
+    "patch_discriminator",
     "reshaped",
     "sparse_decoder",
     "unconditional",
