@@ -33,7 +33,7 @@ def of_patches(params, x):
     return (features @ params["w"], whole[:, None]), (features, whole[:, None])
 
 
-CRITIC = Network(lambda key, x: random_weights(), of_patches)
+DISCRIMINATOR = Network(lambda key, x: random_weights(), of_patches)
 
 
 def random_weights():
@@ -76,7 +76,12 @@ def test_losses_of_patches_and_scales_against_numpy(objective):
     with jax.enable_x64(True):
         trace = some_trace()
         transform = losses.adversarial(
-            CRITIC, objective, prior_samples=False, r1=True, lecam=True, feature_matching=True
+            DISCRIMINATOR,
+            objective,
+            prior_samples=False,
+            r1=True,
+            lecam=True,
+            feature_matching=True,
         )
         params = transform.init(jax.random.key(0), trace)
         params["discriminator_average"] = {
@@ -85,12 +90,15 @@ def test_losses_of_patches_and_scales_against_numpy(objective):
         }
         got = jax.jit(lambda p, t: transform.apply({}, p, t, jax.random.key(0)))(params, trace)
         got = {name: np.asarray(value) for name, value in got.items()}
-        critic = params["discriminator"]
-    (real, a), (fake, b) = in_numpy(critic, trace.x), in_numpy(critic, trace.likelihood.loc)
+        discriminator = params["discriminator"]
+    (real, a), (fake, b) = (
+        in_numpy(discriminator, trace.x),
+        in_numpy(discriminator, trace.likelihood.loc),
+    )
     on_real, on_fake, *rest = OF_LOGITS[objective]
     generator = rest[0] if rest else on_real
     threshold = 0.5 if objective == "least_squares" else 0.0
-    v, w, u = (np.asarray(critic[k]) for k in "vwu")
+    v, w, u = (np.asarray(discriminator[k]) for k in "vwu")
     slope = np.zeros((N, *SHAPE))
     for i in range(2):
         for j in range(2):
@@ -141,7 +149,7 @@ def test_the_moving_average_follows_the_losses_without_a_bias_of_the_start():
 
 
 def linear_family(players, adaptive=False):
-    """x̃ = z W of fixed z, with the critic of patches: gradients can be written down."""
+    """x̃ = z W of fixed z, with the discriminator of patches: gradients can be written down."""
     z = jnp.asarray(np.random.RandomState(2).randn(N, 3))
 
     def decode(params, zs):
@@ -155,17 +163,17 @@ def linear_family(players, adaptive=False):
 
     model = Model(None, forward, None, decode, None, last_layer="decoder/last")
     weight = losses.AdaptiveWeight(decode, model.last_layer) if adaptive else None
-    terms = losses.adversarial(CRITIC, "hinge", prior_samples=False, adaptive=weight)
+    terms = losses.adversarial(DISCRIMINATOR, "hinge", prior_samples=False, adaptive=weight)
     return Family(model, chain(losses.nll(), terms), players), z
 
 
-def test_a_delayed_start_trains_without_the_critic_before_it():
+def test_a_delayed_start_trains_without_the_discriminator_before_it():
     """Two steps before and one after the start, against SGD by hand."""
     start = delayed(1.0, begin=2)
     with jax.enable_x64(True):
         players = {
             "vae": Player(("decoder",), {"nll": 1.0, "generator_balanced": start}, optax.sgd(0.1)),
-            "critic": Player(("discriminator",), {"gan": start}, optax.sgd(0.1)),
+            "discriminator": Player(("discriminator",), {"gan": start}, optax.sgd(0.1)),
         }
         family, z = linear_family(players, adaptive=True)
         x = some_trace().x
@@ -188,11 +196,11 @@ def test_a_delayed_start_trains_without_the_critic_before_it():
         mean = z @ current
         of_nll = z.T @ np.sign(mean - flat) / 0.5 / N
         total = of_nll
-        critic = {k: np.asarray(v) for k, v in history[step]["discriminator"].items()}
+        discriminator = {k: np.asarray(v) for k, v in history[step]["discriminator"].items()}
         if step < 2:
-            np.testing.assert_array_equal(critic["v"], np.asarray(start_weights["v"]))
+            np.testing.assert_array_equal(discriminator["v"], np.asarray(start_weights["v"]))
         else:
-            of_logit = _slope(critic, mean)
+            of_logit = _slope(discriminator, mean)
             of_generator = -z.T @ of_logit / N
             ratio = np.linalg.norm(of_nll) / (np.linalg.norm(of_generator) + 1e-6)
             total = of_nll + ratio * of_generator
@@ -202,12 +210,12 @@ def test_a_delayed_start_trains_without_the_critic_before_it():
     assert np.abs(np.asarray(params["discriminator"]["v"] - history[2]["discriminator"]["v"])).max()
 
 
-def _slope(critic, mean):
+def _slope(discriminator, mean):
     """d D / d x̃ of the mean logit, `[N, 16]`."""
-    _, maps = in_numpy(critic, mean.reshape(N, *SHAPE))
+    _, maps = in_numpy(discriminator, mean.reshape(N, *SHAPE))
     slope = np.zeros((N, *SHAPE))
     for i in range(2):
         for j in range(2):
-            of_patch = ((1 - maps[:, i, j] ** 2) * critic["w"]) @ critic["v"].T / 4
+            of_patch = ((1 - maps[:, i, j] ** 2) * discriminator["w"]) @ discriminator["v"].T / 4
             slope[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 0] = of_patch.reshape(N, 2, 2)
-    return 0.5 * (slope.reshape(N, 16) + critic["u"])
+    return 0.5 * (slope.reshape(N, 16) + discriminator["u"])

@@ -125,6 +125,8 @@ class Model(NamedTuple):
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
       sequences: a `sequences.SequenceModel`, for models that predict future frames; else None.
       features: `(params, events) -> [B, F]`, the inputs of a classifier's last layer; else None.
+      feature_maps: `(params, events) -> ([B, h, w, F], ...)`, the activations of a classifier's
+        convolutions; else None.
       classify: `(params, batch) -> [B, K]`, the logits of q(class | x), of models with such a
         density; else None.
       last_layer: path of the weights of the decoder's last layer in the parameters, names joined by
@@ -144,6 +146,7 @@ class Model(NamedTuple):
     classify: Callable[..., jax.Array] | None = None
     honours_mask: bool = False
     last_layer: str | None = None
+    feature_maps: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 class Family(NamedTuple):

@@ -95,8 +95,13 @@ class Adversarial:
         gan_real = mean_of_positions(real, loss_of.real)
         gan_fakes = jnp.stack([mean_of_positions(d, loss_of.fake) for d in fakes])  # [F, B]
         generator = jnp.asarray(sum(mean_of_positions(d, loss_of.generator) for d in fakes))
-        positive = lambda d: (d > loss_of.threshold).astype(jnp.float32)  # noqa: E731
-        negative = lambda d: (d < loss_of.threshold).astype(jnp.float32)  # noqa: E731
+
+        def positive(d: jax.Array) -> jax.Array:
+            return (d > loss_of.threshold).astype(jnp.float32)
+
+        def negative(d: jax.Array) -> jax.Array:
+            return (d < loss_of.threshold).astype(jnp.float32)
+
         correct_fakes = jnp.stack([mean_of_positions(d, negative) for d in fakes]).mean(axis=0)
         return {
             "gan": self.real_weight * gan_real + gan_fakes.sum(axis=0),
@@ -116,11 +121,10 @@ class Adversarial:
         on_fakes = [
             mean_of_positions(fake, lambda d: jnp.square(d - anchors[real_name])) for fake in fakes
         ]
-        identity = lambda d: d  # noqa: E731
-        means = jnp.stack([mean_of_positions(fake, identity) for fake in fakes])
+        means = jnp.stack([mean_of_positions(fake) for fake in fakes])
         return {
             "lecam": on_real + jnp.stack(on_fakes).mean(axis=0),
-            real_name: mean_of_positions(real, identity),
+            real_name: mean_of_positions(real),
             fake_name: means.mean(axis=0),
         }
 
@@ -137,7 +141,7 @@ class Adversarial:
 
         def total(x: jax.Array) -> jax.Array:
             logits, _ = self.discriminator.apply(params[self.group], x, *c)
-            return mean_of_positions(logits, lambda d: d).sum()
+            return mean_of_positions(logits).sum()
 
         return 0.5 * sum_event(jnp.square(jax.grad(total)(trace.x)))
 
@@ -169,8 +173,7 @@ def _relative_distance(data: PyTree, fake: PyTree) -> jax.Array:
     """Mean absolute difference of features over the mean size of the data's, `[B]`."""
 
     def of_map(a: jax.Array, b: jax.Array) -> jax.Array:
-        rows = lambda m: jnp.abs(m).reshape(m.shape[0], -1).mean(axis=1)  # noqa: E731
-        return rows(a - b) / (rows(a) + _TINY)
+        return mean_of_positions(a - b, jnp.abs) / (mean_of_positions(a, jnp.abs) + _TINY)
 
     return jnp.stack(jax.tree.leaves(jax.tree.map(of_map, data, fake))).mean(axis=0)
 
@@ -258,7 +261,8 @@ def adversarial(
         raise ValueError(f"unknown adversarial objective {near_names(objective, OBJECTIVES)}")
     if adaptive and adaptive.terms is None and adaptive.loss not in ("nll", "feature"):
         raise ValueError(
-            f"cannot balance the generator with {near_names(adaptive.loss, ('nll', 'feature'))}"
+            "cannot balance the generator with "
+            f"{near_names(str(adaptive.loss), ('nll', 'feature'))}"
         )
     losses = Adversarial(
         discriminator, objective, prior_samples, real_weight, feature_scale, r1, lecam,

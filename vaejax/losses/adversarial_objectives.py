@@ -50,7 +50,9 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def mean_of_positions(logits: PyTree, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
+def mean_of_positions(
+    logits: PyTree, function: Callable[[jax.Array], jax.Array] = lambda d: d
+) -> jax.Array:
     """A function of logits, averaged over the positions of each array, then over arrays: `[B]`.
 
     Args:

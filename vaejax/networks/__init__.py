@@ -13,8 +13,10 @@ from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.conv_ladder import conv_ladder
 from vaejax.networks.dense_ladder import dense_ladder
+from vaejax.networks.discriminators import DISCRIMINATORS, build_discriminator
+from vaejax.networks.feature_maps import lpips_features, random_features
 from vaejax.networks.gated_mlp import delta_features, gated_mlp
-from vaejax.networks.image_discriminator import build_discriminator, image_discriminator
+from vaejax.networks.image_discriminator import image_discriminator
 from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.latent_discriminator import latent_discriminator
 from vaejax.networks.network import (
@@ -82,6 +84,7 @@ def build(
 __all__ = [
     "ARCHITECTURES",
     "AUTOREGRESSIVE",
+    "DISCRIMINATORS",
     "RECURRENT",
     "Autoregressive",
     "LadderLevel",
@@ -104,8 +107,10 @@ __all__ = [
     "gated_mlp",
     "image_discriminator",
     "latent_discriminator",
+    "lpips_features",
     "multiscale_networks",
     "patch_discriminator",
+    "random_features",
     "reshaped",
     "sparse_decoder",
     "unconditional",

@@ -3,7 +3,7 @@
 `from_linen` and `from_nnx` adapt Flax modules to it; any other code can be written as a `Network`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from vaejax.core.types import PyTree
+from vaejax.networks.layers import Conv
 
 __all__ = [
     "Network",
@@ -35,6 +36,7 @@ class Network(NamedTuple):
         architectures whose output has positions; else None.
       last_layer: path of the weights of the last layer in the parameters, names joined by `/`, as
         in `"Conv_2/kernel"`; None if the architecture declares none.
+      maps: `(params, *inputs) -> the outputs of its convolutions`, in their order; else None.
     """
 
     init: Callable[..., PyTree]
@@ -42,6 +44,7 @@ class Network(NamedTuple):
     masked: Callable[..., PyTree] | None = None
     feature_mask: Callable[[jax.Array], jax.Array] | None = None
     last_layer: str | None = None
+    maps: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 def apply_masked(
@@ -92,7 +95,25 @@ def from_linen(
     def masked(params: PyTree, mask: jax.Array, *inputs: PyTree) -> PyTree:
         return _float32(module.apply({"params": params}, *inputs, mask=mask))
 
-    return Network(init, apply, masked if masks else None, feature_mask, last_layer)
+    def maps(params: PyTree, *inputs: PyTree) -> tuple[jax.Array, ...]:
+        _, state = module.apply(
+            {"params": params},
+            *inputs,
+            mutable=["intermediates"],
+            capture_intermediates=lambda part, _: isinstance(part, Conv),
+        )
+        return tuple(_float32(_leaves_in_order(state.get("intermediates", {}))))
+
+    return Network(init, apply, masked if masks else None, feature_mask, last_layer, maps)
+
+
+def _leaves_in_order(tree: PyTree) -> list[jax.Array]:
+    """The leaves of nested dicts and tuples, dicts in the order of insertion."""
+    if isinstance(tree, Mapping):
+        return [leaf for value in tree.values() for leaf in _leaves_in_order(value)]
+    if isinstance(tree, tuple):
+        return [leaf for value in tree for leaf in _leaves_in_order(value)]
+    return [tree]
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
