@@ -18,6 +18,7 @@ import pytest
 from tests.families import (
     adversarial,
     discrete,
+    first_stages,
     gaussian,
     ladders,
     noise,
@@ -58,12 +59,13 @@ class Case:
         of_batch: bool = False,
         decreasing_loss: str = "nll",
         constant_leaf: str = "",  # name of a parameter that is not trained
+        without_gradient: str = "",  # name of a group that its optimizer moves without a gradient
         zero_gradients_at_init: bool = False,  # of some parameters, whose inputs are zero at first
         noise: Any = None,  # a function of `tests.families.noise`
     ) -> None:
         self._make, self.reference, self.random = make, reference, random
         self.of_batch, self.decreasing_loss = of_batch, decreasing_loss
-        self.constant_leaf = constant_leaf
+        self.constant_leaf, self.without_gradient = constant_leaf, without_gradient
         self.zero_gradients_at_init = zero_gradients_at_init
         self.noise = noise or (lambda *_: {})
 
@@ -123,6 +125,13 @@ FAMILIES_UNDER_TEST = {
     ),
     "beta_vae": Case(
         lambda: gaussian.beta_vae({"nll": 1, "kl": 4}), gaussian.beta_vae_reference, random=True
+    ),
+    "kl_autoencoder": Case(
+        first_stages.kl_autoencoder,
+        first_stages.kl_autoencoder_reference,
+        random=True,
+        of_batch=True,
+        without_gradient="discriminator_average",
     ),
     "capacity": Case(
         lambda: gaussian.beta_vae(CAPACITY, capacity=RAMP), gaussian.capacity_reference, random=True
@@ -201,7 +210,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 # Micro-batches and EMA weights are features of the training step, not of a family: for the families
 # that take longest to compile, these tests are slow ones. tests/training/sharding_test.py trains a
 # β-VAE and a VQ-VAE on many devices.
-_LONG = {"cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
+_LONG = {"kl_autoencoder", "cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
     "test_gradients_accumulated_over_micro_batches": _LONG | {"sparse_vae", "vqvae"},
     "test_the_moving_average_of_the_weights": _LONG,

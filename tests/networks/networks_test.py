@@ -13,6 +13,8 @@ from vaejax.training.train_step import init_state, make_step
 KEY = jax.random.key(0)
 IMAGES = [(28, 28), (32, 32), (64, 64), (45, 31)]
 SMALL = {
+    "codec": {"filters": 4, "ratios": (2, 4)},
+    "latent_diffusion": {"channels": (8, 8), "blocks": 1},
     "mlp": {"hidden": (8,)},
     "conv": {"channels": (8, 8), "kernels": (4, 2), "hidden": 8},
     "residual": {"hidden": 8, "blocks": 1, "block_hidden": 8},
@@ -22,7 +24,7 @@ OF_IMAGES = ["conv", "mlp", "residual"]
 
 
 def shape_for(kind, size=16):
-    return (size, 1) if kind == "residual_1d" else (size, size, 1)
+    return (size, 1) if kind in ("codec", "residual_1d") else (size, size, 1)
 
 
 def build(kind, shape, features=6, out_channels=1, **options):
@@ -142,11 +144,13 @@ def test_errors_for_unknown_names_suggest_near_ones(kind):
 def test_unknown_architectures_and_unsupported_events_are_reported():
     with pytest.raises(ValueError, match=r"unknown architecture 'convs'.*did you mean 'conv'"):
         networks.build("convs", (16, 16, 1), 6, 1)
-    for kind in ("conv", "residual"):
+    for kind in ("conv", "latent_diffusion", "residual"):
         with pytest.raises(ValueError, match=rf"{kind!r} takes images .*\(7,\); 'mlp' takes any"):
             networks.build(kind, (7,), 6, 1)
     with pytest.raises(ValueError, match=r"'residual_1d' takes signals .*\(8, 8, 1\); 'mlp' takes"):
         networks.build("residual_1d", (8, 8, 1), 6, 1)
+    with pytest.raises(ValueError, match=r"'codec' takes signals of .*, found .*\(7,\)"):
+        networks.build("codec", (7,), 6, 1)
 
 
 class CustomLinen(linen.Module):

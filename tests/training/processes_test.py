@@ -1,89 +1,75 @@
-"""Two processes with one device each against one process with two devices."""
-
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
+"""Two and four processes with one device each against one process: one run, the same numbers."""
 
 import numpy as np
 import pytest
 
-import vaejax
+from tests.training.processes import assert_close, job, records, run_jobs
 
-ROOT = Path(vaejax.__file__).parent.parent
-WORKER = """
-import sys
-import jax
-import numpy as np
-
-number, count, port, workdir, data, fsdp = sys.argv[1:]
-if int(count) > 1:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(f"localhost:{port}", int(count), int(number))
-assert jax.process_count() == int(count)
-assert jax.device_count() == 2
-
-import configs.beta_vae
-from pathlib import Path
-from vaejax.experiment.run import run
-
-config = configs.beta_vae.get_config().to_dict()
-config["data"].update(source=f"npz:{data}", binarize="dynamic")
-config["model"]["network"] = {"kind": "mlp", "hidden": (64,)}
-config["mesh"] = {"data": -1, "fsdp": int(fsdp)}
-config["sample"]["count"] = 4
-for steps in (4, 8):  # the second resumes from the checkpoint of the first
-    config["train"].update(
-        steps=steps, batch_size=8, steps_per_dispatch=2, log_every=4, checkpoint_every=4
-    )
-    run(config, Path(workdir))
-"""
+TINY = {
+    "train.batch_size": 8,
+    "train.steps": 4,
+    "train.steps_per_dispatch": 2,
+    "train.log_every": 2,
+    "train.checkpoint_every": 2,
+    "sample.count": 4,
+    "evaluate.figures": False,
+}
+DENSE = {"kind": "mlp", "hidden": (64,)}
 
 
-def train(count, workdir, data, fsdp):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(2 // count)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, *map(str, (i, count, port, workdir, data, fsdp))],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(count)
-    ]
-    try:
-        for worker in workers:
-            out, _ = worker.communicate(timeout=500)
-            assert worker.returncode == 0, out
-    finally:
-        for worker in workers:
-            worker.kill()
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """An npz file of 40 images with labels and factors."""
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    random = np.random.RandomState(0)
+    factors = np.stack([np.arange(40) % 2, np.arange(40) % 5], axis=1)
+    np.savez(path, image=random.rand(40, 8, 8, 1) < 0.5, label=np.arange(40) % 3, factors=factors)
+    return path
+
+
+def all_jobs(data, folder):
+    """A run of each kind, by name."""
+    common = {**TINY, "data.source": f"npz:{data}", "data.holdout": 0.4}
+    networks = {"model.network": DENSE, "model.latent_dim": 3}
+    small = {"model.quantizer.codes": 6, "model.quantizer.dim": 4, "model.network.hidden": 8}
+    of_prior = {f"second_stage.{k}": v for k, v in TINY.items() if k.startswith("train.")}
+    of_prior |= {"second_stage.model.network.width": 16, "second_stage.model.network.layers": 1}
+    ladder = {"kind": "dense", "latent_dims": (2, 3), "hidden": (16, 32)}
+    changes = {
+        "beta_vae": {
+            **networks,
+            "data.binarize": "dynamic",
+            "evaluate.figures": True,
+            "evaluate.importance_samples": 4,
+        },
+        "vqvae": {**small, **of_prior, "evaluate.figures": True},
+        "factor_vae": {**networks, "model.discriminator": {"hidden": (16,)}},
+        "hierarchical": {"model.network": ladder, "model.merge": "precision"},
+    }
+    jobs = {name: job(name, folder / name, **(common | own)) for name, own in changes.items()}
+    jobs["vqvae"]["changes"]["model.network.downsamplings"] = 2
+    grid = {"sweep.grid": "players.vae.minimizes.kl=1,4", "sweep.seeds": 2, **networks}
+    jobs["sweep"] = job("beta_vae", folder / "sweep", **(common | grid))
+    jobs["model"] = job("beta_vae", folder / "sweep", **(common | grid | {"sweep.index": 1}))
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    run_jobs(1, list(all_jobs(data, folder).values()), folder)
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("fsdp", [1, 2])
-def test_two_processes_agree_with_one(tmp_path, fsdp):
-    data = tmp_path / "tiny.npz"
-    np.savez(data, image=np.random.RandomState(0).rand(40, 8, 8, 1).astype(np.float32))
-    records = {}
-    for count in (1, 2):
-        workdir = tmp_path / str(count)
-        train(count, workdir, data, fsdp)
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        records[count] = [json.loads(line) for line in lines]
-        records[count].append(json.loads((workdir / "evaluation.json").read_text()))
-        assert (workdir / "figures" / "samples.png").exists()
-    steps = [(r["step"], r.get("split")) for r in records[2]]
-    assert steps == [(4, "train"), (4, "eval"), (8, "train"), (8, "eval"), (8, None)]
-    for single, double in zip(records[1], records[2], strict=True):
-        assert single.keys() == double.keys()
-        for name in single.keys() - {"split"}:
-            np.testing.assert_allclose(double[name], single[name], rtol=1e-5, err_msg=name)
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_agree_with_one(alone, data, tmp_path, count):
+    jobs = all_jobs(data, tmp_path)
+    run_jobs(count, list(jobs.values()), tmp_path)
+    for name in jobs:
+        expected = records(alone / name)
+        assert expected
+        assert_close(records(tmp_path / name), expected, name)
+        figures = [sorted(p.name for p in (f / name).rglob("*.png")) for f in (alone, tmp_path)]
+        assert figures[0] == figures[1]

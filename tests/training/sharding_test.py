@@ -11,7 +11,9 @@ from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
     make_mesh,
+    own_positions,
     put,
+    put_own,
     replicated,
     spec_of,
     tree_sharding,
@@ -145,3 +147,34 @@ def test_the_trainer_uses_the_rules(beta_vae, source):
     state = trainer_of(beta_vae, source(), (1, 8), rules).state_shape
     assert state.params["encoder"]["Dense_0"]["kernel"].sharding.spec == P(None, "fsdp")
     assert state.params["decoder"]["Dense_1"]["kernel"].sharding.spec == P("fsdp", None)
+
+
+def layouts():
+    """Meshes of eight devices, among them one whose order is not that of the processes."""
+    devices = np.array(jax.devices()).reshape(4, 2)
+    mixed = jax.sharding.Mesh(devices[[2, 0, 3, 1]].T, ("data", "fsdp"))
+    return {"data": make_mesh(8), "fsdp": make_mesh(1, 8), "both": make_mesh(2, 4), "mixed": mixed}
+
+
+@pytest.mark.parametrize("layout", ["data", "fsdp", "both", "mixed"])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_every_row_of_a_batch_belongs_to_one_process(layout, processes):
+    """Each has as many, and those that lie on its devices."""
+    mesh, groups = layouts()[layout], np.array_split(np.array(jax.devices()), processes)
+    sharding = batch_sharding(mesh, leading=1)
+    own = [own_positions(sharding, 24, 1, list(devices)) for devices in groups]
+    assert [len(rows) for rows in own] == [24 // processes] * processes
+    np.testing.assert_array_equal(np.sort(np.concatenate(own)), np.arange(24))
+    batch = jax.device_put(np.arange(24)[None], sharding)
+    for rows, devices in zip(own, groups, strict=True):
+        shards = [s.data for s in batch.addressable_shards if s.device in devices]
+        np.testing.assert_array_equal(np.sort(np.concatenate(shards, axis=1)[0]), rows)
+
+
+def test_one_process_has_all_rows():
+    sharding = batch_sharding(make_mesh(8))
+    np.testing.assert_array_equal(own_positions(sharding, 16), np.arange(16))
+    np.testing.assert_array_equal(own_positions(replicated(make_mesh(8)), 3, 2), np.arange(3))
+    rows = {"x": np.arange(32.0).reshape(2, 16)}
+    array = put_own(batch_sharding(make_mesh(8), 1), rows, 16, 1)["x"]
+    np.testing.assert_array_equal(array, rows["x"])

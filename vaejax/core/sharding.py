@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import jax
 import numpy as np
@@ -17,7 +17,9 @@ __all__ = [
     "check_batch",
     "make_mesh",
     "on_one_device",
+    "own_positions",
     "put",
+    "put_own",
     "replicated",
     "spec_of",
     "tree_sharding",
@@ -116,6 +118,55 @@ def put(sharding: NamedSharding, rows: Mapping[str, np.ndarray]) -> dict[str, ja
     if jax.process_count() == 1:
         arrays: dict[str, jax.Array] = jax.device_put(dict(rows), sharding)
         return arrays
+    return {name: global_array(a) for name, a in rows.items()}
+
+
+def own_positions(
+    sharding: NamedSharding,
+    size: int,
+    axis: int = 0,
+    devices: Collection[jax.Device] | None = None,
+) -> np.ndarray:
+    """Positions int `[n]`, ascending, of the rows that a process has of a sharded axis.
+
+    Args:
+      sharding: of arrays with an axis of rows.
+      size: number of rows, of all processes.
+      axis: of the rows.
+      devices: of the process; None for those of this one.
+    """
+    everywhere = sharding.devices_indices_map((1,) * axis + (size,))
+    mine = sharding.addressable_devices if devices is None else devices
+    parts = [np.arange(size)[everywhere[device][axis]] for device in everywhere if device in mine]
+    return np.unique(np.concatenate(parts)) if parts else np.arange(0)
+
+
+def put_own(
+    sharding: NamedSharding, rows: Mapping[str, np.ndarray], size: int, axis: int = 0
+) -> dict[str, jax.Array]:
+    """The own rows of every process as global arrays.
+
+    Args:
+      sharding: of the global arrays.
+      rows: name -> those at `own_positions`, along `axis`.
+      size: number of rows, of all processes.
+      axis: of the rows.
+    """
+    if jax.process_count() == 1:
+        arrays: dict[str, jax.Array] = jax.device_put(dict(rows), sharding)
+        return arrays
+    own = own_positions(sharding, size, axis)
+
+    def global_array(a: np.ndarray) -> jax.Array:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            start, stop, _ = index[axis].indices(size)
+            first = int(np.searchsorted(own, start))  # rows of a device follow one another
+            return a[(*index[:axis], slice(first, first + stop - start), *index[axis + 1 :])]
+
+        shape = (*a.shape[:axis], size, *a.shape[axis + 1 :])
+        return jax.make_array_from_callback(shape, sharding, part)
+
     return {name: global_array(a) for name, a in rows.items()}
 
 

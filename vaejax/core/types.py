@@ -125,8 +125,12 @@ class Model(NamedTuple):
       embed: `(params, indices of each node) -> zs`, for models whose nodes hold codes; else None.
       sequences: a `sequences.SequenceModel`, for models that predict future frames; else None.
       features: `(params, events) -> [B, F]`, the inputs of a classifier's last layer; else None.
+      feature_maps: `(params, events) -> ([B, h, w, F], ...)`, the activations of a classifier's
+        convolutions; else None.
       classify: `(params, batch) -> [B, K]`, the logits of q(class | x), of models with such a
         density; else None.
+      last_layer: path of the weights of the decoder's last layer in the parameters, names joined by
+        `/`, as its network declares it; None if it declares none.
       honours_mask: whether missing parts of events (the field `mask` of a batch) have no effect on
         losses, gradients and updates; batches with a mask are refused otherwise.
     """
@@ -141,6 +145,8 @@ class Model(NamedTuple):
     features: Callable[..., jax.Array] | None = None
     classify: Callable[..., jax.Array] | None = None
     honours_mask: bool = False
+    last_layer: str | None = None
+    feature_maps: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 class Family(NamedTuple):

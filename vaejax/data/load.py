@@ -93,8 +93,8 @@ def load(
         `h5ad:PATH`: the counts of an AnnData file;
         `csv:PATH`, `parquet:PATH`: a table, one file or a folder of files of one form, which are
         named train and test (or another word for it) if they are splits;
-        `synthetic:factors`, `synthetic:waveforms`, `synthetic:text`, `synthetic:codes`: generated
-        vectors, audio clips, sentences and maps of codes;
+        `synthetic:factors`, `synthetic:waveforms`, `synthetic:speech`, `synthetic:text`,
+        `synthetic:codes`: generated vectors, audio clips, vowels, sentences and maps of codes;
         `moving_sprites`, `moving_mnist` (needs `tfds:mnist`), `bouncing_balls`, `oscillator`:
         generated sequences with known motion, optionally with settings, as in
         `moving_sprites:length=40,speeds=2`.

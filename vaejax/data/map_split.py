@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from vaejax.core.sharding import put
+from vaejax.core.sharding import own_positions, put_own
 from vaejax.core.types import PyTree
 from vaejax.data.batches import eval_batches, eval_order
 from vaejax.data.progress import progress
@@ -30,7 +30,8 @@ def map_over_split(
     """The outputs of a program for each batch of a split, as NumPy arrays, with the batch's mask.
 
     Batches come in the random `eval_order` of the split and have one size. The mask, bool
-    `[batch_size]`, is False for the examples that fill up the last one.
+    `[batch_size]`, is False for the examples that fill up the last one. Each process takes only the
+    rows on its own devices.
 
     Args:
       program: compiled.
@@ -42,10 +43,11 @@ def map_over_split(
     """
     batches = list(eval_batches(source.size, batch_size, limit))
     shown = progress(batches, description) if description else batches
+    own = slice(None) if sharding is None else own_positions(sharding, batch_size)
     for number, (indices, mask) in enumerate(shown):
-        arrays: dict[str, PyTree] = source.take(indices) | {"": mask}
+        arrays: dict[str, PyTree] = source.take(indices[own]) | {"": mask[own]}
         if sharding is not None:
-            arrays = put(sharding, arrays)
+            arrays = put_own(sharding, arrays, batch_size)
         mask_array = arrays.pop("")
         yield jax.tree.map(np.asarray, program(arrays, mask_array, np.uint32(number))), mask
 

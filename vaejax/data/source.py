@@ -73,6 +73,7 @@ class Source:
       labelled_per_batch: that number.
       sparse: the rows of which only what is not zero is stored, and which `take` makes dense; then
         `arrays` is None. Else None.
+      sample_rate: of sound, samples per second; None if it is unknown, or no sound.
       unit_scale: whether vectors and signals were generated near unit scale, so that models do not
         standardise them.
       read: of streamed sources that several workers may read: as `take`, but in one thread, and
@@ -97,6 +98,7 @@ class Source:
     token_names: tuple[str, ...] | None = None
     layout: Layout | None = None
     sparse: SparseTable | None = None
+    sample_rate: int | None = None
     unit_scale: bool = False
     labelled: np.ndarray | None = None
     labelled_per_batch: int = 0

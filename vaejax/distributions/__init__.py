@@ -29,6 +29,7 @@ from vaejax.distributions.discretized import DiscretizedLogistic, DiscretizedLog
 from vaejax.distributions.elementary import LOG_2PI, Bernoulli, Categorical, Normal, Uniform
 from vaejax.distributions.flatten import as_rows
 from vaejax.distributions.kl import has_closed_form, kl, register_kl
+from vaejax.distributions.laplace import DiscretizedLaplace, Laplace
 from vaejax.distributions.missing import WithMissing, elements_present, with_missing
 from vaejax.distributions.mixed import Mixed, category_columns
 from vaejax.distributions.multivariate import MultivariateNormal
@@ -45,10 +46,12 @@ __all__ = [
     "ClassAverage",
     "Delta",
     "Discrete",
+    "DiscretizedLaplace",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Distribution",
     "LabelPosterior",
+    "Laplace",
     "Masked",
     "Mixed",
     "Mixture",

@@ -9,6 +9,7 @@ from vaejax.evaluation.annealed_importance_sampling import (
     annealed_importance_sampling,
     bidirectional_monte_carlo,
 )
+from vaejax.evaluation.bitrate import bits_of_codes, first_levels
 from vaejax.evaluation.conditional import conditional_nll, elbo_per_class
 from vaejax.evaluation.conditional_samples import (
     condition_batch,
@@ -18,6 +19,7 @@ from vaejax.evaluation.conditional_samples import (
 )
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.evaluate import evaluator
+from vaejax.evaluation.image_errors import mean_error
 from vaejax.evaluation.imputation import imputer
 from vaejax.evaluation.ladder_layers import layer_kl, reconstruct_from_top, resample_lower_layers
 from vaejax.evaluation.latent_space import interpolate, principal_plane, vector_node
@@ -30,6 +32,7 @@ from vaejax.evaluation.rate_distortion import annealed_metrics
 from vaejax.evaluation.reconstructions import reconstruct
 from vaejax.evaluation.sampled_events import sampled_events
 from vaejax.evaluation.sequence_prediction import horizon_errors, jumpy_predictions, predict
+from vaejax.evaluation.signal_quality import psnr, si_sdr, ssim
 from vaejax.evaluation.sparse_factors import top_columns
 from vaejax.evaluation.traversals import traverse
 from vaejax.evaluation.two_stage import two_stage_metrics
@@ -42,12 +45,14 @@ __all__ = [
     "annealed_importance_sampling",
     "annealed_metrics",
     "bidirectional_monte_carlo",
+    "bits_of_codes",
     "compute_metrics",
     "condition_batch",
     "conditional_nll",
     "disentanglement",
     "elbo_per_class",
     "evaluator",
+    "first_levels",
     "generation",
     "horizon_errors",
     "importance_sampled",
@@ -58,14 +63,18 @@ __all__ = [
     "latent_shapes",
     "layer_kl",
     "log_likelihood",
+    "mean_error",
     "mutual_information_of_split",
     "predict",
     "principal_plane",
+    "psnr",
     "reconstruct",
     "reconstruct_from_top",
     "resample_lower_layers",
     "sample_per_condition",
     "sampled_events",
+    "si_sdr",
+    "ssim",
     "top_columns",
     "traverse",
     "two_stage_metrics",

@@ -15,6 +15,7 @@ from vaejax.data.source import DEFAULT_RESIDENT_BYTES
 from vaejax.data.validation import resolve_validation
 from vaejax.evaluation.generation.features import FeatureExtractor, load_feature_extractor
 from vaejax.evaluation.options import AnnealingOptions, EvaluateOptions
+from vaejax.experiment.perceptual_features import with_perceptual_features
 from vaejax.models.standardized import standardized
 from vaejax.optimizers.build import players
 from vaejax.training import Settings
@@ -50,9 +51,11 @@ def build(config: Config, shape: tuple[int, ...], dataset_info: Options | None =
 
     Raises:
       ValueError: an unknown family, network, loss, player or setting.
+      FileNotFoundError: the features of `model.perceptual` do not exist.
     """
     table, info = players(_players(config)), dataset_info or {}
-    family = families.build(config["family"], shape, table, config["model"], info)
+    model = with_perceptual_features(config["model"], shape, build=build, load_split=load_split)
+    family = families.build(config["family"], shape, table, model, info)
     if not config.get("data", {}).get("standardize") or not info.get("standardization"):
         return family
     units = info["standardization"]

@@ -15,6 +15,7 @@ from vaejax.core.schedules import check_schedule
 from vaejax.core.types import Setting
 from vaejax.distributions.spike_and_slab_lasso import SpikeAndSlabLasso
 from vaejax.experiment.text_options import check_texts
+from vaejax.families.added_losses import discriminator_losses, perceptual_loss
 from vaejax.families.hierarchical import LADDERS
 from vaejax.models.sparse_decoder import COLUMNS
 from vaejax.networks.mlp import mlp
@@ -32,6 +33,7 @@ class Nested(NamedTuple):
       table: the functions by name.
       function: or the one function, which has no name.
       without: options of this function that the family sets itself.
+      default: the name, of options that give none.
     """
 
     what: str
@@ -39,6 +41,7 @@ class Nested(NamedTuple):
     table: Mapping[str, Callable[..., object]] | None = None
     function: Callable[..., object] | None = None
     without: tuple[str, ...] = ()
+    default: str = ""
 
 
 def _registered(kind: str, what: str, positional: int = 0) -> Nested:
@@ -50,10 +53,12 @@ def _nested() -> dict[str, Nested]:
     network = _registered("network", "architecture", 3)
     return {
         "adaptive": Nested("adaptive", 1, function=losses.AdaptiveWeight),
+        "adversarial": Nested("adversarial", 3, function=discriminator_losses),
         "baseline": network,
         "belief": Nested("recurrent network", 0, networks.RECURRENT),
         "code_prior.network": Nested("network of a prior over codes", 1, networks.AUTOREGRESSIVE),
         "columns": Nested("kind of columns", 0, COLUMNS),
+        "discriminator": Nested("discriminator", 0, networks.DISCRIMINATORS, default="patch"),
         "entropies": Nested("entropies", function=losses.code_entropies),
         "factor_vae.discriminator": Nested("discriminator", function=networks.latent_discriminator),
         "free_bits": Nested("free_bits", function=losses.free_bits),
@@ -62,12 +67,15 @@ def _nested() -> dict[str, Nested]:
         "likelihood": _registered("likelihood", "likelihood"),
         "mmd": Nested("mmd", function=losses.mmd),
         "network": network,
+        "perceptual": Nested("perceptual", function=perceptual_loss),
         "prior": _registered("prior", "prior", 1),
         "prior_network": network,
         "quantizer": _registered("quantizer", "quantizer"),
         "sparse_decoder.decoder": Nested("decoder", 1, function=networks.sparse_decoder),
         "sparse_decoder.encoder": Nested("encoder", 3, function=mlp, without=("kind",)),
-        "vae_gan.discriminator": Nested("discriminator", function=networks.image_discriminator),
+        "vae_gan.discriminator": Nested(
+            "discriminator", 0, networks.DISCRIMINATORS, default="image"
+        ),
         "vqvae2.network": Nested("network", 3, function=residual, without=("downsamplings",)),
     }
 
@@ -110,6 +118,8 @@ def _check_nested(path: str, value: Setting, nested: Nested) -> None:
         what, function = nested.what, nested.function
         options = dict(value) if isinstance(value, Mapping) else {}
     else:
+        if isinstance(value, Mapping) and nested.default:
+            value = {"kind": nested.default, **value}
         kind, options = kind_and_arguments(nested.table or {}, value, nested.what)
         what, function = f"{nested.what} {kind!r}", (nested.table or {})[kind]
     for name in nested.without:

@@ -13,7 +13,6 @@ import numpy as np
 
 from vaejax.core.files import make_folder, write_bytes, write_json
 from vaejax.core.ranking import Ranking
-from vaejax.core.sharding import make_mesh, replicated
 from vaejax.core.types import PyTree, Setting
 from vaejax.data.spec import spec_of
 from vaejax.evaluation.context import EvaluationContext
@@ -32,6 +31,7 @@ from vaejax.export.hub import Repository
 from vaejax.sweeps import select
 from vaejax.sweeps.evaluate import grid_table, results
 from vaejax.sweeps.grid import config_of_model, grid_of
+from vaejax.sweeps.one_model import one_model
 from vaejax.training import Outcome, fit
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.checkpoint_reader import checkpoint_steps
@@ -170,12 +170,13 @@ def _take_out(experiment: SweepExperiment, model: int, *, create: bool) -> Path:
     workdir, folder = experiment.workdir, experiment.workdir / "models" / str(model)
     config = config_of_model(experiment.config, experiment.grid, model)
     acquire_workdir(folder, config, create=create or not (folder / "config.json").exists())
-    state = select(_newest(experiment), model)
+    state, _ = one_model(_newest(experiment), model, experiment.mesh)
     if max(checkpoint_steps(folder / "checkpoints"), default=-1) < int(state.step):
         lock(folder)
         _save_model(folder, state, ranking_of(config))
     for name in ("data.json", FINGERPRINT):
-        if (workdir / name).exists() and not (folder / name).exists():
+        missing = (workdir / name).exists() and not (folder / name).exists()
+        if missing and jax.process_index() == 0:
             write_bytes(folder / name, (workdir / name).read_bytes())
     return folder
 
@@ -251,12 +252,12 @@ def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, 
 
 def _final_metrics(experiment: SweepExperiment, params: PyTree, step: int) -> dict[str, np.ndarray]:
     """The final metrics of each model, `[N]`; computed for one model after another."""
-    mesh, grid, config = make_mesh(1), experiment.grid, experiment.config
+    grid, config = experiment.grid, experiment.config
     each = [
         compute_metrics(
             EvaluationContext(
                 experiment.make(grid.of(i)),
-                jax.device_put(select(params, i), replicated(mesh)),
+                own,
                 experiment.source,
                 mesh,
                 step=step,
@@ -268,6 +269,7 @@ def _final_metrics(experiment: SweepExperiment, params: PyTree, step: int) -> di
             )
         )
         for i in range(grid.size)
+        for own, mesh in [one_model(params, i, experiment.mesh)]
     ]
     return {name: np.array([one[name] for one in each]) for name in each[0]}
 

@@ -12,6 +12,7 @@ from vaejax.losses.aggregate_posterior import DIP_KINDS, SAMPLINGS
 from vaejax.losses.constraints import GROUPS
 from vaejax.losses.mmd import BANDWIDTHS, KERNELS, MMD_ESTIMATORS
 from vaejax.models.ladder import MERGES
+from vaejax.networks.codec import CODEC_ACTIVATIONS, NORMS, PADDINGS
 from vaejax.networks.conv_ladder import PRECISIONS
 from vaejax.networks.layers import ACTIVATIONS, DTYPES
 from vaejax.networks.ops.conv2d import IMPLEMENTATIONS
@@ -25,6 +26,9 @@ CHOICES: Mapping[str, Collection[str]] = {
     "activation": ACTIVATIONS,
     "bandwidth": BANDWIDTHS,
     "beta_tcvae.sampling": SAMPLINGS,
+    "codec.activation": CODEC_ACTIVATIONS,
+    "codec.norm": NORMS,
+    "codec.padding": PADDINGS,
     "cvae.conditioned": ("encoder", "decoder"),
     "dip_vae.kind": DIP_KINDS,
     "distance": DISTANCES,

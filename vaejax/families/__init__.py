@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from vaejax.core.game import Family
 from vaejax.core.registry import call, near_names, table
 from vaejax.core.types import Options
+from vaejax.families.added_losses import with_added_losses
 from vaejax.families.classifier import classifier
 from vaejax.families.conditional import cvae
 from vaejax.families.discrete import vqvae, vqvae2
@@ -29,6 +30,19 @@ from vaejax.families.semi_supervised import m2
 from vaejax.families.sequential import state_space, td_vae
 from vaejax.families.shared import Players, with_columns
 from vaejax.families.sparse import sparse_decoder, sparse_vae
+
+# What reconstructs events can also have a discriminator and a perceptual loss.
+beta_tcvae = with_added_losses(beta_tcvae)
+beta_vae = with_added_losses(beta_vae)
+cvae = with_added_losses(cvae)
+dip_vae = with_added_losses(dip_vae)
+geco_vae = with_added_losses(geco_vae)
+hierarchical = with_added_losses(hierarchical)
+info_vae = with_added_losses(info_vae)
+iwae = with_added_losses(iwae)
+sigma_vae = with_added_losses(sigma_vae)
+vqvae = with_added_losses(vqvae)
+vqvae2 = with_added_losses(vqvae2)
 
 FAMILIES: Mapping[str, Callable[..., Family]] = table(
     "family",

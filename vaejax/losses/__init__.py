@@ -17,6 +17,7 @@ logs can be per node), or `[]` for a statistic of the whole batch. The transform
 - `iwae`: importance-weighted bound (IWAE, 1509.00519).
 - `dreg`: the same bound with doubly reparameterised gradients (DReG, 1810.04152).
 - `adversarial`: GAN losses and feature matching (VAE-GAN, 1512.09300; VQGAN, 2012.09841).
+- `perceptual`: distance of the features of a fixed network (LPIPS, 1801.03924).
 - `vq`: distance between features and codes (VQ-VAE, 1711.00937).
 - `code_entropies`: entropies of lookup-free codes (MAGVIT-v2, 2310.05737).
 - `label_nll`: −log q(y | x) of labelled examples (M2, 1406.5298).
@@ -37,12 +38,14 @@ from vaejax.losses.constraints import free_bits, geco, kl_balancing
 from vaejax.losses.elbo import capacity, kl, nll, nll_optimal, node_kl, sampled_kl
 from vaejax.losses.iwae import dreg, iwae
 from vaejax.losses.mmd import mmd, squared_mmd
+from vaejax.losses.perceptual import FeatureMaps, perceptual, perceptual_distance
 from vaejax.losses.quantization import code_entropies, vq
 from vaejax.losses.sparsity import ridge, sparsity_kl, spike_and_slab_lasso
 from vaejax.losses.total_correlation import total_correlation
 
 __all__ = [
     "AdaptiveWeight",
+    "FeatureMaps",
     "adversarial",
     "baseline_nll",
     "capacity",
@@ -63,6 +66,8 @@ __all__ = [
     "nll",
     "nll_optimal",
     "node_kl",
+    "perceptual",
+    "perceptual_distance",
     "ridge",
     "sampled_kl",
     "sparsity_kl",

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.distribution import Distribution
-from vaejax.core.game import Params
+from vaejax.core.game import LossTransform, Params, Trace, objective
 from vaejax.core.registry import near_names
 from vaejax.core.types import PyTree
+from vaejax.losses.base import event_log_prob
 
-__all__ = ["AdaptiveWeight", "gradient_ratio"]
+__all__ = ["AdaptiveWeight", "gradient_ratio", "reconstruction_loss"]
 
 _DELTA, _MAX_RATIO = 1e-6, 1e4  # 2012.09841, eq. 7; the bound is from its code
 
@@ -21,13 +22,45 @@ class AdaptiveWeight(NamedTuple):
 
     Attributes:
       decode: `(params, zs) -> p(x | z)` of the model, given all parameter groups.
-      layer: the weights of the decoder's last layer, a path such as `decoder/Conv_2/kernel`.
-      loss: the loss whose gradient norm the generator's shall have, `nll` or `feature`.
+      layer: the weights of the decoder's last layer, a path such as `decoder/Conv_2/kernel`;
+        families replace `""` by that which the model declares, `Model.last_layer`.
+      loss: the loss whose gradient norm the generator's shall have: `nll` or `feature`, or one or
+        several (name -> weight) of `terms`.
+      terms: makes these losses from a trace; None for `nll` alone.
     """
 
     decode: Callable[[Params, tuple[jax.Array, ...]], Distribution]
-    layer: str
-    loss: str = "nll"
+    layer: str = ""
+    loss: str | Mapping[str, float] = "nll"
+    terms: LossTransform | None = None
+
+
+def reconstruction_loss(
+    adaptive: AdaptiveWeight,
+    params: Params,
+    trace: Trace,
+    zs: tuple[jax.Array, ...],
+    key: jax.Array,
+    feature: Callable[[Params, jax.Array], jax.Array],
+) -> jax.Array:
+    """The loss of the ratio's numerator as a function of the parameters, `[]`.
+
+    Args:
+      adaptive: names it.
+      params: all parameter groups.
+      trace: of the forward pass, without gradients.
+      zs: that were decoded.
+      key: of `terms`.
+      feature: `(params, fake) -> [B]`, the loss `feature` of a reconstruction.
+    """
+    p = adaptive.decode(params, zs)
+    if adaptive.terms is not None:
+        again = trace._replace(likelihood=p)
+        weights = {adaptive.loss: 1.0} if isinstance(adaptive.loss, str) else adaptive.loss
+        named = adaptive.terms.apply({}, params, again, key)
+        return objective(weights, named, jnp.asarray(trace.step))
+    value = feature(params, p.mean) if adaptive.loss == "feature" else -event_log_prob(p, trace.x)
+    return value.mean()
 
 
 def _leaf(tree: PyTree, path: list[str]) -> jax.Array:

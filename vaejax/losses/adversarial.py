@@ -1,8 +1,7 @@
 """Adversarial losses: a discriminator of data and decoder outputs, and its feature distance."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -10,42 +9,17 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
+from vaejax.core.types import PyTree
 from vaejax.distributions import Normal, WithMissing, in_base_units
-from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
+from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio, reconstruction_loss
+from vaejax.losses.adversarial_objectives import OBJECTIVES, mean_of_positions
 from vaejax.losses.base import event_log_prob, sum_event
 from vaejax.networks import Network
 
-__all__ = ["OBJECTIVES", "Adversarial", "Objective", "adversarial"]
+__all__ = ["OBJECTIVES", "Adversarial", "adversarial"]
 
 
-class Objective(NamedTuple):
-    """Losses as functions of the discriminator's logit (positive for "data"), elementwise.
-
-    Attributes:
-      real: the discriminator's loss on data.
-      fake: the discriminator's loss on a fake.
-      generator: the decoder's loss on a fake.
-    """
-
-    real: Callable[[jax.Array], jax.Array]
-    fake: Callable[[jax.Array], jax.Array]
-    generator: Callable[[jax.Array], jax.Array]
-
-
-def _hinge(logits: jax.Array) -> jax.Array:
-    return jax.nn.relu(1.0 + logits)
-
-
-OBJECTIVES: dict[str, Objective] = {
-    # −log D(x), −log(1 − D(x̃)), and minus the latter for the decoder (1406.2661, eq. 1).
-    "gan": Objective(lambda d: jax.nn.softplus(-d), jax.nn.softplus, lambda d: -jax.nn.softplus(d)),
-    # The decoder minimises −log D(x̃) instead (1406.2661, section 3).
-    "non_saturating": Objective(
-        lambda d: jax.nn.softplus(-d), jax.nn.softplus, lambda d: jax.nn.softplus(-d)
-    ),
-    # Geometric GAN (1705.02894, eq. 20 and 21); VQGAN's code.
-    "hinge": Objective(lambda d: _hinge(-d), _hinge, lambda d: -d),
-}
+_TINY = 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,17 +32,26 @@ class Adversarial:
     real_weight: float
     feature_scale: float
     r1: bool
+    lecam: bool
+    feature_matching: bool
     adaptive: AdaptiveWeight | None
     group: str
 
+    @property
+    def averages(self) -> tuple[str, str]:
+        """The names of the mean logits of data and of fakes, and of their moving averages."""
+        return f"{self.group}_logit_real", f"{self.group}_logit_fake"
+
     def init(self, key: jax.Array, trace: Trace) -> Params:
-        """The discriminator's parameters."""
+        """The discriminator's parameters; with `lecam` also the moving averages of its logits."""
         x = _in_model_units(trace).x
-        return {self.group: self.discriminator.init(key, x, *_condition_of(trace))}
+        groups = {self.group: self.discriminator.init(key, x, *_condition_of(trace))}
+        if self.lecam:
+            groups[f"{self.group}_average"] = {name: jnp.zeros(()) for name in self.averages}
+        return groups
 
     def apply(self, losses: Losses, params: Params, trace: Trace, key: jax.Array) -> Losses:
         """The losses with those of the discriminator and the decoder added."""
-        del key
         trace = _in_model_units(trace)
         fakes = self.fakes(trace)
         chex.assert_equal_shape([trace.x, *fakes])
@@ -77,16 +60,21 @@ class Adversarial:
         logits, features = zip(
             *(self.discriminator.apply(params[self.group], fake, *c) for fake in fakes), strict=True
         )
-        chex.assert_shape([real, *logits], (trace.x.shape[0],))
+        chex.assert_axis_dimension(jax.tree.leaves(real)[0], 0, trace.x.shape[0])
         named = self.of_logits(real, logits)
         generator = named.pop("generator")
         named["feature"] = self.feature_distance(data_features, features[0])
         if self.objective != "gan":
             named["generator"] = generator
+        if self.feature_matching:
+            named["feature_matching"] = _relative_distance(data_features, features[0])
         if self.r1:
             named["r1"] = self.gradient_penalty(params, trace)
+        if self.lecam:
+            named |= self.of_averages(params[f"{self.group}_average"], real, logits)
         if self.adaptive:
-            named["generator_balanced"] = self.balance(params, trace, self.adaptive) * generator
+            balance = self.balance(params, trace, self.adaptive, key)
+            named["generator_balanced"] = balance * generator
         return {**losses, **named}
 
     def fakes(self, trace: Trace) -> list[jax.Array]:
@@ -101,51 +89,93 @@ class Adversarial:
             fakes.append(trace.generated.mean)
         return fakes
 
-    def of_logits(self, real: jax.Array, fakes: Sequence[jax.Array]) -> dict[str, jax.Array]:
-        """The losses that are functions of the logits `[B]` of data and of each fake."""
+    def of_logits(self, real: PyTree, fakes: Sequence[PyTree]) -> dict[str, jax.Array]:
+        """The losses `[B]` that are functions of the logits of data and of each fake."""
         loss_of = OBJECTIVES[self.objective]
-        gan_real = loss_of.real(real)
-        gan_fakes = jnp.stack([loss_of.fake(d) for d in fakes])  # [F, B]
-        generator = jnp.asarray(sum(loss_of.generator(d) for d in fakes))
-        correct_fakes = jnp.stack([d < 0 for d in fakes]).astype(jnp.float32).mean(axis=0)
+        gan_real = mean_of_positions(real, loss_of.real)
+        gan_fakes = jnp.stack([mean_of_positions(d, loss_of.fake) for d in fakes])  # [F, B]
+        generator = jnp.asarray(sum(mean_of_positions(d, loss_of.generator) for d in fakes))
+
+        def positive(d: jax.Array) -> jax.Array:
+            return (d > loss_of.threshold).astype(jnp.float32)
+
+        def negative(d: jax.Array) -> jax.Array:
+            return (d < loss_of.threshold).astype(jnp.float32)
+
+        correct_fakes = jnp.stack([mean_of_positions(d, negative) for d in fakes]).mean(axis=0)
         return {
             "gan": self.real_weight * gan_real + gan_fakes.sum(axis=0),
             "gan_real": gan_real,
             "gan_fake": gan_fakes.mean(axis=0),
             "generator": generator,
-            f"{self.group}_accuracy": 0.5 * ((real > 0).astype(jnp.float32) + correct_fakes),
+            f"{self.group}_accuracy": 0.5 * (mean_of_positions(real, positive) + correct_fakes),
         }
 
-    def feature_distance(self, data: jax.Array, fake: jax.Array) -> jax.Array:
-        """−log N(data | fake, feature_scale²) in the intermediate layer, `[B]`."""
-        return -event_log_prob(Normal(fake, jnp.full_like(fake, self.feature_scale)), data)
+    def of_averages(
+        self, averages: Params, real: PyTree, fakes: Sequence[PyTree]
+    ) -> dict[str, jax.Array]:
+        """The LeCam regulariser and the mean logits, `[B]` each."""
+        real_name, fake_name = self.averages
+        anchors = jax.lax.stop_gradient(averages)
+        on_real = mean_of_positions(real, lambda d: jnp.square(d - anchors[fake_name]))
+        on_fakes = [
+            mean_of_positions(fake, lambda d: jnp.square(d - anchors[real_name])) for fake in fakes
+        ]
+        means = jnp.stack([mean_of_positions(fake) for fake in fakes])
+        return {
+            "lecam": on_real + jnp.stack(on_fakes).mean(axis=0),
+            real_name: mean_of_positions(real),
+            fake_name: means.mean(axis=0),
+        }
+
+    def feature_distance(self, data: PyTree, fake: PyTree) -> jax.Array:
+        """−log N(data | fake, feature_scale²) in the intermediate layers, `[B]`."""
+        pairs = zip(jax.tree.leaves(data), jax.tree.leaves(fake), strict=True)
+        terms = [-event_log_prob(Normal(b, jnp.full_like(b, self.feature_scale)), a)
+                 for a, b in pairs]  # fmt: skip
+        return jnp.stack(terms).sum(axis=0)
 
     def gradient_penalty(self, params: Params, trace: Trace) -> jax.Array:
-        """½ ‖∇_x D(x)‖² on data, `[B]`."""
+        """½ ‖∇_x D(x)‖² on data, `[B]`, D being the mean of an event's logits."""
         c = _condition_of(trace)
-        gradient = jax.grad(lambda x: self.discriminator.apply(params[self.group], x, *c)[0].sum())
-        return 0.5 * sum_event(jnp.square(gradient(trace.x)))
 
-    def balance(self, params: Params, trace: Trace, adaptive: AdaptiveWeight) -> jax.Array:
+        def total(x: jax.Array) -> jax.Array:
+            logits, _ = self.discriminator.apply(params[self.group], x, *c)
+            return mean_of_positions(logits).sum()
+
+        return 0.5 * sum_event(jnp.square(jax.grad(total)(trace.x)))
+
+    def balance(
+        self, params: Params, trace: Trace, adaptive: AdaptiveWeight, key: jax.Array
+    ) -> jax.Array:
         """λ, a constant `[]`."""
         trace, c = jax.lax.stop_gradient((trace, _condition_of(trace)))
         zs = tuple(node.z for node in trace.latents)
 
-        def reconstruction_loss(params: Params) -> jax.Array:
-            p = adaptive.decode(params, zs)
-            if adaptive.loss == "nll":
-                return -event_log_prob(p, trace.x).mean()
+        def feature(params: Params, fake: jax.Array) -> jax.Array:
             data_features, fake_features = (
-                self.discriminator.apply(params[self.group], x, *c)[1] for x in (trace.x, p.mean)
+                self.discriminator.apply(params[self.group], x, *c)[1] for x in (trace.x, fake)
             )
-            return self.feature_distance(data_features, fake_features).mean()
+            return self.feature_distance(data_features, fake_features)
 
-        def generator_loss(params: Params) -> jax.Array:
+        def numerator(params: Params) -> jax.Array:
+            return reconstruction_loss(adaptive, params, trace, zs, key, feature)
+
+        def denominator(params: Params) -> jax.Array:
             fake = adaptive.decode(params, zs).mean
             logits, _ = self.discriminator.apply(params[self.group], fake, *c)
-            return OBJECTIVES[self.objective].generator(logits).mean()
+            return mean_of_positions(logits, OBJECTIVES[self.objective].generator).mean()
 
-        return gradient_ratio(params, adaptive.layer, reconstruction_loss, generator_loss)
+        return gradient_ratio(params, adaptive.layer, numerator, denominator)
+
+
+def _relative_distance(data: PyTree, fake: PyTree) -> jax.Array:
+    """Mean absolute difference of features over the mean size of the data's, `[B]`."""
+
+    def of_map(a: jax.Array, b: jax.Array) -> jax.Array:
+        return mean_of_positions(a - b, jnp.abs) / (mean_of_positions(a, jnp.abs) + _TINY)
+
+    return jnp.stack(jax.tree.leaves(jax.tree.map(of_map, data, fake))).mean(axis=0)
 
 
 def _in_model_units(trace: Trace) -> Trace:
@@ -174,6 +204,8 @@ def adversarial(
     real_weight: float = 1.0,
     feature_scale: float = 1.0,
     r1: bool = False,
+    lecam: bool = False,
+    feature_matching: bool = False,
     adaptive: AdaptiveWeight | None = None,
     group: str = "discriminator",
 ) -> LossTransform:
@@ -181,7 +213,9 @@ def adversarial(
 
     Fakes x̃ are the mean of the reconstruction and, with `prior_samples`, that of
     `trace.generated`. The discriminator is the parameter group `discriminator`. The weights of the
-    players decide which gradients are used: VAE-GAN's encoder has none of `gan` or `generator`.
+    players decide which gradients are used: VAE-GAN's encoder has none of `gan` or `generator`. A
+    discriminator with several logits for an event (of patches, of several scales) has the mean of
+    their losses.
 
     Adds, `[B]` each:
       `gan`: the discriminator's loss, `real_weight` · `gan_real` + the sum over fakes
@@ -190,24 +224,33 @@ def adversarial(
         discriminator (1 for `hinge`).
       `generator`: the decoder's loss, summed over fakes; absent for `gan`, where it is −`gan`.
       `feature`: −log N(D_l(x) | D_l(x̃), feature_scale²) with x̃ the reconstruction, summed over the
-        discriminator's intermediate layer l (eq. 7 and 8).
-      `r1`: if `r1`, ½ ‖∇_x D(x)‖² on data, D the logit (1801.04406, eq. 9 at γ = 1).
+        discriminator's intermediate layers l (eq. 7 and 8).
+      `feature_matching`: if so, the mean over layers of ‖D_l(x) − D_l(x̃)‖₁ / ‖D_l(x)‖₁ (as in
+        EnCodec, 2210.13438, with the norm of the event in place of that of the batch).
+      `r1`: if `r1`, ½ ‖∇_x D(x)‖² on data, D the logit or the mean of all (1801.04406, eq. 9 at
+        γ = 1).
+      `lecam`: if `lecam`, (D(x) − α_F)² + (D(x̃) − α_R)² with the moving averages α of the logits
+        of data and of fakes (2104.03310). The averages are the group
+        `discriminator_average`, of a player with the optimizer `moving_average`, which follows the
+        losses `discriminator_logit_real` and `discriminator_logit_fake`.
       `generator_balanced`: if `adaptive`, λ · the decoder's loss, λ a constant of the batch.
       `discriminator_accuracy`: of data and fakes, each weighted one half.
 
     λ = ‖∇ L‖ / (‖∇ L_G‖ + δ) in the weights of the decoder's last layer is VQGAN's adaptive weight
-    (2012.09841, eq. 7), with L `nll` or `feature`, and L_G of the reconstructions. The transform
-    decodes again for this, which the compiler merges with the forward pass.
+    (2012.09841, eq. 7), with L `nll`, `feature` or a sum of losses, and L_G of the reconstructions.
+    The transform decodes again for this, which the compiler merges with the forward pass.
 
     Args:
       discriminator: events `[B, ...]` (and the condition, where the trace has one) -> (logits
-        `[B]`, features `[B, ...]`).
-      objective: `gan`, `non_saturating` or `hinge`.
+        `[B, ...]`, features `[B, ...]`), each an array or a tuple of arrays.
+      objective: `gan`, `non_saturating`, `hinge` or `least_squares`.
       prior_samples: whether samples from the prior are fakes too; needs
         `autoencoder(generated=True)`.
       real_weight: of the data in `gan`, where each fake has 1.
       feature_scale: standard deviation in the intermediate layer.
       r1: whether to make the loss `r1`.
+      lecam: whether to make the loss `lecam`.
+      feature_matching: whether to make the loss `feature_matching`.
       adaptive: how λ is computed; None for no `generator_balanced`.
       group: name of the discriminator's parameter group, and prefix of `_accuracy`.
 
@@ -216,11 +259,13 @@ def adversarial(
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"unknown adversarial objective {near_names(objective, OBJECTIVES)}")
-    if adaptive and adaptive.loss not in ("nll", "feature"):
+    if adaptive and adaptive.terms is None and adaptive.loss not in ("nll", "feature"):
         raise ValueError(
-            f"cannot balance the generator with {near_names(adaptive.loss, ('nll', 'feature'))}"
+            "cannot balance the generator with "
+            f"{near_names(str(adaptive.loss), ('nll', 'feature'))}"
         )
     losses = Adversarial(
-        discriminator, objective, prior_samples, real_weight, feature_scale, r1, adaptive, group
-    )
+        discriminator, objective, prior_samples, real_weight, feature_scale, r1, lecam,
+        feature_matching, adaptive, group,
+    )  # fmt: skip
     return LossTransform(losses.init, losses.apply, ("generator_balanced",) if adaptive else ())

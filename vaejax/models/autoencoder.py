@@ -235,7 +235,8 @@ def autoencoder(
     )  # fmt: skip
     embed = model.embed if bottleneck.embed else None
     functions = (model.init, model.forward, model.encode, model.decode, model.generate, embed)
-    return Model(*functions, honours_mask=True)
+    layer = model.decoder.last_layer and f"decoder/{model.decoder.last_layer}"
+    return Model(*functions, honours_mask=True, last_layer=layer)
 
 
 def _cycle_present(features: jax.Array, mask: jax.Array | None) -> jax.Array:

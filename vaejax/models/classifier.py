@@ -17,7 +17,8 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
     """A classifier with parameter groups `encoder` and `head`; its ELBO is log p(label | x).
 
     The event of its trace is the label; examples with the label −1 have no loss. `Model.features`
-    returns the inputs of the head: the encoder's features after a ReLU.
+    returns the inputs of the head: the encoder's features after a ReLU; `Model.feature_maps` the
+    outputs of its convolutions after a ReLU.
 
     Args:
       encoder: events `[B, *shape]` -> features `[B, F]`.
@@ -28,6 +29,10 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
     def features(params: Params, x: jax.Array) -> jax.Array:
         check_event(x, shape)
         return jax.nn.relu(encoder.apply(params["encoder"], x))
+
+    def feature_maps(params: Params, x: jax.Array) -> tuple[jax.Array, ...]:
+        assert encoder.maps is not None
+        return tuple(jax.nn.relu(m) for m in encoder.maps(params["encoder"], x))
 
     def label(batch: Batch) -> jax.Array:
         if "label" not in batch:
@@ -61,4 +66,5 @@ def classifier(encoder: Network, head: Network, shape: Sequence[int]) -> Model:
     return Model(
         init, forward, encode, decode, generate, features=features, honours_mask=True,
         classify=lambda params, batch: decode(params, (), batch).logits,
+        feature_maps=feature_maps if encoder.maps else None,
     )  # fmt: skip

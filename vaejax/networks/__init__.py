@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vaejax.core.registry import make, table
 from vaejax.core.types import Options
-from vaejax.networks import conv, mlp, residual, residual_1d
+from vaejax.networks import codec, conv, latent_diffusion, mlp, residual, residual_1d
 from vaejax.networks.autoregressive import AUTOREGRESSIVE, build_autoregressive
 from vaejax.networks.autoregressive_types import Autoregressive
 from vaejax.networks.conv_ladder import conv_ladder
 from vaejax.networks.dense_ladder import dense_ladder
+from vaejax.networks.discriminators import DISCRIMINATORS, build_discriminator
+from vaejax.networks.feature_maps import lpips_features, random_features
 from vaejax.networks.gated_mlp import delta_features, gated_mlp
-from vaejax.networks.image_discriminator import build_discriminator, image_discriminator
+from vaejax.networks.image_discriminator import image_discriminator
 from vaejax.networks.ladder_types import LadderNetworks, StageNetworks
 from vaejax.networks.latent_discriminator import latent_discriminator
 from vaejax.networks.network import (
@@ -26,6 +28,7 @@ from vaejax.networks.network import (
     reshaped,
     unconditional,
 )
+from vaejax.networks.patch_discriminator import patch_discriminator
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
 from vaejax.networks.sparse_decoder import sparse_decoder
 from vaejax.networks.vqvae2 import LadderLevel, multiscale_networks
@@ -36,7 +39,9 @@ ARCHITECTURES: Mapping[str, Callable[..., Pair]] = table(
     "network",
     {
         "mlp": mlp.mlp,
+        "codec": codec.codec,
         "conv": conv.conv,
+        "latent_diffusion": latent_diffusion.latent_diffusion,
         "residual": residual.residual,
         "residual_1d": residual_1d.residual_1d,
     },
@@ -65,10 +70,15 @@ def build(
     if isinstance(setting, tuple):
         return setting
     kind = setting if isinstance(setting, str) else setting.get("kind")
-    if kind in ("conv", "residual") and len(shape) != 3:
+    if kind in ("conv", "latent_diffusion", "residual") and len(shape) != 3:
         raise ValueError(
             f"the architecture {kind!r} takes images of shape (H, W, C), found events of shape "
             f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' signals and tokens"
+        )
+    if kind == "codec" and len(shape) != 2:
+        raise ValueError(
+            f"the architecture 'codec' takes signals of shape (T, C), found events of shape "
+            f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' tokens too"
         )
     if kind == "residual_1d" and len(shape) not in (1, 2):
         raise ValueError(
@@ -81,6 +91,7 @@ def build(
 __all__ = [
     "ARCHITECTURES",
     "AUTOREGRESSIVE",
+    "DISCRIMINATORS",
     "RECURRENT",
     "Autoregressive",
     "LadderLevel",
@@ -103,7 +114,10 @@ __all__ = [
     "gated_mlp",
     "image_discriminator",
     "latent_discriminator",
+    "lpips_features",
     "multiscale_networks",
+    "patch_discriminator",
+    "random_features",
     "reshaped",
     "sparse_decoder",
     "unconditional",

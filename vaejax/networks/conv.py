@@ -109,4 +109,5 @@ def conv(
     common = (hidden, activation, groups, dtype, implementation)
     encoder = ConvEncoder(features, tuple(channels), tuple(kernels), *common)
     decoder = ConvDecoder((shape[0], shape[1]), out_channels, tuple(channels)[::-1], *common)
-    return from_linen(encoder), from_linen(decoder)
+    last_layer = f"Conv_{len(channels) - 1}/kernel"
+    return from_linen(encoder), from_linen(decoder, last_layer=last_layer)

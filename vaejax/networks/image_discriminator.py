@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from vaejax.core.registry import call
-from vaejax.core.types import Options
 from vaejax.networks.layers import Conv, Norm, activation, compute_dtype, concat_condition
 from vaejax.networks.network import Network, from_linen
 
-__all__ = ["build_discriminator", "image_discriminator"]
+__all__ = ["image_discriminator"]
 
 
 class ImageDiscriminator(linen.Module):
@@ -88,23 +86,3 @@ def image_discriminator(
         tuple(channels), kernel, hidden, feature_layer, activation, groups, dtype, implementation
     )
     return from_linen(discriminator)
-
-
-def build_discriminator(setting: Options | Network, shape: Sequence[int]) -> Network:
-    """The discriminator of a setting.
-
-    Args:
-      setting: arguments of `image_discriminator`, or a network, which is returned unchanged.
-      shape: of one event.
-
-    Raises:
-      ValueError: an unknown argument, or arguments for events that are not images.
-    """
-    if isinstance(setting, Network):
-        return setting
-    if len(shape) != 3:
-        raise ValueError(
-            f"the image discriminator takes images of shape (H, W, C), found events of shape "
-            f"{tuple(shape)}; for others pass a Network `x -> (logits, features)`"
-        )
-    return call(image_discriminator, "discriminator", **setting)

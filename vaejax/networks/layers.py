@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from vaejax.core.registry import near_names
 from vaejax.core.types import Options
 from vaejax.networks.ops import conv1d, conv2d
+from vaejax.networks.ops.spectral_norm import largest_singular_value
 
 __all__ = [
     "ACTIVATIONS",
@@ -91,12 +92,15 @@ class Conv(linen.Module):
     implementation: str | None = None  # see `conv2d.default_implementation`
     scale: float = 1.0  # of the kernel's initialisation
     precision: str | None = None  # of matrix products on accelerators, as in `jax.lax`; images only
+    spectral_norm: bool = False  # whether the kernel is divided by its largest singular value
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*(self.kernel_size,) * (x.ndim - 2), x.shape[-1], self.features)
         kernel = self.param("kernel", lambda *args: self.scale * _kernel(*args), shape)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), jnp.float32)
+        if self.spectral_norm:
+            kernel = kernel / largest_singular_value(kernel.reshape(-1, self.features))
         convolve = _CONVOLUTIONS[x.ndim, self.transpose]
         options: Options = {"implementation": self.implementation}
         if self.precision is not None:

@@ -53,7 +53,8 @@ def mlp(
     """
     encoder = MLP(tuple(hidden), (features,), activation, dtype)
     decoder = MLP(tuple(hidden)[::-1], (*shape[:-1], out_channels), activation, dtype)
-    networks = from_linen(encoder), from_linen(decoder)
+    last_layer = f"Dense_{len(hidden)}/kernel"
+    networks = from_linen(encoder), from_linen(decoder, last_layer=last_layer)
     return (_reading_mask(networks[0]), networks[1]) if mask_input else networks
 
 

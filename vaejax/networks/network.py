@@ -3,7 +3,7 @@
 `from_linen` and `from_nnx` adapt Flax modules to it; any other code can be written as a `Network`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from vaejax.core.types import PyTree
+from vaejax.networks.layers import Conv
 
 __all__ = [
     "Network",
@@ -33,12 +34,17 @@ class Network(NamedTuple):
         besides the event itself, whose missing elements are zeros; else None.
       feature_mask: mask of an event -> mask of the positions of an encoder's output, for
         architectures whose output has positions; else None.
+      last_layer: path of the weights of the last layer in the parameters, names joined by `/`, as
+        in `"Conv_2/kernel"`; None if the architecture declares none.
+      maps: `(params, *inputs) -> the outputs of its convolutions`, in their order; else None.
     """
 
     init: Callable[..., PyTree]
     apply: Callable[..., PyTree]
     masked: Callable[..., PyTree] | None = None
     feature_mask: Callable[[jax.Array], jax.Array] | None = None
+    last_layer: str | None = None
+    maps: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 def apply_masked(
@@ -59,6 +65,7 @@ def from_linen(
     *,
     masks: bool = False,
     feature_mask: Callable[[jax.Array], jax.Array] | None = None,
+    last_layer: str | None = None,
 ) -> Network:
     """A Flax Linen module without mutable state, as a `Network`.
 
@@ -66,6 +73,7 @@ def from_linen(
       module: the module.
       masks: whether its call has the keyword argument `mask`, see `Network.masked`.
       feature_mask: see `Network`.
+      last_layer: see `Network`.
 
     Raises:
       ValueError: at init, if the module has state besides parameters (batch statistics, say).
@@ -87,7 +95,25 @@ def from_linen(
     def masked(params: PyTree, mask: jax.Array, *inputs: PyTree) -> PyTree:
         return _float32(module.apply({"params": params}, *inputs, mask=mask))
 
-    return Network(init, apply, masked if masks else None, feature_mask)
+    def maps(params: PyTree, *inputs: PyTree) -> tuple[jax.Array, ...]:
+        _, state = module.apply(
+            {"params": params},
+            *inputs,
+            mutable=["intermediates"],
+            capture_intermediates=lambda part, _: isinstance(part, Conv),
+        )
+        return tuple(_float32(_leaves_in_order(state.get("intermediates", {}))))
+
+    return Network(init, apply, masked if masks else None, feature_mask, last_layer, maps)
+
+
+def _leaves_in_order(tree: PyTree) -> list[jax.Array]:
+    """The leaves of nested dicts and tuples, dicts in the order of insertion."""
+    if isinstance(tree, Mapping):
+        return [leaf for value in tree.values() for leaf in _leaves_in_order(value)]
+    if isinstance(tree, tuple):
+        return [leaf for value in tree for leaf in _leaves_in_order(value)]
+    return [tree]
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
@@ -130,6 +156,7 @@ def unconditional(network: Network) -> Network:
         lambda params, x, *condition: network.apply(params, x),
         None if masked is None else lambda params, mask, x, *condition: masked(params, mask, x),
         network.feature_mask,
+        network.last_layer,
     )
 
 
@@ -154,7 +181,8 @@ def bind_constants(network: Network, count: int) -> Network:
     def masked(params: PyTree, mask: jax.Array, *inputs: PyTree) -> jax.Array:
         return append(params, apply_masked(network, params["network"], mask, *inputs))
 
-    return Network(init, apply, masked, network.feature_mask)
+    layer = network.last_layer and f"network/{network.last_layer}"
+    return Network(init, apply, masked, network.feature_mask, layer)
 
 
 def reshaped(network: Network, shape: tuple[int, ...]) -> Network:
@@ -162,4 +190,5 @@ def reshaped(network: Network, shape: tuple[int, ...]) -> Network:
     return Network(
         network.init,
         lambda params, *inputs: network.apply(params, *inputs).reshape(-1, *shape),
+        last_layer=network.last_layer,
     )

@@ -21,7 +21,7 @@ from vaejax.networks.layers import (
 )
 from vaejax.networks.network import Network, from_linen
 
-__all__ = ["ResidualDecoder", "ResidualEncoder", "mask_of_features", "residual"]
+__all__ = ["ResidualDecoder", "ResidualEncoder", "last_convolution", "mask_of_features", "residual"]
 
 
 class ResidualStack(linen.Module):
@@ -65,6 +65,11 @@ def mask_of_features(mask: jax.Array, times: int) -> jax.Array:
     for _ in range(times):
         mask = halve_mask(mask)
     return mask
+
+
+def last_convolution(times: int) -> str:
+    """The path of the weights of the last layer of a decoder of `times` strides of 2."""
+    return f"Conv_{max(times, 1)}/kernel"  # after the first one, of stride 1
 
 
 class ResidualEncoder(linen.Module):
@@ -190,5 +195,5 @@ def residual(
     decoder = ResidualDecoder(shape[:2], out_channels, *common)
     return (
         from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
-        from_linen(decoder, masks=True),
+        from_linen(decoder, masks=True, last_layer=last_convolution(downsamplings)),
     )

@@ -8,7 +8,12 @@ from flax import linen
 
 from vaejax.networks.layers import compute_dtype
 from vaejax.networks.network import Network, from_linen
-from vaejax.networks.residual import ResidualDecoder, ResidualEncoder, mask_of_features
+from vaejax.networks.residual import (
+    ResidualDecoder,
+    ResidualEncoder,
+    last_convolution,
+    mask_of_features,
+)
 
 __all__ = ["residual_1d"]
 
@@ -78,5 +83,9 @@ def residual_1d(
     encoder = TokenEncoder(tokens or out_channels, embedding, events) if is_tokens else events
     return (
         from_linen(encoder, masks=True, feature_mask=lambda m: mask_of_features(m, downsamplings)),
-        from_linen(ResidualDecoder(shape[:1], out_channels, *common), masks=True),
+        from_linen(
+            ResidualDecoder(shape[:1], out_channels, *common),
+            masks=True,
+            last_layer=last_convolution(downsamplings),
+        ),
     )

@@ -17,9 +17,12 @@ from vaejax.optimizers.em_updates import residual_variance
 from vaejax.optimizers.ema_codebook import ema_codebook, revive_codes
 from vaejax.optimizers.freeze import freeze as freeze_player
 from vaejax.optimizers.freeze_when_ahead import freeze_when_ahead
+from vaejax.optimizers.moving_average import moving_average
 from vaejax.optimizers.skip_large_gradients import skip_large
 
-__all__ = ["OPTIMIZERS", "optimizer", "players"]
+__all__ = ["OPTIMIZERS", "WITHOUT_LOSSES", "optimizer", "players"]
+
+WITHOUT_LOSSES = ("freeze", "moving_average")  # optimizers that use no gradient
 
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = table(
     "optimizer",
@@ -31,6 +34,7 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = table(
         "sgd": optax.sgd,
         "ema_codebook": ema_codebook,
         "freeze": freeze_player,
+        "moving_average": moving_average,
         "residual_variance": residual_variance,
     },
 )
@@ -110,7 +114,7 @@ def players(settings: Mapping[str, Options]) -> dict[str, PlayerRow]:
     for name, setting in settings.items():
         arguments = dict(setting)
         owns = tuple(arguments.pop("owns", ()))
-        frozen = arguments.get("optimizer") == "freeze"
+        frozen = arguments.get("optimizer") in WITHOUT_LOSSES
         losses = arguments.pop("minimizes", {})
         weights = {} if frozen else {k: schedule(v) for k, v in losses.items()}
         if arguments.get("reduce_on_plateau") is not None:

@@ -8,7 +8,7 @@ from vaejax.core.fields import ANY, check_value
 from vaejax.core.option_ranges import range_of_option
 from vaejax.core.schedules import check_schedule
 from vaejax.core.types import Options
-from vaejax.optimizers.build import OPTIMIZERS, optimizer
+from vaejax.optimizers.build import OPTIMIZERS, WITHOUT_LOSSES, optimizer
 from vaejax.optimizers.freeze_when_ahead import freeze_when_ahead
 from vaejax.optimizers.reduce_on_plateau import reduce_on_plateau
 from vaejax.optimizers.skip_large_gradients import skip_large
@@ -38,7 +38,7 @@ def check_players(settings: Mapping[str, Options]) -> None:
         path = f"players.{name}"
         check_value(path, setting, Options, range_of_option(optimizer, ""))
         kind = setting.get("optimizer", "adam")
-        if kind != "freeze" or setting.get("minimizes"):
+        if kind not in WITHOUT_LOSSES or setting.get("minimizes"):
             _check_minimizes(f"{path}.minimizes", setting.get("minimizes"))
         check_value(f"{path}.owns", setting.get("owns", ()), Sequence[str], ANY)
         if not isinstance(kind, str) or kind not in OPTIMIZERS:

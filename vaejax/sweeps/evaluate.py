@@ -17,6 +17,7 @@ from vaejax.data.preprocess import preparation
 from vaejax.evaluation.evaluate import batch_sums, metrics_of_sums
 from vaejax.sweeps.confidence_intervals import mean_interval
 from vaejax.sweeps.grid import Grid
+from vaejax.sweeps.multi_seed_loader import rows_of_all_models
 from vaejax.sweeps.sweep import Make, over_models, select
 
 __all__ = [
@@ -84,18 +85,21 @@ def sweep_evaluator(
         out_shardings=replicated(mesh),
     )
 
+    rows = rows_of_all_models(mesh)
+
     def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, np.ndarray]:
         def sums(*batch: PyTree) -> PyTree:
             return compiled(params, settings, *batch, np.int32(step))
 
-        total = sum_over_split(sums, source, batch_size, limit=limit, sharding=replicated(mesh))
+        total = sum_over_split(sums, source, batch_size, limit=limit, sharding=rows)
         size = min(limit, source.size) if limit else source.size
         per_model = [metrics_of_sums(select(total, i), size) for i in range(grid.size)]
         return {name: np.array([metrics[name] for metrics in per_model]) for name in per_model[0]}
 
-    rows = source.take(np.zeros(batch_size, np.int32))
+    example = source.take(np.zeros(1, np.int32))
+    batch = {k: np.zeros((batch_size, *v.shape[1:]), v.dtype) for k, v in example.items()}
     mask, number = np.ones(batch_size, bool), np.uint32(0)
-    shapes = jax.eval_shape(compiled, params, settings, rows, mask, number, np.int32(0))
+    shapes = jax.eval_shape(compiled, params, settings, batch, mask, number, np.int32(0))
     zeros = jax.tree.map(lambda s: np.zeros(s.shape[1:]), shapes)
     return SweepEvaluator(evaluate, tuple(metrics_of_sums(zeros, 1)))
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vaejax.core.game import Family, Params
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import DATA as DATA_AXIS
-from vaejax.core.sharding import FSDP, check_batch, make_mesh, put, replicated
+from vaejax.core.sharding import FSDP, check_batch, make_mesh, replicated
 from vaejax.core.types import Metrics, Options, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
@@ -121,10 +121,13 @@ class Sweep:
           keep_best: whether the state has the parameters of each model's best evaluation.
 
         Raises:
-          ValueError: a setting changes the program, and cannot be swept.
+          ValueError: a setting changes the program, and cannot be swept; or the batch cannot be
+            divided over the devices of several processes.
         """
         mesh = make_mesh() if mesh is None else mesh
         check_batch(make_mesh(1), settings.batch_size, settings.grad_accumulation_steps)
+        if jax.process_count() > 1:  # each reads a part of every batch
+            check_batch(mesh, settings.batch_size)
         self.grid, self._make, self._settings = grid, make, settings
         self._keep_best = keep_best
         seeds, seed_index = np.unique(grid.seeds, return_inverse=True)
@@ -137,7 +140,8 @@ class Sweep:
         # The values are arguments of the program, so that other values need no other program.
         values = {k: v.astype(np.float32) for k, v in grid.settings.items()}
         self._per_model = (values, grid.seeds, seed_index.astype(np.int32))
-        first_batch = self.loader.first_batch()
+        rows = self.loader.first_batch()
+        first_batch = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), rows)  # only traced
 
         def trace(values: Options) -> TrainState:
             seed, rows = jnp.int32(seeds[0]), select(first_batch, 0)
@@ -152,7 +156,6 @@ class Sweep:
         self.state_shape = _stack(model_shape, grid.size, mesh)
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
 
-        rows = put(replicated(mesh), first_batch)
         init = jax.jit(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
         self.initial: Params = {}
         self.init: Callable[[], TrainState] = lambda: init(self._per_model, (rows, self.initial))

@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vaejax.core.sharding import batch_sharding, put, replicated
+from vaejax.core.sharding import batch_sharding, own_positions, put, put_own, replicated
 from vaejax.data import Source
 from vaejax.data.batches import training_indices
 from vaejax.data.read_ahead import read_ahead
-from vaejax.data.source import Rows
+from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows
 from vaejax.training.settings import Span
 
 __all__ = ["BatchLoader", "StackedBatches"]
@@ -33,28 +33,55 @@ class BatchLoader:
     its examples. The rows of any other source are read in advance: by worker processes or threads
     if it has a `read`, else by one thread. The batches are the same.
 
+    Each of several processes takes only its own rows of a batch, those on its devices. On these it
+    holds a copy of a source only up to its share of what one process may hold; of a larger one it
+    takes its rows of each batch.
+
     Attributes:
       resident: whether the source is on the devices.
       data: the stored rows on the devices, or `{}`.
     """
 
+    _rows_axis = 1  # of stacked batches
+
     def __init__(
-        self, source: Source, seed: int, batch_size: int, capacity: int, mesh: Mesh
+        self,
+        source: Source,
+        seed: int,
+        batch_size: int,
+        capacity: int,
+        mesh: Mesh,
+        sharding: NamedSharding | None = None,
     ) -> None:
+        """Copies a source that fits to the devices.
+
+        Args:
+          source: training data.
+          seed: of the order of the examples.
+          batch_size: examples of a batch, of all processes.
+          capacity: largest number of steps of a dispatch.
+          mesh: the devices.
+          sharding: of stacked batches; None for their rows over all devices.
+        """
         self._source, self._seed = source, seed
         self._batch_size, self._capacity = batch_size, capacity
-        self._sharding = batch_sharding(mesh, leading=1)
-        self.resident = source.arrays is not None
-        self.data = put(replicated(mesh), source.arrays) if source.arrays is not None else {}
+        self._sharding = batch_sharding(mesh, leading=1) if sharding is None else sharding
+        self._own = own_positions(self._sharding, batch_size, self._rows_axis)
+        arrays = source.arrays if _fits(source) else None
+        self.resident = arrays is not None
+        self.data = put(replicated(mesh), arrays) if arrays is not None else {}
 
     def _indices_of_step(self) -> Callable[[int], np.ndarray]:
-        """The example indices of a step, `[..., B]`: a function that can be pickled."""
-        return functools.partial(_indices, self._source, self._seed, self._batch_size)
+        """The indices of a step's own examples, `[..., n]`: a function that can be pickled."""
+        return functools.partial(_indices, self._source, self._seed, self._batch_size, self._own)
+
+    def _put(self, rows: Rows) -> StackedBatches:
+        return put_own(self._sharding, rows, self._batch_size, self._rows_axis)
 
     def _load(self, ahead: Iterator[Rows] | None, span: Span) -> StackedBatches:
         steps = range(*span)
         if ahead is not None:
-            return put(self._sharding, _stacked([next(ahead) for _ in steps], self._capacity))
+            return self._put(_stacked([next(ahead) for _ in steps], self._capacity))
         indices_of_step = self._indices_of_step()
         indices = np.stack([indices_of_step(step) for step in steps])
         if self.resident:
@@ -68,7 +95,7 @@ class BatchLoader:
             k: np.concatenate([v, np.zeros((missing, *v.shape[1:]), v.dtype)]) if missing else v
             for k, v in batches.items()
         }
-        return put(self._sharding, padded)
+        return self._put(padded)
 
     def _read_ahead(self, start: int) -> Generator[Rows, None, None] | None:
         """The rows of all steps from a first one on; None for sources without a `read`."""
@@ -122,19 +149,30 @@ class BatchLoader:
             }
         return {k: v[batch["index"]] for k, v in data.items()} if self.resident else batch
 
-    def first_batch(self) -> dict[str, np.ndarray]:
-        """The stored rows of batch 0, on the host."""
-        return self._source.take(self._indices_of_step()(0))
+    def first_batch(self) -> dict[str, jax.Array]:
+        """The stored rows of batch 0, `[..., B, ...]`, on the devices."""
+        rows = _rows_of_step(self._source.take, self._indices_of_step(), 0)
+        spec = PartitionSpec(*self._sharding.spec[1:])  # without the axis of steps
+        sharding = NamedSharding(self._sharding.mesh, spec)
+        return put_own(sharding, rows, self._batch_size, self._rows_axis - 1)
 
 
-def _indices(source: Source, seed: int, batch_size: int, step: int) -> np.ndarray:
-    return training_indices(source, seed, step, batch_size)
+def _fits(source: Source) -> bool:
+    """Whether every process may hold a copy of a source on its devices."""
+    if source.arrays is None or jax.process_count() == 1:
+        return source.arrays is not None
+    size = sum(value.nbytes for value in source.arrays.values())
+    return size <= DEFAULT_RESIDENT_BYTES // jax.process_count()
+
+
+def _indices(source: Source, seed: int, batch_size: int, own: np.ndarray, step: int) -> np.ndarray:
+    return training_indices(source, seed, step, batch_size)[own]
 
 
 def _rows_of_step(
     read: Callable[[np.ndarray], Rows], indices_of_step: Callable[[int], np.ndarray], step: int
 ) -> Rows:
-    """The stored rows of a step, `[..., B, ...]`."""
+    """The own stored rows of a step, `[..., n, ...]`."""
     indices = indices_of_step(step)
     rows = read(indices.reshape(-1))
     return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in rows.items()}

@@ -14,7 +14,6 @@ from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
     make_mesh,
-    put,
     replicated,
     tree_sharding,
 )
@@ -191,7 +190,7 @@ class Trainer:
             batch = prepare(rows, key_of(seed, Stream.DATA))
             return init_state(family, seed, batch, settings.ema_decay, initial)
 
-        first_batch = put(over_examples, self.loader.first_batch())
+        first_batch = self.loader.first_batch()
         shape = jax.eval_shape(init, first_batch, {})
         sharding = tree_sharding(mesh, shape, rules)
         self.state_shape = jax.tree.map(

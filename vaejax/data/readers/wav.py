@@ -94,6 +94,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
         workers=options.workers,
         name=options.source,
         split=split,
+        sample_rate=rate,
         decode=decoder(1.0),
         num_classes=len(classes) or None,
         class_names=classes or None,

@@ -10,6 +10,9 @@ from vaejax.data.readers.npz import source_of_arrays
 from vaejax.data.source import Source
 from vaejax.data.synthetic.code_maps import load_codes
 from vaejax.data.synthetic.sentences import ALPHABET, sentences
+from vaejax.data.synthetic.speech import RATE as SPEECH_RATE
+from vaejax.data.synthetic.speech import speech
+from vaejax.data.synthetic.waveforms import RATE as WAVEFORM_RATE
 from vaejax.data.synthetic.waveforms import waveforms
 
 __all__ = ["FACTOR_SUPPORT", "TABLES", "factors", "load_synthetic"]
@@ -55,6 +58,10 @@ def _waveforms() -> dict[str, np.ndarray]:
     }
 
 
+def _speech() -> dict[str, np.ndarray]:
+    return {"train_signal": speech(1000, seed=0), "eval_signal": speech(100, seed=1)}
+
+
 def _text() -> dict[str, np.ndarray]:
     return {
         "train_tokens": sentences(8000, seed=0),
@@ -65,6 +72,7 @@ def _text() -> dict[str, np.ndarray]:
 
 TABLES: dict[str, Callable[[], dict[str, np.ndarray]]] = {
     "factors": _factors,
+    "speech": _speech,
     "text": _text,
     "waveforms": _waveforms,
 }
@@ -74,7 +82,7 @@ def load_synthetic(table: str, options: LoadOptions) -> Source:
     """One of `TABLES`, or `codes`; the examples of the two splits are independent.
 
     `factors` has 1,000 examples in each split, `text` and `waveforms` have 8,000 for training and
-    1,000 for evaluation, `codes` 10,000 and 1,000.
+    1,000 for evaluation, `speech` 1,000 and 100, `codes` 10,000 and 1,000.
 
     Raises:
       ValueError: unknown table or option.
@@ -85,4 +93,6 @@ def load_synthetic(table: str, options: LoadOptions) -> Source:
         raise ValueError(
             f"unknown synthetic table {table!r}: known are {', '.join([*TABLES, 'codes'])}"
         )
-    return dataclasses.replace(source_of_arrays(TABLES[table](), options), unit_scale=True)
+    rate = {"speech": SPEECH_RATE, "waveforms": WAVEFORM_RATE}.get(table)
+    source = source_of_arrays(TABLES[table](), options)
+    return dataclasses.replace(source, unit_scale=True, sample_rate=rate)

@@ -1,0 +1,125 @@
+"""The perceptual distance against NumPy, VGG-16's layers against SciPy, and LPIPS's own package."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import signal
+
+from vaejax import distributions, losses
+from vaejax.core.game import Trace
+from vaejax.losses import perceptual_distance
+from vaejax.networks import lpips_features, random_features
+from vaejax.networks.feature_maps import _CHANNELS, _STAGES
+
+
+def images(n=2, size=16, channels=3, seed=0):
+    return np.random.RandomState(seed).rand(n, size, size, channels)
+
+
+def test_the_distance_against_numpy_and_its_gradient_at_equal_images():
+    def features(x):
+        return (jnp.maximum(x - 0.5, 0.0), jnp.concatenate([x, x**2], axis=-1)[:, ::2])
+
+    x, y = images(), images(seed=1)
+    heads = [np.array([0.2, 0.0, 1.0]), np.arange(6.0)]
+    want = 0.0
+    for a, b, w in zip(features(x), features(y), heads, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        a, b = (m / (np.sqrt((m**2).sum(-1, keepdims=True)) + 1e-10) for m in (a, b))
+        want += ((a - b) ** 2 @ w).mean(axis=(1, 2))
+    with jax.enable_x64(True):
+        x, y, heads = jnp.asarray(x), jnp.asarray(y), [jnp.asarray(w) for w in heads]
+        got = perceptual_distance(features, x, y, heads)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+        p = distributions.Laplace(y, jnp.ones_like(y))
+        named = losses.perceptual(features, heads).apply({}, {}, Trace(x, p, ()), None)
+        np.testing.assert_allclose(named["perceptual"], 16 * 16 * 3 * want, rtol=1e-6)
+    # Features that are all zero have no direction: the gradient there is finite.
+    flat = jnp.zeros((1, 4, 4, 3))
+    slope = jax.grad(lambda y: perceptual_distance(features, flat, y).sum())(flat)
+    assert np.isfinite(slope).all()
+
+
+def vgg_weights(width=512):
+    """Random weights by torchvision's names, of the right shapes."""
+    rng = np.random.RandomState(3)
+    weights, before = {}, 3
+    for stage, channels in zip(_STAGES, _CHANNELS, strict=True):
+        for n in stage:
+            scale = np.sqrt(2 / (9 * before))
+            weights[f"features.{n}.weight"] = scale * rng.randn(channels, before, 3, 3)
+            weights[f"features.{n}.bias"] = 0.1 * rng.randn(channels)
+            before = channels
+    for i, channels in enumerate(_CHANNELS):
+        weights[f"lin{i}.model.1.weight"] = rng.rand(1, channels, 1, 1)
+    return {name: value.astype(np.float32) for name, value in weights.items()}
+
+
+def test_the_first_layers_of_vgg_against_scipy_and_the_names_of_both_packages():
+    weights = vgg_weights()
+    of_slices = {name.replace("features.", "net.slice1."): value for name, value in weights.items()}
+    of_slices = {
+        n.replace("lin", "lins.") if n[:3] == "lin" else n: v for n, v in of_slices.items()
+    }
+    x = images(1, 16)
+    features, heads = lpips_features(weights)
+    others, other_heads = lpips_features(of_slices)
+    maps, again = jax.jit(lambda x: (features(x), others(x)))(jnp.asarray(x, jnp.float32))
+    assert [m.shape[1:] for m in maps] == [
+        (16 // 2**i, 16 // 2**i, c) for i, c in enumerate(_CHANNELS)
+    ]
+    for a, b in zip([*maps, *heads], [*again, *other_heads], strict=True):
+        np.testing.assert_array_equal(a, b)
+    h = (2 * x[0] - 1 - [-0.030, -0.088, -0.188]) / [0.458, 0.448, 0.450]
+    for n in (0, 2):
+        kernel, bias = weights[f"features.{n}.weight"], weights[f"features.{n}.bias"]
+        h = (
+            np.stack(
+                [
+                    sum(
+                        signal.correlate2d(h[..., i], kernel[o, i], mode="same")
+                        for i in range(h.shape[-1])
+                    )
+                    for o in range(8 if n else 64)
+                ],
+                axis=-1,
+            )
+            + bias[: 8 if n else 64]
+        )
+        h = np.maximum(h, 0)
+    np.testing.assert_allclose(maps[0][0, ..., :8], h, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_are_missing_or_of_another_shape_are_named():
+    weights = vgg_weights()
+    with pytest.raises(ValueError, match=r"lack the layers features\.28\.weight"):
+        lpips_features({k: v for k, v in weights.items() if ".28." not in k})
+    with pytest.raises(ValueError, match=r"lack lin2\.model\.1\.weight"):
+        lpips_features({k: v for k, v in weights.items() if k[:4] != "lin2"})
+    with pytest.raises(ValueError, match="should have 64 weights, found"):
+        lpips_features({**weights, "lin0.model.1.weight": np.ones(3)})
+
+
+@pytest.mark.slow
+def test_lpips_against_its_own_package_with_random_weights():
+    torch = pytest.importorskip("torch")
+    lpips = pytest.importorskip("lpips")
+    theirs = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False).eval()
+    state = {k: v.numpy() for k, v in theirs.state_dict().items()}
+    state = {k: np.abs(v) if k.startswith("lin") else v for k, v in state.items()}
+    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
+    features, heads = lpips_features(state)
+    x, y = images(2, 64), images(2, 64, seed=1)
+    got = perceptual_distance(features, *(jnp.asarray(a, jnp.float32) for a in (x, y)), heads)
+    tensors = (torch.tensor(a, dtype=torch.float32).permute(0, 3, 1, 2) for a in (x, y))
+    want = theirs(*tensors, normalize=True).detach().numpy().reshape(-1)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_random_features_depend_on_the_seed_alone():
+    x = jnp.asarray(images(1, 8, 1), jnp.float32)
+    a, b, c = (random_features(4, 2, seed)(x) for seed in (0, 0, 1))
+    assert [m.shape for m in a] == [(1, 4, 4, 4), (1, 2, 2, 8)]
+    np.testing.assert_array_equal(a[1], b[1])
+    assert np.abs(a[1] - c[1]).max() > 0.01
