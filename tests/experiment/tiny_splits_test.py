@@ -48,8 +48,13 @@ def folders(tmp_path, monkeypatch):
     [
         ("beta_vae", "held", ["--config.evaluate.importance_samples=2"]),
         pytest.param("beta_vae", "single", ["--config.data.holdout=0"], marks=pytest.mark.slow),
-        ("beta_vae", "classes", ["--config.evaluate.mutual_information_samples=4"]),
-        ("cvae", "classes", []),
+        pytest.param(
+            "beta_vae",
+            "classes",
+            ["--config.evaluate.mutual_information_samples=4"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("cvae", "classes", [], marks=pytest.mark.slow),
         pytest.param("vqvae", "held", [], marks=pytest.mark.slow),
         pytest.param("vqvae", "single", ["--config.data.holdout=0"], marks=pytest.mark.slow),
         pytest.param("cvae", "classes", ["--config.data.holdout=0"], marks=pytest.mark.slow),

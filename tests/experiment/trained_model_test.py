@@ -29,7 +29,7 @@ def run_of(arrays, likelihood, **data):
     family = build(config, (4,), dataset_info(source))
     spec = spec_of(source)
     batch = {"vector": np.zeros((8, 4), np.float32)}
-    params = family.model.init(jax.random.key(0), batch)
+    params = jax.jit(family.model.init)(jax.random.key(0), batch)
     mesh = vaejax.make_mesh(1)
     return Run(config, family, params, 1, spec, mesh=mesh, batch_size=32)
 

@@ -61,6 +61,7 @@ def test_the_working_directory_of_a_prior(prior, vqvae, images):
     assert "36 to train on, 4 to evaluate on" in out
 
 
+@pytest.mark.slow
 def test_sample_and_evaluate(command, prior, vqvae):
     workdir, _ = prior
     before = (workdir / "evaluation.json").read_text()
@@ -141,6 +142,7 @@ def test_where_there_is_no_run(command, one_line, tmp_path):
     assert not (tmp_path / "prior").exists()
 
 
+@pytest.mark.slow
 def test_a_conditional_model_is_refused(command, one_line, images, tmp_path):
     first = tmp_path / "cvae"
     mlp = "--config.model.network.kind=mlp"

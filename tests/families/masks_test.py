@@ -125,6 +125,14 @@ SHAPES = {
 }
 
 
+SLOW = ("td_vae_transformer", "residual", "lfq", "gumbel", "images", "vqvae_text")
+
+
+def some(names, slow):
+    """All names as parameters; those in `slow` are run with the slow tests."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in slow)) for n in names]
+
+
 def assert_close(actual, desired, scale=1.0):
     """Within 1e-6 of the largest number of each array, or of the scale if that is larger."""
     for (path, a), b in zip(
@@ -135,7 +143,7 @@ def assert_close(actual, desired, scale=1.0):
         np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=str(path))
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", some(ROWS, slow=SLOW))
 def test_padding_changes_neither_losses_nor_gradients_nor_codebooks(name):
     make, field = ROWS[name]
     batch = event(field, SHAPES[field])
@@ -170,13 +178,7 @@ TABLES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n in ("iwae", "td_vae_transformer")))
-        for n in TABLES
-    ],
-)
+@pytest.mark.parametrize("name", some(TABLES, slow=("iwae", "td_vae_transformer")))
 def test_missing_values_of_tables_have_no_effect(name):
     family, random = TABLES[name](), np.random.RandomState(1)
     mask = random.uniform(size=(6, 4)) < 0.6
@@ -212,8 +214,13 @@ def test_a_codebook_does_not_start_at_padding():
     params = jax.jit(lambda batch: init_state(family, 0, batch).params)
     got, want = params(batch), params(other)
     jax.tree.map(np.testing.assert_array_equal, got, want)
-    (node,) = family.model.encode(got, batch, None)
-    indices, features = node.posterior.indices[0], node.posterior.features[0]
+
+    @jax.jit
+    def codes(params, batch):
+        (node,) = family.model.encode(params, batch, None)
+        return node.posterior.indices[0], node.posterior.features[0]
+
+    indices, features = codes(got, batch)
     assert (np.asarray(indices[: LENGTH // 4]) >= 0).all()
     assert (np.asarray(indices[LENGTH // 4 :]) == -1).all()
     # No centre of k-means is at the zeros of padding: each is within the range of present tokens.
@@ -251,7 +258,7 @@ def test_a_missing_frame_adds_neither_nll_nor_kl_and_z_follows_the_transition():
     family = sequence("state_space", {"kind": "gru", "size": 4})(6)
     x = jax.random.normal(jax.random.key(2), (2, 6, 3))
     mask = jnp.array([[1, 1, 0, 1, 1, 1], [0, 1, 1, 0, 1, 0]], bool)
-    params = init_state(family, 0, {"sequence": x}).params
+    params = jax.jit(lambda x: init_state(family, 0, {"sequence": x}).params)(x)
 
     @jax.jit
     def run(x):

@@ -131,7 +131,10 @@ def test_linear_classifier_and_invalid_arguments():
         losses.sparsity_kl(0.1).apply({}, {}, trace, KEY)
 
 
-@pytest.mark.parametrize("prior", ["standard", {"kind": "pseudo_inputs", "count": 3}])
+@pytest.mark.parametrize(
+    "prior",
+    [pytest.param("standard", marks=pytest.mark.slow), {"kind": "pseudo_inputs", "count": 3}],
+)
 def test_importance_sampled_likelihood_is_the_integral(prior):
     players = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.adam(3e-3))}
     family = families.sparse_vae(

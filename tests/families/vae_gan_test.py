@@ -102,7 +102,9 @@ def algorithm_1(family, params, key, gamma, objective):
     return total - gan(discriminator, trace.x, *sg(fakes))  # θ_Dis
 
 
-@pytest.mark.parametrize("objective", ["gan", "non_saturating"])
+@pytest.mark.parametrize(
+    "objective", ["gan", pytest.param("non_saturating", marks=pytest.mark.slow)]
+)
 def test_three_players_have_the_gradients_of_algorithm_1(objective):
     gamma = 0.3
     decoder = {"feature": gamma} | ({"gan": -1.0} if objective == "gan" else {"generator": 1.0})

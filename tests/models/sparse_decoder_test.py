@@ -97,7 +97,7 @@ def relu_layers(p, x):
     return x @ out["kernel"] + out["bias"][None]
 
 
-@pytest.mark.parametrize("columns", ["normal", "counts"])
+@pytest.mark.parametrize("columns", ["normal", pytest.param("counts", marks=pytest.mark.slow)])
 def test_gradients_equal_those_of_the_papers_objective(columns):
     family = family_with(columns=columns)
     batch = table() if columns == "normal" else count_table()

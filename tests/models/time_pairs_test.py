@@ -8,6 +8,10 @@ import pytest
 from vaejax.models.time_pairs import delta_distribution, sample_pairs, sample_present_pairs
 
 
+def present_pairs(key, num_pairs, deltas, mask):
+    return jax.jit(lambda key, mask: sample_present_pairs(key, num_pairs, deltas, mask))(key, mask)
+
+
 def test_deltas_follow_the_mixture_and_times_fit():
     deltas = delta_distribution([(1, 10, 0.8), (1, 120, 0.2)], 200)
     first, second = jax.jit(lambda k: sample_pairs(k, (200_000,), deltas, 200))(jax.random.key(0))
@@ -50,7 +54,7 @@ def test_pairs_of_present_times_are_those_of_shorter_sequences():
     for length in lengths:
         mask = jnp.broadcast_to(jnp.arange(10)[None] < length, (500, 10))
         deltas = delta_distribution(((1, 2), (4, 5, 2.0)), 6)
-        first, second, valid = sample_present_pairs(key, 3, deltas, mask)
+        first, second, valid = present_pairs(key, 3, deltas, mask)
         want = sample_pairs(key, (500, 3), deltas, length)
         np.testing.assert_array_equal(first, want[0])
         np.testing.assert_array_equal(second, want[1])
@@ -61,7 +65,7 @@ def test_pairs_avoid_missing_times():
     deltas = delta_distribution(((1, 3),), 8)
     present = np.array([[1, 0, 0, 1, 1, 0, 0, 1], [0, 1, 0, 0, 0, 1, 0, 0]], bool)
     mask = jnp.asarray(np.repeat(present, 3000, axis=0))
-    first, second, valid = sample_present_pairs(jax.random.key(0), 1, deltas, mask)
+    first, second, valid = present_pairs(jax.random.key(0), 1, deltas, mask)
     pairs = np.stack([first, second], axis=-1).reshape(2, 3000, 2)
     found, counts = np.unique(pairs[0], axis=0, return_counts=True)
     # δ = 2 does not occur: it becomes 1 or 3, which have one and two pairs.

@@ -30,6 +30,7 @@ def code_prior(source, network, tx, **options):
     [TRANSFORMER, pytest.param(PIXEL_CNN, marks=pytest.mark.slow)],
     ids=["transformer", "pixel_cnn"],
 )
+@pytest.mark.slow
 def test_training_on_eight_devices_equals_one(network):
     source, settings = load("synthetic:codes"), Settings(steps=3, batch_size=16)
     family = code_prior(source, network, optax.adam(1e-3, eps=1e-4))

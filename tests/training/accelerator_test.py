@@ -40,7 +40,7 @@ def program_of(trainer):
     return str(trainer.run.trace(*args).jaxpr)
 
 
-@pytest.mark.parametrize("build", [trainer_of, sweep_of])
+@pytest.mark.parametrize("build", [trainer_of, pytest.param(sweep_of, marks=pytest.mark.slow)])
 def test_programs_for_accelerators_train_alike(build, source, monkeypatch):
     """They have loops of fixed length, here 3 and 2, and no branches."""
     expected = fit(build(source(), DENSE), STEPS).state

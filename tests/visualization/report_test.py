@@ -92,6 +92,7 @@ def test_figures_of_vectors(tmp_path):
     assert set(figures_of(vae((6,), "normal"), vectors, tmp_path)) == {"losses.png"}
 
 
+@pytest.mark.slow
 def test_figures_of_signals(tmp_path):
     signals = from_arrays({"signal": np.random.RandomState(0).standard_normal((20, 12))})
     files = figures_of(vqvae((12, 1), "normal", "residual_1d"), signals, tmp_path)

@@ -26,7 +26,7 @@ from vaejax.sweeps.grid import Grid
 from vaejax.sweeps.multi_seed_loader import MultiSeedLoader
 from vaejax.training.settings import Settings, Span
 from vaejax.training.train_step import TrainState, init_state, make_step
-from vaejax.training.trainer import counters, jit_dispatch, numbers, repeat_step
+from vaejax.training.trainer import counters, jit_dispatch, jit_once, numbers, repeat_step
 
 __all__ = ["Make", "Sweep", "over_models", "select"]
 
@@ -156,7 +156,7 @@ class Sweep:
         self.state_shape = _stack(model_shape, grid.size, mesh)
         sharding = jax.tree.map(lambda s: s.sharding, self.state_shape)
 
-        init = jax.jit(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
+        init = jit_once(over_models(self._init_model, mesh, self.chunk), out_shardings=sharding)
         self.initial: Params = {}
         self.init: Callable[[], TrainState] = lambda: init(self._per_model, (rows, self.initial))
         run = functools.partial(self._run, mesh)

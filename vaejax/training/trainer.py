@@ -31,6 +31,7 @@ __all__ = [
     "Trainer",
     "counters",
     "jit_dispatch",
+    "jit_once",
     "numbers",
     "repeat_step",
 ]
@@ -51,6 +52,17 @@ def jit_dispatch(run: Callable[..., PyTree], **options: PyTree) -> Callable[...,
     """
     static = () if jax.default_backend() == "cpu" else ("n",)
     return jax.jit(run, donate_argnums=0, static_argnames=static, **options)
+
+
+def jit_once(function: Callable[..., PyTree], **options: PyTree) -> Callable[..., PyTree]:
+    """`jax.jit` of what runs once: on CPU, XLA compiles it without optimisation.
+
+    The initial state of a convolutional VQ-VAE then compiles in 6 s of processor time instead of
+    14, and its k-means takes no longer: a product of matrices is a library's on any level.
+    """
+    if jax.default_backend() == "cpu":
+        options |= {"compiler_options": {"xla_backend_optimization_level": 0}}
+    return jax.jit(function, **options)
 
 
 def repeat_step(
@@ -191,12 +203,13 @@ class Trainer:
             return init_state(family, seed, batch, settings.ema_decay, initial)
 
         first_batch = self.loader.first_batch()
-        shape = jax.eval_shape(init, first_batch, {})
+        traced = jax.jit(init)  # traced once, for the shapes and for the program below
+        shape = jax.eval_shape(traced, first_batch, {})
         sharding = tree_sharding(mesh, shape, rules)
         self.state_shape = jax.tree.map(
             lambda s, at: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=at), shape, sharding
         )
-        compiled_init = jax.jit(init, out_shardings=sharding)
+        compiled_init = jit_once(lambda *args: traced(*args), out_shardings=sharding)
         self.initial: Params = {}
         self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch, self.initial)
         self.run = jit_dispatch(run, out_shardings=(sharding, everywhere))
