@@ -29,6 +29,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from vaejax.core.paths import as_path
 from vaejax.core.plugins import load_file
 from vaejax.core.registry import files_that_registered, near_names
 from vaejax.data.readers.cache import cache_dir
@@ -44,6 +45,7 @@ from vaejax.export.hub import Repository
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training.cluster import join, log_to_file, lost_process
 from vaejax.training.interruption import StoppedError, finish, install
+from vaejax.training.uploaded_log import upload_logs
 
 __all__ = ["main"]
 
@@ -179,6 +181,7 @@ def _fail(error: BaseException) -> NoReturn:
     print(f"{who}error: {lost_process(error) or message_of(error)}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
+    upload_logs()
     os._exit(2)  # an orderly end would wait for the others
 
 
@@ -216,13 +219,13 @@ def main(argv: Sequence[str]) -> None:
         join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, distributed=_DISTRIBUTED.value)
         import_and_check(config)
         if jax.distributed.is_initialized():
-            check_is_ours(Path(workdir))
-            log_to_file(Path(workdir))
+            check_is_ours(as_path(workdir))
+            log_to_file(as_path(workdir))
         start = run_sweep if is_sweep(config) else run
-        output = Path(_OUTPUT.value) if _OUTPUT.value else None
+        output = as_path(_OUTPUT.value) if _OUTPUT.value else None
         start(
             config,
-            Path(workdir),
+            as_path(workdir),
             _MODE.value,
             target=Target(_SPLIT.value, _DATA.value, output, _RECONSTRUCTIONS.value),
             checkpoint=_CHECKPOINT.value,

@@ -1,13 +1,15 @@
 """Writing files: each is written beside its place and renamed, so that no reader sees half of one.
 
 A disk that is full, a limit on the size of files, or a folder that may not be written to ends in a
-`WriteError`, whose message is one line with the path.
+`WriteError`, whose message is one line with the path. In a bucket an object is written as a whole
+by itself; there is nothing to rename.
 """
 
 import errno
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vaejax.core.paths import failures, is_bucket
 from vaejax.core.types import Json
 
 __all__ = [
     "WriteError",
+    "as_os_error",
     "describe",
     "finite_or_null",
     "make_folder",
@@ -80,21 +84,30 @@ def os_error_in(text: str) -> OSError | None:
 
 @contextmanager
 def write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns errors of the operating system into a `WriteError` of this path."""
+    """Turns errors of the operating system, or of a bucket, into a `WriteError` of this path."""
     try:
         yield
     except WriteError:
         raise
-    except OSError as error:
-        raise WriteError(path, error) from error
+    except failures(path) as error:
+        raise WriteError(path, as_os_error(error)) from error
+
+
+def as_os_error(error: Exception) -> OSError:
+    """An error as one of the operating system, with its first line."""
+    if isinstance(error, OSError):
+        return error
+    return OSError(next(iter(str(error).strip().splitlines()), "") or type(error).__name__)
 
 
 def make_folder(path: Path) -> None:
-    """Creates a folder and those above it, if they are missing.
+    """Creates a folder and those above it, if they are missing. A bucket has no folders.
 
     Raises:
       WriteError: it cannot be created.
     """
+    if is_bucket(path):
+        return
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -103,11 +116,19 @@ def make_folder(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix; the file there replaces `path` at the end.
 
-    If the block fails, the temporary file is removed and `path` is as it was.
+    If the block fails, the temporary file is removed and `path` is as it was. For an object in a
+    bucket the temporary file is on this machine.
 
     Raises:
       WriteError: the file cannot be written.
     """
+    if is_bucket(path):
+        with tempfile.TemporaryDirectory(prefix="vaejax-") as folder:
+            local = Path(folder) / path.name
+            yield local
+            with write_errors(path):
+                path.write_bytes(local.read_bytes())
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     with write_errors(path):
         _remove_abandoned(path)
@@ -146,6 +167,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
       WriteError: it cannot be written.
     """
+    if is_bucket(path):
+        with write_errors(path):
+            path.write_bytes(content)
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -158,8 +183,13 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
       contents: by file name, in the order in which they are replaced.
 
     Raises:
-      WriteError: one of them cannot be written; then all files are as they were.
+      WriteError: one of them cannot be written; then all files are as they were (in a bucket,
+        those that come later in the order).
     """
+    if is_bucket(folder):
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
+        return
     make_folder(folder)
     names = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
     _active.update(names.values())

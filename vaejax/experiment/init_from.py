@@ -9,6 +9,7 @@ import numpy as np
 
 from vaejax.core.files import read_json
 from vaejax.core.game import Params
+from vaejax.core.paths import as_path
 from vaejax.core.registry import near_names
 from vaejax.core.types import Options, PyTree
 from vaejax.experiment.build import names_in
@@ -52,7 +53,7 @@ def initial_params(config: Options, shapes: Params) -> InitialParams | None:
         if config.get("init_groups", ""):
             raise ValueError("init_groups needs init_from, which names where they come from")
         return None
-    source, of = _read(Path(text).expanduser())
+    source, of = _read(as_path(text).expanduser())
     found = match_params(shapes, source, names_in(config.get("init_groups", "")))
     if jax.process_index() == 0:
         print(f"init_from={text}{of}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
+from vaejax.core.paths import as_path, check_reachable
 from vaejax.core.sharding import check_batch, make_mesh, tree_sharding
 from vaejax.core.types import Options
 from vaejax.experiment.build import build, load_split
@@ -52,7 +53,8 @@ def load_run(
       ValueError: the checkpoint is neither of these, or the directory is that of a sweep.
       ImportError: the run needs a package or file that is missing.
     """
-    workdir, mesh = Path(workdir), make_mesh(1) if mesh is None else mesh
+    workdir, mesh = as_path(workdir), make_mesh(1) if mesh is None else mesh
+    check_reachable(workdir)
     config = read_config(workdir)
     if "sweep" in config:
         raise ValueError(

@@ -10,6 +10,7 @@ import jax
 
 import vaejax
 from vaejax.core.files import write_text
+from vaejax.core.paths import absolute
 from vaejax.core.types import Setting
 from vaejax.evaluation.metric import in_summary
 from vaejax.experiment.config_sections import declared_fields
@@ -84,7 +85,7 @@ def model_card(
       date: of the evaluation.
     """
     experiment, config = run.experiment, run.experiment.config
-    name, source = experiment.workdir.resolve().name, config["data"]["source"]
+    name, source = absolute(experiment.workdir).name, config["data"]["source"]
     shown = {k: v for k, v in sorted(metrics.items()) if in_summary(k)}
     header = {
         "library_name": "vaejax",

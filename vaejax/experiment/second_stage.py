@@ -6,7 +6,6 @@ It is a run of its own in the folder `second_stage/` of the working directory. I
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.files import read_json, write_errors
 from vaejax.core.game import Family, Params
+from vaejax.core.paths import remove_tree
 from vaejax.core.sharding import check_batch
 from vaejax.core.types import PyTree
 from vaejax.data import Source
@@ -139,7 +139,7 @@ def discard_outdated(workdir: Path, step: int) -> None:
         if jax.process_index() == 0:
             print(f"The first stage went on from step {former}: the second is trained again.")
             with write_errors(folder):
-                shutil.rmtree(folder)
+                remove_tree(folder)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("discarded the second stage")
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from vaejax.core.paths import absolute
+
 __all__ = ["OWN_DATA", "SPLITS", "Target"]
 
 SPLITS = ("train", "validation", "eval", "all")
@@ -73,7 +75,7 @@ class Target(NamedTuple):
         output = self.output
         if output is not None and output.exists() and not output.is_dir():
             raise ValueError(f"--output={output} is a file; choose a directory")
-        elsewhere = output is not None and output.absolute() != workdir.absolute()
+        elsewhere = output is not None and absolute(output) != absolute(workdir)
         if elsewhere and output is not None and (output / "config.json").exists():
             raise ValueError(f"--output={output} is the directory of a run; choose another one")
         own = not self.data and (self.split == "eval" or mode == "encode")

@@ -10,6 +10,7 @@ import jax
 
 import vaejax
 from vaejax.core.files import read_json, write_json
+from vaejax.core.paths import check_reachable
 from vaejax.core.types import Options, Setting
 from vaejax.training.earlier_versions import completed, of_its_time
 from vaejax.training.history import check_allowed, is_changeable, is_in, record_change
@@ -99,7 +100,9 @@ def check_is_ours(workdir: Path) -> None:
 
     Raises:
       ValueError: it is a file, or another program's.
+      OSError: it is in a bucket that cannot be read.
     """
+    check_reachable(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file; choose a directory")
     path = workdir / "config.json"

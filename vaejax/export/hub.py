@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from vaejax.core.paths import is_bucket, local_copies
 from vaejax.core.types import Untyped
 from vaejax.export.safetensors import need
 
@@ -68,12 +69,13 @@ def push(folder: Path, repository: Repository) -> str:
     api = _library().HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
         created = api.create_repo(repository.name, private=repository.private, exist_ok=True)
-        api.upload_folder(
-            repo_id=created.repo_id,
-            folder_path=str(folder),
-            commit_message="Exported by vaejax",
-            ignore_patterns=[".*"],
-        )
+        with local_copies([*folder.iterdir()] if is_bucket(folder) else []) as copies:
+            api.upload_folder(
+                repo_id=created.repo_id,
+                folder_path=str(copies[0].parent if copies else folder),
+                commit_message="Exported by vaejax",
+                ignore_patterns=[".*"],
+            )
     except Exception as error:
         raise HubError(
             f"cannot push to {repository.name} on the Hub: {_describe(error)}"

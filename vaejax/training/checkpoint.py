@@ -1,7 +1,6 @@
 """Checkpoints written by Orbax, with a record of names, shapes and checksums of all arrays."""
 
 import math
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from vaejax.core.files import WriteError, os_error_in, write_errors, write_json
+from vaejax.core.files import WriteError, as_os_error, os_error_in, write_json
+from vaejax.core.paths import absolute, is_bucket, remove_tree
 from vaejax.core.ranking import ELBO, Ranking
 from vaejax.training.checkpoint_reader import (
     METRICS,
@@ -25,6 +25,7 @@ from vaejax.training.checkpoint_reader import (
     to_dict,
 )
 from vaejax.training.checkpoint_record import record_of
+from vaejax.training.orbax_buckets import temporary_path_class
 from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
 
@@ -35,12 +36,8 @@ __all__ = ["Checkpoints", "CorruptCheckpointError"]
 def _orbax_errors(directory: Path, silent: SilentOrbax) -> Iterator[None]:
     """Turns what Orbax and TensorStore raise for a failed write into one line with the path."""
     try:
-        with write_errors(directory):
-            yield
+        yield
     except CorruptCheckpointError:
-        raise
-    except WriteError:
-        silent.failed = True
         raise
     except Exception as error:  # they share no base class
         silent.failed = True
@@ -49,6 +46,10 @@ def _orbax_errors(directory: Path, silent: SilentOrbax) -> Iterator[None]:
 
 def _write_error(directory: Path, error: BaseException) -> Exception:
     """The `WriteError` that an exception stands for; the exception itself if it is another one."""
+    if isinstance(error, WriteError):
+        return error
+    if isinstance(error, OSError):
+        return WriteError(directory, error)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
@@ -56,6 +57,8 @@ def _write_error(directory: Path, error: BaseException) -> Exception:
         cause = cause.__cause__ or cause.__context__
     if (quoted := os_error_in(str(error))) is not None:
         return WriteError(directory, quoted)
+    if is_bucket(directory) and isinstance(error, Exception):
+        return WriteError(directory, as_os_error(error))
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
@@ -94,8 +97,9 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
             save_interval_steps=1,
+            temporary_path_class=temporary_path_class(directory),
         )
-        self._directory, self._by = directory.resolve(), by
+        self._directory, self._by = absolute(directory), by
         self._silent = SilentOrbax()  # its threads print what they raise
         with _orbax_errors(directory, self._silent):
             if jax.process_index() == 0:
@@ -169,7 +173,7 @@ def _repair(directory: Path) -> None:
     newest = max((int(f.name) for f in folders), default=0)
     for folder in folders:
         if int(folder.name) < newest and not is_complete(folder) and _is_ours(folder):
-            shutil.rmtree(folder)
+            remove_tree(folder)
         elif (folder / METRICS).is_file() and read_metrics(folder) is None:
             print(
                 f"warning: {folder / METRICS} is damaged; checkpoint {folder.name} is kept, but "

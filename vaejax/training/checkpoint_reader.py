@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from vaejax.core.files import as_os_error
 from vaejax.core.game import Params
+from vaejax.core.paths import absolute, as_path, failures, is_bucket
 from vaejax.core.ranking import ELBO, Ranking
 from vaejax.core.types import Options, PyTree
 from vaejax.training.checkpoint_record import (
@@ -24,6 +26,7 @@ from vaejax.training.checkpoint_record import (
     missing_arrays,
     read_record,
 )
+from vaejax.training.orbax_buckets import support_buckets
 from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
 
@@ -43,6 +46,7 @@ __all__ = [
 METRICS = Path("metrics") / "metrics"
 _RECORD = Path("checksums") / "metadata"
 _STATE = Path("state")
+_COMMITTED = "commit_success.txt"
 # Arrays that checkpoints of earlier versions have not: they start at zero.
 _LATER = ("best", "best_step", "evaluations", "since_best", "total_skipped")
 
@@ -77,6 +81,8 @@ def is_complete(folder: Path) -> bool:
 def checkpoint_steps(directory: Path) -> list[int]:
     """The steps of the checkpoints, ascending; older ones that are half-deleted left out."""
     folders = [f for f in directory.glob("*") if re.fullmatch("0|[1-9][0-9]*", f.name)]
+    if is_bucket(directory):  # where a checkpoint that is being written has its final name
+        folders = [f for f in folders if (f / _COMMITTED).exists()]
     newest = max((int(f.name) for f in folders), default=0)
     return sorted(int(f.name) for f in folders if int(f.name) == newest or is_complete(f))
 
@@ -87,7 +93,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         metrics = json.loads((folder / METRICS).read_bytes())
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError):
+    except (ValueError, failures(folder)):
         return None
     return metrics if isinstance(metrics, dict) else None
 
@@ -213,8 +219,9 @@ def _record(folder: Path) -> dict[str, PyTree]:
         return read_record(folder / _RECORD)
     except DamagedRecordError as error:
         raise _damage(folder, str(error)) from error
-    except OSError as error:
-        raise _damage(folder, f"{folder / _RECORD} cannot be read: {error.strerror}") from error
+    except failures(folder) as error:
+        reason = as_os_error(error).strerror or error
+        raise _damage(folder, f"{folder / _RECORD} cannot be read: {reason}") from error
 
 
 def _check_checksums(folder: Path, tree: PyTree, record: Options) -> None:
@@ -241,10 +248,11 @@ def _check_fit(folder: Path, expected: PyTree, record: Options) -> None:
 
 def _restore_arrays(folder: Path, expected: PyTree) -> PyTree:
     silent = SilentOrbax()
+    support_buckets(folder)
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             args = ocp.args.StandardRestore(expected)
-            tree = checkpointer.restore((folder / _STATE).resolve(), args=args)
+            tree = checkpointer.restore(absolute(folder / _STATE), args=args)
         silent.end()
         return tree
     except Exception as error:  # Orbax raises nothing more specific for damaged files
@@ -268,13 +276,13 @@ def _messages(error: BaseException | None) -> list[str]:
 def _damaged_file(folder: Path, text: str) -> Path:
     """The file of a checkpoint that an error is about; its folder of arrays if that is unclear."""
     state = folder / _STATE
-    named = re.search(re.escape(str(state.resolve())) + r"""/[^\s"'\]):,]+""", text)
-    if named and Path(named.group()).is_file():
-        return state / Path(named.group()).relative_to(state.resolve())
+    named = re.search(re.escape(str(absolute(state))) + r"""/[^\s"'\]):,]+""", text)
+    if named and (file := as_path(named.group())).is_file():
+        return state / file.relative_to(absolute(state))
     for file in (state / "_METADATA", *sorted((state / "array_metadatas").glob("*"))):
         try:
             json.loads(file.read_bytes())
-        except (ValueError, OSError):
+        except (ValueError, failures(folder)):
             return file
     return state
 

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import jax
 
 from vaejax.core.files import make_folder, write_errors
+from vaejax.core.paths import is_bucket
 from vaejax.core.types import Setting
+from vaejax.training.uploaded_log import uploaded
 
 __all__ = [
     "Launcher",
@@ -245,8 +247,9 @@ def log_to_file(workdir: Path) -> None:
         return
     path = workdir / "logs" / f"process-{number}.txt"
     make_folder(path.parent)
+    local = uploaded(path) if is_bucket(path) else path
     with write_errors(path):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
     for stream in (1, 2):

@@ -2,7 +2,7 @@
 
 It names the host and the process of its holder, which renews its modification time. It is taken
 over if the holder is gone: on this host, if no such process runs; on another host, if the file was
-not renewed for five minutes.
+not renewed for five minutes. In a bucket it is an object, see `bucket_lock`.
 """
 
 import atexit
@@ -20,7 +20,9 @@ from pathlib import Path
 import jax
 
 from vaejax.core.files import WriteError, make_folder, write_errors
+from vaejax.core.paths import failures, is_bucket
 from vaejax.core.types import Json
+from vaejax.training.bucket_lock import claim_object, renew_object, seconds_since_writing
 
 try:
     import fcntl
@@ -52,13 +54,14 @@ class _Held:
     def __init__(self, path: Path, token: str) -> None:
         self.path, self.thread, self._token = path, threading.get_ident(), token
         self._ended = threading.Event()
+        self._writing = threading.Lock()  # renewing an object would bring a removed one back
         threading.Thread(target=self._renew, name="renew lock", daemon=True).start()
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            with contextlib.suppress(OSError):
-                if _read(self.path).get("token") == self._token:
-                    os.utime(self.path)
+            with self._writing, contextlib.suppress(failures(self.path)):
+                if not self._ended.is_set() and _read(self.path).get("token") == self._token:
+                    renew_object(self.path) if is_bucket(self.path) else os.utime(self.path)
 
     def check(self) -> None:
         """Raises LockedError if another process has taken the lock over."""
@@ -72,7 +75,7 @@ class _Held:
     def release(self) -> None:
         """Removes the file, if it still is this process's own."""
         self._ended.set()
-        with contextlib.suppress(OSError):
+        with self._writing, contextlib.suppress(failures(self.path)):
             if _read(self.path).get("token") == self._token:
                 self.path.unlink()
 
@@ -132,6 +135,8 @@ def _read(path: Path) -> dict[str, Json]:
 def _seconds_since_renewal(path: Path) -> float:
     """By the clock of the file system, which may differ from this host's."""
     probe = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.clock")
+    if is_bucket(path):
+        return seconds_since_writing(path, probe.name)
     try:
         probe.touch()
         now = probe.stat().st_mtime
@@ -169,18 +174,22 @@ def _refuse(workdir: Path, content: dict[str, Json]) -> LockedError:
     )
 
 
+def _lock_file(workdir: Path) -> Path:
+    return (workdir if is_bucket(workdir) else workdir.absolute()) / FILE
+
+
 def check_unlocked(workdir: Path) -> None:
     """Raises LockedError if another process trains in the directory. Changes nothing."""
     if jax.process_index() != 0:
         return  # the lock may be that of this run's first process
-    path = workdir.absolute() / FILE
+    path = _lock_file(workdir)
     if path not in _held and (content := _holder(path)) is not None:
         raise _refuse(workdir, content)
 
 
 def check_held(workdir: Path) -> None:
     """Raises LockedError if this process's lock was taken over, while it was suspended, say."""
-    if (held := _held.get(workdir.absolute() / FILE)) is not None:
+    if (held := _held.get(_lock_file(workdir))) is not None:
         held.check()
 
 
@@ -208,13 +217,26 @@ def lock(workdir: Path) -> None:
     """
     if jax.process_index() != 0:
         return
-    path = workdir.absolute() / FILE
+    path = _lock_file(workdir)
     if path in _held:
         if _held[path].thread != threading.get_ident():
             raise _refuse(workdir, {**_read(path), "process": f"{os.getpid()} (another thread)"})
         return
     make_folder(path.parent)
     content = _identity()
+    if is_bucket(path):
+        with write_errors(path):
+            other = claim_object(path, content, _holder)
+        if other is not None:
+            raise _refuse(workdir, other)
+    else:
+        _claim_file(workdir, path, content)
+    if not _held:
+        atexit.register(release_all)
+    _held[path] = _Held(path, content["token"])
+
+
+def _claim_file(workdir: Path, path: Path, content: dict[str, Json]) -> None:
     own = path.with_name(f".{FILE}.{content['token']}")
     try:
         with write_errors(path), _one_at_a_time(path.parent):
@@ -222,9 +244,6 @@ def lock(workdir: Path) -> None:
             _claim(workdir, path, own)
     finally:
         own.unlink(missing_ok=True)
-    if not _held:
-        atexit.register(release_all)
-    _held[path] = _Held(path, content["token"])
 
 
 def _claim(workdir: Path, path: Path, own: Path) -> None:

@@ -2,14 +2,15 @@
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
 
-from vaejax.core.files import finite_or_null, make_folder, write_errors, write_text
+from vaejax.core.append import AppendedFile
+from vaejax.core.files import finite_or_null, make_folder, write_text
+from vaejax.core.paths import local_copies
 from vaejax.core.types import Options, Setting
 from vaejax.training.tensorboard import EventFile
 from vaejax.training.trackers import Trackers
@@ -54,8 +55,7 @@ class Log:
         make_folder(workdir)
         kept = [r for r in read_records(self._path) if r["step"] <= step]
         write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))
-        with write_errors(self._path):
-            self._file = self._path.open("a", encoding="utf-8")
+        self._file = AppendedFile(self._path)
         self._trackers = trackers or Trackers()
         self._tensorboard: EventFile | None = None
         if self._trackers.tensorboard:
@@ -78,8 +78,7 @@ class Log:
         """
         record = {"step": step, "split": split, **(identity or {}), **metrics}
         line = json.dumps(finite_or_null(record), allow_nan=False) + "\n"
-        with write_errors(self._path):
-            self._file.write(line)
+        self._file.write(line)
         group = f"{split}/{identity['model']}" if identity else split
         self.write_points(step, {f"{group}/{name}": v for name, v in metrics.items()})
 
@@ -92,9 +91,7 @@ class Log:
 
     def flush(self) -> None:
         """Writes everything to disk."""
-        with write_errors(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        self._file.flush()
         if self._tensorboard:
             self._tensorboard.flush()
 
@@ -157,7 +154,8 @@ def write_results(
         for path in figures:
             events.add_png(f"figures/{path.stem}", path, step)
         events.close()
-    trackers.results(step, numbers, figures)
+    with local_copies(figures) as files:
+        trackers.results(step, numbers, files)
 
 
 def table(title: str, rows: Iterable[tuple[str, object]]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vaejax.core.game import Params
+from vaejax.core.paths import as_path
 from vaejax.core.types import Metrics, Options
 from vaejax.training.checkpoint import Checkpoints
 from vaejax.training.interruption import Interruption
@@ -86,6 +87,7 @@ def fit(
     """
     with workdir_locks():
         if workdir is not None:
+            workdir = as_path(workdir)
             lock(workdir)
         output = _Output(trainer, settings, workdir, split, trackers)
         try:

@@ -8,11 +8,13 @@ import itertools
 import math
 import os
 import struct
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from vaejax.core.files import make_folder, write_errors
+from vaejax.core.paths import is_bucket
 
 __all__ = ["EventFile"]
 
@@ -38,11 +40,14 @@ class EventFile:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._folder = folder
+        # In a bucket nothing can be appended to: the file grows on this machine, and is uploaded.
+        self._local = tempfile.TemporaryDirectory(prefix="vaejax-") if is_bucket(folder) else None
         make_folder(folder)
         with write_errors(folder):
             # Two files of one second and host need different names.
             unique = f".{os.getpid()}.{next(_COUNTER)}"
-            self._writer = EventsWriter(str(folder / "events"), unique)
+            place = Path(self._local.name) if self._local else folder
+            self._writer = EventsWriter(str(place / "events"), unique)
             start = SessionLog(status=SessionLog.START)
             for event in (
                 Event(step=purge_step, file_version="brain.Event:2"),
@@ -86,8 +91,17 @@ class EventFile:
         """Writes everything to disk."""
         with write_errors(self._folder):
             self._writer.flush()
+            self._upload()
+
+    def _upload(self) -> None:
+        if self._local is not None:
+            for file in Path(self._local.name).iterdir():
+                (self._folder / file.name).write_bytes(file.read_bytes())
 
     def close(self) -> None:
         """Flushes and closes the file."""
         with write_errors(self._folder):
             self._writer.close()
+            self._upload()
+        if self._local is not None:
+            self._local.cleanup()

@@ -1,7 +1,6 @@
 """A trained first stage: its latents as data for a prior, and both as one model."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 
 from vaejax import losses
 from vaejax.core.game import Batch, Family, Params, chain
+from vaejax.core.paths import as_path
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
 from vaejax.core.token_layout import Layout
@@ -178,7 +178,7 @@ def restore(
       ValueError: a prior cannot be learned for such a model.
     """
     run = open_run(
-        Path(config["first_stage"]), mesh, "first_stage", build=build, load_split=load_split
+        as_path(config["first_stage"]), mesh, "first_stage", build=build, load_split=load_split
     )
     own = config["data"]
     data = {

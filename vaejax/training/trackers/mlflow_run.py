@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vaejax.core.paths import absolute, is_bucket
 from vaejax.core.types import Untyped
 from vaejax.training.trackers.trackers import Target, Tracker
 
@@ -19,10 +20,12 @@ class _Run:
     def __init__(self, target: Target) -> None:
         from mlflow import MlflowClient
 
-        folder = target.workdir.resolve()
+        folder = absolute(target.workdir)
         local = (
             None if os.environ.get("MLFLOW_TRACKING_URI") else f"sqlite:///{folder / 'mlflow.db'}"
         )
+        if local and is_bucket(folder):
+            raise ValueError(f"no database can be in {folder}: set MLFLOW_TRACKING_URI to a server")
         self._client: Untyped = MlflowClient(tracking_uri=local)
         if target.run_id is None:
             run = self._client.create_run(self._experiment(target, local), run_name=target.name)
@@ -35,7 +38,7 @@ class _Run:
     def _experiment(self, target: Target, local: str | None) -> str:
         if found := self._client.get_experiment_by_name(target.project):
             return str(found.experiment_id)
-        artifacts = (target.workdir / "mlartifacts").resolve().as_uri() if local else None
+        artifacts = (absolute(target.workdir) / "mlartifacts").as_uri() if local else None
         return str(self._client.create_experiment(target.project, artifact_location=artifacts))
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vaejax.core.paths import is_bucket
 from vaejax.core.types import Untyped
 from vaejax.training.trackers.trackers import Target, Tracker, new_id
 
@@ -19,7 +20,7 @@ class _Run:
             name=target.name,
             id=run_id,
             resume="allow",
-            dir=str(target.workdir),
+            dir=None if is_bucket(target.workdir) else str(target.workdir),
             config=dict(target.config),
             settings=wandb.Settings(console="off", silent=True),
         )

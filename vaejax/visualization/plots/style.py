@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaejax.core.files import replacing
+from vaejax.core.paths import as_path
 
 __all__ = ["COLOURS", "INK", "LINES", "MUTED", "PALE", "load_pyplot", "save"]
 
@@ -45,5 +46,5 @@ def save(figure: Any, path: Path, **options: Any) -> None:
     Raises:
       WriteError: the file cannot be written.
     """
-    with replacing(Path(path)) as temporary:
+    with replacing(as_path(path)) as temporary:
         figure.savefig(temporary, **options)
