@@ -83,13 +83,16 @@ def repeat_step(
             state, metrics, _ = step(state, jnp.zeros((), jnp.int32))
             return state, metrics
 
+        # Traced once, for the shapes and for the loop, whose i would be of a weak type.
+        traced = jax.jit(step, inline=True)
+
         def body(i: jax.Array, carry: PyTree) -> PyTree:
             state, sums, count = carry
-            state, metrics, taken = step(state, i)
+            state, metrics, taken = traced(state, jnp.asarray(i, jnp.int32))
             sums = {k: v + jnp.where(taken, metrics[k], 0.0) for k, v in sums.items()}
             return state, sums, count + taken.astype(jnp.float32)
 
-        shapes = jax.eval_shape(step, state, jnp.int32(0))[1]
+        shapes = jax.eval_shape(traced, state, jnp.int32(0))[1]
         zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in shapes.items()}
         state, sums, count = jax.lax.fori_loop(0, n, body, (state, zeros, jnp.zeros(())))
         return state, {k: v / count for k, v in sums.items()}
