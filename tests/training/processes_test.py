@@ -89,8 +89,7 @@ def resumable_jobs(data, folder, steps, **mesh):
     own |= {"second_stage.family": "", "evaluate.figures": False, "train.steps": steps}
     for one in chosen:
         one["changes"] |= own
-    # Large enough to be sharded over `fsdp`, as are two kernels of each model of the sweep.
-    chosen[0]["changes"] |= {"model.quantizer.codes": 512, "model.quantizer.dim": 8}
+    chosen[0]["changes"]["model.network.hidden"] = 32  # kernels that `fsdp` spreads
     return chosen
 
 
