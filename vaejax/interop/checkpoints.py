@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vaejax.core.game import Params
+from vaejax.core.paths import as_path
 from vaejax.core.registry import near_names
 from vaejax.core.types import Json, Options, PyTree
 from vaejax.interop.autoencoder_kl import AUTOENCODER_KL, VQ_MODEL
@@ -53,7 +54,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> PictureModel:
       ValueError: the class or an option of it is not supported, or files do not fit each other.
       ImportError: safetensors is not installed.
     """
-    form, config, params = read_params(Path(folder).expanduser())
+    form, config, params = read_params(as_path(folder).expanduser())
     return PictureModel(form, config, jax.tree.map(jnp.asarray, params), dtype)
 
 

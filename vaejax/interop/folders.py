@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vaejax.core.files import read_json, to_json, write_files
+from vaejax.core.paths import local_copies
 from vaejax.core.types import Json, Options, Untyped
 from vaejax.export.safetensors import need
 
@@ -64,7 +65,10 @@ def read_tensors(folder: Path, stem: str) -> Tensors:
 def _read(file: Path) -> Tensors:
     tensors, safetensors = {}, need("safetensors", _EXTRA)
     try:
-        with safetensors.safe_open(str(file), framework="numpy") as opened:
+        with (
+            local_copies([file]) as (copy,),
+            safetensors.safe_open(str(copy), framework="numpy") as opened,
+        ):
             for name in opened.keys():  # noqa: SIM118
                 tensors[name] = _float32(opened.get_tensor(name))
     except (OSError, safetensors.SafetensorError) as error:

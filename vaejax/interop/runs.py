@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from vaejax.core.game import Params
+from vaejax.core.paths import as_path
 from vaejax.core.types import Json, Options, PyTree
 from vaejax.interop.autoencoder_kl import AUTOENCODER_KL, VQ_MODEL
 from vaejax.interop.checkpoints import save_params
@@ -53,7 +54,7 @@ def save(
       WriteError: a file cannot be written.
       ImportError: safetensors is not installed.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder).expanduser()
     if isinstance(model, PictureModel):
         save_params(model.format, model.config, model.params, folder)
         return folder
