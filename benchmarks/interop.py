@@ -31,6 +31,14 @@ _SD = {
     "layers_per_block": 2,
     "norm_num_groups": 8,
 }
+_ENCODEC = {
+    "num_filters": 8,
+    "hidden_size": 16,
+    "codebook_size": 64,
+    "upsampling_ratios": [5, 4, 2],
+    "sampling_rate": 4000,
+    "target_bandwidths": [0.6, 1.2, 2.4],
+}
 # Name -> library, class, options: those of the real checkpoints, with fewer channels and levels.
 MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "AutoencoderKL (SD 1, 2)": ("diffusers", "AutoencoderKL", _SD),
@@ -72,6 +80,32 @@ MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
             "num_decoder_blocks": (2, 2, 1),
         },
     ),
+    "EncodecModel (24 kHz)": ("transformers", "EncodecModel", _ENCODEC),
+    "EncodecModel (48 kHz)": (
+        "transformers",
+        "EncodecModel",
+        {
+            **_ENCODEC,
+            "norm_type": "time_group_norm",
+            "use_causal_conv": False,
+            "audio_channels": 2,
+            "normalize": True,
+            "chunk_length_s": 0.1,
+            "overlap": 0.1,
+        },
+    ),
+    "DacModel": (
+        "transformers",
+        "DacModel",
+        {
+            "encoder_hidden_size": 8,
+            "decoder_hidden_size": 96,
+            "downsampling_ratios": [2, 4, 5],
+            "n_codebooks": 4,
+            "codebook_size": 64,
+            "codebook_dim": 4,
+        },
+    ),
 }
 
 
@@ -89,6 +123,8 @@ def make(name: str, seed: int = 0) -> Any:
     else:
         module = cls(**options)
     generator = torch.Generator().manual_seed(seed)
+    # At unit gain, DAC's residual units would grow until its final tanh gives ±1 alone.
+    gain = 0.5 if class_name == "DacModel" else 1.0
     with torch.no_grad():
         for path, tensor in module.state_dict().items():
             if not tensor.is_floating_point() or tensor.ndim == 0:
@@ -101,7 +137,7 @@ def make(name: str, seed: int = 0) -> Any:
             elif "embed" in path or "codebook" in path:
                 tensor.copy_(noise)
             else:
-                tensor.copy_(noise / tensor[0].numel() ** 0.5)
+                tensor.copy_(gain * noise / tensor[0].numel() ** 0.5)
     return module.eval()
 
 
@@ -151,7 +187,7 @@ def _halves(module: Any, z_channels: int) -> tuple[Callable[..., Any], Callable[
         return (lambda x: module.encode(2 * x - 1).latents), (
             lambda z: module.decode(z, force_not_quantize=True).sample / 2 + 0.5
         )
-    return module.encoder, module.decoder
+    return module.encoder, module.decoder  # of sound, on features before quantisation
 
 
 def _inputs(model: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -8,5 +8,15 @@ pictures these are `AutoencoderKL` (Stable Diffusion 1, 2, XL and 3, Flux), `VQM
 from vaejax.interop.checkpoints import FORMATS, is_checkpoint, load, read_params
 from vaejax.interop.pictures import PictureModel
 from vaejax.interop.runs import save
+from vaejax.interop.sounds import SoundCodes, SoundModel
 
-__all__ = ["FORMATS", "PictureModel", "is_checkpoint", "load", "read_params", "save"]
+__all__ = [
+    "FORMATS",
+    "PictureModel",
+    "SoundCodes",
+    "SoundModel",
+    "is_checkpoint",
+    "load",
+    "read_params",
+    "save",
+]

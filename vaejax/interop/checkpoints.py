@@ -12,17 +12,20 @@ from vaejax.core.registry import near_names
 from vaejax.core.types import Json, Options, PyTree
 from vaejax.interop.autoencoder_kl import AUTOENCODER_KL, VQ_MODEL
 from vaejax.interop.autoencoder_tiny import AUTOENCODER_TINY
+from vaejax.interop.dac import DAC
+from vaejax.interop.encodec import ENCODEC
 from vaejax.interop.folders import read_config, read_tensors, write_folder
 from vaejax.interop.formats import Format
 from vaejax.interop.layouts import to_params, to_tensors
 from vaejax.interop.pictures import PictureModel
+from vaejax.interop.sounds import SoundModel
 
 __all__ = ["FORMATS", "is_checkpoint", "load", "read_params", "save_params", "shapes_of"]
 
 FORMATS: Mapping[str, Format] = {
-    form.name: form for form in (AUTOENCODER_KL, VQ_MODEL, AUTOENCODER_TINY)
+    form.name: form for form in (AUTOENCODER_KL, VQ_MODEL, AUTOENCODER_TINY, ENCODEC, DAC)
 }
-_TYPES: Mapping[str, str] = {}
+_TYPES: Mapping[str, str] = {"encodec": "EncodecModel", "dac": "DacModel"}
 
 
 def _class_of(config: Options) -> str:
@@ -39,7 +42,7 @@ def is_checkpoint(folder: Path) -> bool:
     return "family" not in config and bool(_class_of(config))
 
 
-def load(folder: str | Path, *, dtype: str = "float32") -> PictureModel:
+def load(folder: str | Path, *, dtype: str = "float32") -> PictureModel | SoundModel:
     """A model from a checkpoint of diffusers or transformers.
 
     Args:
@@ -47,7 +50,7 @@ def load(folder: str | Path, *, dtype: str = "float32") -> PictureModel:
       dtype: of the computation, `'float32'` or `'bfloat16'`; parameters are float32.
 
     Returns:
-      A `PictureModel`.
+      A `PictureModel`, or a `SoundModel` of a codec.
 
     Raises:
       FileNotFoundError: a file is missing.
@@ -55,7 +58,8 @@ def load(folder: str | Path, *, dtype: str = "float32") -> PictureModel:
       ImportError: safetensors is not installed.
     """
     form, config, params = read_params(as_path(folder).expanduser())
-    return PictureModel(form, config, jax.tree.map(jnp.asarray, params), dtype)
+    kind = SoundModel if form in (ENCODEC, DAC) else PictureModel
+    return kind(form, config, jax.tree.map(jnp.asarray, params), dtype)
 
 
 def read_params(folder: Path) -> tuple[Format, dict[str, Json], Params]:

@@ -15,6 +15,7 @@ from vaejax.interop.autoencoder_kl import AUTOENCODER_KL, VQ_MODEL
 from vaejax.interop.checkpoints import save_params
 from vaejax.interop.formats import Format
 from vaejax.interop.pictures import PictureModel
+from vaejax.interop.sounds import SoundModel
 from vaejax.networks.latent_diffusion import latent_diffusion
 
 __all__ = ["TrainedRun", "save"]
@@ -30,7 +31,7 @@ class TrainedRun(Protocol):
 
 
 def save(
-    model: PictureModel | TrainedRun,
+    model: PictureModel | SoundModel | TrainedRun,
     folder: str | Path,
     *,
     scaling_factor: float = 1.0,
@@ -55,7 +56,7 @@ def save(
       ImportError: safetensors is not installed.
     """
     folder = as_path(folder).expanduser()
-    if isinstance(model, PictureModel):
+    if isinstance(model, PictureModel | SoundModel):
         save_params(model.format, model.config, model.params, folder)
         return folder
     form, config, params = _of_run(model)
