@@ -33,9 +33,24 @@ def quantized(network, **quantizer):
     return run_of(families.vqvae((8, 8, 3), players(rows), **model), model)
 
 
-def run_of(family, model):
+CODEC = {"kind": "codec", "filters": 2, "ratios": (2, 3), "lstm": 1, "causal": True}
+
+
+def sounds(network=CODEC, codes=4, **quantizer):
+    inner = {"kind": "vector", "codes": codes, "dim": 3}
+    model = {"network": network, "likelihood": "laplace"}
+    model["quantizer"] = {"kind": "residual", "levels": 3, "quantizer": inner, **quantizer}
+    rows = {
+        "vae": {"minimizes": {"nll": 1.0, "vq": 0.25}, "learning_rate": 1e-3},
+        "codebook": {"minimizes": {"vq": 1.0}, "learning_rate": 1e-3},
+    }
+    family = families.vqvae((24, 1), players(rows), **model)
+    return run_of(family, model, {"signal": jax.ShapeDtypeStruct((2, 24, 1), np.float32)})
+
+
+def run_of(family, model, batch=None):
     """What `save` reads of a run, with random parameters of unit gain."""
-    batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)}
+    batch = batch or {"image": jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)}
     shapes = jax.eval_shape(lambda b: init(family, jax.random.key(0), b), batch)
 
     def leaf(path, s):
@@ -87,17 +102,47 @@ def test_a_run_with_a_codebook_becomes_a_vq_model(tmp_path):
     assert found.left == []
 
 
+def test_a_run_on_sounds_becomes_an_encodec_model(tmp_path):
+    run = sounds()
+    interop.save(run, tmp_path, sampling_rate=4000)
+    model = interop.load(tmp_path)
+    assert model.config["architectures"] == ["EncodecModel"]
+    assert model.num_quantizers == 3
+    assert model.config["target_bandwidths"] == [1.334, 2.668, 4.002]
+    x = RNG.randn(2, 24, 1).astype(np.float32)
+
+    @jax.jit
+    def through(params, x):
+        (node,) = run.family.model.encode(params, {"signal": x}, None)
+        return node.posterior.indices, run.family.model.decode(params, (node.z,), None).mean
+
+    indices, sound = through(run.params, jnp.asarray(x))
+    codes = model.encode(x)
+    np.testing.assert_array_equal(codes, np.moveaxis(indices, -1, 1))
+    np.testing.assert_allclose(model.decode(codes), sound, atol=1e-4)
+    np.testing.assert_array_equal(model.encode(x, bandwidth=2.668), codes[:, :2])
+    assert initial_params({"init_from": str(tmp_path)}, run.shapes).left == []
+    with pytest.raises(ValueError, match="pass sampling_rate="):
+        interop.save(run, tmp_path)
+    with pytest.raises(ValueError, match="EncodecModel has no such factor"):
+        interop.save(run, tmp_path, sampling_rate=4000, scaling_factor=0.5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: gaussian({"kind": "residual", "hidden": 4}), "'residual' has no counterpart"),
-        (lambda: gaussian(likelihood="bernoulli"), "likelihood 'bernoulli' does not give pictures"),
+        (lambda: gaussian(likelihood="bernoulli"), "likelihood 'bernoulli' does not give events"),
         (
             lambda: gaussian({**NETWORK, "channels": (4, 9), "groups": 4}),
             "different numbers of groups",
         ),
         (lambda: gaussian({**NETWORK, "activation": "relu"}), "activation='relu'"),
         (lambda: quantized({**NETWORK, "quant_conv": False}), "this run's model differs"),
+        (lambda: sounds({**CODEC, "tanh": True}), "EncodecModel has tanh=False alone"),
+        (lambda: sounds({**CODEC, "lstm": 0}), "at least one LSTM"),
+        (lambda: sounds(shared=True), "this run's model differs"),
+        (lambda: sounds(codes=5), "this run's model differs"),
         (lambda: quantized(NETWORK, distance="cosine"), "this run's model differs"),
     ],
 )
