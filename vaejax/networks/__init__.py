@@ -30,6 +30,7 @@ from vaejax.networks.network import (
 )
 from vaejax.networks.patch_discriminator import patch_discriminator
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
+from vaejax.networks.sound_discriminators import stft_discriminator, waveform_discriminator
 from vaejax.networks.sparse_decoder import sparse_decoder
 from vaejax.networks.vqvae2 import LadderLevel, multiscale_networks
 
@@ -120,5 +121,7 @@ __all__ = [
     "random_features",
     "reshaped",
     "sparse_decoder",
+    "stft_discriminator",
     "unconditional",
+    "waveform_discriminator",
 ]
