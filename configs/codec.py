@@ -47,7 +47,7 @@ def plain(config: ConfigDict) -> None:
         "balanced": {"nll": 1.0, "stft": 1.0, "mel": 1.0},
     }
     config.players.vae = {
-        "minimizes": {"balanced": 1.0, "vq": 0.02},
+        "minimizes": {"balanced": 1.0, "vq": 1e-3},
         "optimizer": "adam",
         "learning_rate": {"kind": "warmup_cosine", "peak": 2e-3, "warmup": 100, "steps": 1500},
         "clip_norm": 10.0,
@@ -82,8 +82,7 @@ def hifi(config: ConfigDict) -> None:
 def _adversarial(config: ConfigDict) -> None:
     config.model.adversarial = {"objective": "hinge", "feature_matching": True}
     late = {"kind": "delayed", "value": 1.0, "begin": _START}
-    # The shares of the adversarial losses come on top, balanced on their own, when they start.
-    config.players.vae.minimizes.update({"generator": _late(0.1), "feature_matching": _late(0.2)})
+    config.model.balanced.update({"generator": late, "feature_matching": late})
     config.players.discriminator = {
         "minimizes": {"gan": late},
         "optimizer": "adam",
@@ -91,10 +90,6 @@ def _adversarial(config: ConfigDict) -> None:
         "b1": 0.5,
         "b2": 0.9,
     }
-
-
-def _late(value: float) -> dict[str, float | int | str]:
-    return {"kind": "delayed", "value": value, "begin": _START}
 
 
 SETTINGS = {"speech": speech, "hifi": hifi, "plain": plain}

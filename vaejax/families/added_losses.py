@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from vaejax import losses, networks
 from vaejax.core.game import Family, LossTransform, Model, Player, PlayerRow, chain
 from vaejax.core.registry import call
+from vaejax.core.schedules import schedule
 from vaejax.core.types import Options, PyTree
 from vaejax.families.shared import Players
 from vaejax.optimizers.moving_average import moving_average
@@ -28,9 +29,9 @@ _ARGUMENTS = """
   perceptual: settings of `perceptual_loss`, which adds the loss `perceptual`; or a transform that
     makes it; None for none.
   spectral: settings of `losses.spectral`, which adds `stft` and `mel`; None for none.
-  balanced: loss -> share of the gradient at the output: adds the loss `balanced`, see
-    `losses.balanced`; None for none. The moving averages of the gradients' norms are a group and a
-    player `balance`, which need no row in the config.
+  balanced: loss -> share of the gradient at the output, a number or a schedule, which adds the
+    loss `balanced`, see `losses.balanced`; None for none. The moving averages of the gradients'
+    norms are a group and a player `balance`, which need no row in the config.
 """
 
 
@@ -186,7 +187,8 @@ def _added_terms(
             "model.adversarial has settings of a discriminator, but model.discriminator is not set"
         )
     if balanced is not None:
-        terms.append(losses.balanced(chain(losses.nll(), *terms), balanced, group=_BALANCE))
+        shares = {name: schedule(share) for name, share in balanced.items()}
+        terms.append(losses.balanced(chain(losses.nll(), *terms), shares, group=_BALANCE))
     return terms
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Losses, LossTransform, Params, Trace
 from vaejax.core.registry import near_names
+from vaejax.core.types import Weight
 from vaejax.distributions import Distribution, in_base_units
 
 __all__ = ["balanced"]
@@ -29,15 +30,15 @@ def _shifted(p: Distribution, shift: jax.Array) -> Distribution:
 
 def balanced(
     terms: LossTransform,
-    weights: Mapping[str, float],
+    weights: Mapping[str, Weight],
     *,
     total: float = 1.0,
     group: str = "balance",
 ) -> LossTransform:
     """`balanced` `[]`: Σ λ_i L_i, with λ_i such that each loss has its share of the gradient.
 
-    The balancer of EnCodec (2210.13438, section 3.4): with g_i = ∂ L_i / ∂ x̂ at the output x̂ and
-    ‖·‖ the mean over examples of the norm of an example's part of the batch's gradient,
+    The balancer of EnCodec (2210.13438, section 3.4): with g_i = ∂ L_i / ∂ x̂ the gradient of an
+    example's loss at the output x̂ and ‖·‖ the mean of its norm over the batch,
     λ_i = R · w_i / (Σ_j w_j · ⟨‖g_i‖⟩), where ⟨·⟩ is a moving average over the steps and R the
     total. The λ are constants. So w are shares, which need not be tuned again when a loss changes
     its scale.
@@ -47,7 +48,7 @@ def balanced(
 
     Args:
       terms: make the losses from a trace; their parameters are those of the family.
-      weights: loss -> w_i. The losses are made by `terms`.
+      weights: loss -> w_i, a number or a schedule. The losses are made by `terms`.
       total: R.
       group: name of the group of moving averages.
 
@@ -72,7 +73,8 @@ def balanced(
             one = {other: jnp.asarray(float(other == name)) for other in weights}
             (gradient,) = pullback(one)
             rows = gradient.reshape(gradient.shape[0], -1)
-            return jnp.sqrt(jnp.square(rows).sum(axis=1)).mean()
+            # The values are means over the batch, hence the factor: one for each example.
+            return float(rows.shape[0]) * jnp.sqrt(jnp.square(rows).sum(axis=1)).mean()
 
         return {f"gradient_norm/{name}": norm(name) for name in weights}
 
@@ -86,12 +88,19 @@ def balanced(
         current = norms(params, trace, key)
         averages = jax.lax.stop_gradient(params[group])
         named = values(jnp.zeros_like(x), params, trace, key)
-        shares, parts = sum(weights.values()), []
-        for name, weight in weights.items():
+        shares = {
+            name: jnp.asarray(w(trace.step) if callable(w) else w, jnp.float32)
+            for name, w in weights.items()
+        }
+        scale = total / jnp.maximum(jnp.stack(list(shares.values())).sum(), _DELTA)
+        parts = []
+        for name, share in shares.items():
             average = averages[f"gradient_norm/{name}"]
             # Before the first update there is no average: the norm of the batch in its place.
             norm = jnp.where(average > 0, average, current[f"gradient_norm/{name}"])
-            parts.append(total * weight / (shares * jnp.maximum(norm, _DELTA)) * named[name])
+            parts.append(
+                (scale * share).astype(norm.dtype) / jnp.maximum(norm, _DELTA) * named[name]
+            )
         return {**losses, **current, "balanced": jnp.stack(parts).sum()}
 
     names = tuple(f"gradient_norm/{name}" for name in weights)

@@ -18,20 +18,23 @@ def stft(x: jax.Array, size: int, hop: int) -> jax.Array:
     Args:
       x: signals.
       size: samples of a window, even.
-      hop: samples between the starts of windows.
+      hop: samples between the starts of windows, of which the size is a multiple.
 
     Raises:
-      ValueError: the signals are shorter than a window.
+      ValueError: the signals are shorter than a window, or the size is no multiple of the hop.
     """
     length = x.shape[-1]
     if length < size:
         raise ValueError(f"a window of {size} samples does not fit into signals of {length}")
-    count = 1 + (length - size) // hop
-    positions = hop * np.arange(count)[:, None] + np.arange(size)[None]
+    if size % hop:
+        raise ValueError(f"a window of {size} samples is no multiple of the hop {hop}")
+    # Slices of blocks of one hop, whose gradient is a sum of slices rather than a scatter.
+    parts, count = size // hop, 1 + (length - size) // hop
+    blocks = x[..., : (count + parts - 1) * hop].reshape(*x.shape[:-1], -1, hop)
+    frames = jnp.concatenate([blocks[..., i : i + count, :] for i in range(parts)], axis=-1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     window = jnp.asarray(2.0 * window / window.sum(), x.dtype)
-    frames = x[..., positions] * window.reshape((1,) * x.ndim + (-1,))
-    return jnp.fft.rfft(frames)
+    return jnp.fft.rfft(frames * window.reshape((1,) * x.ndim + (-1,)))
 
 
 @functools.lru_cache(maxsize=32)
