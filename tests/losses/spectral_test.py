@@ -80,7 +80,7 @@ def test_balanced_losses_have_their_shares_of_the_gradient():
     """Two steps: λ from the norms of the batch, then from the moving average of two batches."""
     shares = {"square": lambda step: 1.0 + step, "cube": 3.0}  # of step 0
     terms = chain(power("square", 2, 1e3), power("cube", 3, 1e-2))
-    transform = losses.balanced(terms, shares, total=2.0)
+    transform = chain(terms, losses.balanced(terms, shares, total=2.0))
     batches = [some_trace(seed) for seed in (0, 1)]
     with jax.enable_x64(True):
         tx, params, averages = moving_average(0.9), None, np.zeros(2)

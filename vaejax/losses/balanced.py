@@ -47,7 +47,8 @@ def balanced(
     `balance`, of a player with the optimizer `moving_average`.
 
     Args:
-      terms: make the losses from a trace; their parameters are those of the family.
+      terms: make the losses, which come before in the chain too, from a trace; their parameters
+        are those of the family.
       weights: loss -> w_i, a number or a schedule. The losses are made by `terms`.
       total: R.
       group: name of the group of moving averages.
@@ -87,7 +88,6 @@ def balanced(
         trace = trace._replace(likelihood=p, x=x)
         current = norms(params, trace, key)
         averages = jax.lax.stop_gradient(params[group])
-        named = values(jnp.zeros_like(x), params, trace, key)
         shares = {
             name: jnp.asarray(w(trace.step) if callable(w) else w, jnp.float32)
             for name, w in weights.items()
@@ -98,9 +98,8 @@ def balanced(
             average = averages[f"gradient_norm/{name}"]
             # Before the first update there is no average: the norm of the batch in its place.
             norm = jnp.where(average > 0, average, current[f"gradient_norm/{name}"])
-            parts.append(
-                (scale * share).astype(norm.dtype) / jnp.maximum(norm, _DELTA) * named[name]
-            )
+            weight = (scale * share).astype(norm.dtype) / jnp.maximum(norm, _DELTA)
+            parts.append(weight * losses[name].mean())
         return {**losses, **current, "balanced": jnp.stack(parts).sum()}
 
     names = tuple(f"gradient_norm/{name}" for name in weights)
