@@ -13,7 +13,7 @@ PACKAGE = Path(importlib.import_module("vaejax").__path__[0])
 ROOMS = (
     *("core", "distributions", "data", "quantizers", "networks", "latents", "losses"),
     *("optimizers", "models", "second_stage", "families", "training", "export"),
-    *("evaluation", "sweeps", "visualization", "experiment", "notebook", "main"),
+    *("interop", "evaluation", "sweeps", "visualization", "experiment", "notebook", "main"),
 )
 # What only some rooms may import.
 ONLY = {

@@ -38,7 +38,7 @@ from vaejax.optimizers.build import players
 from vaejax.quantizers import Quantizer
 
 if TYPE_CHECKING:
-    from vaejax import evaluation, export, second_stage, sweeps, training, visualization
+    from vaejax import evaluation, export, interop, second_stage, sweeps, training, visualization
     from vaejax.evaluation.context import EvaluationContext
     from vaejax.evaluation.evaluate import evaluator
     from vaejax.evaluation.metric import Metric
@@ -51,7 +51,7 @@ __version__ = "0.2.0"
 # Imported when first used: they need Orbax, or packages of an extra.
 _LAZY = {
     **{room: f"vaejax.{room}" for room in ("evaluation", "export", "second_stage", "sweeps")},
-    **{room: f"vaejax.{room}" for room in ("training", "visualization")},
+    **{room: f"vaejax.{room}" for room in ("interop", "training", "visualization")},
     "EvaluationContext": "vaejax.evaluation.context",
     "Metric": "vaejax.evaluation.metric",
     "Run": "vaejax.experiment.trained_model",
@@ -109,6 +109,7 @@ __all__ = [
     "families",
     "fit",
     "from_arrays",
+    "interop",
     "latents",
     "likelihood",
     "load_data",

@@ -43,8 +43,9 @@ from vaejax.experiment.target import SPLITS, Target
 from vaejax.experiment.workdir import check_is_ours
 from vaejax.export.hub import Repository
 from vaejax.sweeps.grid import is_sweep
-from vaejax.training.cluster import join, log_to_file, lost_process
+from vaejax.training.cluster import join, log_to_file
 from vaejax.training.interruption import StoppedError, finish, install
+from vaejax.training.lost_process import lost_process
 from vaejax.training.uploaded_log import upload_logs
 
 __all__ = ["main"]

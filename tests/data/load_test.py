@@ -17,7 +17,10 @@ from vaejax import data
         ("tfds", "did you mean 'tfds:NAME'"),
         ("tfds:", "did you mean 'tfds:NAME'"),
         ("fodler:/a/b", "did you mean 'folder:/a/b'"),
-        ("synthetic:tex", "unknown synthetic table 'tex': known are factors, text, waveforms"),
+        (
+            "synthetic:tex",
+            "unknown synthetic table 'tex': known are factors, speech, text, waveforms",
+        ),
         ("synthetc:text", "did you mean 'synthetic:text'"),
         ("mnist", "unknown data source 'mnist': Known are sprites"),
         ("", "unknown data source ''"),

@@ -17,6 +17,7 @@ SMALL = {
     "latent_diffusion": {"channels": (8, 8), "blocks": 1},
     "mlp": {"hidden": (8,)},
     "conv": {"channels": (8, 8), "kernels": (4, 2), "hidden": 8},
+    "tiny_autoencoder": {"channels": (8, 8), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)},
     "residual": {"hidden": 8, "blocks": 1, "block_hidden": 8},
     "residual_1d": {"hidden": 8, "blocks": 1, "block_hidden": 8},
 }
@@ -144,7 +145,7 @@ def test_errors_for_unknown_names_suggest_near_ones(kind):
 def test_unknown_architectures_and_unsupported_events_are_reported():
     with pytest.raises(ValueError, match=r"unknown architecture 'convs'.*did you mean 'conv'"):
         networks.build("convs", (16, 16, 1), 6, 1)
-    for kind in ("conv", "latent_diffusion", "residual"):
+    for kind in ("conv", "latent_diffusion", "residual", "tiny_autoencoder"):
         with pytest.raises(ValueError, match=rf"{kind!r} takes images .*\(7,\); 'mlp' takes any"):
             networks.build(kind, (7,), 6, 1)
     with pytest.raises(ValueError, match=r"'residual_1d' takes signals .*\(8, 8, 1\); 'mlp' takes"):

@@ -115,6 +115,18 @@ def test_restoring_onto_other_meshes(folder):
         assert len(kernel.sharding.device_set) == data * fsdp
 
 
+def test_another_layout_is_reported(folder):
+    state = random_state()
+    first, second = make_mesh(2, 4), make_mesh(1, 2)
+    save(folder, jax.device_put(state, tree_sharding(first, state)))
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.other_layout(shapes_of(state, first)) is None
+    line = checkpoints.other_layout(shapes_of(state, second))
+    checkpoints.close()
+    assert "Step 7 was saved by 1 process (mesh.data=2, mesh.fsdp=4)" in line
+    assert "resumed by 1 process (mesh.data=1, mesh.fsdp=2)" in line
+
+
 def test_the_last_and_the_best_are_kept(folder):
     state = random_state()
     checkpoints = Checkpoints(folder, keep_last=2, keep_best=1)
@@ -331,7 +343,7 @@ def test_a_checkpoint_of_an_earlier_version(folder, monkeypatch):
     tree.pop("total_skipped")
     sums = {name: a["crc32"] for name, a in checkpoint.record_of(tree)["arrays"].items()}
     monkeypatch.setattr(checkpoint, "to_dict", lambda _: tree)
-    monkeypatch.setattr(checkpoint, "record_of", lambda _: sums)
+    monkeypatch.setattr(checkpoint, "record_of", lambda *_: sums)
     save(folder, state)
     restored = restore_checkpoint(folder, shapes_of(state), 7)
     assert int(restored.total_skipped) == 0

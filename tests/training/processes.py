@@ -53,6 +53,34 @@ def started(count, jobs, folder, devices=1, **environment):
             process.stdout.close()
 
 
+@contextlib.contextmanager
+def commands(count, arguments, folder, devices=1, port=None):
+    """`count` processes of the command as one run; each prints to `folder/output-N.txt`."""
+    address = f"--coordinator_address=localhost:{port or free_port()}"
+    fields = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    fields["VAEJAX_CACHE"] = str(folder / "cache")
+    command = [sys.executable, "-m", "vaejax.main", *arguments]
+    if count > 1:
+        command += [address, f"--num_processes={count}"]
+    processes = []
+    for number in range(count):
+        own = [f"--process_id={number}"] if count > 1 else []
+        with (folder / f"output-{number}.txt").open("w") as output:
+            pipes = {"stdout": output, "stderr": subprocess.STDOUT, "cwd": ROOT, "env": fields}
+            processes.append(subprocess.Popen([*command, *own], **pipes))
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def outputs(folder, count):
+    """What the processes of `commands` printed, also to the logs of the working directory."""
+    return [(folder / f"output-{number}.txt").read_text() for number in range(count)]
+
+
 def run_jobs(count, jobs, folder, devices=1, **environment):
     """Does jobs to their end; returns what each process printed."""
     with started(count, jobs, folder, devices, **environment) as processes:

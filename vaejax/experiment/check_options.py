@@ -71,6 +71,7 @@ def _nested() -> dict[str, Nested]:
         "prior": _registered("prior", "prior", 1),
         "prior_network": network,
         "quantizer": _registered("quantizer", "quantizer"),
+        "spectral": Nested("spectral", function=losses.spectral),
         "sparse_decoder.decoder": Nested("decoder", 1, function=networks.sparse_decoder),
         "sparse_decoder.encoder": Nested("encoder", 3, function=mlp, without=("kind",)),
         "vae_gan.discriminator": Nested(

@@ -173,7 +173,7 @@ class ConfigFields:
         (), "modules and .py files that register families, networks, data, ..."
     )
     init_from: str = field(
-        "", "start from the parameters of a trained run's workdir, or of a .safetensors file"
+        "", "start from a trained run's workdir, a .safetensors file, or a checkpoint of diffusers"
     )
     init_groups: str = field("", 'only from these groups of it, "encoder,decoder"; empty: all')
     freeze_groups: str = field("", 'groups that training does not change, as in "encoder"')

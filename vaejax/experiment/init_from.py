@@ -1,4 +1,4 @@
-"""Parameters that a run starts from: those of a trained run, or of a safetensors file."""
+"""Parameters that a run starts from: of a trained run, a file, or another library's checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from vaejax.core.registry import near_names
 from vaejax.core.types import Options, PyTree
 from vaejax.experiment.build import names_in
 from vaejax.export.safetensors import load_params
+from vaejax.interop import is_checkpoint, read_params
 from vaejax.training.checkpoint_reader import best_step, checkpoint_steps, restore_params
 from vaejax.training.earlier_versions import completed
 from vaejax.training.restore import default_checkpoint, ranking_of
@@ -53,7 +54,7 @@ def initial_params(config: Options, shapes: Params) -> InitialParams | None:
         if config.get("init_groups", ""):
             raise ValueError("init_groups needs init_from, which names where they come from")
         return None
-    source, of = _read(as_path(text).expanduser())
+    source, of = _read(as_path(text).expanduser(), shapes)
     found = match_params(shapes, source, names_in(config.get("init_groups", "")))
     if jax.process_index() == 0:
         print(f"init_from={text}{of}")
@@ -67,8 +68,17 @@ def _listed(names: list[str], at_most: int = 8) -> str:
     return (", ".join(names[:at_most]) or "nothing") + more
 
 
-def _read(path: Path) -> tuple[Params, str]:
-    """The parameters of a run or file, and which checkpoint they are of."""
+def _of_other_library(path: Path, shapes: Params) -> tuple[Params, str]:
+    """The parameters of a checkpoint that `vaejax.interop` reads, and its class."""
+    form, _, params = read_params(path)
+    own = shapes.get("decoder", {})
+    if isinstance(own, Mapping) and own.keys() == {"network", "constants"}:
+        params["decoder"] = {"network": params["decoder"]}  # beside the likelihood's own scalars
+    return params, f", {form.name} of {form.library}"
+
+
+def _read(path: Path, shapes: Params) -> tuple[Params, str]:
+    """The parameters of a run, a file or a checkpoint of another library, and which these are."""
     if path.is_file():
         try:
             return load_params(path), ""
@@ -79,6 +89,8 @@ def _read(path: Path) -> tuple[Params, str]:
             raise ValueError(f"init_from={path} is not a safetensors file: {line}") from error
     if not path.exists():
         raise FileNotFoundError(f"init_from={path} does not exist")
+    if is_checkpoint(path):
+        return _of_other_library(path, shapes)
     directory = path / "checkpoints"
     if not checkpoint_steps(directory):
         raise FileNotFoundError(f"init_from={path} has no checkpoint; name a finished run")

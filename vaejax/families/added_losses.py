@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from vaejax import losses, networks
 from vaejax.core.game import Family, LossTransform, Model, Player, PlayerRow, chain
-from vaejax.core.registry import call, near_names
+from vaejax.core.registry import call
+from vaejax.core.schedules import schedule
 from vaejax.core.types import Options, PyTree
 from vaejax.families.shared import Players
 from vaejax.optimizers.moving_average import moving_average
@@ -17,7 +18,7 @@ from vaejax.optimizers.moving_average import moving_average
 __all__ = ["RANDOM", "discriminator_losses", "perceptual_loss", "with_added_losses"]
 
 _MakeFamily = Callable[..., Family]
-_DISCRIMINATOR, _AVERAGE = "discriminator", "discriminator_average"
+_DISCRIMINATOR, _AVERAGE, _BALANCE = "discriminator", "discriminator_average", "balance"
 RANDOM = "random"  # features of convolutions with random kernels
 
 _ARGUMENTS = """
@@ -27,6 +28,10 @@ _ARGUMENTS = """
   adversarial: settings of `discriminator_losses`.
   perceptual: settings of `perceptual_loss`, which adds the loss `perceptual`; or a transform that
     makes it; None for none.
+  spectral: settings of `losses.spectral`, which adds `stft` and `mel`; None for none.
+  balanced: loss -> share of the gradient at the output, a number or a schedule, which adds the
+    loss `balanced`, see `losses.balanced`; None for none. The moving averages of the gradients'
+    norms are a group and a player `balance`, which need no row in the config.
 """
 
 
@@ -136,8 +141,9 @@ def _split(
 def _players(added: dict[str, Player], extra: Sequence[str]) -> dict[str, Player]:
     """The players of the groups `extra`, each of which has exactly one."""
     owned = [group for player in added.values() for group in player.owns]
-    if _AVERAGE in extra and _AVERAGE not in owned:
-        added = {**added, _AVERAGE: Player((_AVERAGE,), {}, moving_average())}
+    for name in (_AVERAGE, _BALANCE):
+        if name in extra and name not in owned:
+            added = {**added, name: Player((name,), {}, moving_average())}
     # A player that takes a group, as `freeze_groups` does, replaces the group's own.
     taken = {group for name, player in added.items() for group in player.owns if name != group}
     added = {name: p for name, p in added.items() if not (name in taken and p.owns == (name,))}
@@ -153,9 +159,13 @@ def _added_terms(
     discriminator: Options | str | networks.Network | None,
     adversarial: Options | None,
     perceptual: Options | LossTransform | None,
+    spectral: Options | None,
+    balanced: Options | None,
 ) -> list[LossTransform]:
     terms: list[LossTransform] = []
     own: Options = dict(adversarial or {})
+    if spectral is not None:
+        terms.append(call(losses.spectral, "spectral", **spectral))
     if isinstance(perceptual, LossTransform):
         terms.append(perceptual)
     elif perceptual is not None:
@@ -167,7 +177,7 @@ def _added_terms(
         terms.append(call(perceptual_loss, "perceptual", **perceptual))
     if discriminator is not None:
         reconstruction = chain(losses.nll(), *terms)
-        names = {"nll": 1.0, **({"perceptual": 1.0} if terms else {})}
+        names = {"nll": 1.0, **({"perceptual": 1.0} if perceptual is not None else {})}
         own = {"reconstruction": names, **{k: v for k, v in own.items() if v is not None}}
         network = networks.build_discriminator(discriminator, shape, default="patch")
         inputs = network, family.model, reconstruction
@@ -176,11 +186,14 @@ def _added_terms(
         raise ValueError(
             "model.adversarial has settings of a discriminator, but model.discriminator is not set"
         )
+    if balanced is not None:
+        shares = {name: schedule(share) for name, share in balanced.items()}
+        terms.append(losses.balanced(chain(losses.nll(), *terms), shares, group=_BALANCE))
     return terms
 
 
 def with_added_losses(make: _MakeFamily) -> _MakeFamily:
-    """A family with the further options `discriminator`, `adversarial` and `perceptual`.
+    """A family with further options that add losses, see `_ARGUMENTS`.
 
     Args:
       make: `(shape, players, *, options) -> Family`.
@@ -190,6 +203,8 @@ def with_added_losses(make: _MakeFamily) -> _MakeFamily:
         "discriminator": str | Options | networks.Network | None,
         "adversarial": Options | None,
         "perceptual": Options | LossTransform | None,
+        "spectral": Options | None,
+        "balanced": Options | None,
     }
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
@@ -199,12 +214,13 @@ def with_added_losses(make: _MakeFamily) -> _MakeFamily:
     @functools.wraps(make)
     def family(shape: Sequence[int], players: Players, **arguments: PyTree) -> Family:
         given = {name: arguments.pop(name, None) for name in options}
-        extra = [] if given["discriminator"] is None else [_DISCRIMINATOR]
-        if extra and (given["adversarial"] or {}).get("lecam"):
-            extra.append(_AVERAGE)
-        own, added = _split(players, (_DISCRIMINATOR, _AVERAGE) if extra else ())
-        if unknown := sorted(added.keys() & {_AVERAGE} - set(extra)):
-            raise ValueError(f"this family has no player {near_names(unknown[0], own)}")
+        present = {
+            _DISCRIMINATOR: given["discriminator"] is not None,
+            _AVERAGE: bool((given["adversarial"] or {}).get("lecam")),
+            _BALANCE: given["balanced"] is not None,
+        }
+        extra = [name for name, is_there in present.items() if is_there]
+        own, added = _split(players, extra)
         made = make(shape, own, **arguments)
         terms = _added_terms(made, shape, **given)
         if not terms:

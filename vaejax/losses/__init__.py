@@ -18,6 +18,8 @@ logs can be per node), or `[]` for a statistic of the whole batch. The transform
 - `dreg`: the same bound with doubly reparameterised gradients (DReG, 1810.04152).
 - `adversarial`: GAN losses and feature matching (VAE-GAN, 1512.09300; VQGAN, 2012.09841).
 - `perceptual`: distance of the features of a fixed network (LPIPS, 1801.03924).
+- `spectral`: distances of spectra and mel spectra (Parallel WaveGAN, 1910.11480; DAC, 2306.06546).
+- `balanced`: losses with fixed shares of the gradient (EnCodec, 2210.13438).
 - `vq`: distance between features and codes (VQ-VAE, 1711.00937).
 - `code_entropies`: entropies of lookup-free codes (MAGVIT-v2, 2310.05737).
 - `label_nll`: −log q(y | x) of labelled examples (M2, 1406.5298).
@@ -31,6 +33,7 @@ logs can be per node), or `[]` for a statistic of the whole batch. The transform
 from vaejax.losses.adaptive_weight import AdaptiveWeight, gradient_ratio
 from vaejax.losses.adversarial import adversarial
 from vaejax.losses.aggregate_posterior import decomposition, dip
+from vaejax.losses.balanced import balanced
 from vaejax.losses.base import event_log_prob, squared_error, stateless, sum_event
 from vaejax.losses.classification import label_nll
 from vaejax.losses.conditional import baseline_nll, gsnn
@@ -41,12 +44,14 @@ from vaejax.losses.mmd import mmd, squared_mmd
 from vaejax.losses.perceptual import FeatureMaps, perceptual, perceptual_distance
 from vaejax.losses.quantization import code_entropies, vq
 from vaejax.losses.sparsity import ridge, sparsity_kl, spike_and_slab_lasso
+from vaejax.losses.spectral import mel_distance, spectral, stft_distance
 from vaejax.losses.total_correlation import total_correlation
 
 __all__ = [
     "AdaptiveWeight",
     "FeatureMaps",
     "adversarial",
+    "balanced",
     "baseline_nll",
     "capacity",
     "code_entropies",
@@ -62,6 +67,7 @@ __all__ = [
     "kl",
     "kl_balancing",
     "label_nll",
+    "mel_distance",
     "mmd",
     "nll",
     "nll_optimal",
@@ -71,10 +77,12 @@ __all__ = [
     "ridge",
     "sampled_kl",
     "sparsity_kl",
+    "spectral",
     "spike_and_slab_lasso",
     "squared_error",
     "squared_mmd",
     "stateless",
+    "stft_distance",
     "sum_event",
     "total_correlation",
     "vq",

@@ -30,7 +30,9 @@ from vaejax.networks.network import (
 )
 from vaejax.networks.patch_discriminator import patch_discriminator
 from vaejax.networks.recurrent import RECURRENT, Recurrent, build_recurrent
+from vaejax.networks.sound_discriminators import stft_discriminator, waveform_discriminator
 from vaejax.networks.sparse_decoder import sparse_decoder
+from vaejax.networks.tiny_autoencoder import tiny_autoencoder
 from vaejax.networks.vqvae2 import LadderLevel, multiscale_networks
 
 Pair = tuple[Network, Network]
@@ -44,8 +46,11 @@ ARCHITECTURES: Mapping[str, Callable[..., Pair]] = table(
         "latent_diffusion": latent_diffusion.latent_diffusion,
         "residual": residual.residual,
         "residual_1d": residual_1d.residual_1d,
+        "tiny_autoencoder": tiny_autoencoder,
     },
 )
+
+_OF_IMAGES = ("conv", "latent_diffusion", "residual", "tiny_autoencoder")
 
 
 def build(
@@ -70,7 +75,7 @@ def build(
     if isinstance(setting, tuple):
         return setting
     kind = setting if isinstance(setting, str) else setting.get("kind")
-    if kind in ("conv", "latent_diffusion", "residual") and len(shape) != 3:
+    if kind in _OF_IMAGES and len(shape) != 3:
         raise ValueError(
             f"the architecture {kind!r} takes images of shape (H, W, C), found events of shape "
             f"{tuple(shape)}; 'mlp' takes any shape, 'residual_1d' signals and tokens"
@@ -120,5 +125,7 @@ __all__ = [
     "random_features",
     "reshaped",
     "sparse_decoder",
+    "stft_discriminator",
     "unconditional",
+    "waveform_discriminator",
 ]

@@ -126,6 +126,29 @@ class Codec:
             layers.append(("tanh", Activation("tanh", self.out_channels)))
         return Stack(tuple(layers))
 
+    def networks(self, length: int | None = None) -> tuple[Network, Network]:
+        """Encoder and decoder of whole signals; the output has at most `length` samples."""
+
+        def joined(x: jax.Array, c: tuple[jax.Array, ...]) -> jax.Array:
+            return concat_condition(x, c[0] if c else None)
+
+        def init_encoder(key: jax.Array, x: jax.Array, *c: jax.Array) -> PyTree:
+            return self.encoder(joined(x, c).shape[-1]).init(key)
+
+        def encode(params: PyTree, x: jax.Array, *c: jax.Array) -> jax.Array:
+            x = joined(x, c)
+            return self.encoder(x.shape[-1]).apply(params, x)[0].astype(jnp.float32)
+
+        def init_decoder(key: jax.Array, z: jax.Array, *c: jax.Array) -> PyTree:
+            return self.decoder(joined(z, c).shape[-1]).init(key)
+
+        def decode(params: PyTree, z: jax.Array, *c: jax.Array) -> jax.Array:
+            z = joined(z, c)
+            y, _ = self.decoder(z.shape[-1]).apply(params, z)
+            return y[:, :length].astype(jnp.float32)
+
+        return Network(init_encoder, encode), Network(init_decoder, decode)
+
     def encode_chunk(self, params: PyTree, x: jax.Array, state: PyTree = None) -> _Chunk:
         """The features of the next chunk of a signal; the chunks' features are those of the whole.
 
@@ -251,20 +274,4 @@ def codec(
         tuple(last_kernels), blocks, block_kernel, dilation_growth, compress, shortcut, activation,
         lstm, causal, padding, norm, tanh, dtype=dtype,
     )  # fmt: skip
-
-    def init_encoder(key: jax.Array, x: jax.Array, *c: jax.Array) -> PyTree:
-        return network.encoder(concat_condition(x, *(c or (None,))).shape[-1]).init(key)
-
-    def encode(params: PyTree, x: jax.Array, *c: jax.Array) -> jax.Array:
-        x = concat_condition(x, *(c or (None,)))
-        return network.encoder(x.shape[-1]).apply(params, x)[0].astype(jnp.float32)
-
-    def init_decoder(key: jax.Array, z: jax.Array, *c: jax.Array) -> PyTree:
-        return network.decoder(concat_condition(z, *(c or (None,))).shape[-1]).init(key)
-
-    def decode(params: PyTree, z: jax.Array, *c: jax.Array) -> jax.Array:
-        z = concat_condition(z, *(c or (None,)))
-        y, _ = network.decoder(z.shape[-1]).apply(params, z)
-        return y[:, : shape[0]].astype(jnp.float32)
-
-    return Network(init_encoder, encode), Network(init_decoder, decode)
+    return network.networks(shape[0])

@@ -7,14 +7,17 @@ from vaejax.core.types import Options
 from vaejax.networks.image_discriminator import image_discriminator
 from vaejax.networks.network import Network
 from vaejax.networks.patch_discriminator import patch_discriminator
+from vaejax.networks.sound_discriminators import stft_discriminator, waveform_discriminator
 
 __all__ = ["DISCRIMINATORS", "build_discriminator"]
 
 DISCRIMINATORS: Mapping[str, Callable[..., Network]] = {
     "image": image_discriminator,
     "patch": patch_discriminator,
+    "stft": stft_discriminator,
+    "waveform": waveform_discriminator,
 }
-_RANKS = {"image": 3, "patch": 3}
+_RANKS = {"image": 3, "patch": 3, "stft": 2, "waveform": 2}  # of an event
 
 
 def build_discriminator(

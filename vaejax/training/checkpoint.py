@@ -20,11 +20,12 @@ from vaejax.training.checkpoint_reader import (
     best_step,
     checkpoint_steps,
     is_complete,
+    layout_at,
     read_metrics,
     restore_checkpoint,
     to_dict,
 )
-from vaejax.training.checkpoint_record import record_of
+from vaejax.training.checkpoint_record import described_layout, layout_of, record_of
 from vaejax.training.orbax_buckets import temporary_path_class
 from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
@@ -132,11 +133,28 @@ class Checkpoints:
         copy = np.array if jax.process_count() == 1 else jax.numpy.copy
         tree = jax.tree.map(copy, to_dict(state))
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(record_of(tree))
+            state=ocp.args.StandardSave(tree),
+            checksums=ocp.args.JsonSave(record_of(tree, layout_of(state))),
         )
         finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         with _orbax_errors(self._directory, self._silent):
             self._manager.save(step, args=args, metrics=finite, force=True)
+
+    def other_layout(self, like: TrainState) -> str | None:
+        """A line on how the newest checkpoint was written by other processes or devices; or None.
+
+        Args:
+          like: shapes and shardings of the state.
+        """
+        steps = checkpoint_steps(self._directory)
+        before, now = layout_at(self._directory, steps[-1]) if steps else {}, layout_of(like)
+        if not before or before == now:
+            return None
+        return (
+            f"Step {steps[-1]} was saved by {described_layout(before)} and is resumed by "
+            f"{described_layout(now)}: sums over a batch are added in another order, so that the "
+            "last bits may differ from those of an uninterrupted run"
+        )
 
     def restore(self, like: TrainState, step: int | None = None) -> TrainState:
         """Reads a checkpoint, the newest by default; see `restore_checkpoint`."""

@@ -24,6 +24,7 @@ from vaejax.training.checkpoint_record import (
     DamagedRecordError,
     check_arrays,
     missing_arrays,
+    read_layout,
     read_record,
 )
 from vaejax.training.orbax_buckets import support_buckets
@@ -36,6 +37,7 @@ __all__ = [
     "best_step",
     "checkpoint_steps",
     "is_complete",
+    "layout_at",
     "read_metrics",
     "restore_changed",
     "restore_checkpoint",
@@ -85,6 +87,14 @@ def checkpoint_steps(directory: Path) -> list[int]:
         folders = [f for f in folders if (f / _COMMITTED).exists()]
     newest = max((int(f.name) for f in folders), default=0)
     return sorted(int(f.name) for f in folders if int(f.name) == newest or is_complete(f))
+
+
+def layout_at(directory: Path, step: int) -> dict[str, int]:
+    """Processes and devices that wrote a checkpoint, see `layout_of`; `{}` if that is unknown."""
+    try:
+        return read_layout(directory / str(step) / _RECORD)
+    except (ValueError, OSError):
+        return {}  # restoring says what is damaged
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:

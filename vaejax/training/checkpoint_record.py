@@ -11,10 +11,20 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from vaejax.core.types import Json, Options, PyTree
 
-__all__ = ["DamagedRecordError", "check_arrays", "missing_arrays", "read_record", "record_of"]
+__all__ = [
+    "DamagedRecordError",
+    "check_arrays",
+    "described_layout",
+    "layout_of",
+    "missing_arrays",
+    "read_layout",
+    "read_record",
+    "record_of",
+]
 
 _FORMAT = 2
 
@@ -42,13 +52,40 @@ def _crc_of(arrays: Mapping[str, PyTree]) -> int:
     return zlib.crc32(json.dumps(arrays, sort_keys=True).encode())
 
 
-def record_of(tree: PyTree) -> dict[str, Json]:
-    """The record of a tree of arrays, as JSON values."""
+def layout_of(tree: PyTree) -> dict[str, int]:
+    """The number of processes, and the sizes of the mesh that the arrays of a tree are on."""
+    shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
+    meshes = [s.mesh.shape for s in shardings if isinstance(s, NamedSharding)]
+    return {"processes": jax.process_count(), **(dict(meshes[0]) if meshes else {})}
+
+
+def described_layout(layout: Mapping[str, int]) -> str:
+    """A layout in words."""
+    count = layout["processes"]
+    axes = [f"mesh.{name}={size}" for name, size in layout.items() if name != "processes"]
+    return f"{count} process{'es' if count > 1 else ''} ({', '.join(axes)})"
+
+
+def read_layout(path: Path) -> dict[str, int]:
+    """The layout in a stored record; `{}` if it has none, as in earlier versions."""
+    stored = json.loads(path.read_bytes())
+    layout = stored.get("layout") if isinstance(stored, dict) else None
+    return layout if isinstance(layout, dict) and "processes" in layout else {}
+
+
+def record_of(tree: PyTree, layout: Mapping[str, int] | None = None) -> dict[str, Json]:
+    """The record of a tree of arrays, as JSON values.
+
+    Args:
+      tree: the arrays.
+      layout: of the devices that they were on, see `layout_of`.
+    """
     arrays = {
         name: {"shape": list(a.shape), "dtype": str(a.dtype), "crc32": _checksum(a)}
         for name, a in _by_name(tree).items()
     }
-    return {"format": _FORMAT, "arrays": arrays, "crc32": _crc_of(arrays)}
+    record = {"format": _FORMAT, "arrays": arrays, "crc32": _crc_of(arrays)}
+    return {**record, "layout": dict(layout)} if layout else record
 
 
 def read_record(path: Path) -> dict[str, Json]:

@@ -18,6 +18,7 @@ import jax
 from vaejax.core.files import make_folder, write_errors
 from vaejax.core.paths import is_bucket
 from vaejax.core.types import Setting
+from vaejax.training.lost_process import report_abort
 from vaejax.training.uploaded_log import uploaded
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "find_launcher",
     "join",
     "log_to_file",
-    "lost_process",
     "processes_by_environment",
 ]
 
@@ -218,22 +218,7 @@ def _initialize(what: str, **arguments: Setting) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot join {what}: {reason}; {_REMEDY}") from error
-
-
-def lost_process(error: BaseException) -> str | None:
-    """What to say of an error that comes from the loss of another process; None of any other.
-
-    Args:
-      error: that ended a run in several processes.
-    """
-    text = " ".join(str(error).split())
-    words = ("Gloo", "NCCL", "Connection reset", "Connection closed", "coordination service")
-    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(w in text for w in words):
-        return None
-    return (
-        "another process of this run has ended or cannot be reached, and says why itself; the same "
-        f"command, on all hosts, resumes from the last checkpoint ({text[:160]})"
-    )
+    report_abort()
 
 
 def log_to_file(workdir: Path) -> None:

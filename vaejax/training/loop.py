@@ -92,6 +92,7 @@ def fit(
         output = _Output(trainer, settings, workdir, split, trackers)
         try:
             with Interruption() as interruption:
+                output.report_layout()
                 state = (start and start()) or output.restore_or_init()
                 outcome = _train(trainer, settings, output, evaluate, interruption, state)
         except BaseException:
@@ -173,6 +174,12 @@ class _Output:
         if self._checkpoints is None or self._checkpoints.latest() is None:
             return self._trainer.init()
         return self._checkpoints.restore(self._trainer.state_shape)
+
+    def report_layout(self) -> None:
+        """Prints a line if other processes or devices wrote the newest checkpoint."""
+        checkpoints, like = self._checkpoints, self._trainer.state_shape
+        if checkpoints is not None and (line := checkpoints.other_layout(like)):
+            print(line, flush=True)
 
     def open_log(self, start: int) -> None:
         if self._workdir is not None and jax.process_index() == 0:
