@@ -1,13 +1,13 @@
 """Compile time, step time and memory of a very deep ladder VAE.
 
-  python -m benchmarks.depth [--blocks=10,40] [--width=128] [--batch=8] [--repeats=5]
+  python -m benchmarks.depth [--blocks=10,40] [--width=128] [--batch=8] [--repeats=5] [--kernels]
 
 Trains ladders like VDVAE (2011.10650) on 32×32×3 noise: 10 and 40 blocks over the five resolutions
 from 1×1 to 32×32, each with and without recomputation in the backward pass. Memory is what the
 compiler reports for the step beyond its inputs, and the device's peak if the backend reports it.
 The runs of one depth are interleaved. The utilisation is relative to a large matrix product in the
-same dtype, and counts the FLOPs of a step without recomputation in both cases. Writes
-`results/depth-<device>.json`.
+same dtype, and counts the FLOPs of a step without recomputation in both cases. `--kernels` adds the
+ten kernels that take most of a step. Writes `results/depth-<device>.json`.
 """
 
 import json
@@ -26,6 +26,7 @@ from vaejax.core.game import Family
 from vaejax.training.train_step import init_state, make_step
 
 from .flops import products
+from .kernels import largest_kernels
 from .machine import machine
 from .paths import result_path, write_json
 from .peak import peaks
@@ -40,6 +41,7 @@ _DEPTHS = flags.DEFINE_list("blocks", ["10", "40"], "Depths: 10, 40.")
 _REMAT = flags.DEFINE_multi_enum(
     "remat", ["recomputed", "kept"], ["recomputed", "kept"], "Activations in the backward pass."
 )
+_KERNELS = flags.DEFINE_bool("kernels", False, "Whether to trace a step of each.")
 
 _BLOCKS = {10: (1, 2, 2, 2, 3), 40: (4, 6, 8, 10, 12)}  # per resolution
 _DOWNSAMPLES = (2, 1, 1, 1, 0)
@@ -119,6 +121,8 @@ def main(argv: list[str]) -> None:
         for remat, variant in pair.items():
             name = f"{blocks} blocks, {remat}"
             rows[name] = variant.result(peak_flops)
+            if _KERNELS.value:
+                rows[name]["kernels"] = largest_kernels(variant.step)
             print(name, json.dumps(rows[name]), flush=True)
     sizes = {"width": _WIDTH.value, "batch": _BATCH.value, "dtype": _DTYPE.value}
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")

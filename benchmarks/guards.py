@@ -1,6 +1,6 @@
 """Overhead of the training loop over a bare training step, for every family.
 
-  python -m benchmarks.guards [--families=beta_vae,vqvae] [--rounds=5]
+  python -m benchmarks.guards [--families=beta_vae,vqvae] [--rounds=5] [--check]
 
 Times the same steps in five variants, interleaved, all compiled beforehand:
 
@@ -14,6 +14,10 @@ A scanned step should take at most 1.05 times as long as a single one, a step of
 times as long as by hand, a step of a model in a sweep at most 1.1 times as long as a scanned one.
 Writes `results/guards-<device>.json` and a table `.md`, in which families that are left out keep
 their last measurements.
+
+`--check` writes nothing. It compares with that record, and ends with exit code 1 if a family's
+scanned step has become more than 10 % slower. Times are in units of a fixed product of matrices of
+the same run, so that a slower day of the same machine does not count.
 """
 
 import dataclasses
@@ -22,11 +26,12 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
@@ -39,12 +44,15 @@ from vaejax.training.train_step import make_step
 from .configured import FAMILIES, Configured, load
 from .machine import machine
 from .paths import result_path, write_json
+from .peak import peaks
 
-__all__ = ["main"]
+__all__ = ["main", "slower"]
 
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved repeats.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Approximate length of each.")
+_CHECK = flags.DEFINE_bool("check", False, "Compare with the record instead of writing it.")
+_SLOWER = 1.1  # a ratio to the record beyond this is a regression
 _LIMITS = {"scanned over single": 1.05, "fit over by hand": 1.1, "sweep over scanned": 1.1}
 
 
@@ -116,7 +124,9 @@ def _measure(name: str) -> dict[str, Any]:
     settings = dataclasses.replace(configured.settings, steps=steps + n, checkpoint_every=0)
 
     times: dict[str, list[float]] = {variant: [] for variant in (*variants.take_steps, "fit")}
+    products: list[float] = []  # milliseconds of a product of two matrices of 2,048 rows
     for _ in range(_ROUNDS.value):
+        products.append(1e3 * 2 * 2048**3 / peaks(jnp.float32)["flops"])
         for variant in variants.take_steps:
             models = variants.models if variant == "sweep" else 1
             times[variant].append(1e3 * variants.seconds(variant, steps) / steps / models)
@@ -126,11 +136,31 @@ def _measure(name: str) -> dict[str, Any]:
             times["fit"].append(1e3 / outcome.rate)
     row: dict[str, Any] = {"steps": steps}
     row["ms_per_step"] = {variant: statistics.median(t) for variant, t in times.items()}
+    row["products per step"] = min(times["scanned"]) / min(products)
     for ratio in _LIMITS:
         numerator, denominator = (times[variant] for variant in ratio.split(" over "))
         ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
         row[ratio] = [statistics.median(ratios), min(ratios), max(ratios)]
     return row
+
+
+def slower(row: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> float | None:
+    """How many times slower a family's step is than recorded; None without such a record."""
+    if recorded is None or "products per step" not in recorded:
+        return None
+    return float(row["products per step"] / recorded["products per step"])
+
+
+def _check(record: dict[str, Any]) -> None:
+    """Measures all families, and exits with 1 if one is slower than recorded."""
+    ratios = {
+        name: slower(_measure(name), record["families"].get(name)) for name in _FAMILIES.value
+    }
+    for name, ratio in ratios.items():
+        text = "no record" if ratio is None else f"{ratio:.2f} times the recorded time"
+        print(f"{name}: {text}{'  SLOWER' if ratio and ratio > _SLOWER else ''}")
+    if any(ratio and ratio > _SLOWER for ratio in ratios.values()):
+        raise SystemExit(1)
 
 
 def _as_table(record: dict[str, Any]) -> str:
@@ -162,6 +192,9 @@ def main(argv: list[str]) -> None:
     stem = f"guards-{str(record['device']).lower().replace(' ', '-')}"
     path = result_path(f"{stem}.json")
     record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
+    if _CHECK.value:
+        _check(record)
+        return
     for number, name in enumerate(_FAMILIES.value, start=1):
         print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
         row = {**_measure(name), "commit": record["commit"]}
