@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.game import Family
 from vaejax.core.registry import near_names
-from vaejax.core.sharding import make_mesh
+from vaejax.core.sharding import mesh_of
 from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
@@ -104,7 +104,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     if mode == "train":
         check_unlocked(workdir)
         check_trackers(config.get("log", {}).get("to", ""))
-    mesh, first = make_mesh(**config["mesh"]), None
+    mesh, first = mesh_of(config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
     shared = {k: v for k, v in config["sweep"].items() if k != "index"}
