@@ -62,12 +62,18 @@ def test_tree_sharding_matches_rules_with_paths():
 
 @pytest.mark.parametrize(
     ("sizes", "shape"),
-    [({}, (8, 1)), ({"fsdp": 4}, (2, 4)), ({"data": 2}, (2, 1)), ({"data": 1, "fsdp": 8}, (1, 8))],
+    [
+        ({}, (8, 1, 1)),
+        ({"fsdp": 4}, (2, 4, 1)),
+        ({"data": 2}, (2, 1, 1)),
+        ({"data": 1, "fsdp": 8}, (1, 8, 1)),
+        ({"tensor": 4}, (2, 1, 4)),
+    ],
 )
 def test_make_mesh(sizes, shape):
     mesh = make_mesh(**sizes)
     assert tuple(mesh.shape.values()) == shape
-    assert mesh.axis_names == ("data", "fsdp")
+    assert mesh.axis_names == ("data", "fsdp", "tensor")
 
 
 @pytest.mark.parametrize("sizes", [(9, 1), (3, 4), (0, 1), (2, 0), (-1, 16), (-2, 1), (-1, 0)])

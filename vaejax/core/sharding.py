@@ -1,4 +1,4 @@
-"""Sharding over devices: a mesh with one axis for data and one for sharded parameters."""
+"""Sharding over devices: a mesh of axes for data, for sharded parameters and for large layers."""
 
 import math
 import re
@@ -8,14 +8,18 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vaejax.core.types import PyTree
+from vaejax.core.sharding_rules import Rules, parse_rules, tensor_axes
+from vaejax.core.tensor_axis import TENSOR
+from vaejax.core.types import Options, PyTree
 
 __all__ = [
     "DATA",
     "FSDP",
+    "TENSOR",
     "batch_sharding",
     "check_batch",
     "make_mesh",
+    "mesh_of",
     "on_one_device",
     "own_positions",
     "put",
@@ -29,27 +33,42 @@ DATA, FSDP = "data", "fsdp"
 _SMALL = 2**12  # elements; smaller arrays are replicated, which is cheaper than gathering them
 
 
-def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
-    """A mesh of `data` × `fsdp` devices.
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """A mesh of `data` × `fsdp` × `tensor` devices.
 
     Args:
-      data: devices along the data axis; -1 for all devices / `fsdp`.
+      data: devices along the data axis; -1 for all devices / (`fsdp` · `tensor`).
       fsdp: devices over which one copy of the parameters is sharded.
+      tensor: devices over which the codes of a codebook and the units of layers are sharded, see
+        `sharding_rules`. They compute the same examples together.
 
     Raises:
       ValueError: there are fewer devices.
     """
     available = jax.device_count()
     if data == -1:
-        data = max(available // max(fsdp, 1), 1)
-    if data < 1 or fsdp < 1 or data * fsdp > available:
+        data = max(available // max(fsdp * tensor, 1), 1)
+    needed = data * fsdp * tensor
+    if min(data, fsdp, tensor) < 1 or needed > available:
+        axes = f"data={data} × fsdp={fsdp}" + (f" × tensor={tensor}" if tensor != 1 else "")
         raise ValueError(
-            f"a mesh of data={data} × fsdp={fsdp} needs {data * fsdp} devices, found {available}; "
+            f"a mesh of {axes} needs {needed} devices, found {available}; "
             "on CPU, JAX_NUM_CPU_DEVICES=8 in the environment makes 8 virtual ones"
         )
-    devices = jax.devices()[: data * fsdp]
-    auto = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((data, fsdp), (DATA, FSDP), axis_types=auto, devices=devices)
+    names = (DATA, FSDP, TENSOR)
+    auto = (AxisType.Auto,) * len(names)
+    devices = jax.devices()[:needed]
+    return jax.make_mesh((data, fsdp, tensor), names, axis_types=auto, devices=devices)
+
+
+def mesh_of(fields: Options) -> Mesh:
+    """The mesh of the section `mesh` of a config.
+
+    Raises:
+      ValueError: there are fewer devices, or `rules` is not of its form.
+    """
+    parse_rules(fields.get("rules", ""))
+    return make_mesh(**{name: size for name, size in fields.items() if name != "rules"})
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -58,53 +77,65 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
-    """The sharding of examples over all devices, along the axis after `leading` others."""
+    """The sharding of examples over `data` and `fsdp`, along the axis after `leading` others."""
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, (DATA, FSDP)))
 
 
 def check_batch(mesh: Mesh, batch_size: int, grad_accumulation_steps: int = 1) -> None:
     """Raises ValueError unless every device gets the same number of rows of every micro-batch."""
-    parts = mesh.size * grad_accumulation_steps
+    devices = mesh.shape[DATA] * mesh.shape[FSDP]
+    parts = devices * grad_accumulation_steps
     if batch_size % parts:
         raise ValueError(
-            f"train.batch_size={batch_size} is not divisible by {parts} (mesh of {mesh.size} "
+            f"train.batch_size={batch_size} is not divisible by {parts} (mesh of {devices} "
             f"devices × train.grad_accumulation_steps={grad_accumulation_steps}); the nearest "
             f"multiple is {max(round(batch_size / parts), 1) * parts}"
         )
 
 
 def spec_of(
-    path: str, shape: tuple[int, ...], fsdp: int, rules: Mapping[str, tuple[str | None, ...]]
+    path: str, shape: tuple[int, ...], fsdp: int, rules: Rules, tensor: int = 1
 ) -> PartitionSpec:
-    """How one array is sharded over the axis `fsdp`.
+    """How one array is sharded over the axes `fsdp` and `tensor`.
 
-    The largest dimension that is divisible by the axis is split; small arrays are replicated.
+    A dimension is split over `tensor` by the library's rules. Of the others the largest that is
+    divisible is split over `fsdp`; small arrays are replicated.
 
     Args:
       path: of the array, such as `params/encoder/Dense_0/kernel`.
       shape: of the array.
       fsdp: size of the axis.
       rules: regular expression -> one axis name or None per dimension; the first expression found
-        in the path overrides the default.
+        in the path, of no more dimensions than the array, overrides both.
+      tensor: size of the axis.
     """
-    for pattern, axes in rules.items():
-        if re.search(pattern, path):
-            return PartitionSpec(*axes)
-    divisible = [d for d, n in enumerate(shape) if n % fsdp == 0]
-    if fsdp == 1 or not divisible or math.prod(shape) < _SMALL:
+    for pattern, of_rule in rules.items():
+        if re.search(pattern, path) and len(of_rule) <= len(shape):
+            return PartitionSpec(*of_rule)
+    if math.prod(shape) < _SMALL:
         return PartitionSpec()
-    largest = max(divisible, key=lambda d: shape[d])
-    return PartitionSpec(*[FSDP if d == largest else None for d in range(len(shape))])
+    axes = tensor_axes(path, shape, tensor)
+    divisible = [d for d, n in enumerate(shape) if n % fsdp == 0 and axes[d] is None]
+    if fsdp > 1 and divisible:
+        axes[max(divisible, key=lambda d: shape[d])] = FSDP
+    return PartitionSpec(*axes) if any(axes) else PartitionSpec()
 
 
-def tree_sharding(
-    mesh: Mesh, tree: PyTree, rules: Mapping[str, tuple[str | None, ...]] | None = None
-) -> PyTree:
+def tree_sharding(mesh: Mesh, tree: PyTree, rules: Rules | None = None) -> PyTree:
     """Shardings of a tree of arrays, optimizer state included, by `spec_of`."""
 
     def sharding(path: tuple[jax.tree_util.KeyEntry, ...], leaf: jax.Array) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return NamedSharding(mesh, spec_of(name, leaf.shape, mesh.shape[FSDP], rules or {}))
+        fsdp, tensor = mesh.shape[FSDP], mesh.shape[TENSOR]
+        found = NamedSharding(mesh, spec_of(name, leaf.shape, fsdp, rules or {}, tensor))
+        try:
+            found.shard_shape(leaf.shape)
+        except ValueError:
+            raise ValueError(
+                f"mesh.rules: the array {name} of shape {list(leaf.shape)} cannot be split as "
+                f"{tuple(found.spec)} over {dict(mesh.shape)}"
+            ) from None
+        return found
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
 

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family, Params, losses_and_trace
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, replicated
+from vaejax.core.tensor_axis import using_tensor_axis
 from vaejax.core.types import Losses, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
@@ -170,7 +171,12 @@ def evaluator(
       statistic of the batch, such as `mmd`, is averaged over batches, under the name `batch/mmd`.
     """
     check_batch(mesh, batch_size)
-    seeded = functools.partial(batch_sums(family, preparation(source, binarize)), seed)
+    sums_of = functools.partial(batch_sums(family, preparation(source, binarize)), seed)
+
+    def seeded(*arguments: PyTree) -> PyTree:
+        with using_tensor_axis(mesh):
+            return sums_of(*arguments)
+
     compiled = jax.jit(seeded, out_shardings=replicated(mesh))
 
     def evaluate(params: Params, step: int, limit: int = 0) -> dict[str, float]:

@@ -120,6 +120,8 @@ class MeshFields:
 
     data: int = field(-1, "devices that batches are split over; -1: all remaining", low=-1)
     fsdp: int = field(1, "devices that parameters are split over", low=1)
+    tensor: int = field(1, "devices that codebooks and large layers are split over", low=1)
+    rules: str = field("", "sharding by path: PATTERN=AXIS,AXIS,...; several separated by ;")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 
 from vaejax.core.files import write_json
 from vaejax.core.game import Family
-from vaejax.core.sharding import make_mesh
+from vaejax.core.sharding import mesh_of
+from vaejax.core.sharding_rules import parse_rules
 from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
@@ -174,7 +175,7 @@ def prepare(
       ConfigChangedError: the directory belongs to another configuration.
     """
     config = checked_config(config, workdir, mode, target)
-    mesh, first = make_mesh(**config["mesh"]), None
+    mesh, first = mesh_of(config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
     if target.data:
@@ -251,6 +252,7 @@ def _assemble(
         condition_dropout=config["data"]["condition_dropout"],
         augment=augmentation(config),
         mesh=mesh,
+        rules=parse_rules(config["mesh"].get("rules", "")),
     )
     params = trainer.state_shape.params
     if mode == "train":

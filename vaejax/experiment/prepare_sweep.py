@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.game import Family
 from vaejax.core.registry import near_names
-from vaejax.core.sharding import make_mesh
+from vaejax.core.sharding import mesh_of
 from vaejax.core.types import Options
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
@@ -105,7 +105,7 @@ def prepare_sweep(config: Config, workdir: Path, mode: str) -> SweepExperiment:
     """
     import_and_check(config)
     config = checked_in_workdir(config, workdir, mode)
-    mesh, first = make_mesh(**config["mesh"]), None
+    mesh, first = mesh_of(config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
     grid = grid_of(config)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 
 from vaejax.core.distances import power_of_two_centre
+from vaejax.core.tensor_axis import TensorAxis, tensor_axis
 from vaejax.quantizers.segment_sums import code_sums
 
 __all__ = ["Blocks", "default_blocks", "kmeans", "nearest"]
@@ -108,8 +109,8 @@ class _Search(NamedTuple):
         # NaN equals no row: any valid code.
         return lowest, jnp.minimum(first + start, self.total - 1)
 
-    def nearest(self, features: jax.Array) -> jax.Array:  # [R, D] -> [R]
-        """The index of the nearest of all codes."""
+    def nearest(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:  # [R, D] -> [R], [R]
+        """The lowest ½‖e‖² − e·f over all codes, and the index of its first code."""
         features = features - self.centre
 
         def update(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -120,12 +121,45 @@ class _Search(NamedTuple):
         best = self.in_chunk(features, 0)
         if len(self.half_norms) > self.chunk:
             best = jax.lax.fori_loop(1, len(self.half_norms) // self.chunk, update, best)
-        return best[1]
+        return best
+
+    def over_blocks(
+        self, features: jax.Array, block: int, *, distances: bool = False
+    ) -> tuple[jax.Array | None, jax.Array]:
+        """As `nearest` of features `[N, D]`, `block` of them at a time.
+
+        Unless `distances` are asked for, they may be None.
+        """
+        tokens, dim = features.shape
+        symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size
+        if symbolic and jax.default_backend() == "cpu":  # small, since the last one is padded
+            block = min(block, 512)
+        count = -(-tokens // block)
+        if symbolic:
+            rows = block
+        elif count == 1:
+            return self.nearest(features)
+        else:
+            rows = -(-tokens // count)
+        padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
+        # A block has every count-th token, so that tokens sharded over devices are not moved. It is
+        # sliced inside the loop: contiguous blocks would need a second copy of the features.
+        blocked = padded.reshape(rows, count, dim)
+
+        def search_block(i: jax.Array) -> tuple[jax.Array | None, jax.Array]:
+            part = jax.lax.dynamic_index_in_dim(blocked, i, axis=1, keepdims=False)
+            lowest, first = self.nearest(part)
+            return (lowest if distances else None), first
+
+        found = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
+        result: tuple[jax.Array | None, jax.Array] = jax.tree.map(
+            lambda a: a.swapaxes(0, 1).reshape(-1)[:tokens], found
+        )
+        return result
 
 
-def _search(codebook: jax.Array, chunk: int, group: int) -> _Search:
+def _search(codebook: jax.Array, centre: jax.Array, chunk: int, group: int) -> _Search:
     """The search in a codebook `[K, D]` by chunks of k codes, in groups if not 0."""
-    centre = power_of_two_centre(codebook)[None]
     codebook = codebook - centre
     total = codebook.shape[0]
     padding = -total % chunk
@@ -155,29 +189,40 @@ def nearest(features: jax.Array, codebook: jax.Array, *, blocks: Blocks | None =
     chex.assert_equal_shape_suffix([features, codebook], 1)
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
     codebook = jax.lax.stop_gradient(codebook).astype(jnp.float32)
-    tokens, dim = features.shape
+    centre = power_of_two_centre(codebook)[None]
+    if (axis := tensor_axis(codebook.shape[0])) is not None:
+        return _nearest_of_shards(features, codebook, centre, axis, blocks)
     block, chunk, group = blocks or default_blocks(codebook.shape[0])
-    search = _search(codebook, chunk, group)
-    symbolic = is_symbolic_dim(tokens)  # an export for any batch size: blocks of a fixed size
-    if symbolic and jax.default_backend() == "cpu":  # small, since the last one is padded
-        block = min(block, 512)
-    count = -(-tokens // block)
-    if symbolic:
-        rows = block
-    elif count == 1:
-        return search.nearest(features)
-    else:
-        rows = -(-tokens // count)
-    padded = jnp.pad(features, ((0, rows * count - tokens), (0, 0)))
-    # A block has every count-th token, so that tokens sharded over devices are not moved. It is
-    # sliced inside the loop: contiguous blocks would need a second copy of the features.
-    blocked = padded.reshape(rows, count, dim)
+    return _search(codebook, centre, chunk, group).over_blocks(features, block)[1]
 
-    def search_block(i: jax.Array) -> jax.Array:
-        return search.nearest(jax.lax.dynamic_index_in_dim(blocked, i, axis=1, keepdims=False))
 
-    indices: jax.Array = jax.lax.map(search_block, jnp.arange(count))  # [count, rows]
-    return indices.swapaxes(0, 1).reshape(-1)[:tokens]
+def _nearest_of_shards(
+    features: jax.Array,
+    codebook: jax.Array,
+    centre: jax.Array,
+    axis: TensorAxis,
+    blocks: Blocks | None,
+) -> jax.Array:
+    """`nearest` where each device has a part of the codes: it searches that part alone.
+
+    The lowest distance of all parts is found by one reduction over the devices, and the first code
+    with that distance by another.
+    """
+    total = codebook.shape[0]
+    part = total // axis.size
+    block, chunk, group = blocks or default_blocks(part)
+
+    def on_device(
+        codes: jax.Array, number: jax.Array, features: jax.Array, centre: jax.Array
+    ) -> jax.Array:
+        search = _search(codes, centre, chunk, group)
+        lowest, first = search.over_blocks(features, block, distances=True)
+        assert lowest is not None
+        best = axis.minimum(lowest)
+        # NaN equals no distance: any valid code.
+        return axis.minimum(jnp.where(lowest == best, first + part * number, total - 1))
+
+    return axis.map(on_device, [codebook], features, centre)
 
 
 def kmeans(key: jax.Array, features: jax.Array, codes: int, iterations: int = 10) -> jax.Array:

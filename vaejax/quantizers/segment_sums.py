@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.core.tensor_axis import tensor_axis
+
 __all__ = ["code_sums", "codes_at"]
 
 _MAX_ELEMENTS = 2**24
@@ -29,6 +31,20 @@ def code_sums(
     Returns:
       `[S, K, ...]` of the dtype of the values.
     """
+    if (axis := tensor_axis(codes)) is not None:
+        part = codes // axis.size
+
+        def of_part(number: jax.Array, values: jax.Array, indices: jax.Array) -> jax.Array:
+            own = indices - part * number
+            own = jnp.where((own >= 0) & (own < part), own, -1)
+            return _sums(values, own, part, max_elements)
+
+        return axis.sum_over_rows(of_part, values, indices, result_axis=1)
+    return _sums(values, indices, codes, max_elements)
+
+
+def _sums(values: jax.Array, indices: jax.Array, codes: int, max_elements: int) -> jax.Array:
+    """`code_sums` of all codes on each device."""
     tokens, books, *rest = values.shape
     if jax.default_backend() == "cpu" or not rest:  # atomic additions of scalars are fast
         segments = jnp.where(indices >= 0, indices + codes * jnp.arange(books)[None], books * codes)
@@ -79,6 +95,19 @@ _gather.defvjp(_gather_fwd, _gather_bwd)
 
 def codes_at(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     """The codes `[..., D]` of a codebook `[K, D]` at indices `[...]`, each from 0 to K − 1."""
+    if (axis := tensor_axis(codebook.shape[0])) is not None:
+        part = codebook.shape[0] // axis.size
+
+        def from_part(codes: jax.Array, number: jax.Array, indices: jax.Array) -> jax.Array:
+            own = indices - part * number
+            found = _codes_at(codes, jnp.clip(own, 0, part - 1))
+            return axis.sum(jnp.where(((own >= 0) & (own < part))[..., None], found, 0))
+
+        return axis.map(from_part, [codebook], indices)
+    return _codes_at(codebook, indices)
+
+
+def _codes_at(codebook: jax.Array, indices: jax.Array) -> jax.Array:
     if jax.default_backend() == "cpu":
         return codebook[indices]
     return _gather(codebook, indices)

@@ -14,8 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaejax.core.game import Family, Params
 from vaejax.core.rng import Stream, key_of
-from vaejax.core.sharding import DATA as DATA_AXIS
-from vaejax.core.sharding import FSDP, check_batch, make_mesh, replicated
+from vaejax.core.sharding import check_batch, make_mesh, replicated
 from vaejax.core.types import Metrics, Options, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
@@ -48,7 +47,7 @@ def over_models(f: Callable[..., PyTree], mesh: Mesh, chunk: int) -> Callable[..
     `jax.vmap`, one chunk after the other; with a chunk of 1 it calls `f` for one model after the
     other.
     """
-    axis = PartitionSpec((DATA_AXIS, FSDP))
+    axis = PartitionSpec(mesh.axis_names)
 
     def on_device(per_model: PyTree, shared: PyTree) -> PyTree:
         count = len(jax.tree.leaves(per_model)[0])
@@ -255,7 +254,7 @@ class Sweep:
 def _stack(model_shape: TrainState, size: int, mesh: Mesh) -> TrainState:
     """Shapes of the state of `size` models, sharded over models if the devices divide them."""
     everywhere = replicated(mesh)
-    over_devices = NamedSharding(mesh, PartitionSpec((DATA_AXIS, FSDP)))
+    over_devices = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     of_models = over_devices if size % mesh.size == 0 else everywhere
     scalars = ("step", "skipped", "total_skipped", "best", "evaluations", "since_best", "best_step")
     replicated_scalars = {

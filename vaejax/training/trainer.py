@@ -17,6 +17,7 @@ from vaejax.core.sharding import (
     replicated,
     tree_sharding,
 )
+from vaejax.core.tensor_axis import using_tensor_axis
 from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
@@ -192,7 +193,8 @@ class Trainer:
         def step(data: PyTree, batches: PyTree, state: TrainState, i: jax.Array) -> PyTree:
             rows = self.loader.rows(data, batches, i)
             rows = jax.lax.with_sharding_constraint(rows, over_examples)
-            return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
+            with using_tensor_axis(mesh):
+                return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
 
         def run(
             state: TrainState, data: PyTree, batches: PyTree, n: Count
@@ -203,7 +205,8 @@ class Trainer:
 
         def init(rows: PyTree, initial: Params) -> TrainState:
             batch = prepare(rows, key_of(seed, Stream.DATA))
-            return init_state(family, seed, batch, settings.ema_decay, initial)
+            with using_tensor_axis(mesh):
+                return init_state(family, seed, batch, settings.ema_decay, initial)
 
         first_batch = self.loader.first_batch()
         traced = jax.jit(init)  # traced once, for the shapes and for the program below
