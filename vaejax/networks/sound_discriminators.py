@@ -93,8 +93,8 @@ class WaveformDiscriminator(linen.Module):
             means = x[:, : x.shape[1] // scale * scale]
             means = means.reshape(x.shape[0], -1, scale, x.shape[2]).mean(axis=2)
             outputs.append(Stack(self.channels, self.layers, 9, 4, *options)(means))
-        logits, maps = zip(*outputs, strict=True)
-        return tuple(logits), tuple(m for of_view in maps for m in of_view)
+        views, maps = zip(*outputs, strict=True)
+        return tuple(views), tuple(m for of_view in maps for m in of_view)
 
 
 def _in_periods(x: jax.Array, period: int) -> jax.Array:

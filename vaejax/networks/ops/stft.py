@@ -33,8 +33,8 @@ def stft(x: jax.Array, size: int, hop: int) -> jax.Array:
     blocks = x[..., : (count + parts - 1) * hop].reshape(*x.shape[:-1], -1, hop)
     frames = jnp.concatenate([blocks[..., i : i + count, :] for i in range(parts)], axis=-1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-    window = jnp.asarray(2.0 * window / window.sum(), x.dtype)
-    return jnp.fft.rfft(frames * window.reshape((1,) * x.ndim + (-1,)))
+    scaled = jnp.asarray(2.0 * window / window.sum(), x.dtype)
+    return jnp.fft.rfft(frames * scaled.reshape((1,) * x.ndim + (-1,)))
 
 
 @functools.lru_cache(maxsize=32)
