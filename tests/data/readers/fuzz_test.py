@@ -1,7 +1,9 @@
 """Damaged and hostile files: a reader gives arrays, or one of its errors in one line."""
 
+import functools
 import io
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -209,6 +211,28 @@ def test_damaged_sparse_matrices(tmp_path_factory, content, changes, cut):
     file = tmp_path_factory.getbasetemp() / "fuzz_sparse.npz"
     file.write_bytes(damaged(content, changes, cut))
     assert max(lines_of_errors(f"npz:{file}")) <= 1
+
+
+@functools.cache
+def cells(sparse):
+    """A h5ad file of four cells and three genes, with a label and a layer."""
+    anndata = pytest.importorskip("anndata")
+    pandas = pytest.importorskip("pandas")
+    counts = np.arange(12, dtype=np.float32).reshape(4, 3)
+    x = scipy.sparse.csr_matrix(counts) if sparse else counts
+    obs = pandas.DataFrame({"kind": pandas.Categorical(list("abab"))}, index=list("wxyz"))
+    table = anndata.AnnData(x, obs=obs, layers={"raw": x.copy()})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cells.h5ad"
+        table.write_h5ad(file)
+        return file.read_bytes()
+
+
+@fuzz(st.booleans(), DAMAGE, st.integers(0, 40))
+def test_damaged_files_of_cells(tmp_path_factory, sparse, changes, cut):
+    file = tmp_path_factory.getbasetemp() / "fuzz.h5ad"
+    file.write_bytes(damaged(cells(sparse), changes, cut))
+    assert max(lines_of_errors(f"h5ad:{file}")) <= 1
 
 
 NAMES = st.lists(
