@@ -93,6 +93,13 @@ def test_covariances_of_small_clusters_have_full_rank():
     assert np.linalg.eigvalsh(covariances).min() > 1e-4
 
 
+def test_with_no_more_examples_than_components_the_spread_is_that_of_the_data():
+    x, held_out = data(16, 1), data(500, 2)
+    params = jax.jit(gaussian_mixture(D, 16).init)(KEY, {"vector": x})
+    single = log_density(held_out, [1.0], [x.mean(0)], [np.cov(x.T)]).mean()
+    assert log_density(held_out, *moments(params)).mean() > single - 1.0
+
+
 def test_samples_have_the_moments_of_the_mixture():
     x = data(2000, 1)
     model = gaussian_mixture(D, K)

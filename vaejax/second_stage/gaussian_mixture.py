@@ -17,7 +17,9 @@ def _init_from_clusters(key: jax.Array, x: jax.Array, components: int, iteration
     """Means, covariances and weights of the k-means clusters of x `[N, D]`.
 
     Each covariance is that of the cluster's examples and of D + 1 pseudo-examples with the average
-    covariance within all clusters; so it has full rank even for clusters of few examples.
+    covariance within all clusters; so it has full rank even for clusters of few examples. To that
+    average one pseudo-example adds the covariance of all x: with no more examples than components
+    nothing varies within clusters.
     """
     n, dim = x.shape
     loc = kmeans(key, x, components, iterations)
@@ -25,7 +27,9 @@ def _init_from_clusters(key: jax.Array, x: jax.Array, components: int, iteration
     difference = x - loc[which]
     outer = difference[:, :, None] * difference[:, None, :]  # [N, D, D]
     count = jax.ops.segment_sum(jnp.ones(n), which, components)
-    within = outer.mean(axis=0) + 1e-6 * jnp.eye(dim)  # average covariance within clusters
+    centred = x - x.mean(axis=0, keepdims=True)
+    whole = centred.T @ centred / n + 1e-6 * jnp.eye(dim)
+    within = (outer.sum(axis=0) + whole) / (max(n - components, 0) + 1)
     pseudo_examples = dim + 1.0
     total = jax.ops.segment_sum(outer, which, components) + pseudo_examples * within[None]
     covariance = total / (count + pseudo_examples)[:, None, None]
