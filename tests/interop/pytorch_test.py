@@ -23,6 +23,13 @@ def test_values_and_gradients_agree_in_both_directions(name):
         assert half["written"]["largest"] < 1e-4
 
 
+@pytest.mark.parametrize("name", ["AutoencoderKL (SD 1, 2)", "AutoencoderTiny", "DacModel"])
+def test_bfloat16_is_as_near_to_float32_as_pytorch_is(name):
+    for half in comparison.compare(name, "bfloat16").values():
+        assert half["value"]["rms"] < 1.25 * half["pytorch"]["value"]["rms"]
+        assert half["gradient"]["rms"] < 1.25 * half["pytorch"]["gradient"]["rms"]
+
+
 def models(name, folder):
     module = comparison.make(name)
     module.save_pretrained(folder)
@@ -69,6 +76,9 @@ def test_encodec_of_whole_sounds(bandwidth, length, tmp_path):
     np.testing.assert_array_equal(codes, encoded.audio_codes[0].numpy())
     want = y.permute(0, 2, 1).numpy()
     np.testing.assert_allclose(model.decode(codes), want, atol=1e-4 * want.std())
+    again = type(module).from_pretrained(interop.save(model, tmp_path / "saved")).eval()
+    written = again.encode(sound, bandwidth=bandwidth)
+    np.testing.assert_array_equal(written.audio_codes[0].numpy(), codes)
 
 
 def test_encodec_in_chunks(tmp_path):

@@ -33,6 +33,7 @@ from vaejax.distributions.laplace import DiscretizedLaplace, Laplace
 from vaejax.distributions.missing import WithMissing, elements_present, with_missing
 from vaejax.distributions.mixed import Mixed, category_columns
 from vaejax.distributions.multivariate import MultivariateNormal
+from vaejax.distributions.of_vector import OfVector
 from vaejax.distributions.one_hot_codes import OneHotCodes
 from vaejax.distributions.support import Support, support_of
 
@@ -58,6 +59,7 @@ __all__ = [
     "MonteCarloKL",
     "MultivariateNormal",
     "Normal",
+    "OfVector",
     "OneHotCodes",
     "Quantized",
     "Support",

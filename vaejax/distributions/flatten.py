@@ -8,11 +8,12 @@ from vaejax.distributions.affine import Affine
 from vaejax.distributions.composite import Masked
 from vaejax.distributions.discretized import DiscretizedLogistic
 from vaejax.distributions.elementary import Bernoulli, Normal
+from vaejax.distributions.laplace import DiscretizedLaplace, Laplace
 from vaejax.distributions.missing import WithMissing
 
 __all__ = ["as_rows"]
 
-_ELEMENTWISE = (Bernoulli, DiscretizedLogistic, Normal)
+_ELEMENTWISE = (Bernoulli, DiscretizedLaplace, DiscretizedLogistic, Laplace, Normal)
 
 
 def as_rows(p: Distribution, x: jax.Array) -> tuple[Distribution, jax.Array]:

@@ -41,7 +41,7 @@ def codes_of_nodes(latents: Sequence[Latent]) -> list[jax.Array]:
 
 
 def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> Layout | None:
-    """The layout of a model's codes, or None for one Gaussian vector; evaluates only shapes.
+    """The layout of a model's codes, or None for one Gaussian node; evaluates only shapes.
 
     Args:
       who: names the model in errors.
@@ -50,7 +50,8 @@ def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> L
       batch: to be encoded, or its shapes.
 
     Raises:
-      ValueError: the nodes hold neither codes nor one Gaussian vector, or the model is conditional.
+      ValueError: the nodes hold neither codes nor one Gaussian vector or map, or the model is
+        conditional.
     """
     trace = jax.eval_shape(
         lambda p, b, key: family.model.forward(p, b, key, None), params, batch, jax.random.key(0)
@@ -61,7 +62,7 @@ def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> L
             "use a model without a condition"
         )
     nodes: tuple[Latent, ...] = trace.latents
-    if len(nodes) == 1 and capabilities_of(nodes[0].posterior).euclidean and nodes[0].z.ndim == 2:
+    if len(nodes) == 1 and capabilities_of(nodes[0].posterior).euclidean:
         return None
     if nodes and all(is_quantized(node.posterior) for node in nodes):
         if family.model.embed is None:
@@ -69,6 +70,6 @@ def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> L
         return layout_of(nodes)
     kinds = [f"{type(n.posterior).__name__} {n.z.shape[1:]}" for n in nodes]
     raise ValueError(
-        f"{who}: a prior is learned for codes, or for one Gaussian vector; its model "
+        f"{who}: a prior is learned for codes, or for one Gaussian vector or map; its model "
         f"has the nodes {kinds}"
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.token_layout import Layout
-from vaejax.distributions import Categorical, Distribution, WithMissing
+from vaejax.distributions import Categorical, Distribution, OfVector, WithMissing
 from vaejax.models.shared import generate_with
 from vaejax.quantizers.token_layout import codes_of_nodes
 
@@ -22,12 +22,13 @@ class TwoStageModel:
     first: Model
     prior: Model
     layout: Layout | None
+    shape: tuple[int, ...]
 
     def latent_batch(self, latents: tuple[Latent, ...], batch: Batch) -> Batch:
         """The latents as a batch of the prior, with the labels."""
         label = {"label": batch["label"]} if "label" in batch else {}
         if self.layout is None:
-            return {"vector": latents[0].z, **label}
+            return {"vector": latents[0].z.reshape(latents[0].z.shape[0], -1), **label}
         tokens = self.layout.flatten(codes_of_nodes(latents))
         if "mask" in batch:  # codes of missing values have the index −1
             return {"tokens": jnp.maximum(tokens, 0), "mask": tokens >= 0, **label}
@@ -39,7 +40,10 @@ class TwoStageModel:
         """The latents with the learned prior, and the prior's condition."""
         trace = self.prior.forward(params["second"], self.latent_batch(latents, batch), key, None)
         if self.layout is None:
-            return (latents[0]._replace(prior=trace.likelihood),), trace.condition
+            prior = trace.likelihood
+            if len(self.shape) > 1:
+                prior = OfVector(prior, self.shape)
+            return (latents[0]._replace(prior=prior),), trace.condition
         p = trace.likelihood
         p = p.base if isinstance(p, WithMissing) else p
         parts = self.layout.split(cast(Categorical, p).logits)
@@ -97,11 +101,13 @@ class TwoStageModel:
         p = self.prior.generate(params["second"], key, n, condition, temperature, **options)
         sampled = p.mean
         if self.layout is None:
-            return (sampled,)
+            return (sampled.reshape(-1, *self.shape) if self.shape else sampled,)
         return self.embed(params, self.layout.split(sampled))
 
 
-def two_stage_model(first: Model, prior: Model, layout: Layout | None) -> Model:
+def two_stage_model(
+    first: Model, prior: Model, layout: Layout | None, shape: tuple[int, ...] = ()
+) -> Model:
     """`first` with its prior replaced; parameters `{"first": ..., "second": ...}`.
 
     Its trace is an ordinary one, so that `nll`, `kl`, `elbo` and bits per dimension are those of
@@ -113,9 +119,10 @@ def two_stage_model(first: Model, prior: Model, layout: Layout | None) -> Model:
       first: an unconditional model.
       prior: of its tokens (`second_stage.code_prior`), or of its one latent vector
         (`second_stage.gaussian_mixture`); if it is conditional, so is the combined model.
-      layout: of the tokens; None for a vector.
+      layout: of the tokens; None for a vector or a map.
+      shape: of a continuous latent of one example, `(h, w, C)` of a map; `()` for a vector.
     """
-    model = TwoStageModel(first, prior, layout)
+    model = TwoStageModel(first, prior, layout, shape)
     # The condition is that of the prior: the first stage is unconditional.
     generate = generate_with(
         model.sample_prior, lambda params, zs, condition: model.decode(params, zs)

@@ -1,5 +1,6 @@
 """A trained first stage: its latents as data for a prior, and both as one model."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class FirstStage(NamedTuple):
     Attributes:
       family: of the model.
       params: its parameters, on the devices of the mesh.
-      layout: of its codes; None if its latent is one Gaussian vector.
+      layout: of its codes; None if its latent is one Gaussian vector or map.
       mesh: the devices.
       batch_size: examples at once.
       binarize: as in its training.
@@ -57,9 +58,8 @@ class FirstStage(NamedTuple):
         batch: PyTree = self.spec.batch(1)
         nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
         tokens = self.layout is not None
-        event = (
-            ((self.layout.length,), "int32") if self.layout else (nodes[0].z.shape[1:], "float32")
-        )
+        size = math.prod(nodes[0].z.shape[1:])
+        event = ((self.layout.length,), "int32") if self.layout else ((size,), "float32")
         fields = {"tokens" if tokens else "vector": event}
         if tokens and "mask" in self.spec.fields:
             fields["mask"] = event[0], "bool"
@@ -69,7 +69,7 @@ class FirstStage(NamedTuple):
         return DataSpec(fields, 255.0, self.spec.examples, self.spec.classes, 0, names)
 
     def latents(self, source: Source, seed: int = 0) -> Source:
-        """A split encoded by the model: `tokens` `[T]`, or `vector` `[D]`, one sample of z.
+        """A split encoded by the model: `tokens` `[T]`, or `vector` `[D]`, one sample of z, flat.
 
         Labels are kept; codes of padding or missing values alone are not in the `mask`. The samples
         depend only on the seed and the example.
@@ -82,7 +82,7 @@ class FirstStage(NamedTuple):
             nodes = self.family.model.encode(params, batch, key)
             label = {"label": batch["label"]} if "label" in batch else {}
             if self.layout is None:
-                return {"vector": nodes[0].z, **label}
+                return {"vector": nodes[0].z.reshape(nodes[0].z.shape[0], -1), **label}
             tokens = self.layout.flatten(codes_of_nodes(nodes)).astype(jnp.int32)
             if "mask" in batch:
                 return {"tokens": jnp.maximum(tokens, 0), "mask": tokens >= 0, **label}
@@ -113,7 +113,12 @@ class FirstStage(NamedTuple):
 
     def joint_family(self, prior: Family) -> Family:
         """This model under a learned prior, for evaluation and sampling; it has no players."""
-        model = two_stage_model(self.family.model, prior.model, self.layout)
+        batch: PyTree = self.spec.batch(1) if self.spec is not None else None
+        shape: tuple[int, ...] = ()
+        if self.layout is None and batch is not None:
+            encode, key = self.family.model.encode, jax.random.key(0)
+            shape = jax.eval_shape(encode, self.params, batch, key)[0].z.shape[1:]
+        model = two_stage_model(self.family.model, prior.model, self.layout, shape)
         return Family(model, chain(losses.nll(), losses.kl()), {})
 
     def joint_params(self, params: Params) -> Params:
