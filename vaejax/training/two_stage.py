@@ -59,7 +59,9 @@ class FirstStage(NamedTuple):
         nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
         tokens = self.layout is not None
         size = math.prod(nodes[0].z.shape[1:])
-        event = ((self.layout.length,), "int32") if self.layout else ((size,), "float32")
+        event: tuple[tuple[int, ...], str] = (size,), "float32"
+        if self.layout is not None:
+            event = (self.layout.length,), "int32"
         fields = {"tokens" if tokens else "vector": event}
         if tokens and "mask" in self.spec.fields:
             fields["mask"] = event[0], "bool"
