@@ -11,6 +11,7 @@ from vaejax.core.sharding import (
     batch_sharding,
     check_batch,
     make_mesh,
+    mesh_of,
     own_positions,
     put,
     put_own,
@@ -80,6 +81,13 @@ def test_make_mesh(sizes, shape):
 def test_an_impossible_mesh_is_rejected(sizes):
     with pytest.raises(ValueError, match=r"found 8; on CPU, JAX_NUM_CPU_DEVICES"):
         make_mesh(*sizes)
+
+
+def test_a_mesh_without_devices_of_a_process_is_rejected(monkeypatch):
+    assert mesh_of({"data": 2}).size == 2
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="2 of 8 devices leaves 1 of 2 processes without any"):
+        mesh_of({"data": 2})
 
 
 def test_an_indivisible_batch_size_is_rejected():

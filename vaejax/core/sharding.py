@@ -34,7 +34,7 @@ _SMALL = 2**12  # elements; smaller arrays are replicated, which is cheaper than
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """A mesh of `data` × `fsdp` × `tensor` devices.
+    """A mesh of `data` × `fsdp` × `tensor` devices; a mesh of one is a device of this process.
 
     Args:
       data: devices along the data axis; -1 for all devices / (`fsdp` · `tensor`).
@@ -57,7 +57,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         )
     names = (DATA, FSDP, TENSOR)
     auto = (AxisType.Auto,) * len(names)
-    devices = jax.devices()[:needed]
+    devices = jax.devices()[:needed] if needed > 1 else jax.local_devices()[:1]
     return jax.make_mesh((data, fsdp, tensor), names, axis_types=auto, devices=devices)
 
 
@@ -65,10 +65,17 @@ def mesh_of(fields: Options) -> Mesh:
     """The mesh of the section `mesh` of a config.
 
     Raises:
-      ValueError: there are fewer devices, or `rules` is not of its form.
+      ValueError: there are fewer devices, a process would have none, or `rules` is not of its form.
     """
     parse_rules(fields.get("rules", ""))
-    return make_mesh(**{name: size for name, size in fields.items() if name != "rules"})
+    mesh = make_mesh(**{name: size for name, size in fields.items() if name != "rules"})
+    count, used = jax.process_count(), {device.process_index for device in mesh.devices.flat}
+    if len(used) < count:
+        raise ValueError(
+            f"a mesh of {mesh.size} of {jax.device_count()} devices leaves {count - len(used)} of "
+            f"{count} processes without any: leave mesh.data at -1, or start fewer processes"
+        )
+    return mesh
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -53,17 +53,18 @@ def _crc_of(arrays: Mapping[str, PyTree]) -> int:
 
 
 def layout_of(tree: PyTree) -> dict[str, int]:
-    """The number of processes, and the sizes of the mesh that the arrays of a tree are on."""
+    """The number of processes, and the sizes above 1 of the mesh that a tree's arrays are on."""
     shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree)]
     meshes = [s.mesh.shape for s in shardings if isinstance(s, NamedSharding)]
-    return {"processes": jax.process_count(), **(dict(meshes[0]) if meshes else {})}
+    axes = {name: size for name, size in (meshes[0] if meshes else {}).items() if size > 1}
+    return {"processes": jax.process_count(), **axes}
 
 
 def described_layout(layout: Mapping[str, int]) -> str:
     """A layout in words."""
     count = layout["processes"]
     axes = [f"mesh.{name}={size}" for name, size in layout.items() if name != "processes"]
-    return f"{count} process{'es' if count > 1 else ''} ({', '.join(axes)})"
+    return f"{count} process{'es' if count > 1 else ''} ({', '.join(axes) or 'one device'})"
 
 
 def read_layout(path: Path) -> dict[str, int]:
