@@ -40,6 +40,7 @@ CASES = {
     "vqvae": Case(
         "VQ-VAE 32×32×3, 128 channels, 2 residual blocks", (32, 32, 3), 32, (128, 32), 64
     ),
+    "kl": Case("AutoencoderKL of diffusers 32×32×3, 32-64-64", (32, 32, 3), 8, (32, 64, 64), 4),
     "quantizer": Case("quantiser, 8,192 tokens × 64, 1,024 codes", (64,), 8192, (), 64, 1024),
     "search": Case("search of 65,536 tokens × 64 in 8,192 codes", (64,), 65_536, (), 64, 8192),
     "td_vae": Case(

@@ -73,6 +73,7 @@ COMPETITORS: dict[str, dict[str, Competitor]] = {
     "conv": {**_IMAGES, **_PYTHAE},
     "factor": {**_IMAGES, **_PYTHAE, **_DOUBLED},
     "vqvae": {**_IMAGES, **_PYTHAE},
+    "kl": _IMAGES,
     "td_vae": _TRAINING,
     "lvae": _TRAINING,
     "quantizer": {

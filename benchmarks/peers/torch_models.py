@@ -16,6 +16,7 @@ __all__ = [
     "TDVAE",
     "VAE",
     "VQVAE",
+    "AutoencoderKL",
     "discriminator",
     "discriminator_step_loss",
     "model",
@@ -69,6 +70,29 @@ class VQVAE(nn.Module):
         error = (out - x) / 0.1
         nll = (0.5 * error.square() + 0.5 * math.log(2 * math.pi * 0.01)).flatten(1).sum(1).mean()
         return nll + 0.25 * h * w * commitment
+
+
+class AutoencoderKL(nn.Module):
+    """The autoencoder of diffusers, with a normal likelihood of standard deviation 0.1."""
+
+    def __init__(self, case: Case) -> None:
+        from diffusers import AutoencoderKL as Autoencoder
+
+        super().__init__()
+        levels = len(case.hidden)
+        self.autoencoder = Autoencoder(
+            block_out_channels=case.hidden,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            latent_channels=case.latent,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        posterior = self.autoencoder.encode(2 * x - 1).latent_dist
+        out = self.autoencoder.decode(posterior.sample()).sample / 2 + 0.5
+        error = (out - x) / 0.1
+        nll = (0.5 * error.square() + 0.5 * math.log(2 * math.pi * 0.01)).flatten(1).sum(1)
+        return (nll + posterior.kl()).mean()
 
 
 class LVAE(nn.Module):
@@ -189,6 +213,8 @@ def model(name: str) -> nn.Module:
     case = CASES[name]
     if name == "vqvae":
         return VQVAE(case)
+    if name == "kl":
+        return AutoencoderKL(case)
     if name == "lvae":
         return LVAE(case.hidden)
     if name == "td_vae":

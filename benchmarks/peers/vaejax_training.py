@@ -51,6 +51,12 @@ def family(name: str) -> Family:
             network={"kind": "residual", "hidden": width, "block_hidden": block_width},
             likelihood={"kind": "normal", "scale": 0.1},
         )  # fmt: skip
+    if name == "kl":
+        network = {"kind": "latent_diffusion", "channels": case.hidden, "blocks": 1}
+        return families.beta_vae(
+            case.shape, vae, latent_dim=case.latent, network=network,
+            likelihood={"kind": "normal", "scale": 0.1},
+        )  # fmt: skip
     if name == "td_vae":
         return families.td_vae(
             case.shape, vae, latent_dims=(16, 16), belief={"kind": "lstm", "size": 128},

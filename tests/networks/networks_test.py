@@ -132,6 +132,16 @@ def test_outputs_are_float32_when_computing_in_bfloat16(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
+def test_the_last_layer_that_a_decoder_declares_makes_its_output(kind):
+    shape = shape_for(kind)
+    pair = build(kind, shape, out_channels=5)
+    leaf = abstract(pair, shape)[0][1]
+    for name in pair[1].last_layer.split("/"):
+        leaf = leaf[name]
+    assert leaf.shape[-1] in (5, 5 * np.prod(shape[:-1]))
+
+
+@pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
 def test_errors_for_unknown_names_suggest_near_ones(kind):
     shape = shape_for(kind)
     with pytest.raises(ValueError, match=f"architecture {kind!r} has no setting 'activaton'.*"):

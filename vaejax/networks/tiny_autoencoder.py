@@ -147,7 +147,6 @@ def tiny_autoencoder(
         )
     del shape
     common = (activation, dtype, implementation)
-    return (
-        from_linen(_Encoder(tuple(channels), tuple(encoder_blocks), *common, features)),
-        from_linen(_Decoder(decoder, tuple(decoder_blocks), *common, out_channels)),
-    )
+    encoder = _Encoder(tuple(channels), tuple(encoder_blocks), *common, features)
+    last = _Decoder(decoder, tuple(decoder_blocks), *common, out_channels)
+    return from_linen(encoder), from_linen(last, last_layer="conv_out/kernel")
