@@ -147,7 +147,8 @@ class Codec:
             y, _ = self.decoder(z.shape[-1]).apply(params, z)
             return y[:, :length].astype(jnp.float32)
 
-        return Network(init_encoder, encode), Network(init_decoder, decode)
+        decoder = Network(init_decoder, decode, last_layer="conv_out/kernel")
+        return Network(init_encoder, encode), decoder
 
     def encode_chunk(self, params: PyTree, x: jax.Array, state: PyTree = None) -> _Chunk:
         """The features of the next chunk of a signal; the chunks' features are those of the whole.

@@ -195,4 +195,4 @@ def latent_diffusion(
     _check_size(shape[:2], len(common[0]))
     encoder = LatentDiffusionEncoder(*common, features, latent_channels, quant_conv)
     decoder = LatentDiffusionDecoder(*common, out_channels, latent_channels, post_quant_conv)
-    return from_linen(encoder), from_linen(decoder)
+    return from_linen(encoder), from_linen(decoder, last_layer="conv_out/kernel")
