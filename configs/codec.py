@@ -12,6 +12,7 @@ and configs/prior.py with --config.first_stage=runs/codec learns a prior over th
 speech  (default) a discriminator of spectrograms, as in EnCodec (2210.13438)
 hifi    discriminators of periods and scales of the waveform, as in HiFi-GAN (2010.05646)
 plain   no discriminator: absolute, spectral and mel errors alone
+causal  a causal SEANet (2009.02095), which encodes and decodes a stream
 
 There are 125 codes a second at each of 8 levels of 256 codes: 1 to 8 kbit/s. Half of the training
 examples keep only their first levels (quantizer dropout), so the bitrate is chosen when decoding:
@@ -79,6 +80,14 @@ def hifi(config: ConfigDict) -> None:
     _adversarial(config)
 
 
+def causal(config: ConfigDict) -> None:
+    """The same rate of codes: strides of 2, 4 and 8."""
+    speech(config)
+    del config.model.network
+    ratios = (2, 4, 8)
+    config.model.network = {"kind": "codec", "filters": 16, "ratios": ratios, "causal": True}
+
+
 def _adversarial(config: ConfigDict) -> None:
     config.model.adversarial = {"objective": "hinge", "feature_matching": True}
     late = {"kind": "delayed", "value": 1.0, "begin": _START}
@@ -92,6 +101,6 @@ def _adversarial(config: ConfigDict) -> None:
     }
 
 
-SETTINGS = {"speech": speech, "hifi": hifi, "plain": plain}
+SETTINGS = {"speech": speech, "hifi": hifi, "plain": plain, "causal": causal}
 
 get_config = config_function("codec", SETTINGS, family="vqvae")

@@ -43,6 +43,7 @@ STOCK = [
         ("td_vae", "sprites"),
     ),
     *(("prior", "transformer"), ("sparse_vae", "synthetic"), ("vae_gan", "sprites")),
+    *(("vqgan", "vector"), ("codec", "speech")),
 ]
 
 
@@ -120,7 +121,7 @@ def of_options():
             section, _, name = path.rpartition(".")
             if isinstance(value, str) and name in TEXTS:
                 yield put(config, path, "no_such"), "no_such"
-            if name != "kind" and not section.endswith("minimizes"):
+            if name != "kind" and not section.endswith(("minimizes", "balanced")):
                 yield put(config, f"{section}.no_such", 1), "no_such"
 
 

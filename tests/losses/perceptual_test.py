@@ -102,6 +102,36 @@ def test_weights_that_are_missing_or_of_another_shape_are_named():
 
 
 @pytest.mark.slow
+def test_lpips_against_pytorchs_layers():
+    """VGG-16 of torch.nn.functional, with the normalisations of LPIPS written out."""
+    torch = pytest.importorskip("torch")
+    f = torch.nn.functional
+    weights = vgg_weights()
+    of = {name: torch.from_numpy(value) for name, value in weights.items()}
+    x, y = images(2, 48), images(2, 48, seed=1)
+
+    def maps(image):
+        h = torch.tensor(image, dtype=torch.float32).permute(0, 3, 1, 2)
+        shift, scale = ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450])
+        shift, scale = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (shift, scale))
+        h = (2 * h - 1 - shift) / scale
+        for i, stage in enumerate(_STAGES):
+            h = f.max_pool2d(h, 2) if i else h
+            for n in stage:
+                weight, bias = of[f"features.{n}.weight"], of[f"features.{n}.bias"]
+                h = f.relu(f.conv2d(h, weight, bias, padding=1))
+            yield h / (h.pow(2).sum(1, keepdim=True).sqrt() + 1e-10)
+
+    want = 0
+    for i, (a, b) in enumerate(zip(maps(x), maps(y), strict=True)):
+        want = want + f.conv2d((a - b) ** 2, of[f"lin{i}.model.1.weight"]).mean(dim=(1, 2, 3))
+    features, heads = lpips_features(weights)
+    single = (jnp.asarray(a, jnp.float32) for a in (x, y))
+    got = jax.jit(lambda x, y: perceptual_distance(features, x, y, heads))(*single)
+    np.testing.assert_allclose(got, want.numpy(), rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_lpips_against_its_own_package_with_random_weights():
     torch = pytest.importorskip("torch")
     lpips = pytest.importorskip("lpips")

@@ -92,6 +92,7 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "periods": Range(1, 1024),
         "rate": _POSITIVE,
         "sizes": Range(2, 65_536),
+        "balanced.weights": _AT_LEAST_0,
         "waveform_discriminator.scales": Range(1, 1024),
         "total": _POSITIVE,
         "df": _AT_LEAST_0,

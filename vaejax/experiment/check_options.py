@@ -82,6 +82,7 @@ def _nested() -> dict[str, Nested]:
 
 
 _SCHEDULED = ("capacity", "sharpness", "slab", "temperature")  # numbers or schedules
+_SHARES = ("balanced", "reconstruction")  # loss -> number or schedule
 _FROM_DATA = ("classes",)  # which no setting needs to give
 
 
@@ -107,8 +108,18 @@ def check_model(config: Mapping[str, Setting]) -> None:
         found = nested.get(f"{name}.{option}") or nested.get(option)
         if found is not None:
             _check_nested(f"model.{option}", value, found)
+        elif option in _SHARES and isinstance(value, Mapping):
+            _check_shares(f"model.{option}", value)
         elif option in _SCHEDULED and value is not None:
             check_schedule(f"model.{option}", value, range_of_option(families[name], option))
+
+
+def _check_shares(path: str, shares: Mapping[str, Setting]) -> None:
+    """Checks the numbers or schedules of losses; their names are those of the chain."""
+    if not shares:
+        raise ValueError(f"{path} must name at least one loss")
+    for loss, share in shares.items():
+        check_schedule(f"{path}.{loss}", share, range_of_option(losses.balanced, "weights"))
 
 
 def _check_nested(path: str, value: Setting, nested: Nested) -> None:
@@ -138,6 +149,8 @@ def _check_nested(path: str, value: Setting, nested: Nested) -> None:
         raise ValueError(f"{what} lacks the settings {missing}")
     if "quantizer" in options:
         _check_nested(f"{path}.quantizer", options["quantizer"], nested)
+    for name in (name for name in _SHARES if isinstance(options.get(name), Mapping)):
+        _check_shares(f"{path}.{name}", options[name])
     if isinstance(options.get("temperature"), Mapping):
         limits = range_of_option(function, "temperature")
         check_schedule(f"{path}.temperature", options["temperature"], limits)
