@@ -171,6 +171,18 @@ def static_mnist_plateau(config: ConfigDict) -> None:
     config.evaluate.importance_samples = 200
 
 
+def static_mnist_pythae(config: ConfigDict) -> None:
+    """pythae's protocol: 500 epochs, a rate of 1e-4 that falls twice, best validation ELBO."""
+    static_mnist(config)
+    config.players.vae.learning_rate.values = (1e-4, 1e-4 * 10**-0.2, 1e-4 * 10**-0.4)
+    config.players.vae.learning_rate.boundaries = (100_000, 175_000)
+    config.data.validation = "validation"
+    config.train.steps = 250_000
+    config.train.checkpoint_every = 2500
+    config.train.eval_examples = 0
+    config.evaluate.importance_samples = 200
+
+
 def static_mnist_tanh(config: ConfigDict) -> None:
     """320 epochs; the learning rate decays to a twentieth by half a cosine."""
     static_mnist(config)
@@ -222,6 +234,7 @@ SETTINGS = {
     "vamp": vamp,
     "static_mnist": static_mnist,
     "static_mnist_plateau": static_mnist_plateau,
+    "static_mnist_pythae": static_mnist_pythae,
     "static_mnist_tanh": static_mnist_tanh,
     "table": table,
     "counts": counts,
