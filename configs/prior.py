@@ -16,7 +16,7 @@ uniform codes give 3.79.
 
 transformer  (default) a causal transformer over the codes of a VQ-VAE with any number of levels
 pixel_cnn    a gated PixelCNN (1606.05328) over one map of codes
-mixture      Gaussians of full covariance over the one latent vector of a VAE
+mixture      Gaussians of full covariance over the latent vector or map of a VAE
 """
 
 from ml_collections import ConfigDict
