@@ -89,12 +89,12 @@ def test_a_gaussian_run_becomes_an_autoencoder_kl(tmp_path, capsys):
 
 
 def test_a_run_with_a_codebook_becomes_a_vq_model(tmp_path):
-    network = {**NETWORK, "latent_channels": 2, "attention_levels": (1,), "attention": False}
-    run = quantized(network)
+    network = {**NETWORK, "channels": (4,), "latent_channels": 2, "attention_levels": (0,)}
+    run = quantized({**network, "attention": False})
     interop.save(run, tmp_path)
     model = interop.load(tmp_path)
     assert model.config["_class_name"] == "VQModel"
-    assert model.config["down_block_types"][1] == "AttnDownEncoderBlock2D"
+    assert model.config["down_block_types"] == ["AttnDownEncoderBlock2D"]
     posterior, _, mean = latents(run)
     np.testing.assert_array_equal(model.encode(X), posterior.indices)
     np.testing.assert_allclose(model.reconstruct(X), np.clip(mean, 0, 1), atol=1e-4)

@@ -17,7 +17,7 @@ SMALL = {
     "latent_diffusion": {"channels": (8, 8), "blocks": 1},
     "mlp": {"hidden": (8,)},
     "conv": {"channels": (8, 8), "kernels": (4, 2), "hidden": 8},
-    "tiny_autoencoder": {"channels": (8, 8), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)},
+    "tiny_autoencoder": {"channels": (8, 8), "encoder_blocks": (0, 1), "decoder_blocks": (1, 0)},
     "residual": {"hidden": 8, "blocks": 1, "block_hidden": 8},
     "residual_1d": {"hidden": 8, "blocks": 1, "block_hidden": 8},
 }
