@@ -26,7 +26,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ from .configured import FAMILIES, Configured, load
 from .machine import machine
 from .paths import result_path, write_json
 from .peak import peaks
+from .regressions import slower
 
-__all__ = ["main", "slower"]
+__all__ = ["main"]
 
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved repeats.")
@@ -142,13 +143,6 @@ def _measure(name: str) -> dict[str, Any]:
         ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
         row[ratio] = [statistics.median(ratios), min(ratios), max(ratios)]
     return row
-
-
-def slower(row: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> float | None:
-    """How many times slower a family's step is than recorded; None without such a record."""
-    if recorded is None or "products per step" not in recorded:
-        return None
-    return float(row["products per step"] / recorded["products per step"])
 
 
 def _check(record: dict[str, Any]) -> None:

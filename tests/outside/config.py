@@ -21,7 +21,7 @@ def rings(config: ConfigDict) -> None:
     config.family = "hyperspherical_vae"
     config.model = ConfigDict({"spheres": 2, "min_concentration": 1.0})
     config.model.network = ConfigDict({"kind": "mlp", "hidden": (64,)})
-    config.model.likelihood = ConfigDict({"kind": "laplace", "scale": 0.05})
+    config.model.likelihood = ConfigDict({"kind": "hyperbolic_secant", "scale": 0.05})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "kl": 1.0}, "optimizer": "adam"})
     config.players.vae.learning_rate = 3e-3
 
@@ -32,7 +32,7 @@ def codes(config: ConfigDict) -> None:
     config.model = ConfigDict({"width": 16, "entropies": {"temperature": 0.5}})
     config.model.quantizer = ConfigDict({"kind": "binary_spherical", "bits": 6})
     config.model.network = ConfigDict({"kind": "residual", "hidden": 16, "blocks": 1})
-    config.model.likelihood = ConfigDict({"kind": "laplace", "scale": 0.05})
+    config.model.likelihood = ConfigDict({"kind": "hyperbolic_secant", "scale": 0.05})
     config.players.vae = ConfigDict({"minimizes": {"nll": 1.0, "vq": 0.25}, "optimizer": "adam"})
     config.players.vae.minimizes.update({"token_entropy": 0.1, "usage_entropy": -0.1})
     config.players.vae.learning_rate = 3e-3
@@ -41,7 +41,13 @@ def codes(config: ConfigDict) -> None:
 def get_config(setting: str = "rings") -> ConfigDict:
     """The config of a setting."""
     config = defaults("hyperspherical_vae")
-    config.imports = ("hyperspherical_vae", "binary_spherical", "laplace", "rings", "nearest_class")
+    config.imports = (
+        "hyperspherical_vae",
+        "binary_spherical",
+        "hyperbolic_secant",
+        "rings",
+        "nearest_class",
+    )
     config.data.source = "rings:16"
     config.data.holdout = 0.1
     config.train.update({"batch_size": 32, "steps": 2000, "checkpoint_every": 1000})

@@ -20,7 +20,7 @@ from vaejax.distributions import Normal
 HERE = Path(__file__).parent
 PARTS = (
     *("von_mises_fisher", "hyperspherical_vae", "binary_spherical"),
-    *("laplace", "rings", "nearest_class"),
+    *("hyperbolic_secant", "rings", "nearest_class"),
 )
 KEY = jax.random.key(0)
 
@@ -117,15 +117,15 @@ def test_binary_spherical_is_the_nearest_corner(parts):
         parts.binary_spherical.binary_spherical(31)
 
 
-def test_laplace(parts):
-    likelihood = parts.laplace.laplace(scale=0.3)
+def test_hyperbolic_secant(parts):
+    likelihood = parts.hyperbolic_secant.hyperbolic_secant(scale=0.3)
     loc = np.random.RandomState(0).randn(200, 8, 8, 2).astype(np.float32)
     p = likelihood.apply(jnp.asarray(loc))
     assert likelihood.width(2) == 2
     x = p.sample(KEY)
-    expected = scipy.stats.laplace(loc, 0.3)
+    expected = scipy.stats.hypsecant(loc, 0.3)
     np.testing.assert_allclose(p.log_prob(x), expected.logpdf(x), rtol=1e-4, atol=1e-4)
-    assert scipy.stats.kstest(np.ravel((x - loc) / 0.3), "laplace").pvalue > 1e-3
+    assert scipy.stats.kstest(np.ravel((x - loc) / 0.3), "hypsecant").pvalue > 1e-3
     np.testing.assert_allclose(p.variance, expected.var(), rtol=1e-5)
     np.testing.assert_array_equal(p.mean, loc)
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.accelerator import PARTS, Part, remaining
 from benchmarks.kernels import largest_kernels, of_events
+from benchmarks.lease import PARTS, Part, remaining
 
 
 def test_every_part_is_a_module():

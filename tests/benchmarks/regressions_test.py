@@ -1,6 +1,6 @@
 """Regressions are ratios to the record of the same kind of machine."""
 
-from benchmarks.guards import slower
+from benchmarks.regressions import slower
 
 
 def test_a_slower_machine_is_no_regression_but_a_slower_step_is():
