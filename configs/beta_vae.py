@@ -15,6 +15,7 @@ static_mnist  plain VAE on the MNIST of fixed binarisation, an MLP 784-400-40, f
               importance sampling
 static_mnist_plateau  the same, selected on the validation split as pythae does: the learning rate
               is lowered on plateaus, and the best checkpoint is evaluated
+static_mnist_pythae  the same by pythae's protocol: a rate of 1e-4 that falls twice
 static_mnist_tanh  the same with the networks of IWAE (1509.00519), 784-200-200-50, tanh
 table         a table of numbers and categories; give the data: --config.data.source=csv:PATH
 counts        counts of cells; give the data: --config.data.source=h5ad:PATH

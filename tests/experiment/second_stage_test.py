@@ -118,6 +118,7 @@ def test_the_model_card_has_the_facts_of_both_stages(both):
     assert f"| jax | {jax.__version__} |" in body
 
 
+@pytest.mark.slow
 def test_an_export_has_both_stages_and_goes_to_the_hub(command, flags, both, one_line, monkeypatch):
     pytest.importorskip("huggingface_hub")
     workdir, _ = both
@@ -153,6 +154,7 @@ def test_an_export_has_both_stages_and_goes_to_the_hub(command, flags, both, one
     assert (workdir / "export" / "README.md").read_bytes() == card
 
 
+@pytest.mark.slow
 def test_the_other_modes_use_the_second_stage(command, flags, both, tmp_path):
     workdir, _ = both
     before = (workdir / "evaluation.json").read_text()
@@ -191,6 +193,7 @@ def test_a_run_stopped_in_either_stage_resumes_to_the_bit(flags, both, command, 
     assert_equal(workdir, both[0])
 
 
+@pytest.mark.slow
 def test_what_may_change_between_starts(command, flags, both, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(both[0], workdir)

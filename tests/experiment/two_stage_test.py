@@ -47,6 +47,7 @@ def prior(command, vqvae, tmp_path_factory):
     return workdir, out
 
 
+@pytest.mark.slow
 def test_the_working_directory_of_a_prior(prior, vqvae, images):
     workdir, out = prior
     config = json.loads((workdir / "config.json").read_text())

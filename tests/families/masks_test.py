@@ -125,7 +125,16 @@ SHAPES = {
 }
 
 
-SLOW = ("td_vae_transformer", "residual", "lfq", "gumbel", "images", "vqvae_text")
+SLOW = (
+    "td_vae_transformer",
+    "td_vae_lstm",
+    "fsq",
+    "residual",
+    "lfq",
+    "gumbel",
+    "images",
+    "vqvae_text",
+)
 
 
 def some(names, slow):

@@ -126,12 +126,14 @@ print(*sorted(score))
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_opens_the_runs(rings, further):
     """Nothing but the working directories is given: the parts are imported from their configs."""
     out = shell(rings, further / "codes", further / "prior", python=("-c", FRESH))
     assert out.split() == ["elbo", "kl", "log_likelihood", "nll"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("further")
 def test_exported_programs_need_none_of_it(rings):
     program = (
@@ -146,6 +148,7 @@ def test_exported_programs_need_none_of_it(rings):
     assert out.strip() == "(3, 16, 16, 1) False"
 
 
+@pytest.mark.slow
 def test_a_second_stage_over_the_codes(further):
     found = json.loads((further / "prior" / "evaluation.json").read_text())
     assert 0 < found["bits_per_code"] < 20
@@ -153,6 +156,7 @@ def test_a_second_stage_over_the_codes(further):
     assert (further / "prior" / "figures" / "samples.png").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_over_an_option_of_the_family(further):
     models = json.loads((further / "sweep" / "sweep.json").read_text())["models"]
     assert len(models) == 4

@@ -132,7 +132,11 @@ def family(request, beta_vae, vqvae):
 
 @pytest.mark.parametrize(
     "family",
-    ["beta_vae", "ema_codebook", pytest.param("sgd", marks=pytest.mark.slow)],
+    [
+        pytest.param("beta_vae", marks=pytest.mark.slow),
+        "ema_codebook",
+        pytest.param("sgd", marks=pytest.mark.slow),
+    ],
     indirect=True,
 )
 def test_training_agrees_on_all_meshes(family, source):

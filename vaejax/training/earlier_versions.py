@@ -63,6 +63,8 @@ ABSENT: dict[str, Setting] = {
     "train.eval_examples": 2000,
     "mesh.data": -1,
     "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "mesh.rules": "",
     "evaluate.figures": True,
     "evaluate.metrics": "",
     "evaluate.importance_samples": 0,
