@@ -248,6 +248,8 @@ if __name__ == "__main__":
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # Compiled programs are kept between runs: the second start of a config takes seconds.
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        # Also those that take less than JAX's one second: they add up.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     try:
         app.run(main, flags_parser=_parse)
     finally:
