@@ -150,3 +150,17 @@ def test_recomputation_is_an_option_that_changes_no_parameter():
         loss = jax.grad(lambda p, e=encoder: jnp.sum(e.apply(p, x)))
         text = str(jax.make_jaxpr(loss)(plain))
         assert ("remat" in text or "checkpoint" in text) == recomputes
+
+
+def test_attention_has_gradients_in_bfloat16():
+    keys = jax.random.split(jax.random.key(0), 3)
+    q, k, v = (jax.random.normal(key, (1, 6, 4)) for key in keys)
+
+    def total(q, k, v):
+        return self_attention(q, k, v).astype(jnp.float32).sum()
+
+    want = jax.grad(total, argnums=(0, 1, 2))(q, k, v)
+    half = (a.astype(jnp.bfloat16) for a in (q, k, v))
+    for a, b in zip(jax.grad(total, argnums=(0, 1, 2))(*half), want, strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.03)

@@ -64,12 +64,14 @@ class ResidualBlock(linen.Module):
 
 
 def self_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """softmax(q kᵀ / √C) v, `[B, N, C]`, of one head; more than 4,096 queries in blocks."""
+    """softmax(q kᵀ / √C) v, `[B, N, C]`, of one head in float32; more than 4,096 queries in blocks.
+
+    Attention is a small part of these networks; in bfloat16 its gradient mixes types.
+    """
 
     def attend(q: jax.Array) -> jax.Array:
-        heads = (a[:, :, None] for a in (q, k, v))
-        with jax.numpy_dtype_promotion("standard"):  # scores of bfloat16 are float32
-            return jax.nn.dot_product_attention(*heads)[:, :, 0]
+        heads = (a[:, :, None].astype(jnp.float32) for a in (q, k, v))
+        return jax.nn.dot_product_attention(*heads)[:, :, 0].astype(v.dtype)
 
     batch, n, channels = q.shape
     blocks = -(-n // _QUERIES)
