@@ -12,7 +12,7 @@ times their fraction of a batch is α/N of the paper: 0.1 in `sprites`, as there
 
 Result: after 3,000 steps, 4.5 epochs of the unlabelled images in 10 minutes of a shared CPU core,
 `mnist` has a test error of 23.8 %; with α/N = 0.1 it is 37.2 % after 5,040 steps; the paper reports
-11.97 % after thousands of epochs. Samples of one class show all digits: at this point z holds the
+11.97 %. Samples of one class show all digits: at this point z holds the
 class. A classifier trained on the same labels alone has an error of 18.6 %:
 
   python -m vaejax.main --config=configs/classifier.py:mnist --workdir=runs/classifier

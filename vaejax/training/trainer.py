@@ -59,7 +59,7 @@ def jit_once(function: Callable[..., PyTree], **options: PyTree) -> Callable[...
     """`jax.jit` of what runs once: on CPU, XLA compiles it without optimisation.
 
     The initial state of a convolutional VQ-VAE then compiles in 6 s of processor time instead of
-    14, and its k-means takes no longer: a product of matrices is a library's on any level.
+    14, and is computed in 0.15 s instead of 0.09.
     """
     if jax.default_backend() == "cpu":
         options |= {"compiler_options": {"xla_backend_optimization_level": 0}}
