@@ -181,6 +181,7 @@ def static_mnist_plateau(config: ConfigDict) -> None:
 def static_mnist_pythae(config: ConfigDict) -> None:
     """pythae's protocol: 500 epochs, a rate of 1e-4 that falls twice, best validation ELBO."""
     static_mnist(config)
+    config.model.network.update({"initial_weights": "uniform"})  # PyTorch's
     config.players.vae.learning_rate.values = (1e-4, 1e-4 * 10**-0.2, 1e-4 * 10**-0.4)
     config.players.vae.learning_rate.boundaries = (100_000, 175_000)
     config.data.validation = "validation"

@@ -15,6 +15,7 @@ from vaejax.models.ladder import MERGES
 from vaejax.networks.codec import CODEC_ACTIVATIONS, NORMS, PADDINGS
 from vaejax.networks.conv_ladder import PRECISIONS
 from vaejax.networks.layers import ACTIVATIONS, DTYPES
+from vaejax.networks.mlp import INITIAL_WEIGHTS
 from vaejax.networks.ops.conv2d import IMPLEMENTATIONS
 from vaejax.quantizers.codebook import DISTANCES, STARTS
 from vaejax.quantizers.quantizer import ESTIMATORS
@@ -37,6 +38,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "free_bits.per": GROUPS,
     "gradient": ESTIMATORS,
     "implementation": IMPLEMENTATIONS,
+    "initial_weights": INITIAL_WEIGHTS,
     "mmd.kernel": KERNELS,
     "merge": MERGES,
     "objective": OBJECTIVES,
