@@ -197,11 +197,13 @@ _SLOW_FAMILIES |= {"fsq", "gumbel", "lfq", "residual", "rotated_groups", "sim_vq
 _SLOW_FAMILIES |= {"nvae", "vdvae"}
 
 
+# pytest runs all tests of one parameter of a session fixture together, while its step is compiled.
 @pytest.fixture(
+    scope="session",
     params=[
         pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW_FAMILIES))
         for name in FAMILIES_UNDER_TEST
-    ]
+    ],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     return FAMILIES_UNDER_TEST[request.param]
