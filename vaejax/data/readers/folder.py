@@ -1,6 +1,6 @@
 """Folders of image files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,15 +77,13 @@ def load_folder(path: str, options: LoadOptions) -> Source:
     classes = class_names(parts, listed)
     labels = [classes.index(f.relative_to(parts[part]).parts[0]) if classes else 0 for f in files]
 
-    def read(indices: list[int]) -> list[Rows]:
-        examples = []
+    def read(indices: list[int]) -> Iterator[Rows]:
         for index in indices:
             pixels = read_image(files[index], shape[-1], scale=scale, background=background)
             row = {"image": pixels if pixels.shape == shape else fit(pixels, size, None)}
             if classes:
                 row["label"] = np.asarray(labels[index], np.int32)
-            examples.append(row)
-        return examples
+            yield row
 
     return from_reader(
         read,

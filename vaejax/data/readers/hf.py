@@ -1,5 +1,6 @@
 """Datasets of Hugging Face: by name, or a folder that was saved by `datasets`, offline."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -99,15 +100,13 @@ def _image_source(request: _Request) -> Source:
     part, file = used[wanted], files[wanted]
     labels = labels_of(part, columns.label) if columns.label else None
 
-    def read(indices: list[int]) -> list[Rows]:
-        examples = []
+    def read(indices: list[int]) -> Iterator[Rows]:
         for index in indices:
             pixels = read_image(file(index), shape[-1], scale=scale, background=background)
             row = {"image": pixels if pixels.shape == shape else fit(pixels, size, None)}
             if labels is not None:
                 row["label"] = labels[index]
-            examples.append(row)
-        return examples
+            yield row
 
     count = len(part)
     return from_reader(
@@ -138,8 +137,7 @@ def _audio_source(request: _Request) -> Source:
     labels = labels_of(part, columns.label) if columns.label else None
     windows = sound_windows(of_split, rate, length)
 
-    def read(indices: list[int]) -> list[Rows]:
-        examples = []
+    def read(indices: list[int]) -> Iterator[Rows]:
         for index in indices:
             number, start = (int(n) for n in windows[index])
             info = of_split[number]
@@ -149,8 +147,7 @@ def _audio_source(request: _Request) -> Source:
             row = {"signal": samples}
             if labels is not None:
                 row["label"] = labels[number]
-            examples.append(row)
-        return examples
+            yield row
 
     return from_reader(
         read,

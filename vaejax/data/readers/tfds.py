@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +101,8 @@ def load_tfds(dataset: str, options: LoadOptions) -> Source:
         used = dict.fromkeys(name for name in (train_part, eval_part, options.part) if name)
         scale = max(scale, _depth_scale(builder, list(used), feature))
 
-    def read(indices: list[int]) -> list[Rows]:
-        return [row_format.row(example) for example in data.__getitems__(indices)]
+    def read(indices: list[int]) -> Iterator[Rows]:
+        return map(row_format.row, data.__getitems__(indices))
 
     held_out = train_part == eval_part and options.split != "validation"
     label = features["label"] if row_format.labelled else None

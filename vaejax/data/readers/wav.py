@@ -1,6 +1,6 @@
 """Folders of sound files, cut into windows of one length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -68,8 +68,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
     labels = [classes.index(f.relative_to(parts[part]).parts[0]) if classes else 0 for f in files]
     windows = sound_windows([infos[file] for file in files], rate, length)
 
-    def read(indices: list[int]) -> list[Rows]:
-        examples = []
+    def read(indices: list[int]) -> Iterator[Rows]:
         for index in indices:
             number, start = windows[index]
             file = files[number]
@@ -79,8 +78,7 @@ def load_wav(path: str, options: LoadOptions) -> Source:
             row = {"signal": samples}
             if classes:
                 row["label"] = np.asarray(labels[number], np.int32)
-            examples.append(row)
-        return examples
+            yield row
 
     return from_reader(
         read,
