@@ -8,11 +8,6 @@ import pytest
 from vaejax import data
 
 
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
-
-
 def save(path, pixels, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(pixels).save(path, **options)

@@ -26,11 +26,6 @@ TABLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
-
-
 def write(path, table, **options):
     table = pa.table(dict(table))
     if str(path).endswith("parquet"):
