@@ -9,12 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from tests.data.readers.rows import decoded
 from tests.data.readers.tfds_files import classes, image_feature, labelled, pixels, write_dataset
 from vaejax import data
-
-
-def decoded(source):
-    return jax.device_get(jax.jit(source.decode)(source.take(np.arange(source.size))))
 
 
 @pytest.mark.parametrize(
