@@ -1,6 +1,7 @@
 """The rooms of the library, from the lowest to the highest, and what may import what."""
 
 import ast
+import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ ONLY = {
 }
 
 
+@functools.cache
 def _modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -41,8 +43,13 @@ def _name(path: Path) -> str:
     return ".".join(("vaejax", *parts)).removesuffix(".__init__")
 
 
-def _imports(path: Path) -> Iterator[str]:
+@functools.cache
+def _imports(path: Path) -> tuple[str, ...]:
     """Every module or name that a file imports, inside functions too."""
+    return tuple(_parsed_imports(path))
+
+
+def _parsed_imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

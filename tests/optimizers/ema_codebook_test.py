@@ -9,9 +9,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
+from tests.optimizers.codebook_updates import CODEBOOK, KEY, D, K, N, trace_of, updater
 from vaejax import losses
 from vaejax.core import game
 from vaejax.core.game import Latent, Player, Trace
@@ -20,31 +20,7 @@ from vaejax.optimizers import ema_codebook
 from vaejax.quantizers import bottleneck, grouped, residual, vector
 from vaejax.quantizers.nearest_neighbors import nearest
 
-K, D, N = 12, 3, 40
-RNG = np.random.RandomState(0)
-CODEBOOK = RNG.randn(K, D).astype(np.float32)
-KEY = jax.random.key(0)
-
-
-def trace_of(features, codebook):
-    features = jnp.asarray(features, jnp.float32)
-    node = bottleneck(vector(K, D)).apply({"codebook": codebook}, features, KEY)
-    return Trace(jnp.zeros((len(features), 1)), None, (node,))
-
-
-def updater(tx):
-    """`(state, codebook, features, key, gradient) -> (state, codebook, trace)`, compiled."""
-
-    @jax.jit
-    def update(state, codebook, features, key=KEY, gradient=None):
-        gradient = jnp.zeros_like(codebook) if gradient is None else gradient
-        trace = trace_of(features, codebook)
-        updates, state = tx.update(
-            {"codebook": gradient}, state, {"codebook": codebook}, trace=trace, key=key
-        )
-        return state, codebook + updates["codebook"], trace
-
-    return update
+RNG = np.random.RandomState(1)
 
 
 class Reference:
@@ -118,44 +94,6 @@ def test_an_unused_code_is_hardly_moved_by_a_few_steps():
     np.testing.assert_allclose(codebook[-1], np.full(D, 100.0), rtol=1e-4)
 
 
-def test_dead_codes_are_replaced_by_features_and_their_counts_reset():
-    tx = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0, revive_below=0.3)
-    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)  # far from all tokens
-    update, state = updater(tx), tx.init({"codebook": codebook})
-    plain = ema_codebook.ema_codebook(decay=0.5, epsilon=0.0)
-    features = RNG.randn(N, D).astype(np.float32)
-    indices = np.asarray(nearest(jnp.asarray(features), codebook))
-    count = 0.5 + 0.5 * np.bincount(indices, minlength=K)
-    dead = count < 0.3 * count.mean()
-    assert dead[-2:].all()
-    assert not dead.all()
-    state, moved, _ = update(state, codebook, features)
-    _, moved_plain, _ = updater(plain)(plain.init({"codebook": codebook}), codebook, features)
-    moved = np.asarray(moved)
-    distance = np.abs(moved[dead][:, None] - features[None]).max(-1).min(1)
-    assert distance.max() < 1e-5, "a replacement is not a feature of the batch"
-    assert len(np.unique(moved[dead], axis=0)) == dead.sum()
-    np.testing.assert_allclose(moved[~dead], moved_plain[~dead], rtol=1e-6)
-    np.testing.assert_allclose(state.count["codebook"][dead], count.mean(), rtol=1e-6)
-    np.testing.assert_allclose(state.count["codebook"][~dead], count[~dead], rtol=1e-6)
-    total = moved * np.asarray(state.count["codebook"])[:, None]
-    np.testing.assert_allclose(state.total["codebook"], total, rtol=1e-5, atol=1e-5)
-
-
-def test_replacements_depend_on_the_key():
-    tx = ema_codebook.ema_codebook(decay=0.0, revive_below=0.5)
-    codebook, features = jnp.full((K, D), 100.0), RNG.randn(N, D).astype(np.float32)
-    codebook = codebook.at[0].set(0.0)
-    update = updater(tx)
-    replaced = [
-        np.asarray(
-            update(tx.init({"codebook": codebook}), codebook, features, jax.random.key(i))[1]
-        )
-        for i in range(2)
-    ]
-    assert not np.array_equal(*replaced)
-
-
 def test_the_sums_of_tokens_follow_from_the_gradient_and_the_counts():
     """Σ z over a code's tokens = count · e − ½ · n · g, with g the gradient of mean ‖z − e‖²."""
     features = jnp.asarray(RNG.randn(N, 1, D), jnp.float32)  # one token per example
@@ -170,24 +108,6 @@ def test_the_sums_of_tokens_follow_from_the_gradient_and_the_counts():
     counts = np.bincount(indices, minlength=K)
     sums = np.stack([np.asarray(features)[indices == k, 0].sum(0) for k in range(K)])
     np.testing.assert_allclose(counts[:, None] * CODEBOOK - 0.5 * N * gradient, sums, atol=1e-5)
-
-
-def test_revival_after_an_optimizer_keeps_the_updates_of_used_codes():
-    below = 0.3
-    tx = optax.chain(optax.sgd(0.1), ema_codebook.revive_codes(below, decay=0.5))
-    codebook = jnp.asarray(CODEBOOK).at[-2:].set(100.0)
-    gradient, features = jnp.ones((K, D)), RNG.randn(N, D).astype(np.float32)
-    count = 0.5 + 0.5 * np.bincount(nearest(jnp.asarray(features), codebook), minlength=K)
-    dead = count < below * count.mean()
-    state, moved, _ = updater(tx)(
-        tx.init({"codebook": codebook}), codebook, features, KEY, gradient
-    )
-    np.testing.assert_allclose(moved[~dead], codebook[~dead] - np.float32(0.1), rtol=1e-6)
-    distance = np.abs(np.asarray(moved)[dead][:, None] - features[None]).max(-1).min(1)
-    assert dead[-2:].all()
-    assert distance.max() < 1e-5
-    want = np.where(dead, count.mean(), count)
-    np.testing.assert_allclose(state[1].count["codebook"], want, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -268,22 +188,6 @@ def test_fifty_steps_of_a_stack_follow_the_recursion_in_each_codebook(name):
     assert np.abs(codebook - books).max() > 0.1
     if name == "with dropout":
         assert (chosen < 0).any()
-
-
-def test_revival_of_a_stack_uses_features_of_the_same_codebook():
-    tx = ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3)
-    b = bottleneck(grouped(vector(K, D), 2))
-    features = RNG.randn(N, 1, 2 * D).astype(np.float32)
-    # One code has all tokens, the others are dead.
-    books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)
-    params = {"codebook": books}
-    trace = Trace(None, None, (b.apply(params, jnp.asarray(features), KEY),))
-    updates, _ = tx.update(params, tx.init(params), params, trace=trace, key=KEY)
-    moved = np.asarray(books + updates["codebook"])
-    for g in range(2):
-        pieces = features[:, 0, g * D : (g + 1) * D]
-        distance = np.abs(moved[g, 1:, None] - pieces[None]).max(-1).min(1)
-        assert distance.max() < 1e-4, "a replacement is not a token of its group"
 
 
 def test_a_codebook_of_another_stack_is_refused():

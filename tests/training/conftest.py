@@ -1,4 +1,4 @@
-"""Data and families that train quickly."""
+"""Data and families that train quickly, and a folder of checkpoints."""
 
 import dataclasses
 
@@ -11,6 +11,12 @@ from vaejax.optimizers.build import players
 from vaejax.quantizers import vector
 
 SHAPE = (8, 8, 1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the checkpoints of a test are."""
+    return tmp_path / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,6 @@ from tests.data.readers.png_files import png
 from vaejax import data
 
 
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
-
-
 def images_of(folder, split="train", **options):
     return data.load(f"folder:{folder}", split, **options).arrays["image"]
 

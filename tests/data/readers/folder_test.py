@@ -1,16 +1,11 @@
 """Tests on folders of generated image files."""
 
-import jax
 import numpy as np
 import PIL.Image
 import pytest
 
+from tests.data.readers.rows import decoded
 from vaejax import data
-
-
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
 
 
 def save(path, pixels, **options):
@@ -25,10 +20,6 @@ def colours(count, shape=(8, 8, 3), seed=0):
 def save_all(folder, pixels):
     for number, image in enumerate(pixels):
         save(folder / f"{number:03}.png", image)
-
-
-def decoded(source):
-    return jax.device_get(jax.jit(source.decode)(source.take(np.arange(source.size))))
 
 
 def test_files_are_in_sorted_order(tmp_path):

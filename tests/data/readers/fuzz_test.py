@@ -37,11 +37,6 @@ def fuzz(*strategies):
     return decorate
 
 
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
-
-
 def lines_of_errors(source, **options):
     """The number of lines of the error of each split: 0 where finite values are loaded."""
     lines = []

@@ -3,11 +3,11 @@
 import io
 import sys
 
-import jax
 import numpy as np
 import pytest
 import scipy.io.wavfile
 
+from tests.data.readers.rows import decoded
 from vaejax import data
 
 datasets = pytest.importorskip("datasets")
@@ -34,10 +34,6 @@ def save(dataset, path):
     datasets.disable_progress_bars()
     dataset.save_to_disk(str(path))
     return f"hf:{path}"
-
-
-def decoded(source):
-    return jax.device_get(jax.jit(source.decode)(source.take(np.arange(source.size))))
 
 
 def test_images_labels_and_splits_of_a_saved_folder(tmp_path):

@@ -1,4 +1,4 @@
-"""Tests of sources of arrays and .npz files, and of the held-out split."""
+"""Arrays of every kind of event, by the names of their fields and splits, and .npz files."""
 
 import io
 import os
@@ -7,105 +7,11 @@ import zipfile
 
 import jax
 import numpy as np
-import PIL.Image
 import pytest
 
+from tests.data.readers.rows import decoded, images
 from vaejax import data
 from vaejax.data.preprocess import preparation
-from vaejax.data.source import hold_out
-
-
-def images(count=20, shape=(6, 5, 3), seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def decoded(source, indices=None):
-    indices = np.arange(source.size) if indices is None else np.asarray(indices)
-    return jax.device_get(jax.jit(source.decode)(source.take(indices)))
-
-
-@pytest.mark.parametrize(("count", "fraction"), [(10, 0.1), (11, 0.5), (1000, 0.07), (2, 0.01)])
-def test_holdout_is_disjoint_complete_and_repeatable(count, fraction):
-    train, held = (hold_out(count, split, fraction) for split in ("train", "eval"))
-    np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(count))
-    assert len(held) == max(1, round(count * fraction))
-    np.testing.assert_array_equal(held, hold_out(count, "eval", fraction))
-    assert (np.diff(train) > 0).all()
-
-
-def test_without_holdout_both_splits_are_all_examples():
-    for split in ("train", "eval"):
-        np.testing.assert_array_equal(hold_out(5, split, 0), np.arange(5))
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
-def test_an_impossible_holdout_is_rejected(fraction):
-    with pytest.raises(ValueError, match="holdout"):
-        hold_out(10, "train", fraction)
-
-
-def test_a_holdout_without_training_examples_is_rejected():
-    with pytest.raises(ValueError, match="none to train on"):
-        hold_out(1, "train", 0.1)
-
-
-def test_bytes_become_fractions_of_255():
-    pixels = images()
-    source = data.from_arrays({"images": pixels, "labels": np.arange(20) % 4}, holdout=0)
-    batch = decoded(source)
-    np.testing.assert_allclose(batch["image"], pixels / np.float32(255), rtol=1e-6)
-    assert batch["image"].dtype == np.float32
-    assert batch["label"].dtype == np.int32
-    assert source.num_classes == 4
-    assert source.take is not None
-    assert source.arrays["image"].dtype == np.uint8
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.float64])
-def test_zeros_and_ones_are_not_rescaled(dtype):
-    pixels = (images(shape=(4, 4)) > 127).astype(dtype)
-    batch = decoded(data.from_arrays(pixels, holdout=0))
-    np.testing.assert_array_equal(batch["image"], pixels[..., None].astype(np.float32))
-
-
-def test_the_scale_is_computed_from_both_splits():
-    dark = np.ones((3, 4, 4), np.uint8)
-    arrays = {"x_train": images(shape=(4, 4)), "x_test": dark}
-    batch = decoded(data.from_arrays(arrays, "eval"))
-    np.testing.assert_allclose(batch["image"], 1 / 255, rtol=1e-6)
-
-
-def test_resized_zeros_and_ones_become_grey():
-    board = np.indices((8, 8)).sum(0) % 2
-    source = data.from_arrays(np.stack([board] * 3).astype(np.uint8), image_size=4, holdout=0)
-    batch = decoded(source)
-    assert batch["image"].shape == (3, 4, 4, 1)
-    np.testing.assert_allclose(batch["image"], 0.5, atol=0.1)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_resizing_crops_the_centre(dtype):
-    pixels = images(shape=(16, 32, 3))
-    scaled = pixels if dtype == np.uint8 else (pixels / 255).astype(dtype)
-    source = data.from_arrays(scaled, image_size=8, holdout=0)
-    bilinear = PIL.Image.Resampling.BILINEAR
-    expected = [
-        PIL.Image.fromarray(p).resize((16, 8), bilinear).crop((4, 0, 12, 8)) for p in pixels
-    ]
-    np.testing.assert_allclose(decoded(source)["image"] * 255, np.stack(expected), atol=1.01)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_channels_are_converted(dtype):
-    pixels = images(shape=(4, 4, 3))
-    scaled = pixels if dtype == np.uint8 else (pixels / 255).astype(dtype)
-    grey = decoded(data.from_arrays(scaled, channels=1, holdout=0))["image"]
-    expected = [np.asarray(PIL.Image.fromarray(p).convert("L")) for p in pixels]
-    np.testing.assert_allclose(grey[..., 0] * 255, np.stack(expected), atol=1.01)
-    colour = decoded(data.from_arrays(scaled[..., :1], channels=3, holdout=0))["image"]
-    np.testing.assert_allclose(colour, np.repeat(pixels[..., :1], 3, -1) / 255, atol=1e-6)
-    with pytest.raises(ValueError, match="cannot turn 2 channels into 3"):
-        data.from_arrays(pixels[..., :2], channels=3, holdout=0)
 
 
 def test_sequences_vectors_and_factors():

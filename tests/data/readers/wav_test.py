@@ -13,11 +13,6 @@ soundfile = pytest.importorskip("soundfile")
 RATE = 800
 
 
-@pytest.fixture(autouse=True)
-def _temporary_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEJAX_CACHE", str(tmp_path / "cache"))
-
-
 def wave(samples, channels=1, seed=0, dtype=np.int16):
     random = np.random.RandomState(seed)
     values = 0.8 * np.sin(np.arange(samples)[:, None] * random.uniform(0.05, 0.4, channels))
