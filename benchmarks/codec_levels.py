@@ -11,6 +11,7 @@ import numpy as np
 
 import vaejax
 from vaejax.evaluation import first_levels, si_sdr
+from vaejax.experiment.build import load_split
 
 __all__ = ["main", "write_wav"]
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=8, help="clips in a file")
     arguments = parser.parse_args()
     run = vaejax.load_run(arguments.workdir)
-    source = vaejax.load_data(run.config["data"]["source"], "eval")
+    source = load_split(run.config, "eval")
     rate = source.sample_rate or 16_000
     sound = np.asarray(source.decode(source.take(np.arange(source.size)))["signal"])
     codes = np.asarray(run.encode(sound))  # [N, T', levels]

@@ -11,6 +11,7 @@ and configs/prior.py with --config.first_stage=runs/vqgan learns a prior over th
 vector   (default) 512 codes, learned by moving averages, with revival of dead codes
 fsq      finite scalar quantisation (2309.15505), 1,000 codes, no codebook
 lfq      lookup-free quantisation (2310.05737), 1,024 codes, no codebook
+bsq      binary spherical quantisation (2406.07548), the same with features of unit length
 sim_vq   4,096 fixed codes in a learned basis (2411.02038)
 
 The features of the perceptual loss are random by default, which needs no file. Better are those of
@@ -89,6 +90,13 @@ def lfq(config: ConfigDict) -> None:
     )
 
 
+def bsq(config: ConfigDict) -> None:
+    """The temperature is lower, since features are at most 1 and codes ±1/√10."""
+    lfq(config)
+    config.model.quantizer.spherical = True
+    config.model.entropies.temperature = 0.1
+
+
 def sim_vq(config: ConfigDict) -> None:
     """The basis of the codes is trained by gradient descent."""
     vector(config)
@@ -97,6 +105,6 @@ def sim_vq(config: ConfigDict) -> None:
     config.players.codebook = {"minimizes": {"vq": 1.0}, "learning_rate": 1e-3}
 
 
-SETTINGS = {"vector": vector, "fsq": fsq, "lfq": lfq, "sim_vq": sim_vq}
+SETTINGS = {"vector": vector, "fsq": fsq, "lfq": lfq, "bsq": bsq, "sim_vq": sim_vq}
 
 get_config = config_function("vqgan", SETTINGS, family="vqvae")

@@ -14,7 +14,8 @@ the medians over all rounds.
 
 PyTorch is measured eagerly and with `torch.compile` with default options, and with options that
 make it faster. Also measured is the time from the start of the process to the end of the first 20
-steps, for vaejax without and with a filled compilation cache.
+steps, for vaejax without and with a filled compilation cache, and the memory of the process during
+compiled steps, without what it had before the model was made.
 
 Writes `results/peers-<device>.json` and a table `.md`, in which cases that are left out keep their
 last measurements.
@@ -49,8 +50,9 @@ def as_table(record: dict[str, Any]) -> str:
         "",
         "| | vaejax, ms per step | vaejax, a device for each core | PyTorch, faster of eager and "
         "compiled | PyTorch with options | pythae and others | seconds to the first 20 steps: "
-        "vaejax, cached, PyTorch | rounds that count | commit |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "vaejax, cached, PyTorch | MiB beyond the libraries: vaejax, PyTorch | rounds that count | "
+        "commit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
 
     def cell(row: dict[str, Any], group: str, *, named: bool = True) -> str:
@@ -66,12 +68,15 @@ def as_table(record: dict[str, Any]) -> str:
         groups = [key.removeprefix("best of ") for key in row if key.startswith("best of ")]
         others = [group for group in groups if group not in columns]
         start = [ours["seconds_to_start"], ours["seconds_to_start_cached"]]
-        start.append(row["ways"][row["best of torch"]]["seconds_to_start"])
+        torch = row["ways"][row["best of torch"]]
+        start.append(torch["seconds_to_start"])
+        needed = [way.get("bytes") for way in (ours, torch)]
+        memory = ", ".join(f"{b / 2**20:.0f}" for b in needed if b is not None)
         lines.append(
             f"| {row['what']} | {ours['ms_per_step']:.3g} | "
             f"{cell(row, 'vaejax, tuned', named=False)} | {cell(row, 'torch')} | "
             f"{cell(row, 'tuned')} | {'; '.join(cell(row, group) for group in others)} | "
-            f"{', '.join(f'{s:.1f}' for s in start)} | "
+            f"{', '.join(f'{s:.1f}' for s in start)} | {memory} | "
             f"{row['rounds']} of {row['rounds_in_all']} | {row['commit']} |"
         )
     return "\n".join(lines) + "\n"

@@ -46,11 +46,18 @@ class _Worker:
             raise RuntimeError(self._stderr.read()[-2000:])
         return json.loads(line)
 
+    def _ask(self, line: object) -> Any:
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._receive()
+
     def milliseconds(self) -> float:
         """Time per step, over `steps` steps."""
-        self._process.stdin.write(f"{self.steps}\n")
-        self._process.stdin.flush()
-        return 1e3 * self._receive() / self.steps
+        return 1e3 * self._ask(self.steps) / self.steps
+
+    def bytes(self) -> int | None:
+        """Memory of the steps, beyond the libraries'; see `worker.memory`."""
+        return self._ask("memory")
 
     def calibrate(self, seconds: float) -> None:
         """Sets `steps` so that they take about this many seconds."""
@@ -113,6 +120,7 @@ def compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, An
             cached = _Worker(case, VAEJAX, cache)
             cached.close()
             measured = _measure_rounds(workers, rounds, seconds, best)
+            needed = {} if case == "search" else {name: w.bytes() for name, w in workers.items()}
         finally:
             for worker in workers.values():
                 worker.close()
@@ -123,6 +131,7 @@ def compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, An
             "whose": COMPETITORS[case][name].group,
             "parameters": workers[name].parameters,
             "seconds_to_start": workers[name].seconds_to_start,
+            "bytes": needed.get(name),
             "ms_per_step": statistics.median(times[name] for times in counted),
             "over_ours": spread(
                 [times[name] for times in counted], [times[VAEJAX] for times in counted]

@@ -5,13 +5,15 @@ import itertools
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from benchmarks.peers import __main__ as peers
-from benchmarks.peers.cases import CASES, data
+from benchmarks.peers.cases import CASES, UNIT, data
 from benchmarks.peers.competitors import COMPETITORS, VAEJAX
 from benchmarks.peers.rounds import quiet, spread
 from benchmarks.peers.vaejax_training import family
+from benchmarks.peers.worker import memory
 from vaejax.core.game import init
 
 TRAINED = sorted(set(CASES) - {"quantizer", "search"})
@@ -75,6 +77,7 @@ def test_the_table_names_the_fastest_of_each_group():
 
     ways = {VAEJAX: {**measured(VAEJAX, 2.0), "seconds_to_start_cached": 1.0}}
     ways["eager"], ways["pythae"] = measured("torch", 6.0), measured("pythae", 8.0)
+    ways["eager"]["bytes"], ways[VAEJAX]["bytes"] = 3 * 2**20, 2**20
     ways["vaejax, a device for each core"] = measured("vaejax, tuned", 1.5)
     row = {"what": "a case", "ways": ways, f"best of {VAEJAX}": VAEJAX, "best of torch": "eager"}
     row["best of vaejax, tuned"] = "vaejax, a device for each core"
@@ -83,3 +86,16 @@ def test_the_table_names_the_fastest_of_each_group():
               "seconds": 1.0, "cases": {"x": {**row, "best of pythae": "pythae"}}}  # fmt: skip
     last = peers.as_table(record).splitlines()[-1]
     assert last.startswith("| a case | 2 | 0.75 (0.75–0.75) | 3.00 (3.00–3.00), eager |  | 4.00 ")
+    assert last.endswith("| 3.0, 1.0, 3.0 | 1, 3 | 3 of 5 | c |")
+
+
+def test_memory_is_the_maximum_of_the_steps():
+    def take_steps(steps):
+        assert steps == UNIT
+        np.ones(steps * 2**17).sum()  # 20 MiB, of which nothing is left
+
+    needed = memory(take_steps, 0)
+    if needed is None:
+        pytest.skip("no /proc/self/clear_refs")
+    again = memory(lambda steps: None, 0)
+    assert 19 * 2**20 <= needed - again <= 25 * 2**20

@@ -134,19 +134,28 @@ def test_lpips_against_pytorchs_layers():
 
 
 @pytest.mark.slow
-def test_lpips_against_its_own_package_with_random_weights():
+def test_lpips_against_its_own_package_values_and_gradients():
+    """Random weights of VGG-16, which need no download, and the heads that the package carries."""
     torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
     lpips = pytest.importorskip("lpips")
-    theirs = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False).eval()
-    state = {k: v.numpy() for k, v in theirs.state_dict().items()}
-    state = {k: np.abs(v) if k.startswith("lin") else v for k, v in state.items()}
-    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
-    features, heads = lpips_features(state)
-    x, y = images(2, 64), images(2, 64, seed=1)
-    got = perceptual_distance(features, *(jnp.asarray(a, jnp.float32) for a in (x, y)), heads)
-    tensors = (torch.tensor(a, dtype=torch.float32).permute(0, 3, 1, 2) for a in (x, y))
-    want = theirs(*tensors, normalize=True).detach().numpy().reshape(-1)
-    np.testing.assert_allclose(got, want, rtol=1e-4)
+    torch.manual_seed(0)
+    theirs = lpips.LPIPS(net="vgg", pretrained=True, pnet_rand=True, verbose=False).eval()
+    features, heads = lpips_features({k: v.numpy() for k, v in theirs.state_dict().items()})
+    x, y = (images(2, 64, seed=seed).astype(np.float32) for seed in (0, 1))
+    tensors = [torch.tensor(a).permute(0, 3, 1, 2).requires_grad_() for a in (x, y)]
+    want = theirs(*tensors, normalize=True)
+    slopes = torch.autograd.grad(want.sum(), tensors)
+
+    def distance(x, y):
+        values = perceptual_distance(features, x, y, heads)
+        return values.sum(), values
+
+    got_slopes, got = jax.jit(jax.grad(distance, (0, 1), has_aux=True))(x, y)
+    np.testing.assert_allclose(got, want.detach().numpy().reshape(-1), rtol=1e-5)
+    for a, b in zip(got_slopes, slopes, strict=True):
+        b = b.permute(0, 2, 3, 1).numpy()
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
 def test_random_features_depend_on_the_seed_alone():

@@ -140,19 +140,43 @@ def test_lookup_free_finds_the_nearest_corner_of_the_cube():
     np.testing.assert_array_equal(z, corners[want])
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_code_entropies_are_those_of_all_codes(temperature):
+def test_spherical_codes_are_the_nearest_corners_on_the_unit_sphere():
+    """BSQ (2406.07548, eqs. 5 and 6), and its straight-through gradient past the normalisation."""
+    bits = 5
+    tokens = RNG.randn(B, T, bits).astype(np.float32)
+    length = np.linalg.norm(tokens.astype(np.float64), axis=-1, keepdims=True)
+    corners = np.asarray(list(itertools.product([-1, 1], repeat=bits)))[:, ::-1] / np.sqrt(bits)
+    quantizer = lookup_free(bits, spherical=True)
+    q, z = quantized(quantizer, None, tokens)
+    want = nearest64(tokens / length, corners)
+    np.testing.assert_array_equal(q.indices, want)
+    np.testing.assert_allclose(z, corners[want], rtol=1e-6)
+    np.testing.assert_allclose(q.features, tokens / length, rtol=1e-5)
+    np.testing.assert_allclose(quantizer.embed(None, q.indices), z, rtol=1e-6)
+    weight = RNG.randn(B, T, bits)
+    slope = jax.grad(lambda x: (weight * quantizer.quantize(None, x, None)[1]).sum())(tokens)
+    unit = tokens / length
+    exact = (weight - unit * (weight * unit).sum(-1, keepdims=True)) / length
+    np.testing.assert_allclose(slope, exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("temperature", "spherical"), [(0.5, False), (2.0, False), (0.1, True)])
+def test_code_entropies_are_those_of_all_codes(temperature, spherical):
     """MAGVIT-v2 (2310.05737, eq. 5) with p(c | token) of every one of the 2^D codes."""
     bits = 5
     tokens = RNG.randn(B, T, bits).astype(np.float32)
     corners = np.asarray(list(itertools.product([-1, 1], repeat=bits)))
-    distance = ((tokens[:, :, None].astype(np.float64) - corners) ** 2).sum(-1)
+    exact = tokens[:, :, None].astype(np.float64)
+    if spherical:
+        corners = corners / np.sqrt(bits)
+        exact = exact / np.linalg.norm(exact, axis=-1, keepdims=True)
+    distance = ((exact - corners) ** 2).sum(-1)
     p = np.exp(-distance / temperature)
     p /= p.sum(-1, keepdims=True)  # [B, T, 2^D]
     token = -(p * np.log(p)).sum((1, 2))
     mean = p.mean((0, 1))
     usage = -T * (mean * np.log(mean)).sum()
-    q, z = quantized(lookup_free(bits), None, tokens)
+    q, z = quantized(lookup_free(bits, spherical), None, tokens)
     trace = Trace(jnp.zeros((B, 1)), None, (Latent(q, None, z),))
     got = losses.code_entropies(temperature).apply({}, {}, trace, KEY)
     np.testing.assert_allclose(got["token_entropy"], token, rtol=1e-5)

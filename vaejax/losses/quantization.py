@@ -47,14 +47,15 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
     MAGVIT-v2 (2310.05737, eq. 5): E H(p(c | token)), minimised so that assignments are confident,
     and H(E p(c | token)), maximised (by a negative weight) so that all codes are used. Both are in
     nats, times the number of tokens per example, summed over the nodes.
-    p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes c = ±1. Given the token the bits are
+    p(c | token) ∝ exp(−‖token − c‖² / τ) over all 2^D codes, c = ±1, or ±1/√D on the sphere (whose
+    paper, 2406.07548, has an inverse temperature in place of 2 / τ). Given the token the bits are
     independent, so the first entropy is a sum over bits. For the second, the distribution over all
     codes is the product of those of two halves of the bits, averaged over the batch by one matrix
     product. Above 2^18 codes, the bits are divided into groups of at most 18, and the second
     entropy is the sum of those of the groups: an upper bound, equal where groups are independent.
 
     Args:
-      temperature: τ; the log-odds of a bit are 4 · feature / τ.
+      temperature: τ; the log-odds of a bit are 4 · |c| · feature / τ.
 
     Raises:
       ValueError: there is no quantizer, or one that is not lookup-free.
@@ -67,7 +68,7 @@ def code_entropies(temperature: float = 1.0) -> LossTransform:
                 f"the loss 'token_entropy' is for lookup-free quantizers of D bits and 2^D codes, "
                 f"found {q.size} codes of {bits} dimensions"
             )
-        logits = 4.0 / temperature * q.features  # of +1 against −1
+        logits = 4.0 / temperature * jnp.abs(q.codes) * q.features  # of + against −
         on, off = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
         present = (q.indices >= 0).astype(logits.dtype)  # 0 at padding
         entropy = -(jnp.exp(on) * on + jnp.exp(off) * off)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaejax.core.types import Params, PyTree
 from vaejax.distributions import OneHotCodes
-from vaejax.quantizers.quantizer import Quantizer, only_existing, straight_through
+from vaejax.quantizers.quantizer import Quantizer, normalize, only_existing, straight_through
 
 __all__ = ["finite_scalar", "lookup_free"]
 
@@ -79,15 +79,17 @@ def finite_scalar(levels: Sequence[int] = (8, 5, 5, 5)) -> Quantizer:
     return Quantizer(dim, dim, math.prod(levels), (), False, _no_params, quantize, embed)
 
 
-def lookup_free(bits: int = 10) -> Quantizer:
+def lookup_free(bits: int = 10, spherical: bool = False) -> Quantizer:
     """Lookup-free quantisation (LFQ, MAGVIT-v2, 2310.05737, section 3.1): the sign of each feature.
 
     z is ±1 in every dimension. It has no parameters, and needs the two losses of
     `losses.code_entropies`: low entropy of the code of each token, high entropy of the average over
-    tokens. Bit i of an index is 1 where dimension i is +1.
+    tokens. Bit i of an index is 1 where dimension i is positive.
 
     Args:
       bits: number of dimensions; there are 2^bits codes.
+      spherical: binary spherical quantisation (BSQ, 2406.07548, section 4.1): tokens are normalised
+        to unit length, and z is ±1/√bits, of unit length too, so that the error is bounded.
 
     Raises:
       ValueError: not between 1 and 30 bits.
@@ -95,13 +97,15 @@ def lookup_free(bits: int = 10) -> Quantizer:
     if not 1 <= bits <= 30:
         raise ValueError(f"lookup_free takes 1 to 30 bits, found {bits}")
     weights = np.asarray([1 << i for i in range(bits)], np.int32)
+    size = 1 / math.sqrt(bits) if spherical else 1.0
 
     def quantize(
         params: PyTree, tokens: jax.Array, key: jax.Array | None
     ) -> tuple[OneHotCodes, jax.Array]:
         del params, key
+        tokens = normalize(tokens) if spherical else tokens
         positive = tokens > 0
-        codes = jnp.where(positive, 1.0, -1.0)
+        codes = jnp.where(positive, size, -size)
         powers = jnp.asarray(weights).reshape((1,) * (tokens.ndim - 1) + (-1,))
         indices = jnp.sum(jnp.where(positive, powers, 0), axis=-1)
         posterior = OneHotCodes(tokens, codes, indices, 2**bits)
@@ -111,7 +115,7 @@ def lookup_free(bits: int = 10) -> Quantizer:
         del params
         index = jnp.maximum(indices, 0)[..., None]
         bit = jnp.arange(bits, dtype=jnp.int32).reshape((1,) * (index.ndim - 1) + (-1,))
-        z = jnp.where(index >> bit & 1 == 1, 1.0, -1.0)
+        z = jnp.where(index >> bit & 1 == 1, size, -size)
         return only_existing(z, indices, 2**bits)
 
     return Quantizer(bits, bits, 2**bits, (), False, _no_params, quantize, embed)
