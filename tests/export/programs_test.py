@@ -1,57 +1,19 @@
 """Exports: the programs agree with the model, and run without vaejax and Flax."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax import export as jax_export
 
-from tests.random_params import random_params
-from vaejax import families
-from vaejax.data.readers.npz import from_arrays
-from vaejax.export import programs as export_module
-from vaejax.export.programs import export, programs
-from vaejax.export.safetensors import load_params, save_params
-from vaejax.networks import Network
-from vaejax.quantizers import grouped, gumbel_softmax, vector
-from vaejax.quantizers.nearest_neighbors import nearest
-
-SHAPE = (8, 8, 1)
-MLP = {"kind": "mlp", "hidden": (8,)}
-RNG = np.random.RandomState(0)
-PIXELS = (RNG.rand(20, *SHAPE) < 0.5).astype(np.uint8)
-VAE = {"vae": ({"nll": 1.0, "kl": 1.0}, optax.sgd(1.0))}
-
-
-def beta_vae(network=None, **options):
-    conv = {"kind": "conv", "channels": (4, 8), "kernels": (4, 4), "hidden": 8}
-    network = network or conv
-    options = {"latent_dim": 3, "likelihood": "bernoulli", **options}
-    return families.beta_vae(SHAPE, VAE, network=network, **options)
-
-
-def vqvae():
-    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
-    network = {"kind": "residual", "hidden": 8, "downsamplings": 2, "blocks": 1}
-    return families.vqvae(
-        SHAPE, players, quantizer=vector(5, 4), network=network, likelihood="bernoulli"
-    )
-
-
-def ladder():
-    network = {"kind": "dense", "latent_dims": (3, 5), "hidden": (8, 16)}
-    return families.hierarchical(SHAPE, VAE, network=network, merge="precision")
-
-
-def cvae(**options):
-    options = {"latent_dim": 3, "network": MLP, "classes": 4, **options}
-    return families.cvae(SHAPE, VAE, **options)
-
+from tests.export.small_models import MLP, SHAPE, SOURCE, beta_vae, cvae, init, ladder, vqvae
+from vaejax.export.programs import export
+from vaejax.export.safetensors import load_params
 
 FAMILIES = {"conv": beta_vae, "vqvae": vqvae, "ladder": ladder, "cvae": cvae}
 LATENT_SHAPES = {
@@ -63,22 +25,22 @@ LATENT_SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def source():
-    return from_arrays({"image": PIXELS, "label": np.arange(20) % 4})
+def export_of(tmp_path_factory):
+    """`export_of(name)`: a family of the table, exported once."""
+
+    @functools.cache
+    def make(name):
+        family, folder = FAMILIES[name](), tmp_path_factory.mktemp("export") / "export"
+        params, batch = init(family)
+        export(family, params, SOURCE, folder, family=name, step=7)
+        return name, family, params, batch, folder
+
+    return make
 
 
-def init(family, source):
-    batch = source.decode(source.take(np.arange(16)))
-    return random_params(family.model.init, jax.random.key(0), batch), batch
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def exported(request, source, tmp_path_factory):
-    name, folder = request.param, tmp_path_factory.mktemp("export") / "export"
-    family = FAMILIES[name]()
-    params, batch = init(family, source)
-    export(family, params, source, folder, family=name, step=7)
-    return name, family, params, batch, folder
+@pytest.fixture(params=FAMILIES)
+def exported(request, export_of):
+    return export_of(request.param)
 
 
 def read(folder, name):
@@ -146,32 +108,6 @@ def test_parameters_are_restored_bit_for_bit(exported):
         np.testing.assert_array_equal(a, b)
 
 
-def test_all_kinds_of_parameters_are_restored(tmp_path):
-    """Scalars, other dtypes, transposed arrays, groups without parameters; names and metadata."""
-    safetensors = pytest.importorskip("safetensors")
-    params = {
-        "encoder": {"Conv_0": {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3).T}},
-        "none": {},
-        "deep": {"none": {}, "count": np.int32(3), "nan": np.array([np.nan, -0.0], np.float16)},
-    }
-    save_params(tmp_path / "p.safetensors", params, family="f", step=3)
-    with safetensors.safe_open(str(tmp_path / "p.safetensors"), framework="numpy") as file:
-        assert set(file.keys()) == {"encoder/Conv_0/kernel", "deep/count", "deep/nan"}
-        assert {"family": "f", "step": "3"}.items() <= file.metadata().items()
-    (tmp_path / "plain").write_bytes(b"")
-    assert (tmp_path / "p.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    loaded = load_params(tmp_path / "p.safetensors")
-    assert jax.tree.structure(loaded) == jax.tree.structure(params)
-    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
-        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-
-
-@pytest.mark.parametrize("params", [{"a/b": np.zeros(2)}, {"a": {"": np.zeros(2)}}])
-def test_names_that_cannot_be_restored_are_rejected(tmp_path, params):
-    with pytest.raises(ValueError, match="cannot be named"):
-        save_params(tmp_path / "p.safetensors", params)
-
-
 WITHOUT_VAEJAX = """\
 import sys
 
@@ -186,11 +122,10 @@ inputs = [np.load("image.npy")]
 """
 
 
-def test_programs_run_without_vaejax(source, tmp_path):
+def test_programs_run_without_vaejax(export_of, tmp_path):
     """Runs the lines `load` of `export.json` in a process that cannot import vaejax or Flax."""
-    family = beta_vae()
-    params, batch = init(family, source)
-    export(family, params, source, tmp_path)
+    _, family, params, batch, folder = export_of("conv")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     image = np.asarray(batch["image"][:5])
     np.save(tmp_path / "image.npy", image)
     load = "\n".join(json.loads((tmp_path / "export.json").read_text())["load"])
@@ -206,109 +141,12 @@ def test_programs_run_without_vaejax(source, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-5)
 
 
-def test_encoding_without_a_key_is_deterministic(source):
-    family = beta_vae(MLP)
-    params, batch = init(family, source)
-    (node,) = jax.jit(family.model.encode)(params, batch, None)
-    np.testing.assert_array_equal(node.z, node.posterior.mean)
-    quantizer = grouped(gumbel_softmax(6, 4), 2)
-    codebook = RNG.standard_normal((2, 6, 4)).astype(np.float32)
-    logits = RNG.standard_normal((3, 5, 2, 6)).astype(np.float32)
-    _, z = quantizer.quantize(codebook, jnp.asarray(logits.reshape(3, 5, 12)), None)
-    best = logits.argmax(axis=-1)
-    expected = np.concatenate([codebook[0][best[..., 0]], codebook[1][best[..., 1]]], axis=-1)
-    np.testing.assert_allclose(z, expected, rtol=1e-6)
-
-
-def test_models_that_cannot_be_exported_are_reported(source):
-    family = beta_vae(MLP)
-    params, batch = init(family, source)
-
-    def programs_of(**changes):
-        return programs(family._replace(model=family.model._replace(**changes)), params, batch)
-
-    with pytest.raises(ValueError, match=r"model of sequences has no encoder .*save_params"):
-        programs_of(sequences=object())
-    with pytest.raises(ValueError, match="model without latents has nothing to encode"):
-        programs_of(encode=lambda params, batch, key: ())
-
-    def depends_on_size(params, zs, condition):
-        return family.model.decode(params, tuple(z if len(z) > 2 else -z for z in zs), condition)
-
-    with pytest.raises(ValueError, match="decoder cannot be exported with a symbolic batch size"):
-        programs_of(decode=depends_on_size)
-    with pytest.raises(ValueError, match=r"learned for the run runs/first .* export that run"):
-        export_module.check_run({"first_stage": "runs/first"})
-
-
 @pytest.mark.parametrize("module", ["safetensors", "flatbuffers"])
-def test_missing_packages_are_reported(source, tmp_path, monkeypatch, module):
+def test_missing_packages_are_reported(tmp_path, monkeypatch, module):
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, module, None)
     family = beta_vae(MLP)
     with pytest.raises(ImportError, match=rf"needs {module}: pip install 'vaejax\[export\]'"):
-        export(family, {}, source, tmp_path / "no")
+        export(family, {}, SOURCE, tmp_path / "no")
     assert not (tmp_path / "no").exists()
-
-
-def test_only_fields_that_a_program_reads_are_inputs(source):
-    """The encoder here does not depend on the label."""
-    family = cvae(conditioned=("decoder",))
-    encoder, decoder = programs(family, *init(family, source))
-    assert [value["name"] for value in encoder.inputs] == ["image"]
-    assert [value["name"] for value in decoder.inputs] == ["z0", "label"]
-
-
-def test_observed_pixels_are_decoded_too():
-    image = jnp.asarray(PIXELS, jnp.float32)
-    mask = jnp.zeros_like(image).at[:, :4].set(1.0)
-    batch = {"image": image, "hidden": mask, "condition": jnp.where(mask > 0, -1.0, image)}
-    family = cvae(condition="condition", classes=0, learned_prior=False)
-    params = random_params(family.model.init, jax.random.key(0), batch)
-    encoder, decoder = programs(family, params, batch)
-    assert [value["name"] for value in encoder.inputs] == ["image", "condition"]
-    assert [value["name"] for value in decoder.inputs] == ["z0", "condition"]
-    (z,) = jax.jit(encoder.exported.call)(batch["image"], batch["condition"])
-    x = np.asarray(jax.jit(decoder.exported.call)(z, batch["condition"]))
-
-    @jax.jit
-    def means(params, z, batch):
-        p = family.model.decode(params, (z,), batch)
-        return p.base.mean, p.mean
-
-    base, mean = means(params, z, batch)
-    np.testing.assert_allclose(x, base, atol=1e-5)
-    assert np.abs(x - mean)[:, 4:].max() > 0.1
-
-
-def test_tokens_are_decoded_to_the_likeliest():
-    encoder_network = Network(lambda key, x: {}, lambda params, x: jax.nn.one_hot(x, 5))
-    decoder_network = Network(
-        lambda key, z: {"bias": jnp.zeros(5)}, lambda params, z: z + params["bias"][None, None]
-    )
-    players = {"vae": ({"nll": 1.0}, optax.sgd(1.0)), "codebook": ({"vq": 1.0}, optax.sgd(1.0))}
-    networks = (encoder_network, decoder_network)
-    options = {"network": networks, "likelihood": "categorical", "tokens": 5}
-    family = families.vqvae((12,), players, quantizer=vector(5, 5), **options)
-    tokens = from_arrays({"tokens": RNG.randint(5, size=(20, 12))})
-    params, batch = init(family, tokens)
-    params["codebook"] = jnp.eye(5)
-    encoder, decoder = programs(family, params, batch)
-    assert encoder.inputs == [{"name": "tokens", "shape": ["b", 12], "dtype": "int32"}]
-    assert decoder.outputs == [{**encoder.inputs[0], "is": "likeliest x of p(x | z)"}]
-    x = decoder.exported.call(*encoder.exported.call(batch["tokens"]))
-    expected = np.argmax(jnp.eye(5) + params["decoder"]["bias"][None], axis=-1)
-    np.testing.assert_array_equal(x, expected[batch["tokens"]])
-
-
-def test_nearest_neighbors_with_many_codes_and_a_symbolic_size():
-    """A search in blocks of tokens and chunks of codes."""
-    codes = jnp.asarray(RNG.standard_normal((1500, 3)), jnp.float32)
-    (n,) = jax_export.symbolic_shape("n")
-    spec = jax.ShapeDtypeStruct((n, 3), jnp.float32)
-    program = jax_export.export(jax.jit(lambda tokens: nearest(tokens, codes)))(spec)
-    for count in (1, 512, 1100):
-        tokens = RNG.standard_normal((count, 3)).astype(np.float32)
-        distance = np.square(np.asarray(codes, np.float64)[None] - tokens[:, None]).sum(axis=2)
-        np.testing.assert_array_equal(program.call(tokens), distance.argmin(axis=1))
