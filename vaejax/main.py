@@ -32,7 +32,7 @@ from ml_collections import ConfigDict, config_flags
 from vaejax.core.paths import as_path
 from vaejax.core.plugins import load_file
 from vaejax.core.registry import files_that_registered, near_names
-from vaejax.data.readers.cache import cache_dir
+from vaejax.data.row_storage import cache_dir
 from vaejax.experiment.check_config import import_and_check
 from vaejax.experiment.messages import message_of
 from vaejax.experiment.run import run

@@ -1,6 +1,7 @@
 """Each of several processes takes only its own rows: global batch / processes."""
 
 import collections
+import dataclasses
 import json
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def test_rows_that_are_read_ahead_and_other_layouts(folder):
 def check_layouts():
     """In each process: global arrays are complete whatever the order of the mesh's devices.
 
-    A source that is larger than a process's share is not copied, and its batches are the same.
+    Of a source that is larger than a process's share each takes a part, and the batches are the
+    same.
     """
     import jax
 
@@ -125,12 +127,21 @@ def check_layouts():
         complete = jax.jit(lambda a: a, out_shardings=replicated(mesh))(array)
         np.testing.assert_array_equal(complete, expected)
     source = from_arrays(np.random.RandomState(0).rand(40, 8, 8, 1) < 0.5, holdout=0)
-    images = []
-    for share in (2**30, 40):
+    taken = []
+
+    def take(indices):
+        taken.extend(indices.tolist())
+        return source.take(indices)
+
+    counted = dataclasses.replace(source, take=take)
+    for share, words in ((2**30, False), (40, True)):
         batch_loader.DEFAULT_RESIDENT_BYTES = share
-        loader = batch_loader.BatchLoader(source, 0, 8, 2, mixed)
-        assert loader.resident == (share > 40)
+        loader = batch_loader.BatchLoader(counted, 0, 8, 2, mixed)
+        assert ("words" in loader.data) == words
         ((_, batches),) = loader.batches([(0, 2)])
         rows = jax.jit(loader.rows, out_shardings=replicated(mixed))
-        images.append(np.asarray(rows(loader.data, batches, np.int32(1))["image"]))
-        np.testing.assert_array_equal(images[-1], source.take(batch_indices(0, 1, 40, 8))["image"])
+        images = np.asarray(rows(loader.data, batches, np.int32(1))["image"])
+        np.testing.assert_array_equal(images, source.take(batch_indices(0, 1, 40, 8))["image"])
+    # One row for its form, and then those of the own devices: two of four.
+    assert sorted(taken[1:]) == own_positions(batch_sharding(mixed), 40).tolist()
+    assert len(taken[1:]) == 20

@@ -11,6 +11,7 @@ import numpy as np
 
 from vaejax.core.token_layout import Layout
 from vaejax.data.columns import Column
+from vaejax.data.row_storage import on_disk, process_share
 from vaejax.data.sparse import SparseTable
 
 __all__ = [
@@ -49,6 +50,8 @@ class Source:
       take: stored rows `[B, ...]` of the example indices `[B]`, gathered on the host.
       arrays: all stored rows `[size, ...]`, which `take` gathers from; None if they are too large
         to hold in memory, and `take` reads them.
+      spread: of several processes, whether they hold the rows together, each a part, since all are
+        more than the share of one. Then `arrays` is None, and `take` reads from a mapped file.
       decode: pure and jittable, from stored rows `[B, ...]` to a batch: one of `image` float32 in
         [0, 1] `[B, H, W, C]`, `sequence` float32 in [0, 1] `[B, T, H, W, C]`, `vector` float32
         `[B, D]`, `signal` float32 `[B, T, C]` or `tokens` int32 `[B, ...]`, and optionally `label`
@@ -104,6 +107,7 @@ class Source:
     labelled_per_batch: int = 0
     read: Callable[[np.ndarray], Rows] | None = None
     workers: int = 0
+    spread: bool = False
 
 
 def decode_rows(rows: Batch, *, scale: float = 255.0) -> Batch:
@@ -190,17 +194,21 @@ def in_memory(
     Args:
       rows: arrays, also memory-mapped ones, with one row per stored example.
       positions: sorted distinct indices of the stored examples in the split.
-      max_resident_bytes: a split larger than this gets `arrays=None`.
+      max_resident_bytes: a split larger than this gets `arrays=None`; of several processes, one
+        larger than the share of each is `spread` over them.
       **fields: the other fields of `Source`.
     """
     count = len(next(iter(rows.values())))
     row_bytes = sum(value.nbytes for value in rows.values()) // max(count, 1)
     stored = {field: np.asarray(value) for field, value in rows.items()}
-    if len(positions) * row_bytes > max_resident_bytes:
+    size, share = len(positions) * row_bytes, process_share(max_resident_bytes)
+    if size > share:
+        kept = on_disk(stored) if share < max_resident_bytes else stored
         return Source(
             size=len(positions),
-            take=lambda indices: gather(stored, positions[indices]),
+            take=lambda indices: gather(kept, positions[indices]),
             arrays=None,
+            spread=size <= max_resident_bytes,
             **fields,
         )
     arrays = stored if len(positions) == count else gather(stored, positions)

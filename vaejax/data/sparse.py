@@ -116,6 +116,11 @@ class SparseTable(NamedTuple):
         rest = {name: value[positions] for name, value in self.rest.items()}
         return SparseTable(self.vector.select(positions), rest)
 
+    def map(self, f: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> "SparseTable":
+        """The table with its arrays replaced by those of `f(arrays by name)`."""
+        rows = self.vector._asdict()
+        return SparseTable(SparseRows(num_columns=rows.pop("num_columns"), **f(rows)), f(self.rest))
+
 
 def compact(values: np.ndarray) -> np.ndarray:
     """Values in the smallest type that holds them: bytes or 16 bits for counts, else float32."""

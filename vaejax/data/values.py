@@ -43,9 +43,10 @@ def fields_of(source: Source) -> PyTree:
 
 def is_stored_plainly(source: Source, field: str) -> bool:
     """Whether the split is in memory with this field as an array of the decoded shape."""
-    if source.arrays is None or field not in source.arrays:
+    if source.arrays is None and not source.spread:
         return False
-    return source.arrays[field].shape[1:] == fields_of(source)[field].shape[1:]
+    stored = source.take(np.zeros(1, np.int32))
+    return field in stored and stored[field].shape[1:] == fields_of(source)[field].shape[1:]
 
 
 def chunks(
@@ -66,7 +67,7 @@ def chunks(
         yield _BINARY
         return
     plain = is_stored_plainly(source, field)
-    if field in ("image", "sequence") and plain and _stored(source, field).dtype == np.uint8:
+    if field in ("image", "sequence") and plain and _stored_type(source, field) == np.uint8:
         yield _distinct_bytes(source, field)
         return
     count = source.size if plain else min(source.size, _sample(source, field))
@@ -93,20 +94,26 @@ def _sample(source: Source, field: str) -> int:
     return max(1, min(_SAMPLE, _SAMPLE_BYTES // _row_bytes(source, field)))
 
 
-def _stored(source: Source, field: str) -> np.ndarray:
-    assert source.arrays is not None
-    return source.arrays[field]
+def _stored_type(source: Source, field: str) -> np.dtype:
+    return source.take(np.zeros(1, np.int32))[field].dtype
+
+
+def _stored(source: Source, field: str, rows: slice) -> np.ndarray:
+    """Consecutive stored values of a split in memory."""
+    if source.arrays is not None:
+        return source.arrays[field][rows]
+    return source.take(np.arange(source.size)[rows])[field]
 
 
 def _distinct_bytes(source: Source, field: str) -> np.ndarray:
     """The distinct decoded values `[n, 1]` of pixels that are stored as bytes."""
-    stored = _stored(source, field)
     counts = np.zeros(256, np.int64)
-    for start in range(0, len(stored), _CHUNK):
-        counts += np.bincount(stored[start : start + _CHUNK].reshape(-1), minlength=256)
+    for start in range(0, source.size, _CHUNK):
+        stored = _stored(source, field, slice(start, start + _CHUNK))
+        counts += np.bincount(stored.reshape(-1), minlength=256)
     values = np.flatnonzero(counts).astype(np.uint8)
-    shape = (1, *stored.shape[1:])
     rows: PyTree = source.take(np.zeros(1, np.int32))
+    shape = rows[field].shape
     images: list[PyTree] = [np.full(shape, value, np.uint8) for value in values]
     decoded = [np.asarray(source.decode({**rows, field: image})[field]) for image in images]
     return np.array([image.reshape(-1)[:1] for image in decoded])

@@ -19,10 +19,12 @@ class MultiSeedLoader(BatchLoader):
     """The batches of S seeds side by side, `[capacity, S, B, ...]`.
 
     Every device needs all rows, since it has models of its own. Each of several processes takes a
-    part of them, and the compiled program gathers them.
+    part of them, and the compiled program gathers them. A source that is larger than the share of a
+    process is therefore not kept on the devices.
     """
 
     _rows_axis = 2
+    _can_spread = False
 
     def __init__(
         self, source: Source, seeds: Sequence[int], batch_size: int, capacity: int, mesh: Mesh

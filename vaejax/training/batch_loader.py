@@ -12,9 +12,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaejax.core.sharding import batch_sharding, own_positions, put, put_own, replicated
+from vaejax.core.spread_rows import SpreadRows
 from vaejax.data import Source
 from vaejax.data.batches import training_indices
 from vaejax.data.read_ahead import read_ahead
+from vaejax.data.row_storage import process_share
 from vaejax.data.source import DEFAULT_RESIDENT_BYTES, Rows
 from vaejax.training.settings import Span
 
@@ -33,9 +35,9 @@ class BatchLoader:
     its examples. The rows of any other source are read in advance: by worker processes or threads
     if it has a `read`, else by one thread. The batches are the same.
 
-    Each of several processes takes only its own rows of a batch, those on its devices. On these it
-    holds a copy of a source only up to its share of what one process may hold; of a larger one it
-    takes its rows of each batch.
+    Each of several processes takes only its own rows of a batch, those on its devices. A source
+    that is larger than its share of what one process may hold is spread over all devices, from
+    which the compiled step gathers each batch: every process then takes a part of the source, once.
 
     Attributes:
       resident: whether the source is on the devices.
@@ -43,6 +45,7 @@ class BatchLoader:
     """
 
     _rows_axis = 1  # of stacked batches
+    _can_spread = True  # whether a source may be spread over the devices
 
     def __init__(
         self,
@@ -67,9 +70,15 @@ class BatchLoader:
         self._batch_size, self._capacity = batch_size, capacity
         self._sharding = batch_sharding(mesh, leading=1) if sharding is None else sharding
         self._own = own_positions(self._sharding, batch_size, self._rows_axis)
-        arrays = source.arrays if _fits(source) else None
-        self.resident = arrays is not None
-        self.data = put(replicated(mesh), arrays) if arrays is not None else {}
+        large = source.spread or not _fits(source)
+        self._spread: SpreadRows | None = None
+        self.data: StackedBatches = {}
+        if large and self._can_spread and (source.spread or source.arrays is not None):
+            self._spread = SpreadRows(source.take, source.size, mesh)
+            self.data = {"words": self._spread.words}
+        elif not large and source.arrays is not None:
+            self.data = put(replicated(mesh), source.arrays)
+        self.resident = bool(self.data)
 
     def _indices_of_step(self) -> Callable[[int], np.ndarray]:
         """The indices of a step's own examples, `[..., n]`: a function that can be pickled."""
@@ -147,6 +156,8 @@ class BatchLoader:
             batch = {
                 k: jax.lax.dynamic_index_in_dim(v, i, keepdims=False) for k, v in batch.items()
             }
+        if self._spread is not None:
+            return self._spread.gather(data["words"], batch["index"])
         return {k: v[batch["index"]] for k, v in data.items()} if self.resident else batch
 
     def first_batch(self) -> dict[str, jax.Array]:
@@ -162,7 +173,7 @@ def _fits(source: Source) -> bool:
     if source.arrays is None or jax.process_count() == 1:
         return source.arrays is not None
     size = sum(value.nbytes for value in source.arrays.values())
-    return size <= DEFAULT_RESIDENT_BYTES // jax.process_count()
+    return size <= process_share(DEFAULT_RESIDENT_BYTES)
 
 
 def _indices(source: Source, seed: int, batch_size: int, own: np.ndarray, step: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vaejax.data.row_storage import cache_dir
 from vaejax.data.source import Rows
 
 __all__ = ["cache_dir", "load_or_build"]
@@ -21,14 +22,6 @@ _ALIGNMENT = 64
 _CHUNK = 2**24
 
 _log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """`$VAEJAX_CACHE`, else `$XDG_CACHE_HOME/vaejax`, else `~/.cache/vaejax`."""
-    if configured := os.environ.get("VAEJAX_CACHE"):
-        return Path(configured)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vaejax"
 
 
 def load_or_build(name: str, build: Callable[[], Rows]) -> Rows:

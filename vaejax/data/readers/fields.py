@@ -153,7 +153,7 @@ def validate(
     if field == "signal":
         value = value[..., None] if value.ndim == 2 else value
         if kind == "b":
-            return value.astype(np.uint8)
+            return value.view(np.uint8)
         stored = value.dtype in (np.uint8, np.int16)
         return value if stored else to_float32(field, key, value, rounding=rounding)
     if value.ndim == _RANKS[field][0]:
@@ -167,7 +167,7 @@ def validate(
         return value.astype(np.float32, copy=False)
     if value.dtype not in (np.uint8, np.uint16, np.bool_):
         raise ValueError(f"{key!r} must be uint8, uint16, bool or float in [0, 1], {found}")
-    return value.astype(np.uint8, copy=False) if kind == "b" else value
+    return value.view(np.uint8) if kind == "b" else value
 
 
 def _is_small(value: np.ndarray) -> bool:

@@ -12,9 +12,9 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers import fields
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.readers.decoded_source import digest_of
-from vaejax.data.readers.row_storage import allocate_rows
 from vaejax.data.readers.sparse_file import check_sparse, sparse_source
 from vaejax.data.readers.table_layout import names_of
+from vaejax.data.row_storage import allocate_rows, process_share
 from vaejax.data.source import Rows, Source, decoder, hold_out, in_memory
 from vaejax.data.sparse import SparseRows, sparse_rows
 
@@ -156,7 +156,7 @@ def _read_dense(file: Path, node: Untyped, path: str, options: LoadOptions) -> n
     """A matrix that is stored as an array."""
     if node.ndim != 2:
         raise _RefusedError(f"{path} of {file} must have the shape [N, D], found {node.shape}")
-    if node.size * 4 <= options.max_resident_bytes:
+    if node.size * 4 <= process_share(options.max_resident_bytes):
         return fields.validate("vector", f"{path} of {file}", node[()])
 
     def build() -> Rows:

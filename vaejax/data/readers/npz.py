@@ -20,6 +20,7 @@ from vaejax.data.readers.sparse_file import (
     sparse_source,
 )
 from vaejax.data.readers.splits import EVAL_WORDS, VALIDATION_WORDS, spare_splits
+from vaejax.data.row_storage import process_share
 from vaejax.data.source import (
     DEFAULT_RESIDENT_BYTES,
     Rows,
@@ -45,7 +46,9 @@ def load_npz(path: str, options: LoadOptions) -> Source:
     if is_sparse_npz(file):
         rows = read_sparse_npz(file, max_bytes=options.max_bytes)
         return sparse_source(rows, {}, options)
-    arrays = read_npz(file, skip=fields.IGNORED, max_bytes=options.max_bytes)
+    limit = options.max_resident_bytes
+    share = process_share(limit) if process_share(limit) < limit else None
+    arrays = read_npz(file, skip=fields.IGNORED, max_bytes=options.max_bytes, share=share)
     return source_of_arrays(arrays, options)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaejax.data.load_options import DEFAULT_MAX_BYTES
+from vaejax.data.readers.npz_mapped import map_member, read_header
 
 __all__ = ["check_size", "is_sparse_npz", "names_in_npz", "read_npz"]
 
@@ -20,7 +21,11 @@ _SPARSE = [
 
 
 def read_npz(
-    file: Path, skip: Collection[str] = (), *, max_bytes: int = DEFAULT_MAX_BYTES
+    file: Path,
+    skip: Collection[str] = (),
+    *,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    share: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name.
 
@@ -28,6 +33,7 @@ def read_npz(
       file: its path.
       skip: names that are not read.
       max_bytes: of all arrays that are read, as they are in memory.
+      share: arrays of more bytes together are mapped; None for no limit.
 
     Raises:
       FileNotFoundError: the file does not exist.
@@ -38,8 +44,14 @@ def read_npz(
     try:
         # Opened here, since NumPy leaves a damaged file open.
         with file.open("rb") as content, np.load(content, allow_pickle=False) as stored:
-            check_size(file, set(skip), max_bytes)
-            return {key: _array(file, stored, key) for key in stored.files if key not in skip}
+            size, keys = check_size(file, set(skip), max_bytes), set(stored.files) - set(skip)
+            large = share is not None and size > share
+            mapped = {key: map_member(file, f"{key}.npy") for key in keys} if large else {}
+            return {
+                key: _array(file, stored, key) if (array := mapped.get(key)) is None else array
+                for key in stored.files
+                if key in keys
+            }
     except (_ObjectError, _SizeError):
         raise
     except Exception as error:  # sizes, headers and checksums of a damaged file are arbitrary
@@ -86,10 +98,13 @@ class _ObjectError(ValueError):
     """An array holds Python objects."""
 
 
-def check_size(file: Path, skip: set[str], max_bytes: int) -> None:
-    """Raises ValueError if the arrays would not fit, or one claims more bytes than are stored.
+def check_size(file: Path, skip: set[str], max_bytes: int) -> int:
+    """The bytes of the arrays.
 
     NumPy allocates what a header claims before it reads anything.
+
+    Raises:
+      ValueError: they would not fit, or one claims more bytes than are stored.
     """
     total = 0
     with zipfile.ZipFile(file) as members:
@@ -98,13 +113,7 @@ def check_size(file: Path, skip: set[str], max_bytes: int) -> None:
             if name in skip or name == info.filename:
                 continue
             with members.open(info) as stream:
-                header = np.lib.format.read_magic(stream)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if header == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = read(stream)
+                shape, _, dtype = read_header(stream)
             if dtype.hasobject:
                 continue  # refused when it is read
             claimed = math.prod(int(n) for n in shape) * dtype.itemsize
@@ -119,6 +128,7 @@ def check_size(file: Path, skip: set[str], max_bytes: int) -> None:
             f"data.max_bytes={max_bytes} ({max_bytes / 2**30:.3g} GiB): raise it, or prepare the "
             "data as a folder of images or with TFDS, which are read as needed"
         )
+    return total
 
 
 def _array(file: Path, stored: Any, key: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from vaejax.data.readers import fields
 from vaejax.data.readers.names import check_names, count_named_classes, read_names
 from vaejax.data.readers.npz_file import check_size
 from vaejax.data.readers.numbers import MAX_MAGNITUDE, column_label
+from vaejax.data.row_storage import on_disk, process_share
 from vaejax.data.source import Rows, Source, decoder, hold_out
 from vaejax.data.sparse import SparseRows, SparseTable, sparse_rows
 
@@ -90,6 +91,8 @@ def sparse_source(
     if rows.nbytes > options.max_resident_bytes:
         return Source(take=_Streamed(table, positions), **given)
     table = table.select(positions)
+    if table.vector.nbytes > process_share(options.max_resident_bytes):
+        table = table.map(on_disk)
     return Source(take=table.take, sparse=table, **given)
 
 

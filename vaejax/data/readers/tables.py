@@ -17,10 +17,10 @@ from vaejax.data.load_options import LoadOptions
 from vaejax.data.readers.arrow_files import ArrowFile, csv_file, parquet_file
 from vaejax.data.readers.cache import load_or_build
 from vaejax.data.readers.decoded_source import digest_of
-from vaejax.data.readers.row_storage import allocate_rows
 from vaejax.data.readers.splits import EVAL_WORDS, SPLIT_WORDS, TRAIN_WORDS, spare_splits
 from vaejax.data.readers.table_layout import TableLayout, choose_columns, layout_of, names_of
 from vaejax.data.readers.table_scan import ColumnScan, numbers_of, scan_columns, trimmed
+from vaejax.data.row_storage import allocate_rows, process_share
 from vaejax.data.source import Rows, Source, decoder, hold_out, in_memory
 
 __all__ = ["load_csv", "load_parquet", "table_spare_splits"]
@@ -60,7 +60,8 @@ def _load(kind: str, path: str, options: LoadOptions) -> Source:
     open_file = csv_file if kind == "csv" else parquet_file
     parts = {part: [open_file(file) for file in files] for part, files in paths.items()}
     files = [file for group in parts.values() for file in group]
-    large = sum(file.max_bytes for file in files) > options.max_resident_bytes
+    share = process_share(options.max_resident_bytes)
+    large = sum(file.max_bytes for file in files) > share
     if large:  # converted once, and mapped into memory
         identity = [_VERSION, _settings(options), *(_state_of(file.path) for file in files)]
         name = f"{kind}-{digest_of(identity)}"

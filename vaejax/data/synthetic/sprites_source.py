@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.data.load_options import LoadOptions
+from vaejax.data.row_storage import allocate_rows, process_share
 from vaejax.data.source import Batch, Source, hold_out, in_memory
 from vaejax.data.synthetic import sprites
 
@@ -15,6 +16,7 @@ __all__ = ["SIDES", "VARIANTS", "load_sprites", "unpack"]
 # The strides over each factor's classes; '' is the whole set of 737,280 images.
 VARIANTS = {"": (1, 1, 1, 1, 1), "small": (1, 1, 4, 2, 2)}
 SIDES = (16, 32, 64)  # pixels
+_CHUNK = 2**15  # images
 
 
 def load_sprites(variant: str, options: LoadOptions) -> Source:
@@ -42,7 +44,7 @@ def load_sprites(variant: str, options: LoadOptions) -> Source:
     index = sprites.strided_indices(strides)
     index = index[hold_out(len(index), options.split, options.holdout)]
     return in_memory(
-        {"packed": sprites.render_packed(index), "index": index},
+        {"packed": _rendered(index, options.max_resident_bytes), "index": index},
         np.arange(len(index)),
         max_resident_bytes=options.max_resident_bytes,
         name=options.source,
@@ -55,6 +57,16 @@ def load_sprites(variant: str, options: LoadOptions) -> Source:
         num_classes=sprites.SIZES[0],
         class_names=sprites.SHAPES,
     )
+
+
+def _rendered(index: np.ndarray, limit: int) -> np.ndarray:
+    """Packed images uint8 `[N, 512]`; mapped if they are more than the share of a process."""
+    shape, share = (len(index), sprites.WIDTH**2 // 8), process_share(limit)
+    large = share < limit and np.prod(shape) > share
+    packed = allocate_rows({"": (shape, np.uint8)}, on_disk=large)[""]
+    for start in range(0, len(index), _CHUNK):
+        packed[start : start + _CHUNK] = sprites.render_packed(index[start : start + _CHUNK])
+    return packed
 
 
 def unpack(packed: jax.Array, side: int) -> jax.Array:
