@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vaejax.core.distribution import STATIC, Capabilities
 from vaejax.distributions.bounds import soft_bound
+from vaejax.distributions.softplus import softplus
 from vaejax.distributions.support import REAL, UNIT_INTERVAL, Support, classes
 
 __all__ = ["LOG_2PI", "Bernoulli", "Categorical", "Normal", "Uniform"]
@@ -77,7 +78,7 @@ class Bernoulli:
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        return x * self.logits - jax.nn.softplus(self.logits)
+        return x * self.logits - softplus(self.logits)
 
 
 @jax.tree_util.register_dataclass
