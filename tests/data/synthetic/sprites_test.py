@@ -127,6 +127,7 @@ def test_splits_of_the_small_set_are_disjoint_and_complete(small):
     assert (factors % np.array([1, 1, 4, 2, 2]) == 0).all()
 
 
+@pytest.mark.slow  # it takes 400 MiB
 def test_the_full_set_contains_every_image():
     source = data.load("sprites", holdout=0)
     assert source.size == 737280
