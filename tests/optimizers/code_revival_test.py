@@ -1,12 +1,15 @@
 """Codes without tokens are replaced by features of the batch."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from tests.optimizers.codebook_updates import CODEBOOK, KEY, D, K, N, updater
-from vaejax.core.game import Trace
+from vaejax.core.game import Latent, Trace
+from vaejax.distributions import OneHotCodes, Uniform
 from vaejax.optimizers import ema_codebook
 from vaejax.quantizers import bottleneck, grouped, vector
 from vaejax.quantizers.nearest_neighbors import nearest
@@ -78,9 +81,35 @@ def test_revival_of_a_stack_uses_features_of_the_same_codebook():
     books = jnp.full((2, K, D), 100.0).at[:, 0].set(0.0)
     params = {"codebook": books}
     trace = Trace(None, None, (b.apply(params, jnp.asarray(features), KEY),))
-    updates, _ = tx.update(params, tx.init(params), params, trace=trace, key=KEY)
-    moved = np.asarray(books + updates["codebook"])
+    update = jax.jit(functools.partial(tx.update, params, tx.init(params), params, trace=trace))
+    moved = np.asarray(books + update(key=KEY)[0]["codebook"])
     for g in range(2):
         pieces = features[:, 0, g * D : (g + 1) * D]
         distance = np.abs(moved[g, 1:, None] - pieces[None]).max(-1).min(1)
         assert distance.max() < 1e-4, "a replacement is not a token of its group"
+
+
+def test_every_dead_code_gets_another_token_and_of_too_many_some_stay():
+    """Codes at one token would be equal up to rounding, which then decides between them."""
+    features = RNG.randn(5, D).astype(np.float32)
+    indices = jnp.array([[0], [-1], [0], [0], [0]])  # one token has no code
+    posterior = OneHotCodes(jnp.asarray(features)[:, None], jnp.zeros((5, 1, D)), indices, K)
+    trace = Trace(None, None, (Latent(posterior, Uniform(K, (1,)), features[:, None]),))
+    params = {"codebook": jnp.full((K, D), 100.0).at[0].set(0.0)}
+    chosen = []
+    for tx in (
+        ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3),
+        ema_codebook.revive_codes(0.3, decay=0.0),
+    ):
+        still = jax.tree.map(jnp.zeros_like, params)
+        update = jax.jit(functools.partial(tx.update, still, tx.init(params), params, trace=trace))
+        for seed in range(4):
+            updates, state = update(key=jax.random.key(seed))
+            moved = np.asarray(params["codebook"] + updates["codebook"])[1:]
+            distance = np.abs(moved[:, None] - features[None]).max(-1)  # [K - 1, 5]
+            tokens = distance.argmin(axis=1)[distance.min(axis=1) < 1e-4]
+            assert sorted(tokens) == [0, 2, 3, 4]
+            counts = np.asarray(state.count["codebook"])[1:]
+            assert np.count_nonzero(counts) == 4  # the others stay dead
+            chosen.append(tuple(tokens))
+    assert len(set(chosen)) > 1

@@ -71,14 +71,22 @@ def _dead(count: jax.Array, below: float) -> jax.Array:
     return count < below * count.mean(axis=1, keepdims=True)
 
 
-def _replacements(key: jax.Array, features: jax.Array, indices: jax.Array, codes: int) -> jax.Array:
-    """Randomly chosen features of each codebook's tokens that have a code, `[S, codes, D]`."""
-    books = features.shape[1]
+def _replacements(
+    key: jax.Array, features: jax.Array, indices: jax.Array, dead: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Which dead codes are replaced now, `[S, K]`, and by which features, `[S, K, D]`.
+
+    Each by another token, drawn from those that have a code: equal codes would leave it to rounding
+    errors which of them a token is assigned to. So of more dead codes than tokens some stay.
+    """
+    books = jnp.arange(features.shape[1])[:, None]
     coded = indices >= 0  # [N, S]
-    numbers = jax.random.randint(key, (books, codes), 0, jnp.maximum(coded.sum(axis=0), 1)[:, None])
-    order = jnp.argsort(~coded, axis=0)  # stable: those with a code first
-    rows = order[numbers, jnp.arange(books)[:, None]]
-    return features[rows, jnp.arange(books)[:, None]]
+    # Tokens in random order, those without a code last.
+    order = jnp.argsort(jnp.where(coded, jax.random.uniform(key, coded.shape), 2.0), axis=0)
+    rank = jnp.cumsum(dead, axis=1) - 1  # of a code among the dead ones
+    replaced = dead & (rank < coded.sum(axis=0)[:, None])
+    rows = order[jnp.clip(rank, 0, len(order) - 1), books]
+    return replaced, features[rows, books]
 
 
 def ema_codebook(
@@ -96,7 +104,8 @@ def ema_codebook(
       epsilon: pseudo-count of the Laplace smoothing, without which the count of an unused code may
         underflow to zero.
       revive_below: codes used less than this fraction of the average are dead: they are replaced
-        by random features of the batch, and their counts reset to the average. 0 for never.
+        by random features of the batch, each by that of another token, and their counts reset to
+        the average. 0 for never.
       node: number of the node of the trace that holds the codes.
     """
 
@@ -124,7 +133,7 @@ def ema_codebook(
             total = decay * total.reshape(-1, codes, dim) + (1 - decay) * sums
             if not is_off(revive_below):
                 dead = _dead(count, revive_below)
-                replacements = _replacements(key, features, indices, codes)
+                dead, replacements = _replacements(key, features, indices, dead)
                 count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
                 total = jnp.where(dead[..., None], replacements * count[..., None], total)
             n = count.sum(axis=1, keepdims=True)
@@ -172,10 +181,9 @@ def revive_codes(
             features, indices = _tokens(trace, node, codebook)
             codes = codebook.shape[-2]
             count = decay * count.reshape(-1, codes) + (1 - decay) * _usage(indices, codes)
-            dead = _dead(count, below)
-            replacements = _replacements(key, features, indices, codes).reshape(codebook.shape)
+            dead, replacements = _replacements(key, features, indices, _dead(count, below))
             dead_rows = dead.reshape(codebook.shape[:-1])[..., None]
-            change = jnp.where(dead_rows, replacements - codebook, change)
+            change = jnp.where(dead_rows, replacements.reshape(codebook.shape) - codebook, change)
             count = jnp.where(dead, count.mean(axis=1, keepdims=True), count)
             return change, count.reshape(codebook.shape[:-1])
 
