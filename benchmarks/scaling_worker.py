@@ -17,7 +17,7 @@ import numpy as np
 
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, make_mesh, replicated, tree_sharding
-from vaejax.core.tensor_axis import using_tensor_axis
+from vaejax.core.tensor_axis import using_mesh
 from vaejax.data.preprocess import preparation
 from vaejax.training import Trainer
 from vaejax.training.train_step import init_state, make_step
@@ -39,7 +39,7 @@ def _compile(name: str, devices: int, fsdp: int) -> dict[str, Any]:
     step = make_step(family, ema_decay=settings.ema_decay)
 
     def train(state: Any, rows: Any) -> Any:
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return step(state, prepare(rows, key_of(0, Stream.DATA, state.step)), 0)
 
     one = source.take(np.zeros(1, np.int32))

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vaejax.core.sharding import make_mesh
-from vaejax.core.tensor_axis import using_tensor_axis
+from vaejax.core.tensor_axis import using_mesh
 from vaejax.distributions import OneHotCodes
 from vaejax.optimizers.ema_codebook import ema_codebook
 from vaejax.quantizers import residual, vector
@@ -49,7 +49,7 @@ def test_the_first_of_equally_near_codes_is_found(mesh, arrays, blocks):
 
     @jax.jit
     def search(tokens, codebook):
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return nearest(tokens, codebook, blocks=blocks)
 
     found = search(on(mesh, tokens, ROWS), on(mesh, codebook, OVER_CODES))
@@ -59,7 +59,7 @@ def test_the_first_of_equally_near_codes_is_found(mesh, arrays, blocks):
 
 def test_tokens_that_are_not_numbers_get_a_code(mesh, arrays):
     tokens, codebook = arrays
-    with using_tensor_axis(mesh):
+    with using_mesh(mesh):
         found = jax.jit(nearest)(np.full_like(tokens[:8], np.nan), codebook)
     assert ((found >= 0) & (found < CODES)).all()
 
@@ -75,7 +75,7 @@ def test_sums_lookups_and_their_gradient(mesh, arrays):
         return (looked_up * weight).sum(), (sums, looked_up)
 
     def sharded(*arguments):
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return jax.grad(of, has_aux=True)(*arguments)
 
     expected = jax.jit(jax.grad(of, has_aux=True))(codebook, tokens, indices)
@@ -103,7 +103,7 @@ def test_moving_averages_of_a_quarter_of_the_codes_on_each_device(mesh):
     features, key = rng.randn(tokens, dim).astype(np.float32), jax.random.key(0)
 
     def sharded(codebook, features, key):
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return ema(codebook, features, key)
 
     parts = on(mesh, codebook, OVER_CODES), on(mesh, features, ROWS), key
@@ -134,7 +134,7 @@ def test_a_stack_of_codebooks(mesh):
         return q.indices, z
 
     def sharded(params, tokens):
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return quantize(params, tokens)
 
     expected = jax.jit(quantize)(params, tokens)
@@ -145,6 +145,6 @@ def test_a_stack_of_codebooks(mesh):
 
 def test_codes_that_the_devices_cannot_divide_are_searched_as_usual(mesh, arrays):
     tokens, codebook = arrays
-    with using_tensor_axis(mesh):
+    with using_mesh(mesh):
         found = jax.jit(nearest)(tokens, codebook[:30])
     np.testing.assert_array_equal(found, jax.jit(lambda t, c: nearest(t, c))(tokens, codebook[:30]))

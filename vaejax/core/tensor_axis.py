@@ -1,4 +1,4 @@
-"""The axis `tensor` of a mesh inside a computation: codebooks whose codes lie on several devices.
+"""The mesh inside a computation: codebooks whose codes lie on several devices, and noise.
 
 Matrix products are spread over the axis by the compiler, from the sharding of their parameters. A
 search for the nearest code, a sum over the tokens of a code and a lookup it would do by gathering
@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["TENSOR", "TensorAxis", "tensor_axis", "using_tensor_axis"]
+from vaejax.core.types import PyTree
+
+__all__ = ["TENSOR", "TensorAxis", "over_examples", "tensor_axis", "using_mesh"]
 
 TENSOR = "tensor"
 
@@ -103,18 +105,37 @@ class TensorAxis(NamedTuple):
 
 
 @contextmanager
-def using_tensor_axis(mesh: Mesh) -> Iterator[None]:
-    """Spreads codebooks over the axis `tensor` of a mesh in what is traced inside."""
-    token = _mesh.set(mesh if mesh.shape.get(TENSOR, 1) > 1 else None)
+def using_mesh(mesh: Mesh) -> Iterator[None]:
+    """Spreads codebooks and noise over the devices of a mesh in what is traced inside."""
+    token = _mesh.set(mesh if mesh.size > 1 else None)
     try:
         yield
     finally:
         _mesh.reset(token)
 
 
+def over_examples(tree: PyTree) -> PyTree:
+    """Arrays `[B, ...]` spread over the devices like the examples of a batch.
+
+    The compiler follows the examples of a batch through a model. What a model computes from noise
+    alone it would compute as a whole on every device.
+    """
+    mesh = _mesh.get()
+    if mesh is None:
+        return tree
+    axes = tuple(name for name in mesh.axis_names if name != TENSOR)
+    devices = mesh.size // mesh.shape.get(TENSOR, 1)
+    spread = NamedSharding(mesh, PartitionSpec(axes))
+
+    def constrained(x: jax.Array) -> jax.Array:
+        return x if len(x) % devices else jax.lax.with_sharding_constraint(x, spread)
+
+    return jax.tree.map(constrained, tree)
+
+
 def tensor_axis(codes: int) -> TensorAxis | None:
     """The axis that a codebook is spread over; None without one, or if it cannot be divided."""
     mesh = _mesh.get()
-    if mesh is None or codes % mesh.shape[TENSOR]:
+    if mesh is None or mesh.shape.get(TENSOR, 1) == 1 or codes % mesh.shape[TENSOR]:
         return None
     return TensorAxis(mesh, mesh.shape[TENSOR])

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from vaejax.core.game import Family, Params, losses_and_trace
 from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, check_batch, replicated
-from vaejax.core.tensor_axis import using_tensor_axis
+from vaejax.core.tensor_axis import using_mesh
 from vaejax.core.types import Losses, PyTree, Step
 from vaejax.data import Source
 from vaejax.data.map_split import sum_over_split
@@ -174,7 +174,7 @@ def evaluator(
     sums_of = functools.partial(batch_sums(family, preparation(source, binarize)), seed)
 
     def seeded(*arguments: PyTree) -> PyTree:
-        with using_tensor_axis(mesh):
+        with using_mesh(mesh):
             return sums_of(*arguments)
 
     compiled = jax.jit(seeded, out_shardings=replicated(mesh))

@@ -11,6 +11,7 @@ from vaejax.core.bottleneck import Bottleneck
 from vaejax.core.conditions import Condition
 from vaejax.core.events import check_event, event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace, merge
+from vaejax.core.tensor_axis import over_examples
 from vaejax.distributions import Distribution, Masked, WithMissing, sample_with_temperature
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.latents.priors import LatentPrior
@@ -141,9 +142,8 @@ class Autoencoder:
         temperature: float | jax.Array = 1.0,
     ) -> Distribution:
         """p(x | z) at n samples from the prior."""
-        return self.decode(
-            params, self.sample_prior(params, key, n, condition, temperature), condition
-        )
+        zs = over_examples(self.sample_prior(params, key, n, condition, temperature))
+        return self.decode(params, zs, condition)
 
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         """The node given the events."""

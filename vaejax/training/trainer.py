@@ -17,7 +17,7 @@ from vaejax.core.sharding import (
     replicated,
     tree_sharding,
 )
-from vaejax.core.tensor_axis import using_tensor_axis
+from vaejax.core.tensor_axis import using_mesh
 from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
@@ -193,7 +193,7 @@ class Trainer:
         def step(data: PyTree, batches: PyTree, state: TrainState, i: jax.Array) -> PyTree:
             rows = self.loader.rows(data, batches, i)
             rows = jax.lax.with_sharding_constraint(rows, over_examples)
-            with using_tensor_axis(mesh):
+            with using_mesh(mesh):
                 return step_fn(state, prepare(rows, key_of(seed, Stream.DATA, state.step)), seed)
 
         def run(
@@ -205,7 +205,7 @@ class Trainer:
 
         def init(rows: PyTree, initial: Params) -> TrainState:
             batch = prepare(rows, key_of(seed, Stream.DATA))
-            with using_tensor_axis(mesh):
+            with using_mesh(mesh):
                 return init_state(family, seed, batch, settings.ema_decay, initial)
 
         first_batch = self.loader.first_batch()
