@@ -148,7 +148,7 @@ def _do(one):
             section = section.setdefault(parent, {})
         section[last] = value
     start = run_sweep if config["sweep"]["grid"] else run
-    start(config, Path(one["workdir"]), one["mode"])
+    start(config, Path(one["workdir"]), one["mode"], allow_change=one.get("allow_change", ()))
 
 
 def main():
