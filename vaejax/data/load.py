@@ -25,7 +25,6 @@ __all__ = ["SOURCES", "TABLE_KINDS", "load"]
 SOURCES = (
     *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH", "wav:PATH"),
     "hf:NAME_OR_FOLDER",
-    *("sprites", "sprites:small", "tfds:NAME", "folder:PATH", "npz:PATH"),
     *("csv:PATH", "parquet:PATH", "h5ad:PATH"),
     *(f"synthetic:{table}" for table in (*TABLES, "codes")),
     *SEQUENCES,
@@ -86,10 +85,9 @@ def load(
         `sprites:small`: 46,080 of them;
         `tfds:NAME`, also `tfds:NAME/CONFIG:VERSION`: a prepared TensorFlow dataset;
         `folder:PATH`: image files;
-        `npz:PATH`: NumPy arrays;
+        `npz:PATH`: NumPy arrays, or a sparse matrix of SciPy;
         `wav:PATH`: sound files;
         `hf:NAME_OR_FOLDER`: a dataset of Hugging Face;
-        `npz:PATH`: NumPy arrays, or a sparse matrix of SciPy;
         `h5ad:PATH`: the counts of an AnnData file;
         `csv:PATH`, `parquet:PATH`: a table, one file or a folder of files of one form, which are
         named train and test (or another word for it) if they are splits;
@@ -117,12 +115,9 @@ def load(
       length: sequences, signals and tokens of an npz file are padded to it; 0 for that of the
         longest, if they have different lengths. Sound is cut into pieces of this many samples; 0
         for that of the files.
-      missing: what to do with missing values (NaN) of a table in an npz file: `'refuse'`, or
-        `'mask'` them, which excludes them from all losses and metrics.
       workers: processes that read files which do not fit into memory, during a training; -1: a
         choice by their size and the number of cores; 0: threads in this process.
       sample_rate: of sound, in samples per second. Default: as stored.
-        longest, if they have different lengths.
       missing: what to do with missing values of a table (in an npz file NaN): `'refuse'`, or
         `'mask'` them, which excludes them from all losses and metrics.
       label: the column of a table, or of `obs` of an h5ad file, that holds the class.
