@@ -1,8 +1,8 @@
 """The process of one competitor: `python -m benchmarks.peers.worker CASE NAME`.
 
 Writes `{"parameters": N}` to standard output after its first steps. Then, for every line with a
-number of steps on standard input, writes the seconds that they took, and for the line `memory` the
-bytes that `UNIT` steps need, or null. Output of libraries goes to standard error.
+number of steps on standard input, writes the seconds that they took by `clock`, and for the line
+`memory` the bytes that `UNIT` steps need, or null. Output of libraries goes to standard error.
 """
 
 import ctypes
@@ -18,9 +18,16 @@ from pathlib import Path
 from .cases import UNIT
 from .competitors import COMPETITORS
 
-__all__ = ["main", "memory"]
+__all__ = ["CLOCK", "clock", "main", "memory"]
+
+CLOCK = "VAEJAX_BENCHMARK_CLOCK"  # variable of the process: "wall" or "processor"
 
 _PROCESS = Path("/proc/self")
+
+
+def clock() -> Callable[[], float]:
+    """Seconds that have passed, or that the threads of this process were computing."""
+    return time.process_time if os.environ.get(CLOCK) == "processor" else time.perf_counter
 
 
 def _resident(name: str = "VmRSS") -> int | None:
@@ -59,6 +66,7 @@ def main(case: str, name: str) -> None:
     competitor = COMPETITORS[case][name]
     importlib.import_module(f".{competitor.module}", __package__)
     libraries = _resident()
+    now = clock()
     take_steps, parameters = competitor.start(case)
     take_steps(1 if case == "search" else UNIT)
     send({"parameters": parameters})
@@ -66,9 +74,9 @@ def main(case: str, name: str) -> None:
         if line.strip() == "memory":
             send(memory(take_steps, libraries))
             continue
-        start = time.perf_counter()
+        start = now()
         take_steps(int(line))
-        send(time.perf_counter() - start)
+        send(now() - start)
 
 
 if __name__ == "__main__":

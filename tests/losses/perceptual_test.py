@@ -140,6 +140,7 @@ def test_lpips_against_pytorchs_layers():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the package uses deprecated names of torchvision
 def test_lpips_against_its_own_package_values_and_gradients():
     """Random weights of VGG-16, which need no download, and the heads that the package carries."""
     torch = pytest.importorskip("torch")
