@@ -1,8 +1,8 @@
 """The notebooks in colab/: their form, and execution from top to bottom.
 
 Each runs in a separate process, in an empty directory, with very few steps. The representation of a
-figure at the end of a cell is computed, as in Jupyter. `compose` always runs, on one device; the
-others take longer, and run on eight virtual devices with `-m slow`.
+figure at the end of a cell is computed, as in Jupyter. They run with `-m slow`: `compose` on one
+device, the others on eight virtual devices.
 """
 
 import ast
@@ -110,12 +110,9 @@ class TestForm:
             assert (ROOT / file).is_file(), file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "devices"),
-    [
-        ("compose", 1),
-        *(pytest.param(n, 8, marks=pytest.mark.slow) for n in NAMES if n != "compose"),
-    ],
+    ("name", "devices"), [("compose", 1), *((n, 8) for n in NAMES if n != "compose")]
 )
 def test_is_executed(name, devices, tmp_path):
     program = [sys.executable, "-W", "error", str(Path(__file__)), f"{name}.ipynb"]

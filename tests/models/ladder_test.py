@@ -65,6 +65,7 @@ def test_each_layer_has_a_temperature(trained):
         assert np.abs(moved - frozen[0]).max() > 1e-5, layer
 
 
+@pytest.mark.slow
 def test_a_stage_equals_its_blocks_as_separate_stages_in_value_and_gradient():
     """Stages of one block each do not run in a loop."""
     family = deep()
