@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class NpyHeader(NamedTuple):
     dtype: np.dtype
 
 
-def read_header(stream: object) -> NpyHeader:
+def read_header(stream: IO[bytes]) -> NpyHeader:
     """The header of a .npy file, of which the stream is then behind.
 
     Raises:
@@ -66,13 +66,12 @@ def map_member(file: Path, name: str) -> np.ndarray | None:
     return _in_place(file, info, header)
 
 
-def _unpacked(stream: object, header: NpyHeader) -> np.ndarray:
+def _unpacked(stream: IO[bytes], header: NpyHeader) -> np.ndarray:
     rows = allocate_rows({"": (header.shape, header.dtype)}, on_disk=True)
     octets = rows[""].reshape(-1).view(np.uint8)
     for start in range(0, octets.size, _CHUNK):
         part = octets[start : start + _CHUNK]
-        content = stream.read(part.size)  # type: ignore[attr-defined]  # the end checks the sum
-        part[:] = np.frombuffer(content, np.uint8)
+        part[:] = np.frombuffer(stream.read(part.size), np.uint8)  # the end checks the sum
     release(rows)
     return rows[""]
 

@@ -1,6 +1,7 @@
 """The sprites as a `Source`: stored as bits, unpacked on the accelerator."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def load_sprites(variant: str, options: LoadOptions) -> Source:
 def _rendered(index: np.ndarray, limit: int) -> np.ndarray:
     """Packed images uint8 `[N, 512]`; mapped if they are more than the share of a process."""
     shape, share = (len(index), sprites.WIDTH**2 // 8), process_share(limit)
-    large = share < limit and np.prod(shape) > share
+    large = share < limit and math.prod(shape) > share
     packed = allocate_rows({"": (shape, np.uint8)}, on_disk=large)[""]
     for start in range(0, len(index), _CHUNK):
         packed[start : start + _CHUNK] = sprites.render_packed(index[start : start + _CHUNK])
