@@ -29,6 +29,8 @@ _EVENTS = {  # of jax.monitoring
 def main(started: float, arguments: list[str]) -> None:
     """Runs the command with `arguments` and reports its first `STEPS` steps."""
     imported = time.time()
+    # As if Python had been started with `-m vaejax.main`, which `core.startup` looks for.
+    sys.argv, sys.orig_argv = ["-m"], [sys.executable, "-m", "vaejax.main", *arguments]
     import jax
 
     import vaejax.experiment.run
@@ -45,14 +47,20 @@ def main(started: float, arguments: list[str]) -> None:
             parts[_EVENTS[event]] += seconds
             programs += _EVENTS[event] == "compiling"
 
-    dispatch, init = Trainer.dispatch, Trainer.__init__
+    dispatch, init, on_cpu = Trainer.dispatch, Trainer.__init__, jax.default_backend() == "cpu"
 
     def measured_init(self: Trainer, *args: Any, **kwargs: Any) -> None:
         parts.setdefault("until the trainer", time.time() - started)
         init(self, *args, **kwargs)
 
     def measured_dispatch(self: Trainer, state: Any, span: Any, batches: Any) -> Any:
-        parts.setdefault("until the first dispatch", time.time() - started)
+        if "until the first dispatch" not in parts:
+            parts["until the first dispatch"] = time.time() - started
+            if on_cpu:  # where one program takes any number of steps
+                state, _ = dispatch(self, state, (span[0], span[0] + 1), batches)
+                jax.block_until_ready(state)
+                parts["until the end of the first step"] = time.time() - started
+                span = (span[0] + 1, span[1])
         result = dispatch(self, state, span, batches)
         if span[1] >= STEPS:
             jax.block_until_ready(result)

@@ -1,4 +1,4 @@
-"""Time from the command to the end of the first 20 steps, and where it goes.
+"""Time from the command to the end of the first step and of the first 20, and where it goes.
 
   python -m benchmarks.start [--families=beta_vae,vqvae] [--repeats=3]
 
@@ -14,6 +14,7 @@ their last measurements.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ __all__ = ["as_table", "main"]
 _FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Starts of each kind; the fastest counts.")
 _PROBE = __spec__.name.replace("start", "first_step") if __spec__ else "benchmarks.first_step"
+_FIRST = "until the end of the first step"  # on CPU
 _TOTAL = "until the end of the steps"
 
 
@@ -69,16 +71,17 @@ def as_table(record: dict[str, Any]) -> str:
     """The record as a Markdown table."""
     lines = [
         f"{record['device']}, {record['processor']}, {record['cores']} cores; jax {record['jax']}. "
-        "Seconds from the command to the end of its first 20 steps.",
+        "Seconds from the command to the end of its first step and of its first 20.",
         "",
-        "| config | cold | warm | imports | until the trainer | tracing | lowering | compiling | "
-        "programs | processor time, cold | warm | commit |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| config | first step, cold | warm | 20 steps, cold | warm | imports | to the trainer | "
+        "tracing | lowering | compiling | programs | processor time, cold | warm | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in record["families"].items():
         cold, warm = row["cold"], row["warm"]
         parts = cold["parts"]
         numbers = [
+            parts.get(_FIRST, math.nan), warm["parts"].get(_FIRST, math.nan),
             parts[_TOTAL], warm["parts"][_TOTAL], parts["imports"], parts["until the trainer"],
             parts.get("tracing", 0.0), parts.get("lowering", 0.0), parts.get("compiling", 0.0),
         ]  # fmt: skip

@@ -1,12 +1,13 @@
 """Random keys as pure functions of (seed, stream, step)."""
 
 import enum
+import functools
 
 import jax
 
 from vaejax.core.types import Step
 
-__all__ = ["Stream", "key_of"]
+__all__ = ["Stream", "key_of", "key_shape"]
 
 
 class Stream(enum.IntEnum):
@@ -34,3 +35,9 @@ def key_of(seed: Step, stream: Stream, step: Step = 0) -> jax.Array:
     """The random key of a step in one of the streams, a pure function; the seed may be traced."""
     key = jax.random.fold_in(jax.random.key(seed), int(stream))
     return jax.random.fold_in(key, step)
+
+
+@functools.cache
+def key_shape() -> jax.ShapeDtypeStruct:
+    """The shape and dtype of a random key, for `jax.eval_shape`: compiles nothing."""
+    return jax.eval_shape(lambda: jax.random.key(0))

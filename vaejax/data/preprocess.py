@@ -9,6 +9,7 @@ import numpy as np
 from vaejax.core.conditions import HIDDEN
 from vaejax.core.events import event_name
 from vaejax.core.registry import near_names
+from vaejax.core.rng import key_shape
 from vaejax.core.types import Options, Setting
 from vaejax.data.augment import Augmentation, augmenter
 from vaejax.data.columns import class_counts_of
@@ -141,4 +142,4 @@ def dataset_info(source: Source) -> dict[str, Setting]:
 def _batch_shapes(source: Source) -> dict[str, Setting]:
     """Shapes and dtypes of a prepared batch of one example."""
     rows = source.take(np.zeros(1, np.int32))
-    return dict(jax.eval_shape(preparation(source), rows, jax.random.key(0)))
+    return dict(jax.eval_shape(preparation(source), rows, key_shape()))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.events import EVENTS
+from vaejax.core.rng import key_shape
 from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data.columns import (
     Column,
@@ -151,7 +152,7 @@ def spec_of(source: Source, binarize: str = "none") -> DataSpec:
       binarize: as in training, see `preprocess.preparation`.
     """
     rows = source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(preparation(source, binarize), rows, jax.random.key(0))
+    batch = jax.eval_shape(preparation(source, binarize), rows, key_shape())
     fields = {name: (tuple(a.shape[1:]), str(a.dtype)) for name, a in batch.items()}
     scales = [pixel_scale_of(source, name) for name in ("image", "sequence") if name in fields]
     return DataSpec(

@@ -1,7 +1,7 @@
 """The values of a field as a model sees them, read on the host in chunks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -72,16 +72,25 @@ def chunks(
         return
     count = source.size if plain else min(source.size, _sample(source, field))
     positions = np.unique(np.linspace(0, source.size - 1, count).astype(np.int64))
-    size = max(1, min(_CHUNK, _CHUNK_BYTES // _row_bytes(source, field)))
+    size = max(1, min(_CHUNK, _CHUNK_BYTES // _row_bytes(source, field), len(positions)))
+    # Plain rows are decoded by NumPy alone; of others JAX would compile each operation by itself.
+    decode: PyTree = source.decode if plain else jax.jit(_only(source, (field, "mask")))
     for start in range(0, len(positions), size):
-        rows: PyTree = source.take(positions[start : start + size])
-        batch = source.decode(rows)
-        values = np.asarray(batch[field])
+        chosen = positions[start : start + size]
+        # All chunks have one shape, for which the decoding is compiled.
+        rows: PyTree = source.take(np.resize(chosen, size))
+        batch = {name: np.asarray(value)[: len(chosen)] for name, value in decode(rows).items()}
+        values = batch[field]
         if "mask" in batch and field in EVENTS:
-            mask = np.asarray(batch["mask"])
+            mask = batch["mask"]
             mask = mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
             values = np.where(mask, values, values.dtype.type(missing))
         yield values
+
+
+def _only(source: Source, names: tuple[str, ...]) -> Callable[[PyTree], PyTree]:
+    """The decoding of a source, of these fields of a batch alone."""
+    return lambda rows: {k: v for k, v in source.decode(rows).items() if k in names}
 
 
 def _row_bytes(source: Source, field: str) -> int:

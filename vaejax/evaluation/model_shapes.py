@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core.game import Batch, Family, Latent, Model
+from vaejax.core.rng import key_shape
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
 from vaejax.evaluation.latent_space import vector_node
@@ -20,7 +21,7 @@ __all__ = ["batch_shapes", "is_conditional", "latent_shapes", "vector_obstacle"]
 def batch_shapes(source: Source) -> Batch:
     """The fields of a batch of one example, as `jax.ShapeDtypeStruct`s."""
     rows = source.take(np.zeros(1, np.int32))
-    return jax.eval_shape(preparation(source), rows, jax.random.key(0))
+    return jax.eval_shape(preparation(source), rows, key_shape())
 
 
 @functools.lru_cache(maxsize=16)
@@ -28,7 +29,7 @@ def _latents(model: Model, source: Source) -> tuple[Latent, ...]:
     def latents(batch: Batch, key: jax.Array) -> tuple[Latent, ...]:
         return model.encode(model.init(key, batch), batch, key)
 
-    return jax.eval_shape(latents, batch_shapes(source), jax.random.key(0))
+    return jax.eval_shape(latents, batch_shapes(source), key_shape())
 
 
 @functools.lru_cache(maxsize=16)
@@ -36,7 +37,7 @@ def _is_conditional(model: Model, source: Source) -> bool:
     def condition(batch: Batch, key: jax.Array) -> jax.Array | None:
         return model.forward(model.init(key, batch), batch, key, jnp.int32(0)).condition
 
-    return jax.eval_shape(condition, batch_shapes(source), jax.random.key(0)) is not None
+    return jax.eval_shape(condition, batch_shapes(source), key_shape()) is not None
 
 
 def latent_shapes(family: Family, source: Source) -> tuple[Latent, ...]:

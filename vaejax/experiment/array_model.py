@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.dependencies import fields_read
 from vaejax.core.game import Batch, Family, Latent, Params
-from vaejax.core.rng import Stream, key_of
+from vaejax.core.rng import Stream, key_of, key_shape
 from vaejax.core.sharding import replicated
 from vaejax.core.types import Options, PyTree, UserArray
 from vaejax.data import Source
@@ -104,7 +104,7 @@ class ArrayModel:
             return self.family.model.forward(params, batch, key, None).likelihood
 
         batch = self.spec.batch(1)
-        return support_of(jax.eval_shape(likelihood, self.params, batch, jax.random.key(0)))
+        return support_of(jax.eval_shape(likelihood, self.params, batch, key_shape()))
 
     def _nodes(self) -> tuple[Latent, ...]:
         """Shapes of the nodes of one example."""

@@ -10,6 +10,7 @@ import numpy as np
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Family, Params
 from vaejax.core.registry import near_names
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.augment import Augmentation
@@ -159,7 +160,7 @@ def _likelihood(family: Family, params: Params, source: Source, binarize: str) -
     def likelihood(params: Params, rows: PyTree, key: jax.Array) -> PyTree:
         return family.model.forward(params, prepare(rows, key), key, None).likelihood
 
-    return jax.eval_shape(likelihood, params, rows, jax.random.key(0))
+    return jax.eval_shape(likelihood, params, rows, key_shape())
 
 
 def _refusal(

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from vaejax.core.game import Family, Latent, Params
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree
 from vaejax.data.preprocess import Prepare
 from vaejax.data.spec import DataSpec
@@ -27,7 +28,7 @@ def node_shapes(
     def encode(params: Params, rows: PyTree, key: jax.Array) -> tuple[Latent, ...]:
         return family.model.encode(params, prepare(rows, key), None)
 
-    nodes: tuple[Latent, ...] = jax.eval_shape(encode, params, rows, jax.random.key(0))
+    nodes: tuple[Latent, ...] = jax.eval_shape(encode, params, rows, key_shape())
     return nodes
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from vaejax.core.dependencies import fields_read
 from vaejax.core.game import Batch, Family, init
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import dataset_info, event_shape
@@ -125,7 +126,7 @@ def of_other_data(
         spec = read_spec(workdir, config, load_split)
         family = build(config, spec.event_shape, spec.dataset_info())
         size = config["train"]["batch_size"]
-        params = jax.eval_shape(partial(init, family), jax.random.key(0), spec.batch(size))
+        params = jax.eval_shape(partial(init, family), key_shape(), spec.batch(size))
         reads = fields_of_model(family, params, spec)
         if has_second_stage(config):
             nested = first_stage_of(config, family, params, spec, mesh)

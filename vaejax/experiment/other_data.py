@@ -10,6 +10,7 @@ import numpy as np
 from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
 from vaejax.core.game import Batch, Family, Params, losses_and_trace
+from vaejax.core.rng import key_shape
 from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
 from vaejax.data.load import TABLE_KINDS
@@ -116,7 +117,7 @@ def compatible(
         _completed(source, spec, reads, optional),
     )
     rows = source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(preparation(source, binarize), rows, jax.random.key(0))
+    batch = jax.eval_shape(preparation(source, binarize), rows, key_shape())
     _check_event(source, spec, names, batch)
     if "mask" in batch and "mask" not in spec.fields:
         raise ValueError(

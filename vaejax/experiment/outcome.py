@@ -8,7 +8,7 @@ import numpy as np
 
 from vaejax.training import NotFiniteError, Outcome
 from vaejax.training.interruption import StoppedError
-from vaejax.training.train_step import TrainState
+from vaejax.training.train_step import TrainState, steps_taken
 
 __all__ = ["check_elbo", "check_steps_taken", "check_stopped"]
 
@@ -18,7 +18,7 @@ _ADVICE = "a lower learning_rate, a clip_norm for the players, or data of unit s
 def check_stopped(outcome: Outcome) -> None:
     """Raises StoppedError if there was a signal during the training, also at its last step."""
     if outcome.interrupted or outcome.signal:
-        step = int(np.max(outcome.state.step))
+        step = steps_taken(outcome.state)
         raise StoppedError(
             outcome.signal or signal.SIGTERM,
             f"Stopped at step {step} and saved; the same command resumes from there.",
@@ -27,7 +27,7 @@ def check_stopped(outcome: Outcome) -> None:
 
 def check_steps_taken(state: TrainState) -> None:
     """Raises NotFiniteError if every step, of every model, was skipped."""
-    steps = int(np.max(state.step))
+    steps = steps_taken(state)
     if steps and int(np.min(state.total_skipped)) >= steps:
         raise NotFiniteError(
             f"all {steps} steps were skipped, since the gradient or the update was not finite: "

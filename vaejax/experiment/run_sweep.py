@@ -39,7 +39,7 @@ from vaejax.training.lock import lock, workdir_locks
 from vaejax.training.logging import table, write_results
 from vaejax.training.restore import ranking_of, restore_state
 from vaejax.training.trackers import Trackers
-from vaejax.training.train_step import TrainState, best_params
+from vaejax.training.train_step import TrainState, best_params, steps_taken
 from vaejax.visualization import plots
 
 __all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
@@ -126,7 +126,7 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: PyTree) -> dic
         outcome = train_sweep(experiment, trackers)
         check_stopped(outcome)
         found = evaluate_sweep(experiment, _chosen(outcome.state, options["checkpoint"]))
-        step = int(np.max(outcome.state.step))
+        step = steps_taken(outcome.state)
         write_results(workdir, step, _of_each_model(found), trackers)
     return found
 
@@ -224,7 +224,7 @@ def train_sweep(experiment: SweepExperiment, trackers: Trackers | None = None) -
 def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Setting]:
     """Metrics of all models, `sweep.json`, figures and a table."""
     config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
-    params, step = best_params(state), int(np.max(state.step))
+    params, step = best_params(state), steps_taken(state)
     if state.best_params:
         print("Parameters: of each model those of its best evaluation on the validation split")
     metrics = experiment.evaluator.evaluate(params, step)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from vaejax.core.game import Params
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree, UserArray
 from vaejax.data import Source
 from vaejax.evaluation.evaluate import evaluator
@@ -131,7 +132,7 @@ class Run(GenerativeModel):
         rows, single = self._rows(x, condition)
         if samples:
             first = {name: value[:1] for name, value in rows.items()}
-            nodes = jax.eval_shape(encode, self.params, first, jax.random.key(0))
+            nodes = jax.eval_shape(encode, self.params, first, key_shape())
             if reason := importance_sampling_obstacle(nodes):
                 raise ValueError(f"log_likelihood does not apply to this run: {reason}")
         function = scores(self.family, self.step, samples)

@@ -18,6 +18,7 @@ from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
 from vaejax.core.files import to_json, write_files
 from vaejax.core.game import Batch, Family, Latent, Params
+from vaejax.core.rng import key_shape
 from vaejax.core.types import Options, PyTree
 from vaejax.data import Source
 from vaejax.data.preprocess import preparation
@@ -280,7 +281,7 @@ def export(
     """
     check_run({})
     prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(prepare, rows, jax.random.key(0))
+    batch = jax.eval_shape(prepare, rows, key_shape())
     parts = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
     if sampler is not None:
         parts["sampler"] = sampler

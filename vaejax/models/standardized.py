@@ -8,6 +8,7 @@ import numpy as np
 
 from vaejax.core.events import EVENTS, event
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree
 from vaejax.distributions import in_units, support_of
 
@@ -130,5 +131,5 @@ def _explains_real_numbers(model: Model, batch: Mapping[str, PyTree]) -> bool:
     def likelihood(key: jax.Array, batch: Batch) -> PyTree:
         return model.forward(model.init(key, batch), batch, key, None).likelihood
 
-    support = support_of(jax.eval_shape(likelihood, jax.random.key(0), batch))
+    support = support_of(jax.eval_shape(likelihood, key_shape(), batch))
     return support is not None and support.real

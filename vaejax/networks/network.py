@@ -4,14 +4,18 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import linen
 
+from vaejax.core.rng import key_shape
 from vaejax.core.types import PyTree
 from vaejax.networks.layers import Conv
+
+if TYPE_CHECKING:
+    from flax import nnx
 
 __all__ = [
     "Network",
@@ -116,7 +120,7 @@ def _leaves_in_order(tree: PyTree) -> list[jax.Array]:
     return [tree]
 
 
-def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+def from_nnx(make: "Callable[[nnx.Rngs], nnx.Module]") -> Network:
     """A Flax NNX module without mutable state, as a `Network`.
 
     Args:
@@ -125,13 +129,14 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     Raises:
       ValueError: if the module has state besides parameters.
     """
+    from flax import nnx  # a tenth of a second that most programs do not need
 
     def split(key: jax.Array) -> PyTree:
         """The graph, the parameters and all other state of a new module."""
         return nnx.split(make(nnx.Rngs(params=key)), nnx.Param, ...)
 
     # The structure does not depend on the key; only the parameters do.
-    graph, _, rest = jax.eval_shape(split, jax.eval_shape(lambda: jax.random.key(0)))
+    graph, _, rest = jax.eval_shape(split, key_shape())
     state = [".".join(map(str, path)) for path, leaf in nnx.to_flat_state(rest)]
     if state:
         raise ValueError(f"the NNX module keeps state in {state}; a Network has parameters only")
@@ -141,7 +146,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         return nnx.to_pure_dict(split(key)[1])
 
     def apply(params: PyTree, *inputs: PyTree) -> PyTree:
-        _, abstract, _ = jax.eval_shape(split, jax.eval_shape(lambda: jax.random.key(0)))
+        _, abstract, _ = jax.eval_shape(split, key_shape())
         nnx.replace_by_pure_dict(abstract, params)
         return _float32(nnx.merge(graph, abstract, rest)(*inputs))
 

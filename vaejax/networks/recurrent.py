@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vaejax.core.game import Params
 from vaejax.core.registry import make
@@ -44,7 +45,7 @@ _TransformerState = tuple[Cache, jax.Array]  # and the time
 # ms here and 2.8 ms there, since it projects the inputs inside the loop; that is one more matrix
 # product per time step, which accelerators have to launch.
 def _gated_cell(
-    size: int, gates: int, advance: Callable[..., tuple[jax.Array, _State]], bias: jax.Array
+    size: int, gates: int, advance: Callable[..., tuple[jax.Array, _State]], bias: np.ndarray
 ) -> Recurrent:
     """A recurrent network whose gates are linear in the input and in the previous output.
 
@@ -65,7 +66,7 @@ def _gated_cell(
         return {
             "input": jax.random.normal(input_key, (width, gates * size)) / math.sqrt(width),
             "recurrent": jnp.concatenate([orthogonal(k, (size, size)) for k in keys], axis=1),
-            "bias": bias,
+            "bias": jnp.asarray(bias),
         }
 
     def initial_state(params: Params, n: int) -> _State:
@@ -113,7 +114,7 @@ def lstm(size: int = 50) -> Recurrent:
         return hidden, (hidden, cell)
 
     # Forget gates start open (Jozefowicz et al. 2015).
-    return _gated_cell(size, 4, advance, jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), size))
+    return _gated_cell(size, 4, advance, np.repeat(np.float32([0, 1, 0, 0]), size))
 
 
 def gru(size: int = 50) -> Recurrent:
@@ -133,7 +134,7 @@ def gru(size: int = 50) -> Recurrent:
         hidden = u * hidden + (1.0 - u) * candidate
         return hidden, (hidden, unused)
 
-    return _gated_cell(size, 3, advance, jnp.zeros(3 * size))
+    return _gated_cell(size, 3, advance, np.zeros(3 * size, np.float32))
 
 
 def causal_transformer(

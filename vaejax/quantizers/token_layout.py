@@ -6,6 +6,7 @@ from typing import cast
 import jax
 
 from vaejax.core.game import Batch, Family, Latent, Params
+from vaejax.core.rng import key_shape
 from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.distributions import Quantized, capabilities_of, is_quantized
 
@@ -54,7 +55,7 @@ def layout_of_model(who: str, family: Family, params: Params, batch: Batch) -> L
         conditional.
     """
     trace = jax.eval_shape(
-        lambda p, b, key: family.model.forward(p, b, key, None), params, batch, jax.random.key(0)
+        lambda p, b, key: family.model.forward(p, b, key, None), params, batch, key_shape()
     )
     if trace.condition is not None:
         raise ValueError(

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
 __all__ = ["mean_interval"]
 
@@ -14,5 +13,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     n = len(values)
     if n < 2:
         return (float(values[0]) if n else math.nan), math.nan
+    from scipy import special  # here, since few runs need it and it takes a tenth of a second
+
     t = float(special.stdtrit(n - 1, (1 + level) / 2))  # P(|T| ≤ t) = level, Student's T
     return float(np.mean(values)), t * float(np.std(values, ddof=1)) / math.sqrt(n)

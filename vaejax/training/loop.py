@@ -25,7 +25,7 @@ from vaejax.training.logging import Log, Progress
 from vaejax.training.selection import has_stopped, observe
 from vaejax.training.settings import Settings
 from vaejax.training.trackers import Trackers
-from vaejax.training.train_step import TrainState, eval_params
+from vaejax.training.train_step import TrainState, eval_params, steps_taken
 from vaejax.training.trainer import CONSECUTIVE, Trainable
 
 __all__ = ["Evaluate", "NotFiniteError", "Outcome", "fit"]
@@ -111,7 +111,7 @@ def _train(
     state: TrainState,
 ) -> Outcome:
     """The loop of `fit`."""
-    start = done = int(np.max(state.step))
+    start = done = steps_taken(state)
     output.open_log(start)
     timer = _Timer(start)
     unread: tuple[int, Metrics] | None = None  # step and metrics of the dispatch before

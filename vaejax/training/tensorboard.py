@@ -4,6 +4,8 @@ They are written by the calling thread: tensorboardX's own writer has a thread a
 which the training would wait forever once a full disk has ended that thread.
 """
 
+import functools
+import importlib.util
 import itertools
 import math
 import os
@@ -36,24 +38,34 @@ class EventFile:
           folder: created if it is missing.
           purge_step: TensorBoard hides points of earlier files from this step on.
         """
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-
-        self._folder = folder
+        if importlib.util.find_spec("tensorboardX") is None:
+            raise ImportError("No module named 'tensorboardX'", name="tensorboardX")
+        self._folder, self._purge_step = folder, purge_step
         # In a bucket nothing can be appended to: the file grows on this machine, and is uploaded.
         self._local = tempfile.TemporaryDirectory(prefix="vaejax-") if is_bucket(folder) else None
         make_folder(folder)
-        with write_errors(folder):
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        """The open file, which begins with the step from which on earlier files are hidden.
+
+        Opened by the first event, while the first steps run: the import takes a third of a second.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        with write_errors(self._folder):
             # Two files of one second and host need different names.
             unique = f".{os.getpid()}.{next(_COUNTER)}"
-            place = Path(self._local.name) if self._local else folder
-            self._writer = EventsWriter(str(place / "events"), unique)
+            place = Path(self._local.name) if self._local else self._folder
+            writer = EventsWriter(str(place / "events"), unique)
             start = SessionLog(status=SessionLog.START)
             for event in (
-                Event(step=purge_step, file_version="brain.Event:2"),
-                Event(step=purge_step, session_log=start),
+                Event(step=self._purge_step, file_version="brain.Event:2"),
+                Event(step=self._purge_step, session_log=start),
             ):
-                self._writer.write_event(event)
+                writer.write_event(event)
+        return writer
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Writes one point, unless it is not finite, which TensorBoard cannot show."""

@@ -13,7 +13,15 @@ from vaejax.core.rng import Stream, key_of
 from vaejax.core.types import Metrics, PyTree, Step
 from vaejax.losses.metrics import trace_metrics
 
-__all__ = ["Metrics", "TrainState", "best_params", "eval_params", "init_state", "make_step"]
+__all__ = [
+    "Metrics",
+    "TrainState",
+    "best_params",
+    "eval_params",
+    "init_state",
+    "make_step",
+    "steps_taken",
+]
 
 
 class TrainState(NamedTuple):
@@ -84,6 +92,11 @@ def _replaced(params: PyTree, values: PyTree) -> PyTree:
 def eval_params(state: TrainState) -> Params:
     """The weights for evaluation and sampling: the moving average if there is one."""
     return state.ema or state.params
+
+
+def steps_taken(state: TrainState) -> int:
+    """The number of steps of a state; in a sweep, of the model that has taken most."""
+    return int(state.step if state.step.ndim == 0 else state.step.max())
 
 
 def best_params(state: TrainState) -> Params:

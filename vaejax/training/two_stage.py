@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from vaejax import losses
 from vaejax.core.game import Batch, Family, Params, chain
 from vaejax.core.paths import as_path
-from vaejax.core.rng import Stream, key_of
+from vaejax.core.rng import Stream, key_of, key_shape
 from vaejax.core.sharding import batch_sharding, check_batch, make_mesh, replicated
 from vaejax.core.token_layout import Layout
 from vaejax.core.types import Options, PyTree
@@ -56,7 +56,7 @@ class FirstStage(NamedTuple):
         """The form of the latents as data, without encoding any."""
         assert self.spec is not None
         batch: PyTree = self.spec.batch(1)
-        nodes = jax.eval_shape(self.family.model.encode, self.params, batch, jax.random.key(0))
+        nodes = jax.eval_shape(self.family.model.encode, self.params, batch, key_shape())
         tokens = self.layout is not None
         size = math.prod(nodes[0].z.shape[1:])
         event: tuple[tuple[int, ...], str] = (size,), "float32"
@@ -118,7 +118,7 @@ class FirstStage(NamedTuple):
         batch: PyTree = self.spec.batch(1) if self.spec is not None else None
         shape: tuple[int, ...] = ()
         if self.layout is None and batch is not None:
-            encode, key = self.family.model.encode, jax.random.key(0)
+            encode, key = self.family.model.encode, key_shape()
             shape = jax.eval_shape(encode, self.params, batch, key)[0].z.shape[1:]
         model = two_stage_model(self.family.model, prior.model, self.layout, shape)
         return Family(model, chain(losses.nll(), losses.kl()), {})
@@ -153,7 +153,7 @@ def first_stage(
     mesh, prepare = make_mesh(1) if mesh is None else mesh, preparation(source, binarize)
     check_batch(mesh, batch_size)
     rows = source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(prepare, rows, jax.random.key(0))
+    batch = jax.eval_shape(prepare, rows, key_shape())
     layout = layout_of_model("first_stage", family, params, batch)
     spec = spec_of(source, binarize)
     return FirstStage(family, params, layout, mesh, batch_size, binarize, spec)

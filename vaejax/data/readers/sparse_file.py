@@ -1,12 +1,12 @@
 """Sparse matrices of SciPy as sources: from .npz files, or from Python."""
 
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from vaejax.data.load_options import DEFAULT_MAX_BYTES, LoadOptions
 from vaejax.data.readers import fields
@@ -30,6 +30,8 @@ def read_sparse_npz(file: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Sparse
     Raises:
       ValueError: the file is damaged, or the matrix is not `[N, D]` of finite numbers.
     """
+    import scipy.sparse
+
     try:
         check_size(file, set(), max_bytes)
         matrix = scipy.sparse.load_npz(io.BytesIO(file.read_bytes()))
@@ -49,7 +51,8 @@ def read_sparse_npz(file: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Sparse
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is a sparse matrix or array of SciPy."""
-    return bool(scipy.sparse.issparse(value))
+    sparse = sys.modules.get("scipy.sparse")  # before its import there is no such value
+    return sparse is not None and bool(sparse.issparse(value))
 
 
 def check_sparse(name: str, rows: SparseRows, names: tuple[str, ...] | None) -> None:
@@ -112,7 +115,7 @@ def source_of_sparse(arrays: Mapping[str, Any], options: LoadOptions) -> Source:
     named = parts[""]
     vector: tuple[str, Any] = named.pop("vector", ("", None))
     key, matrix = vector
-    if not scipy.sparse.issparse(matrix):
+    if not is_sparse(matrix):
         raise ValueError("of sparse arrays only 'vector' (or 'counts') is read")
     rest = {field: fields.validate(field, name, value) for field, (name, value) in named.items()}
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
