@@ -46,7 +46,7 @@ rate of 2e-4 is slower (validation −101.2 after 40,000 steps); PyTorch's initi
 Result: `static_mnist_pythae` ends at a test ELBO of −97.6 and an NLL of 92.6 with 200 samples,
 after 250,000 steps in an hour of a shared core; the validation ELBO still rises, the training ELBO
 is −95.1. It does not overfit as `static_mnist` does, it is slow: the protocol does not reach 89.8.
-A loop in PyTorch does not either as far as it was run: after 20,000, 25,000 and 40,000 steps its
+A loop in PyTorch, as far as it was run, is no better: after 20,000, 25,000 and 40,000 steps its
 validation ELBOs are −105.4, −104.0 and −101.9, those of this setting −105.6, −104.1 and −102.0.
 With Flax's initial weights the NLL is 92.9.
 
