@@ -1,63 +1,16 @@
-"""Damaged and hostile files: a reader gives arrays, or one of its errors in one line."""
+"""Damaged and hostile arrays, images, sounds: a reader gives arrays, or its error in one line."""
 
-import functools
 import io
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-import scipy.sparse
 
+from tests.data.readers.damage import DAMAGE, PIXELS, damaged, file_of, fuzz, lines_of_errors, st
 from vaejax import data
 
-hypothesis = pytest.importorskip("hypothesis")
-st = hypothesis.strategies
-
-EXAMPLES = int(os.environ.get("VAEJAX_FUZZ_EXAMPLES", "60"))
-ERRORS = (ValueError, FileNotFoundError)
-
-
-def fuzz(*strategies):
-    """Decorator of a test of a few dozen random inputs, the same in every run."""
-
-    def decorate(test):
-        options = hypothesis.settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            derandomize=EXAMPLES <= 60,
-            database=None,
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        return options(hypothesis.given(*strategies)(test))
-
-    return decorate
-
-
-def lines_of_errors(source, **options):
-    """The number of lines of the error of each split: 0 where finite values are loaded."""
-    lines = []
-    for split in ("train", "eval"):
-        try:
-            loaded = data.load(source, split, holdout=0.5, **options)
-            batch = loaded.decode(loaded.take(np.arange(min(loaded.size, 2))))
-            assert all(np.isfinite(np.asarray(value)).all() for value in batch.values())
-            lines.append(0)
-        except ERRORS as error:
-            lines.append(len(str(error).splitlines()))
-    return lines
-
-
-def file_of(save, *args, **options):
-    buffer = io.BytesIO()
-    save(buffer, *args, **options)
-    return buffer.getvalue()
-
-
-PIXELS = np.arange(4 * 6 * 6, dtype=np.uint8).reshape(4, 6, 6)
 NPZ = [
     file_of(np.savez, image=PIXELS, label=np.arange(4)),
     file_of(np.savez_compressed, vector=np.eye(4), column_names=np.array(list("abcd"))),
@@ -74,16 +27,6 @@ IMAGES = {
         ("WEBP", "webp", np.stack([PIXELS[0]] * 3, axis=-1)),
     )
 }
-# (position as a fraction, bytes that replace those there, bytes cut off the end)
-DAMAGE = st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=6)
-
-
-def damaged(content, changes, cut):
-    content = bytearray(content)
-    for where, new in changes:
-        start = int(where * (len(content) - 1))
-        content[start : start + len(new)] = new[: len(content) - start]
-    return bytes(content[: len(content) - cut])
 
 
 @fuzz(st.sampled_from(NPZ), DAMAGE, st.integers(0, 40))
@@ -109,23 +52,6 @@ def test_damaged_sound_files(tmp_path_factory, form, changes):
     assert max(lines_of_errors(f"wav:{folder}", length=20, sample_rate=400)) <= 1
 
 
-@fuzz(DAMAGE, st.integers(0, 40), st.sampled_from(["data-00000-of-00001.arrow", "state.json"]))
-def test_damaged_datasets_of_hugging_face(tmp_path_factory, changes, cut, name):
-    datasets = pytest.importorskip("datasets")
-    datasets.disable_progress_bars()
-    folder = tmp_path_factory.getbasetemp() / "fuzz_hf"
-    if not folder.exists():
-        dataset = datasets.Dataset.from_dict({"a": [1.0, 2.0, 3.0], "label": [0, 1, 0]})
-        dataset.save_to_disk(str(folder))
-    file = folder / name
-    whole = file.read_bytes()
-    try:
-        file.write_bytes(damaged(whole, changes, cut))
-        assert max(lines_of_errors(f"hf:{folder}")) <= 1
-    finally:
-        file.write_bytes(whole)
-
-
 HEADERS = st.one_of(
     st.text(max_size=60),
     st.builds(
@@ -135,8 +61,6 @@ HEADERS = st.one_of(
         st.sampled_from(["(4, 3)", "()", "(0, 3)", "(-1, 3)", "(10**18,)", "(2**40, 3)", "'x'"]),
     ),
 )
-
-
 VERSIONS = st.sampled_from([b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"])
 MEMBERS = st.sampled_from(["vector.npy", "image.npy", "../../vector.npy", "/etc/vector.npy", "x"])
 
@@ -160,74 +84,6 @@ def test_damaged_images(tmp_path_factory, kind, changes, cut):
     (folder / f"a.{kind[1]}").write_bytes(damaged(IMAGES[kind], changes, cut))
     (folder / "b.png").write_bytes(IMAGES["PNG", "png"])
     assert max(lines_of_errors(f"folder:{folder}")) <= 1
-
-
-def tables():
-    """A CSV and a Parquet file, by suffix."""
-    pa = pytest.importorskip("pyarrow")
-    csv, parquet = (pytest.importorskip(f"pyarrow.{name}") for name in ("csv", "parquet"))
-    columns = {"age": [31, 45, 27, 61], "x": [0.5, -2.0, 1e5, 3.25], "job": list("abca")}
-    table = pa.table({**columns, "on": [True, False, True, True]})
-    return {
-        "csv": file_of_table(csv.write_csv, table),
-        "parquet": file_of_table(parquet.write_table, table),
-    }
-
-
-def file_of_table(write, table):
-    buffer = io.BytesIO()
-    write(table, buffer)
-    return buffer.getvalue()
-
-
-@fuzz(st.sampled_from(["csv", "parquet"]), DAMAGE, st.integers(0, 40))
-def test_damaged_tables(tmp_path_factory, kind, changes, cut):
-    file = tmp_path_factory.getbasetemp() / f"fuzz.{kind}"
-    file.write_bytes(damaged(tables()[kind], changes, cut))
-    assert max(lines_of_errors(f"{kind}:{file}")) <= 1
-
-
-@fuzz(st.text(st.sampled_from('ab1.,;\n"\t -\x00é'), max_size=60))
-def test_any_text_as_a_table(tmp_path_factory, text):
-    pytest.importorskip("pyarrow")
-    file = tmp_path_factory.getbasetemp() / "any.csv"
-    file.write_text(text, encoding="utf-8")
-    assert max(lines_of_errors(f"csv:{file}")) <= 1
-
-
-SPARSE = [
-    file_of(scipy.sparse.save_npz, scipy.sparse.csr_matrix(np.eye(4)).asformat(kind))
-    for kind in ("csr", "coo", "dia")
-]
-
-
-@fuzz(st.sampled_from(SPARSE), DAMAGE, st.integers(0, 40))
-def test_damaged_sparse_matrices(tmp_path_factory, content, changes, cut):
-    file = tmp_path_factory.getbasetemp() / "fuzz_sparse.npz"
-    file.write_bytes(damaged(content, changes, cut))
-    assert max(lines_of_errors(f"npz:{file}")) <= 1
-
-
-@functools.cache
-def cells(sparse):
-    """A h5ad file of four cells and three genes, with a label and a layer."""
-    anndata = pytest.importorskip("anndata")
-    pandas = pytest.importorskip("pandas")
-    counts = np.arange(12, dtype=np.float32).reshape(4, 3)
-    x = scipy.sparse.csr_matrix(counts) if sparse else counts
-    obs = pandas.DataFrame({"kind": pandas.Categorical(list("abab"))}, index=list("wxyz"))
-    table = anndata.AnnData(x, obs=obs, layers={"raw": x.copy()})
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "cells.h5ad"
-        table.write_h5ad(file)
-        return file.read_bytes()
-
-
-@fuzz(st.booleans(), DAMAGE, st.integers(0, 40))
-def test_damaged_files_of_cells(tmp_path_factory, sparse, changes, cut):
-    file = tmp_path_factory.getbasetemp() / "fuzz.h5ad"
-    file.write_bytes(damaged(cells(sparse), changes, cut))
-    assert max(lines_of_errors(f"h5ad:{file}")) <= 1
 
 
 NAMES = st.lists(
