@@ -15,6 +15,7 @@ from vaejax.core.append import AppendedFile
 from vaejax.core.files import WriteError, read_json, replacing, write_files, write_json
 from vaejax.core.paths import as_path, check_reachable, is_bucket, local_copies, remove_tree
 from vaejax.training import lock as locks
+from vaejax.training import lock_holder
 from vaejax.training.lock import LockedError, check_held, lock, workdir_locks
 from vaejax.training.logging import Log, read_records
 
@@ -142,7 +143,7 @@ def test_one_training_holds_the_lock(folder, monkeypatch):
     assert (folder / locks.FILE).exists()  # the other's
     with workdir_locks(), pytest.raises(LockedError, match="host far"):
         lock(folder)
-    monkeypatch.setattr(locks, "GONE_SECONDS", -10.0)
+    monkeypatch.setattr(lock_holder, "GONE_SECONDS", -10.0)
     with workdir_locks():
         lock(folder)
     assert not (folder / locks.FILE).exists()

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from vaejax.training import lock as module
+from vaejax.training import lock_holder
 from vaejax.training.lock import (
     LockedError,
     check_held,
@@ -36,8 +37,8 @@ def holder(tmp_path):
         content = {
             "host": socket.gethostname(),
             "process": process.pid,
-            "process_start": module._start_of(process.pid),
-            "system": module._system(),
+            "process_start": lock_holder._start_of(process.pid),
+            "system": lock_holder._system(),
             "time": "2026-01-02 03:04:05",
             "token": "other",
         }
@@ -104,31 +105,43 @@ def test_on_another_host_the_time_of_the_last_renewal_counts(tmp_path, holder, c
         path.write_text("")
     with pytest.raises(LockedError, match="elsewhere" if content else "host unknown"):
         lock(tmp_path)
-    os.utime(path, (time.time() - module.GONE_SECONDS - 60,) * 2)
+    os.utime(path, (time.time() - lock_holder.GONE_SECONDS - 60,) * 2)
     lock(tmp_path)
     assert json.loads(path.read_text())["process"] == os.getpid()
+
+
+# They try at once, when the last one has started and the other end of the pipe is closed.
+THREE_PROCESSES = """\
+import os, pathlib, sys
+from vaejax.training import lock
+
+start, end = os.pipe()
+for _ in range(3):
+    if os.fork() == 0:
+        os.close(end)
+        os.read(start, 1)
+        try:
+            lock.lock(pathlib.Path(sys.argv[1]))
+            os.write(1, b"won\\n")
+        except lock.LockedError:
+            os.write(1, b"lost\\n")
+        sys.stdin.read()
+        sys.exit()
+os.close(end)
+for _ in range(3):
+    os.wait()
+"""
 
 
 def test_of_many_that_take_over_one_wins(tmp_path, holder):
     holder()
     holder.process.kill()
     holder.process.wait()
-    script = (
-        "import sys, pathlib; from vaejax.training import lock as m;"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "try: m.lock(pathlib.Path(sys.argv[1])); print('won', flush=True)\n"
-        "except m.LockedError: print('lost', flush=True)\n"
-        "sys.stdin.read()"  # the winner holds it until all have tried
-    )
-    arguments = [sys.executable, "-c", script, str(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = [subprocess.Popen(arguments, **pipes) for _ in range(3)]
-    assert [p.stdout.readline().strip() for p in processes] == ["ready"] * 3
-    for process in processes:  # all try at once, as soon as the last one has started
-        process.stdin.write("go\n")
-    results = sorted(p.stdout.readline().strip() for p in processes)
-    for process in processes:
-        process.communicate()
+    arguments = [sys.executable, "-W", "ignore", "-c", THREE_PROCESSES, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(arguments, **pipes)
+    results = sorted(process.stdout.readline().strip() for _ in range(3))
+    process.communicate()  # the winner holds it until all have tried
     assert results == ["lost", "lost", "won"]
     assert names(tmp_path) == []
 

@@ -1,18 +1,15 @@
 """One writer at a time in a working directory: the file `lock.json`, while a training writes there.
 
 It names the host and the process of its holder, which renews its modification time. It is taken
-over if the holder is gone: on this host, if no such process runs; on another host, if the file was
-not renewed for five minutes. In a bucket it is an object, see `bucket_lock`.
+over if the holder is gone, see `lock_holder`: on this host, if no such process runs; on another
+host, if the file was not renewed for five minutes. In a bucket it is an object, see `bucket_lock`.
 """
 
 import atexit
 import contextlib
 import json
 import os
-import socket
 import threading
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +19,8 @@ import jax
 from vaejax.core.files import WriteError, make_folder, write_errors
 from vaejax.core.paths import failures, is_bucket
 from vaejax.core.types import Json
-from vaejax.training.bucket_lock import claim_object, renew_object, seconds_since_writing
+from vaejax.training.bucket_lock import claim_object, renew_object
+from vaejax.training.lock_holder import holder, identity, read_lock
 
 try:
     import fcntl
@@ -41,7 +39,6 @@ __all__ = [
 
 FILE = "lock.json"
 RENEW_SECONDS = 20.0
-GONE_SECONDS = 300.0
 
 
 class LockedError(RuntimeError):
@@ -60,13 +57,13 @@ class _Held:
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
             with self._writing, contextlib.suppress(failures(self.path)):
-                if not self._ended.is_set() and _read(self.path).get("token") == self._token:
+                if not self._ended.is_set() and read_lock(self.path).get("token") == self._token:
                     renew_object(self.path) if is_bucket(self.path) else os.utime(self.path)
 
     def check(self) -> None:
         """Raises LockedError if another process has taken the lock over."""
         try:
-            content = _read(self.path)
+            content = read_lock(self.path)
         except FileNotFoundError:
             return
         if content.get("token") != self._token:
@@ -76,93 +73,11 @@ class _Held:
         """Removes the file, if it still is this process's own."""
         self._ended.set()
         with self._writing, contextlib.suppress(failures(self.path)):
-            if _read(self.path).get("token") == self._token:
+            if read_lock(self.path).get("token") == self._token:
                 self.path.unlink()
 
 
 _held: dict[Path, _Held] = {}
-
-
-def _identity() -> dict[str, Json]:
-    """Host, process and start of this process."""
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "process": pid,
-        "process_start": _start_of(pid),
-        "system": _system(),
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "token": uuid.uuid4().hex,
-    }
-
-
-def _system() -> str:
-    """Identifies the processes that a process number counts: those of a boot, in a container."""
-    parts = []
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(parts)
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, in clock ticks; `''` where that is unknown; None if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            return ""
-        return ""
-    fields = stat.rpartition(")")[2].split()  # behind the name, which may hold anything
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _read(path: Path) -> dict[str, Json]:
-    """The content of a lock file; `{}` if it cannot be understood."""
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _seconds_since_renewal(path: Path) -> float:
-    """By the clock of the file system, which may differ from this host's."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.clock")
-    if is_bucket(path):
-        return seconds_since_writing(path, probe.name)
-    try:
-        probe.touch()
-        now = probe.stat().st_mtime
-    except OSError:
-        now = time.time()
-    finally:
-        probe.unlink(missing_ok=True)
-    return now - path.stat().st_mtime
-
-
-def _holder(path: Path) -> dict[str, Json] | None:
-    """The content of the lock file of a process that is not gone; None if there is none."""
-    try:
-        content = _read(path)
-        here = _identity()
-        same_processes = content.get("system") == here["system"] != "" or (
-            not here["system"] and content.get("host") == here["host"]
-        )
-        if same_processes and isinstance(content.get("process"), int):
-            start = _start_of(content["process"])
-            alive = start is not None and start == content.get("process_start")
-        else:
-            alive = _seconds_since_renewal(path) < GONE_SECONDS
-    except FileNotFoundError:
-        return None
-    return content if alive else None
 
 
 def _refuse(workdir: Path, content: dict[str, Json]) -> LockedError:
@@ -183,7 +98,7 @@ def check_unlocked(workdir: Path) -> None:
     if jax.process_index() != 0:
         return  # the lock may be that of this run's first process
     path = _lock_file(workdir)
-    if path not in _held and (content := _holder(path)) is not None:
+    if path not in _held and (content := holder(path)) is not None:
         raise _refuse(workdir, content)
 
 
@@ -220,13 +135,15 @@ def lock(workdir: Path) -> None:
     path = _lock_file(workdir)
     if path in _held:
         if _held[path].thread != threading.get_ident():
-            raise _refuse(workdir, {**_read(path), "process": f"{os.getpid()} (another thread)"})
+            raise _refuse(
+                workdir, {**read_lock(path), "process": f"{os.getpid()} (another thread)"}
+            )
         return
     make_folder(path.parent)
-    content = _identity()
+    content = identity()
     if is_bucket(path):
         with write_errors(path):
-            other = claim_object(path, content, _holder)
+            other = claim_object(path, content, holder)
         if other is not None:
             raise _refuse(workdir, other)
     else:
@@ -258,13 +175,13 @@ def _claim(workdir: Path, path: Path, own: Path) -> None:
             with contextlib.suppress(FileExistsError), path.open("x") as file:
                 file.write(own.read_text())
                 return
-        if (content := _holder(path)) is not None:
+        if (content := holder(path)) is not None:
             raise _refuse(workdir, content)
         # Renamed rather than removed: whoever is second finds nothing to rename.
         gone = own.with_suffix(".gone")
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
-        if gone.exists() and _holder(gone) is not None:  # of a process that was faster
+        if gone.exists() and holder(gone) is not None:  # of a process that was faster
             with contextlib.suppress(OSError):
                 os.link(gone, path)
         gone.unlink(missing_ok=True)
