@@ -1,7 +1,8 @@
 """Training: one step for all families, on one device or a mesh, with exact resumption."""
 
 from vaejax.training.logging import read_records
-from vaejax.training.loop import NotFiniteError, Outcome, fit
+from vaejax.training.loop import Outcome, fit
+from vaejax.training.loop_output import NotFiniteError
 from vaejax.training.settings import Settings
 from vaejax.training.train_step import eval_params
 from vaejax.training.trainer import Trainer

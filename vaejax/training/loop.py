@@ -12,25 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
-from vaejax.core.game import Params
 from vaejax.core.paths import as_path
-from vaejax.core.types import Metrics, Options
-from vaejax.training.checkpoint import Checkpoints
+from vaejax.core.types import Metrics
 from vaejax.training.interruption import Interruption
-from vaejax.training.lock import check_held, lock, workdir_locks
-from vaejax.training.logging import Log, Progress
-from vaejax.training.selection import has_stopped, observe
+from vaejax.training.lock import lock, workdir_locks
+from vaejax.training.loop_output import Evaluate, LoopOutput
+from vaejax.training.selection import has_stopped
 from vaejax.training.settings import Settings
 from vaejax.training.trackers import Trackers
-from vaejax.training.train_step import TrainState, eval_params, steps_taken
-from vaejax.training.trainer import CONSECUTIVE, Trainable
+from vaejax.training.train_step import TrainState, steps_taken
+from vaejax.training.trainer import Trainable
 
-__all__ = ["Evaluate", "NotFiniteError", "Outcome", "fit"]
-
-Evaluate = Callable[[Params, int], Options]  # (params, step) -> metrics
+__all__ = ["Outcome", "fit"]
 
 
 class Outcome(NamedTuple):
@@ -50,10 +45,6 @@ class Outcome(NamedTuple):
     interrupted: bool
     signal: int = 0
     stopped_early: bool = False
-
-
-class NotFiniteError(FloatingPointError):
-    """Too many consecutive steps had a non-finite gradient or update."""
 
 
 def fit(
@@ -89,7 +80,7 @@ def fit(
         if workdir is not None:
             workdir = as_path(workdir)
             lock(workdir)
-        output = _Output(trainer, settings, workdir, split, trackers)
+        output = LoopOutput(trainer, settings, workdir, split, trackers)
         try:
             with Interruption() as interruption:
                 output.report_layout()
@@ -105,7 +96,7 @@ def fit(
 def _train(
     trainer: Trainable,
     settings: Settings,
-    output: "_Output",
+    output: LoopOutput,
     evaluate: Evaluate | None,
     interruption: Interruption,
     state: TrainState,
@@ -145,110 +136,6 @@ def _train(
     return Outcome(state, rate, done < settings.steps and not early, interruption.signal, early)
 
 
-class _Output:
-    """The files and the progress line of a run; none of them without a working directory.
-
-    Only the first process writes records. All processes write checkpoints.
-    """
-
-    def __init__(
-        self,
-        trainer: Trainable,
-        settings: Settings,
-        workdir: Path | None,
-        split: str,
-        trackers: Trackers | None,
-    ) -> None:
-        self._trainer, self._settings, self._workdir = trainer, settings, workdir
-        self._split, self._trackers = split, trackers
-        self._checkpoints: Checkpoints | None = None
-        self._log: Log | None = None
-        self._progress: Progress | None = None
-        if workdir is not None:
-            self._checkpoints = Checkpoints(
-                workdir / "checkpoints", settings.keep_last, settings.keep_best, settings.ranking
-            )
-
-    def restore_or_init(self) -> TrainState:
-        """The state of the newest checkpoint, or the initial state."""
-        if self._checkpoints is None or self._checkpoints.latest() is None:
-            return self._trainer.init()
-        return self._checkpoints.restore(self._trainer.state_shape)
-
-    def report_layout(self) -> None:
-        """Prints a line if other processes or devices wrote the newest checkpoint."""
-        checkpoints, like = self._checkpoints, self._trainer.state_shape
-        if checkpoints is not None and (line := checkpoints.other_layout(like)):
-            print(line, flush=True)
-
-    def open_log(self, start: int) -> None:
-        if self._workdir is not None and jax.process_index() == 0:
-            self._log = Log(self._workdir, start, self._trackers)
-            self._progress = Progress(self._settings.steps, start)
-
-    def read(self, step: int, metrics: Metrics) -> Metrics:
-        """The metrics on the host, once computed; updates the progress line.
-
-        Raises:
-          NotFiniteError: after too many consecutive skipped steps.
-        """
-        metrics = dict(jax.device_get(metrics))
-        consecutive = metrics.pop(CONSECUTIVE)
-        _check_finite(np.asarray(consecutive), step, self._settings.max_consecutive_nonfinite)
-        if self._progress:
-            self._progress.update(step, self._trainer.overall(metrics))
-        return metrics
-
-    def write_record(self, step: int, metrics: Options, rate: float) -> None:
-        self._write(step, "train", metrics)
-        if self._log:
-            self._log.write_points(step, {"steps_per_second": rate})
-
-    def evaluate_and_save(
-        self, step: int, state: TrainState, evaluate: Evaluate | None
-    ) -> TrainState:
-        """Evaluates and saves; the state has the result of the evaluation."""
-        metrics = evaluate(eval_params(state), step) if evaluate else None
-        if metrics:
-            skipped = np.asarray(jax.device_get(state.total_skipped))
-            self._write(step, self._split, {**metrics, "skipped": skipped})
-            settings = self._settings
-            required = settings.best_metric if settings.patience else ""
-            state = observe(state, settings.ranking.scores(metrics), required=required)
-        self.save(step, state, self._trainer.overall(metrics) if metrics else None)
-        return state
-
-    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None = None) -> None:
-        """Saves a checkpoint, after all records up to it are on disk."""
-        if self._workdir is not None:
-            check_held(self._workdir)
-        if self._log:
-            self._log.flush()
-        if self._checkpoints:
-            self._checkpoints.save(step, state, metrics)
-
-    def wait(self) -> None:
-        if self._checkpoints:
-            self._checkpoints.wait()
-
-    def close(self, *, failed: bool = False) -> None:
-        """Closes everything; raises what could not be written, unless there was an error before."""
-        errors: list[Exception] = []
-        for resource in (self._progress, self._log, self._checkpoints):
-            try:
-                if resource:
-                    resource.close()
-            except Exception as error:
-                errors.append(error)
-        if errors and not failed:
-            raise errors[0]
-
-    def _write(self, step: int, split: str, metrics: Options) -> None:
-        if self._log:
-            for identity, numbers in self._trainer.records(metrics):
-                self._log.write(step, split, numbers, identity)
-
-
 class _Timer:
     """Measures the steps per second from `step` on."""
 
@@ -264,13 +151,3 @@ def _stops(interrupted: bool, dispatch: int) -> bool:
     if jax.process_count() == 1:
         return interrupted
     return multihost_utils.reached_preemption_sync_point(dispatch)
-
-
-def _check_finite(consecutive: np.ndarray, step: int, limit: int) -> None:
-    """Raises NotFiniteError after `limit` consecutive skipped steps of every model."""
-    if (skipped := int(np.min(consecutive))) >= limit:
-        raise NotFiniteError(
-            f"step {step}: the gradient or the update was not finite in the last {skipped} steps "
-            f"(train.max_consecutive_nonfinite={limit}); the parameters are those before these "
-            "steps. A lower learning_rate or a clip_norm for the players may help"
-        )
