@@ -11,7 +11,7 @@ from tests.export.small_models import MLP, PIXELS, beta_vae, cvae, init
 from tests.random_params import random_params
 from vaejax import families
 from vaejax.data.readers.npz import from_arrays
-from vaejax.export import programs as export_module
+from vaejax.export.model_files import check_run
 from vaejax.export.programs import programs
 from vaejax.networks import Network
 from vaejax.quantizers import grouped, gumbel_softmax, vector
@@ -52,7 +52,7 @@ def test_models_that_cannot_be_exported_are_reported():
     with pytest.raises(ValueError, match="decoder cannot be exported with a symbolic batch size"):
         programs_of(decode=depends_on_size)
     with pytest.raises(ValueError, match=r"learned for the run runs/first .* export that run"):
-        export_module.check_run({"first_stage": "runs/first"})
+        check_run({"first_stage": "runs/first"})
 
 
 def test_only_fields_that_a_program_reads_are_inputs():

@@ -12,7 +12,7 @@ import pytest
 from jax import export as jax_export
 
 from tests.export.small_models import MLP, SHAPE, SOURCE, beta_vae, cvae, init, ladder, vqvae
-from vaejax.export.programs import export
+from vaejax.export.model_files import export
 from vaejax.export.safetensors import load_params
 
 FAMILIES = {"conv": beta_vae, "vqvae": vqvae, "ladder": ladder, "cvae": cvae}

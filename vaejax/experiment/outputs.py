@@ -14,8 +14,8 @@ from vaejax.experiment.encode import encode_splits, save_arrays
 from vaejax.experiment.model_card import FILE as MODEL_CARD
 from vaejax.experiment.prepare import Experiment, Trained
 from vaejax.export.hub import Repository, push
-from vaejax.export.programs import Program
-from vaejax.export.programs import export as export_programs
+from vaejax.export.model_files import export as export_programs
+from vaejax.export.program import Program
 from vaejax.export.safetensors import save_params
 from vaejax.export.sampler import sampler_program
 from vaejax.training.train_step import TrainState, eval_params

@@ -11,7 +11,7 @@ from vaejax.experiment.check_data import check_augmented, check_support
 from vaejax.experiment.check_effect import check_condition_dropout
 from vaejax.experiment.target import Target
 from vaejax.experiment.workdir import Config, check_is_ours, config_of_its_time
-from vaejax.export.programs import check_run
+from vaejax.export.model_files import check_run
 from vaejax.sweeps.grid import is_sweep
 from vaejax.training.lock import check_unlocked
 from vaejax.training.trackers import check_trackers

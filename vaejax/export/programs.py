@@ -1,13 +1,6 @@
-"""A trained model as files that can be used without vaejax: parameters, encoder and decoder.
-
-`params.safetensors` holds the parameters, `encoder.jaxexport` and `decoder.jaxexport` are programs
-that need only JAX, and `export.json` lists their inputs and outputs.
-"""
+"""Encoder and decoder of a trained model as programs that need only JAX."""
 
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,46 +9,13 @@ from jax import export as jax_export
 
 from vaejax.core.dependencies import fields_read
 from vaejax.core.events import EVENTS
-from vaejax.core.files import to_json, write_files
 from vaejax.core.game import Batch, Family, Latent, Params
-from vaejax.core.rng import key_shape
-from vaejax.core.types import Options, PyTree
-from vaejax.data import Source
-from vaejax.data.preprocess import preparation
+from vaejax.core.types import PyTree
 from vaejax.distributions import is_discrete, is_quantized
 from vaejax.distributions.point_estimate import point_estimate
-from vaejax.export.safetensors import need, serialize_params
+from vaejax.export.program import Program, describe, export_program
 
-__all__ = ["Program", "check_run", "describe", "export", "export_program", "programs"]
-
-_PLATFORMS = ("cpu", "cuda", "tpu")
-_SHAPE_ERRORS = (
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    jax.errors.InconclusiveDimensionOperation,
-)
-_LOAD = """\
-import jax.export
-read = lambda name: jax.export.deserialize(bytearray(open(name, "rb").read()))
-encode, decode = (jax.jit(read(f"{n}.jaxexport").call) for n in ("encoder", "decoder"))
-z = encode(*inputs)  # a tuple; any batch size; the inputs listed under "encoder"
-x = decode(*z)  # and the further inputs listed under "decoder"
-"""
-
-
-class Program(NamedTuple):
-    """A function `(*inputs) -> outputs` that contains its parameters.
-
-    Attributes:
-      exported: with the symbolic batch size b.
-      inputs: name, shape and dtype of each; the batch size is `'b'`.
-      outputs: name, shape, dtype and meaning of each.
-    """
-
-    exported: jax_export.Exported
-    inputs: list[dict[str, object]]
-    outputs: list[dict[str, object]]
+__all__ = ["programs"]
 
 
 def programs(family: Family, params: Params, batch: Batch) -> tuple[Program, Program]:
@@ -206,91 +166,3 @@ def _fill(
         if k not in batch:
             batch[k] = jnp.zeros((n, *spec.shape[1:]), spec.dtype)
     return batch
-
-
-def describe(name: str, spec: PyTree) -> dict[str, object]:
-    """An input or output in `export.json`."""
-    return {"name": name, "shape": ["b", *spec.shape[1:]], "dtype": str(spec.dtype)}
-
-
-def export_program(
-    what: str, function: Callable[..., PyTree], specs: list[PyTree]
-) -> jax_export.Exported:
-    """A function for all platforms, with a symbolic batch size.
-
-    Raises:
-      ValueError: it cannot be exported so.
-    """
-    try:
-        return jax_export.export(jax.jit(function), platforms=_PLATFORMS)(*specs)
-    except _SHAPE_ERRORS as error:
-        raise ValueError(
-            f"the {what} cannot be exported with a symbolic batch size: {error}"
-        ) from error
-
-
-def _version() -> str:
-    try:
-        return metadata.version("vaejax")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"
-
-
-def check_run(config: Options) -> None:
-    """Checks that the run of a config can be exported, before anything is loaded.
-
-    Raises:
-      ImportError: safetensors or flatbuffers is not installed.
-      ValueError: the run is a prior learned for another run.
-    """
-    need("safetensors.numpy")
-    need("flatbuffers")
-    if first := config.get("first_stage"):
-        raise ValueError(
-            f"a prior learned for the run {first} has no encoder and decoder of its own: export "
-            "that run, with its config and --workdir"
-        )
-
-
-def export(
-    family: Family,
-    params: Params,
-    source: Source,
-    folder: Path,
-    /,
-    *,
-    binarize: str = "none",
-    sampler: Program | None = None,
-    **about: object,
-) -> None:
-    """Writes `params.safetensors`, `encoder.jaxexport`, `decoder.jaxexport` and `export.json`.
-
-    Args:
-      family: of the model.
-      params: of the model.
-      source: its training data.
-      folder: for the files.
-      binarize: as in training; it is not part of the programs.
-      sampler: a third program, `sampler.jaxexport`, see `export.sampler`.
-      **about: further metadata of the files, such as the family's name and the step.
-
-    Raises:
-      ImportError: safetensors or flatbuffers is not installed.
-      ValueError: see `programs`.
-      WriteError: a file cannot be written; then an earlier export is as it was.
-    """
-    check_run({})
-    prepare, rows = preparation(source, binarize), source.take(np.zeros(1, np.int32))
-    batch = jax.eval_shape(prepare, rows, key_shape())
-    parts = dict(zip(("encoder", "decoder"), programs(family, params, batch), strict=True))
-    if sampler is not None:
-        parts["sampler"] = sampler
-    about = {**about, "version": _version()}
-    files = {"params.safetensors": serialize_params(params, **about)}
-    info: dict[str, object] = {**about, "jax": jax.__version__, "platforms": list(_PLATFORMS)}
-    for name, (exported, inputs, outputs) in parts.items():
-        file = f"{name}.jaxexport"
-        files[file] = bytes(exported.serialize())
-        info[name] = {"file": file, "inputs": inputs, "outputs": outputs}
-    files["export.json"] = to_json({**info, "load": _LOAD.splitlines()}).encode()
-    write_files(folder, files)

@@ -10,7 +10,7 @@ from jax import export as jax_export
 from vaejax.core.game import Family, Params
 from vaejax.core.types import PyTree
 from vaejax.distributions.point_estimate import point_estimate
-from vaejax.export.programs import Program, describe, export_program
+from vaejax.export.program import Program, describe, export_program
 
 __all__ = ["sampler_program"]
 
