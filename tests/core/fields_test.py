@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.core.fields import ANY, Range, accepts, check_value, type_name
+from vaejax.core.annotations import accepts, type_name
+from vaejax.core.fields import ANY, Range, check_value
 
 ACCEPTED = [
     (int, (0, -3, np.int32(4)), (True, 2.0, 2.5, "2", None, (1,))),

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
+from vaejax.core.annotations import described
 from vaejax.core.arguments import check_arguments, near_names
-from vaejax.core.fields import described
 from vaejax.core.types import Options, PyTree
 
 __all__ = [

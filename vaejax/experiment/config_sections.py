@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from vaejax.core.fields import Range, check_value, described, field, help_of, range_of_field
+from vaejax.core.annotations import described
+from vaejax.core.fields import Range, check_value, field, help_of, range_of_field
 from vaejax.core.registry import near_names, registered
 from vaejax.core.types import Options, Setting
 from vaejax.data.augment import Augmentation

@@ -5,7 +5,8 @@ import inspect
 import itertools
 from collections.abc import Iterable
 
-from vaejax.core.fields import Range, type_name
+from vaejax.core.annotations import type_name
+from vaejax.core.fields import Range
 from vaejax.core.option_ranges import RANGES
 from vaejax.experiment.config_sections import ConfigFields, Declared, declared_fields
 from vaejax.experiment.text_options import CHOICES

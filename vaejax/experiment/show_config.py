@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vaejax.core.fields import described, type_name
+from vaejax.core.annotations import described, type_name
 from vaejax.core.registry import near_names
 from vaejax.experiment.check_options import kinds_of
 from vaejax.experiment.config_sections import Declared, declared_fields
