@@ -10,7 +10,7 @@ import pytest
 from tests.experiment.configs_test import CASES, config_of
 from vaejax.core.annotations import accepts
 from vaejax.experiment.check_config import check_config
-from vaejax.experiment.config_sections import declared_fields
+from vaejax.experiment.declared_fields import declared_fields
 from vaejax.experiment.text_options import CHOICES
 from vaejax.experiment.workdir import flatten
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.experiment.validated_run import VALIDATED, file_of
 from vaejax import main
 
 ROOT = Path(main.__file__).parent.parent
@@ -92,3 +93,27 @@ def data(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "tiny.npz"
     np.savez(file, image=(np.random.RandomState(0).rand(40, 8, 8, 1) < 0.5))
     return [*TINY, f"--config.data.source=npz:{file}"]
+
+
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory):
+    """The working directory of the tiny run, which tests copy or leave unchanged; its output."""
+    workdir = tmp_path_factory.mktemp("finished") / "new" / "run"
+    code, out, err = command(*data, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory):
+    """The flag of small images in three splits."""
+    return file_of(tmp_path_factory.mktemp("splits") / "a.npz")
+
+
+@pytest.fixture(scope="session")
+def validated(splits, tmp_path_factory):
+    """The working directory of a run with a validation split, not to be changed; its output."""
+    workdir = tmp_path_factory.mktemp("validated") / "run"
+    code, out, err = command(*VALIDATED, splits, f"--workdir={workdir}")
+    assert code == 0, err
+    return workdir, out

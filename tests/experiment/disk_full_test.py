@@ -13,7 +13,7 @@ import pytest
 
 import vaejax
 from vaejax.export.safetensors import load_params
-from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.checkpoint_index import checkpoint_steps
 
 ROOT = Path(vaejax.__file__).parents[1]
 SIZES = [int(s) for s in os.environ.get("DISK_FULL_SIZES", "8,60,200,500,1100").split(",")]

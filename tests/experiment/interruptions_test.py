@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import vaejax
-from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.checkpoint_index import checkpoint_steps
 
 MOMENTS = int(os.environ.get("INTERRUPTIONS", "10"))
 SEED = int(os.environ.get("INTERRUPTION_SEED", "0"))

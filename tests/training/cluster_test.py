@@ -16,7 +16,7 @@ import pytest
 
 import vaejax
 from vaejax.training import cluster
-from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.checkpoint_index import checkpoint_steps
 from vaejax.training.cluster import find_launcher, join, processes_by_environment
 
 ROOT = Path(vaejax.__file__).parent.parent

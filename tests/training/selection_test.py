@@ -17,7 +17,7 @@ from vaejax.optimizers.check_players import check_players
 from vaejax.optimizers.reduce_on_plateau import PlateauState, reduce_on_plateau
 from vaejax.sweeps import Sweep, product, select
 from vaejax.training import Settings, Trainer, fit
-from vaejax.training.checkpoint_reader import best_step
+from vaejax.training.checkpoint_index import best_step
 from vaejax.training.restore import restore_state
 from vaejax.training.transfer_state import transferred
 

@@ -8,7 +8,7 @@ from vaejax.core.plugins import import_plugins
 from vaejax.core.types import Setting
 from vaejax.data.validation import check_validation
 from vaejax.experiment.check_options import check_model
-from vaejax.experiment.config_sections import check_sections
+from vaejax.experiment.declared_fields import check_sections
 from vaejax.experiment.workdir import flatten
 from vaejax.optimizers.check_players import check_players
 from vaejax.sweeps.grid import grid_of, is_sweep, substitute

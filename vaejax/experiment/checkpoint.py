@@ -1,7 +1,7 @@
 """Which checkpoint of a run is evaluated, sampled from, encoded with and exported."""
 
-from vaejax.experiment.prepare import Experiment
-from vaejax.training.checkpoint_reader import best_step
+from vaejax.experiment.experiment import Experiment
+from vaejax.training.checkpoint_index import best_step
 from vaejax.training.restore import default_checkpoint, ranking_of, restore_state
 from vaejax.training.train_step import TrainState
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 from vaejax.core.registry import near_names
-from vaejax.experiment.config_sections import default_values, second_stage_defaults
+from vaejax.experiment.declared_fields import default_values, second_stage_defaults
 
 __all__ = ["Setting", "choose", "config_function", "defaults", "second_stage_defaults"]
 

@@ -17,8 +17,8 @@ from vaejax.distributions.point_estimate import point_estimate
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.likelihood import importance_sampling_obstacle, log_likelihood
 from vaejax.evaluation.model_shapes import latent_shapes
+from vaejax.experiment.experiment import Experiment
 from vaejax.experiment.other_data import splits_of
-from vaejax.experiment.prepare import Experiment
 from vaejax.losses.metrics import trace_metrics
 from vaejax.training.train_step import TrainState
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from vaejax.experiment.prepare import Experiment
+from vaejax.experiment.experiment import Experiment
 from vaejax.training.logging import table
 
 __all__ = ["heading"]

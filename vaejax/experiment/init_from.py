@@ -15,7 +15,8 @@ from vaejax.core.types import Options, PyTree
 from vaejax.experiment.build import names_in
 from vaejax.export.safetensors import load_params
 from vaejax.interop import is_checkpoint, read_params
-from vaejax.training.checkpoint_reader import best_step, checkpoint_steps, restore_params
+from vaejax.training.checkpoint_index import best_step, checkpoint_steps
+from vaejax.training.checkpoint_reader import restore_params
 from vaejax.training.earlier_versions import completed
 from vaejax.training.restore import default_checkpoint, ranking_of
 

@@ -12,7 +12,7 @@ from vaejax.experiment.build import build, load_split
 from vaejax.experiment.fingerprint import check_first_stage
 from vaejax.experiment.second_stage import FOLDER, PARENT, has_second_stage, trained_for
 from vaejax.experiment.trained_model import Run
-from vaejax.training.checkpoint_reader import best_step, checkpoint_steps
+from vaejax.training.checkpoint_index import best_step, checkpoint_steps
 from vaejax.training.restore import (
     default_checkpoint,
     open_run,

@@ -13,8 +13,8 @@ from vaejax.core.files import write_text
 from vaejax.core.paths import absolute
 from vaejax.core.types import Setting
 from vaejax.evaluation.metric import in_summary
-from vaejax.experiment.config_sections import declared_fields
-from vaejax.experiment.prepare import Trained
+from vaejax.experiment.declared_fields import declared_fields
+from vaejax.experiment.experiment import Trained
 from vaejax.experiment.workdir import Config, flatten
 
 __all__ = ["FILE", "metric_unit", "model_card", "write_model_card"]

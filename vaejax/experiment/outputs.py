@@ -11,8 +11,8 @@ from vaejax.data.values import fields_of
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.model_shapes import is_conditional
 from vaejax.experiment.encode import encode_splits, save_arrays
+from vaejax.experiment.experiment import Experiment, Trained
 from vaejax.experiment.model_card import FILE as MODEL_CARD
-from vaejax.experiment.prepare import Experiment, Trained
 from vaejax.export.hub import Repository, push
 from vaejax.export.model_files import export as export_programs
 from vaejax.export.program import Program

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from vaejax.core.annotations import type_name
 from vaejax.core.fields import Range
 from vaejax.core.option_ranges import RANGES
-from vaejax.experiment.config_sections import ConfigFields, Declared, declared_fields
+from vaejax.experiment.config_sections import ConfigFields
+from vaejax.experiment.declared_fields import Declared, declared_fields
 from vaejax.experiment.text_options import CHOICES
 
 __all__ = ["reference_page"]

@@ -9,7 +9,8 @@ from vaejax.core.game import Family, Params, optimizer
 from vaejax.core.types import Options
 from vaejax.experiment.init_from import initial_params
 from vaejax.training import Trainer
-from vaejax.training.checkpoint_reader import checkpoint_steps, restore_changed
+from vaejax.training.checkpoint_index import checkpoint_steps
+from vaejax.training.checkpoint_reader import restore_changed
 from vaejax.training.history import config_before
 from vaejax.training.train_step import TrainState
 from vaejax.training.transfer_state import transferred

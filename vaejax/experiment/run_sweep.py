@@ -9,38 +9,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from vaejax.core.files import make_folder, write_bytes, write_json
-from vaejax.core.ranking import Ranking
+from vaejax.core.files import write_json
 from vaejax.core.types import PyTree, Setting
 from vaejax.data.spec import spec_of
-from vaejax.evaluation.context import EvaluationContext
-from vaejax.evaluation.metric import compute_metrics
 from vaejax.experiment.checkpoint import parse_checkpoint
+from vaejax.experiment.evaluate_sweep import evaluate_sweep
 from vaejax.experiment.fingerprint import keep_fingerprint
-from vaejax.experiment.outcome import check_elbo, check_steps_taken, check_stopped
+from vaejax.experiment.model_of_sweep import newest_state, take_out
+from vaejax.experiment.outcome import check_stopped
 from vaejax.experiment.prepare_sweep import SweepExperiment, prepare_sweep
 from vaejax.experiment.resume import start_from
 from vaejax.experiment.run import run
 from vaejax.experiment.second_stage import has_second_stage
 from vaejax.experiment.target import OWN_DATA, Target
 from vaejax.experiment.tracking import tracking
-from vaejax.experiment.workdir import FINGERPRINT, Config, acquire_workdir
+from vaejax.experiment.workdir import Config, acquire_workdir
 from vaejax.export.hub import Repository
 from vaejax.sweeps import select
-from vaejax.sweeps.evaluate import grid_table, results
 from vaejax.sweeps.grid import config_of_model, grid_of
-from vaejax.sweeps.one_model import one_model
 from vaejax.training import Outcome, fit
-from vaejax.training.checkpoint import Checkpoints
-from vaejax.training.checkpoint_reader import checkpoint_steps
-from vaejax.training.lock import lock, workdir_locks
+from vaejax.training.lock import workdir_locks
 from vaejax.training.logging import table, write_results
-from vaejax.training.restore import ranking_of, restore_state
 from vaejax.training.trackers import Trackers
-from vaejax.training.train_step import TrainState, best_params, steps_taken
-from vaejax.visualization import plots
+from vaejax.training.train_step import TrainState, steps_taken
 
 __all__ = ["evaluate_sweep", "run_sweep", "train_sweep"]
 
@@ -104,7 +96,7 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: PyTree) -> dic
     experiment = prepare_sweep(config, workdir, "evaluate" if one else mode)
     if one:
         acquire_workdir(workdir, experiment.config, create=False)
-        folder = _take_out(experiment, model, create=mode == "train")
+        folder = take_out(experiment, model, create=mode == "train")
         single = config_of_model(config, experiment.grid, model)
         return dict(run(single, folder, mode, **options))
     if mode == "train":
@@ -118,7 +110,7 @@ def _run_sweep(config: Config, workdir: Path, mode: str, options: PyTree) -> dic
     )
     keep_fingerprint(workdir, experiment.fingerprint, train=mode == "train")
     if mode == "evaluate":
-        return evaluate_sweep(experiment, _chosen(_newest(experiment), options["checkpoint"]))
+        return evaluate_sweep(experiment, _chosen(newest_state(experiment), options["checkpoint"]))
     if jax.process_index() == 0:
         spec = spec_of(experiment.train_source, config["data"]["binarize"])
         write_json(workdir / "data.json", spec.to_json())
@@ -156,50 +148,6 @@ def _chosen(state: TrainState, checkpoint: str | int) -> TrainState:
     return state._replace(best_params={}) if chosen == "latest" else state
 
 
-def _newest(experiment: SweepExperiment) -> TrainState:
-    """The state of the newest checkpoint.
-
-    Raises:
-      FileNotFoundError: there is none.
-    """
-    return restore_state(experiment.workdir / "checkpoints", experiment.sweep.state_shape)
-
-
-def _take_out(experiment: SweepExperiment, model: int, *, create: bool) -> Path:
-    """Writes one model's state as a checkpoint of its own run; returns the run's directory."""
-    workdir, folder = experiment.workdir, experiment.workdir / "models" / str(model)
-    config = config_of_model(experiment.config, experiment.grid, model)
-    acquire_workdir(folder, config, create=create or not (folder / "config.json").exists())
-    state, _ = one_model(_newest(experiment), model, experiment.mesh)
-    if max(checkpoint_steps(folder / "checkpoints"), default=-1) < int(state.step):
-        lock(folder)
-        _save_model(folder, state, ranking_of(config))
-    for name in ("data.json", FINGERPRINT):
-        missing = (workdir / name).exists() and not (folder / name).exists()
-        if missing and jax.process_index() == 0:
-            write_bytes(folder / name, (workdir / name).read_bytes())
-    return folder
-
-
-def _save_model(folder: Path, state: TrainState, by: Ranking) -> None:
-    """Writes the checkpoints of one model: that of its best evaluation, if known, and the newest.
-
-    The best one has the parameters of its step alone; training resumes from the newest.
-    """
-    checkpoints, newest = Checkpoints(folder / "checkpoints", by=by), int(state.step)
-    metrics: dict[str, float] | None = None
-    if state.best_params and (best_step := int(state.best_step)) > 0:
-        metrics = {by.metric: float(state.best) * (1 if by.maximize else -1)}
-        if best_step < newest:
-            params = state.best_params
-            best = state._replace(step=state.best_step, params=params, best_params={})
-            best = best._replace(ema=params if state.ema else {})
-            checkpoints.save(best_step, best, metrics)
-            metrics = None
-    checkpoints.save(newest, state._replace(best_params={}), metrics)
-    checkpoints.close()
-
-
 def train_sweep(experiment: SweepExperiment, trackers: Trackers | None = None) -> Outcome:
     """Trains all models from the newest checkpoint on; evaluates them at every checkpoint.
 
@@ -219,59 +167,6 @@ def train_sweep(experiment: SweepExperiment, trackers: Trackers | None = None) -
         split="validation" if validator else "eval",
         trackers=trackers,
     )
-
-
-def evaluate_sweep(experiment: SweepExperiment, state: TrainState) -> dict[str, Setting]:
-    """Metrics of all models, `sweep.json`, figures and a table."""
-    config, grid, folder = experiment.config, experiment.grid, experiment.workdir / "figures"
-    params, step = best_params(state), steps_taken(state)
-    if state.best_params:
-        print("Parameters: of each model those of its best evaluation on the validation split")
-    metrics = experiment.evaluator.evaluate(params, step)
-    metrics["skipped"] = np.asarray(state.total_skipped)
-    more = _final_metrics(experiment, params, step)
-    shown = experiment.shown + [name for name in more if "/" not in name]
-    failed = experiment.sweep.failed(state)
-    found = results(grid, metrics | more, failed, step)
-    if state.best_params:
-        for model, best_step in zip(found["models"], state.best_step.tolist(), strict=True):
-            model["step"] = best_step
-    title = f"{config['family']} on {config['data']['source']}, {grid.size} models, step {step}"
-    print(grid_table(f"{title}; mean ± {found['interval']}", found, shown))
-    if jax.process_index() == 0:
-        write_json(experiment.workdir / "sweep.json", found)
-    if jax.process_index() == 0 and config["evaluate"]["figures"]:
-        make_folder(folder)
-        plots.sweep(folder / "sweep.png", found, shown)
-        plots.rate_distortion_of_sweep(folder / "rate_distortion.png", found)
-        print(f"Figures: {folder}")
-    check_steps_taken(state)
-    check_elbo({"elbo": float(np.nanmax([*metrics.get("elbo", [0.0]), -np.inf]))})
-    return found
-
-
-def _final_metrics(experiment: SweepExperiment, params: PyTree, step: int) -> dict[str, np.ndarray]:
-    """The final metrics of each model, `[N]`; computed for one model after another."""
-    grid, config = experiment.grid, experiment.config
-    each = [
-        compute_metrics(
-            EvaluationContext(
-                experiment.make(grid.of(i)),
-                own,
-                experiment.source,
-                mesh,
-                step=step,
-                batch_size=experiment.settings.batch_size,
-                seed=int(grid.seeds[i]),
-                binarize=config["data"]["binarize"],
-                options=experiment.evaluate,
-                features=experiment.features,
-            )
-        )
-        for i in range(grid.size)
-        for own, mesh in [one_model(params, i, experiment.mesh)]
-    ]
-    return {name: np.array([one[name] for one in each]) for name in each[0]}
 
 
 def _heading(experiment: SweepExperiment) -> str:

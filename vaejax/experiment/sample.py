@@ -11,7 +11,7 @@ from vaejax.data.columns import Column
 from vaejax.evaluation.context import EvaluationContext
 from vaejax.evaluation.sampled_events import sampled_events
 from vaejax.experiment.encode import save_arrays
-from vaejax.experiment.prepare import Experiment
+from vaejax.experiment.experiment import Experiment
 from vaejax.experiment.table_files import named_columns, write_csv, write_parquet
 from vaejax.training.train_step import TrainState
 from vaejax.visualization.event_renderers import event_renderer

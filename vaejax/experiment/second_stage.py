@@ -23,7 +23,7 @@ from vaejax.data.augment import Augmentation
 from vaejax.data.spec import DataSpec, spec_of
 from vaejax.evaluation.metric import check_metrics
 from vaejax.experiment.build import build, evaluate_options, training_settings
-from vaejax.experiment.config_sections import second_stage_defaults, without_codes
+from vaejax.experiment.declared_fields import second_stage_defaults, without_codes
 from vaejax.experiment.workdir import (
     Config,
     ConfigChangedError,
@@ -33,7 +33,7 @@ from vaejax.experiment.workdir import (
     listed_changes,
 )
 from vaejax.quantizers.token_layout import layout_of_model
-from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.checkpoint_index import checkpoint_steps
 from vaejax.training.train_step import init_state
 from vaejax.training.two_stage import FirstStage
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from vaejax.core.annotations import described, type_name
 from vaejax.core.registry import near_names
 from vaejax.experiment.check_options import kinds_of
-from vaejax.experiment.config_sections import Declared, declared_fields
+from vaejax.experiment.declared_fields import Declared, declared_fields
 from vaejax.experiment.workdir import flatten
 from vaejax.training.renamed_fields import new_name
 

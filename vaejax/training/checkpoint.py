@@ -14,17 +14,15 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from vaejax.core.files import WriteError, as_os_error, os_error_in, write_json
 from vaejax.core.paths import absolute, is_bucket, remove_tree
 from vaejax.core.ranking import ELBO, Ranking
-from vaejax.training.checkpoint_reader import (
+from vaejax.training.checkpoint_index import (
     METRICS,
-    CorruptCheckpointError,
     best_step,
     checkpoint_steps,
     is_complete,
     layout_at,
     read_metrics,
-    restore_checkpoint,
-    to_dict,
 )
+from vaejax.training.checkpoint_reader import CorruptCheckpointError, restore_checkpoint, to_dict
 from vaejax.training.checkpoint_record import described_layout, layout_of, record_of
 from vaejax.training.orbax_buckets import temporary_path_class
 from vaejax.training.orbax_output import SilentOrbax

@@ -5,10 +5,8 @@ with that.
 """
 
 import json
-import math
 import re
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +15,13 @@ import orbax.checkpoint as ocp
 
 from vaejax.core.files import as_os_error
 from vaejax.core.game import Params
-from vaejax.core.paths import absolute, as_path, failures, is_bucket
-from vaejax.core.ranking import ELBO, Ranking
+from vaejax.core.paths import absolute, as_path, failures
 from vaejax.core.types import Options, PyTree
+from vaejax.training.checkpoint_index import RECORD, STATE, checkpoint_steps
 from vaejax.training.checkpoint_record import (
     DamagedRecordError,
     check_arrays,
     missing_arrays,
-    read_layout,
     read_record,
 )
 from vaejax.training.orbax_buckets import support_buckets
@@ -32,23 +29,13 @@ from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
 
 __all__ = [
-    "METRICS",
     "CorruptCheckpointError",
-    "best_step",
-    "checkpoint_steps",
-    "is_complete",
-    "layout_at",
-    "read_metrics",
     "restore_changed",
     "restore_checkpoint",
     "restore_params",
     "to_dict",
 ]
 
-METRICS = Path("metrics") / "metrics"
-_RECORD = Path("checksums") / "metadata"
-_STATE = Path("state")
-_COMMITTED = "commit_success.txt"
 # Arrays that checkpoints of earlier versions have not: they start at zero.
 _LATER = ("best", "best_step", "evaluations", "since_best", "total_skipped")
 
@@ -75,53 +62,6 @@ def _from_dict(tree: dict[str, PyTree], like: TrainState) -> TrainState:
     return TrainState(**{"ema": {}, "best_params": {}, **tree, "opt_state": opt_state})
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a checkpoint has its main files, as one that is being deleted may not."""
-    return (folder / _RECORD).is_file() and (folder / _STATE / "_METADATA").is_file()
-
-
-def checkpoint_steps(directory: Path) -> list[int]:
-    """The steps of the checkpoints, ascending; older ones that are half-deleted left out."""
-    folders = [f for f in directory.glob("*") if re.fullmatch("0|[1-9][0-9]*", f.name)]
-    if is_bucket(directory):  # where a checkpoint that is being written has its final name
-        folders = [f for f in folders if (f / _COMMITTED).exists()]
-    newest = max((int(f.name) for f in folders), default=0)
-    return sorted(int(f.name) for f in folders if int(f.name) == newest or is_complete(f))
-
-
-def layout_at(directory: Path, step: int) -> dict[str, int]:
-    """Processes and devices that wrote a checkpoint, see `layout_of`; `{}` if that is unknown."""
-    try:
-        return read_layout(directory / str(step) / _RECORD)
-    except (ValueError, OSError):
-        return {}  # restoring says what is damaged
-
-
-def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """The metrics of a checkpoint's evaluation; `{}` without one; None if they are damaged."""
-    try:
-        metrics = json.loads((folder / METRICS).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (ValueError, failures(folder)):
-        return None
-    return metrics if isinstance(metrics, dict) else None
-
-
-def best_step(directory: Path, by: Ranking = ELBO) -> int | None:
-    """The step of the checkpoint with the best evaluation; None without evaluations.
-
-    Args:
-      directory: of the checkpoints.
-      by: the metric.
-    """
-    scores = [
-        (by.score(read_metrics(directory / str(s)) or {}), s) for s in checkpoint_steps(directory)
-    ]
-    value, step = max(scores, default=(-math.inf, None))
-    return step if value > -math.inf else None
-
-
 def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainState:
     """Reads a checkpoint, onto any mesh.
 
@@ -142,7 +82,7 @@ def restore_checkpoint(directory: Path, like: TrainState, step: int) -> TrainSta
     tree = _restore_arrays(folder, expected)
     structures: list[PyTree] = [jax.tree.structure(t) for t in (tree, expected)]
     if structures[0] != structures[1]:
-        raise _damage(folder, f"{folder / _STATE / '_METADATA'} is damaged: it names other arrays")
+        raise _damage(folder, f"{folder / STATE / '_METADATA'} is damaged: it names other arrays")
     _check_checksums(folder, tree, record)
     zeros = {k: jax.device_put(jnp.zeros(s.shape, s.dtype), s.sharding) for k, s in filled.items()}
     return _from_dict({**tree, **zeros}, like)
@@ -226,19 +166,19 @@ def _restore_as_written(folder: Path, sharding: PyTree = None) -> dict[str, PyTr
 
 def _record(folder: Path) -> dict[str, PyTree]:
     try:
-        return read_record(folder / _RECORD)
+        return read_record(folder / RECORD)
     except DamagedRecordError as error:
         raise _damage(folder, str(error)) from error
     except failures(folder) as error:
         reason = as_os_error(error).strerror or error
-        raise _damage(folder, f"{folder / _RECORD} cannot be read: {reason}") from error
+        raise _damage(folder, f"{folder / RECORD} cannot be read: {reason}") from error
 
 
 def _check_checksums(folder: Path, tree: PyTree, record: Options) -> None:
     if damaged := check_arrays(tree, record):
         raise _damage(
             folder,
-            f"{folder / _STATE} is damaged: {len(damaged)} arrays differ from their checksums, "
+            f"{folder / STATE} is damaged: {len(damaged)} arrays differ from their checksums, "
             f"among them {damaged[0]}",
         )
 
@@ -262,7 +202,7 @@ def _restore_arrays(folder: Path, expected: PyTree) -> PyTree:
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             args = ocp.args.StandardRestore(expected)
-            tree = checkpointer.restore(absolute(folder / _STATE), args=args)
+            tree = checkpointer.restore(absolute(folder / STATE), args=args)
         silent.end()
         return tree
     except Exception as error:  # Orbax raises nothing more specific for damaged files
@@ -285,7 +225,7 @@ def _messages(error: BaseException | None) -> list[str]:
 
 def _damaged_file(folder: Path, text: str) -> Path:
     """The file of a checkpoint that an error is about; its folder of arrays if that is unclear."""
-    state = folder / _STATE
+    state = folder / STATE
     named = re.search(re.escape(str(absolute(state))) + r"""/[^\s"'\]):,]+""", text)
     if named and (file := as_path(named.group())).is_file():
         return state / file.relative_to(absolute(state))

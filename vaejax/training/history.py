@@ -10,7 +10,7 @@ from pathlib import Path
 from vaejax.core.files import write_text
 from vaejax.core.registry import near_names
 from vaejax.core.types import Json, Options, Setting
-from vaejax.training.checkpoint_reader import checkpoint_steps
+from vaejax.training.checkpoint_index import checkpoint_steps
 
 __all__ = [
     "HISTORY",

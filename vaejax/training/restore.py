@@ -16,10 +16,9 @@ from vaejax.core.sharding import check_batch, tree_sharding
 from vaejax.core.types import Options, PyTree, Setting
 from vaejax.data import Source
 from vaejax.data.spec import DataSpec, spec_of
+from vaejax.training.checkpoint_index import best_step, checkpoint_steps
 from vaejax.training.checkpoint_reader import (
     CorruptCheckpointError,
-    best_step,
-    checkpoint_steps,
     restore_changed,
     restore_checkpoint,
 )
