@@ -141,7 +141,7 @@ def test_missing_values_change_nothing_but_their_own_terms(train):
             "column 'job' and 2 more hold categories in csv:",
         ),
         (("--config.data.label=klass",), "data.label of csv:"),
-        (("--config.data.source=synthetic:waveforms",), "the likelihood 'mixed' is for the rows"),
+        (("--config.data.source=sprites:small",), "the likelihood 'mixed' is for the rows"),
         (("--config.family=sigma_vae",), "the family beta_vae"),
     ],
 )

@@ -7,7 +7,7 @@ depends on random numbers that the trace does not show, `noise` finds them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -85,6 +85,11 @@ class Case:
         for i in range(STEPS):
             states.append(self.step(states[-1], self.batch(i), 0)[0])
         return states
+
+    def forget(self) -> None:
+        """Releases what is computed once: the states of a family take tens of megabytes."""
+        for name in ("family", "step", "trained"):
+            self.__dict__.pop(name, None)
 
     @staticmethod
     def batch(step: int) -> dict[str, np.ndarray]:
@@ -205,8 +210,10 @@ _SLOW_FAMILIES |= {"nvae", "vdvae"}
         for name in FAMILIES_UNDER_TEST
     ],
 )
-def case(request: pytest.FixtureRequest) -> Case:
-    return FAMILIES_UNDER_TEST[request.param]
+def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
+    case = FAMILIES_UNDER_TEST[request.param]
+    yield case
+    case.forget()
 
 
 # Micro-batches and EMA weights are features of the training step, not of a family: for the families
