@@ -21,7 +21,9 @@ EVENTS = {
 }
 
 
-@pytest.mark.parametrize("case", EVENTS)
+@pytest.mark.parametrize(
+    "case", [n if n == "a table" else pytest.param(n, marks=pytest.mark.slow) for n in EVENTS]
+)
 def test_a_condition_of_any_width(command, tmp_path, case):
     event, condition, learned_prior = EVENTS[case]
     np.savez(tmp_path / "data.npz", condition=condition, **event)

@@ -222,7 +222,7 @@ def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
 # a β-VAE and a VQ-VAE in tests/training/sharding_test.py.
 _LONG = {"kl_autoencoder", "cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
-    "test_gradients_accumulated_over_micro_batches": _LONG | {"sparse_vae", "vqvae"},
+    "test_gradients_accumulated_over_micro_batches": _LONG | {"m2", "sparse_vae", "vqvae"},
     "test_the_moving_average_of_the_weights": _LONG,
     "test_many_devices_equal_one": (_LONG | {"beta_vae", "sparse_vae", "vqvae", "vqvae_ema"})
     - {"factor_vae", "info_vae"},

@@ -80,16 +80,14 @@ def test_gradients_accumulated_over_micro_batches_are_those_of_the_batch(case):
     if not case.random:
         chex.assert_trees_all_close(accumulated, expected, rtol=1e-4, atol=1e-5)
         return
-    any_measurable = False
+    any_noise = False
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(accumulated), strict=True):
         directions = np.random.RandomState(0).randn(a[0].size, 8) / np.sqrt(a[0].size)
         a, b = (np.asarray(x, np.float64).reshape(seeds, -1) @ directions for x in (a, b))
         error = np.sqrt((a.var(0) + b.var(0)) / seeds)
-        measurable = np.abs(a).max(0) > np.finfo(np.float32).eps
-        assert (error[measurable] > 0).all()
-        any_measurable |= measurable.any()
         # The only error of leaves without noise: rounding of the sums, and of the differences of
         # parameters near 1.
         rounding = 1e-6 * np.abs(a).max() + np.finfo(np.float32).eps
+        any_noise |= (error > rounding).any()
         assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error + rounding).all()
-    assert any_measurable
+    assert any_noise, "every seed gives the same gradient"
