@@ -172,7 +172,20 @@ def test_the_other_modes_use_the_second_stage(command, flags, both, tmp_path):
     assert "model.network.layers: 1 -> 2" in err
 
 
-@pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_run_that_ended_in_the_second_stage_resumes_to_the_bit(command, flags, both, tmp_path):
+    """From what is there after two of its four steps."""
+    workdir = tmp_path / "run"
+    shutil.copytree(both[0], workdir)
+    shutil.rmtree(workdir / "second_stage" / "checkpoints" / "4")
+    for name in ("evaluation.json", "model_card.md"):
+        (workdir / name).unlink()
+    code, _, err = command(*flags, NO_FIGURES, f"--workdir={workdir}")
+    assert code == 0, err
+    assert_equal(workdir, both[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2])
 def test_a_run_stopped_in_either_stage_resumes_to_the_bit(flags, both, command, stage, tmp_path):
     workdir, calls, fit = tmp_path / "run", [], run_module.fit
 

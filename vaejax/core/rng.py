@@ -40,4 +40,5 @@ def key_of(seed: Step, stream: Stream, step: Step = 0) -> jax.Array:
 @functools.cache
 def key_shape() -> jax.ShapeDtypeStruct:
     """The shape and dtype of a random key, for `jax.eval_shape`: compiles nothing."""
-    return jax.eval_shape(lambda: jax.random.key(0))
+    shape: jax.ShapeDtypeStruct = jax.eval_shape(lambda: jax.random.key(0))
+    return shape

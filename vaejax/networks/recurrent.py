@@ -114,7 +114,7 @@ def lstm(size: int = 50) -> Recurrent:
         return hidden, (hidden, cell)
 
     # Forget gates start open (Jozefowicz et al. 2015).
-    return _gated_cell(size, 4, advance, np.repeat(np.float32([0, 1, 0, 0]), size))
+    return _gated_cell(size, 4, advance, np.repeat(np.array([0, 1, 0, 0], np.float32), size))
 
 
 def gru(size: int = 50) -> Recurrent:
