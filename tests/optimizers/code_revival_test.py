@@ -96,7 +96,6 @@ def test_every_dead_code_gets_another_token_and_of_too_many_some_stay():
     posterior = OneHotCodes(jnp.asarray(features)[:, None], jnp.zeros((5, 1, D)), indices, K)
     trace = Trace(None, None, (Latent(posterior, Uniform(K, (1,)), features[:, None]),))
     params = {"codebook": jnp.full((K, D), 100.0).at[0].set(0.0)}
-    chosen = []
     for tx in (
         ema_codebook.ema_codebook(decay=0.0, epsilon=0.0, revive_below=0.3),
         ema_codebook.revive_codes(0.3, decay=0.0),
@@ -111,5 +110,17 @@ def test_every_dead_code_gets_another_token_and_of_too_many_some_stay():
             assert sorted(tokens) == [0, 2, 3, 4]
             counts = np.asarray(state.count["codebook"])[1:]
             assert np.count_nonzero(counts) == 4  # the others stay dead
-            chosen.append(tuple(tokens))
-    assert len(set(chosen)) > 1
+
+
+def test_every_token_is_as_likely_and_none_is_taken_twice():
+    tokens, dead = 7, jnp.array([[False, True, True, False, True]])
+    features, indices = jnp.arange(7.0)[:, None, None], jnp.zeros((tokens, 1), jnp.int32)
+
+    def drawn(key):
+        return ema_codebook._replacements(key, features, indices, dead)[1][0, :, 0]
+
+    draws = np.asarray(jax.jit(jax.vmap(drawn))(jax.random.split(KEY, 3000)))[:, dead[0]]
+    assert all(len(set(row)) == 3 for row in draws.tolist())
+    share = np.bincount(draws.astype(int).reshape(-1), minlength=tokens) / len(draws)
+    parts = np.array([1 / 3] * 3 + [1 / 2] * 4)  # of 7 tokens in parts of 3, 2 and 2
+    np.testing.assert_allclose(share, parts, atol=0.04)  # four standard errors

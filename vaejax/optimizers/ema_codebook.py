@@ -76,16 +76,22 @@ def _replacements(
 ) -> tuple[jax.Array, jax.Array]:
     """Which dead codes are replaced now, `[S, K]`, and by which features, `[S, K, D]`.
 
-    Each by another token, drawn from those that have a code: equal codes would leave it to rounding
-    errors which of them a token is assigned to. So of more dead codes than tokens some stay.
+    Each by another token of those that have a code: equal codes would leave it to rounding errors
+    which of them a token is assigned to. So of more dead codes than tokens some stay. The n tokens
+    are divided into as many parts as codes are replaced, and one of each part is drawn.
     """
     books = jnp.arange(features.shape[1])[:, None]
     coded = indices >= 0  # [N, S]
-    # Tokens in random order, those without a code last.
-    order = jnp.argsort(jnp.where(coded, jax.random.uniform(key, coded.shape), 2.0), axis=0)
-    rank = jnp.cumsum(dead, axis=1) - 1  # of a code among the dead ones
-    replaced = dead & (rank < coded.sum(axis=0)[:, None])
-    rows = order[jnp.clip(rank, 0, len(order) - 1), books]
+    order = jnp.argsort(~coded, axis=0)  # stable: those with a code first
+    n, rank = coded.sum(axis=0)[:, None], jnp.cumsum(dead, axis=1) - 1  # [S, 1], [S, K]
+    replaced = dead & (rank < n)
+    size, longer = jnp.divmod(n, jnp.maximum(replaced.sum(axis=1, keepdims=True), 1))
+    length = size + (rank < longer).astype(jnp.int32)
+    share = jax.random.uniform(key, dead.shape)
+    drawn = jnp.floor(share * length.astype(jnp.float32)).astype(jnp.int32)
+    first = rank * size + jnp.minimum(rank, longer)
+    numbers = first + jnp.minimum(drawn, length - 1)
+    rows = order[jnp.clip(numbers, 0, len(order) - 1), books]
     return replaced, features[rows, books]
 
 
