@@ -32,7 +32,7 @@ from .paths import config_of, figure_path, result_path, write_json
 __all__ = ["draw", "main", "panels"]
 
 _SOURCE = flags.DEFINE_string("source", "sprites:small", "Images.")
-_STEPS = flags.DEFINE_integer("steps", 400, "Training steps of each model.")
+_STEPS = flags.DEFINE_integer("curve_steps", 400, "Training steps of each model.")
 _ONLY = flags.DEFINE_list("only", [], "Panels; default all.")
 _RESULT = flags.DEFINE_string("result", str(result_path("first_stage_curves.json")), "To write.")
 _FIGURE = flags.DEFINE_string("figure", str(figure_path("first_stage_curves.png")), "To write.")
