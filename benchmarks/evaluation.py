@@ -1,6 +1,6 @@
 """Time of evaluation metrics, beside straightforward implementations on the same codes.
 
-  python -m benchmarks.evaluation [--cases=mig,frechet] [--images=500] [--draws=5000]
+  python -m benchmarks.evaluation [--metrics=mig,frechet] [--images=500] [--draws=5000]
 
 `reference_metrics` has the others, in NumPy, SciPy and scikit-learn. Every case checks that both
 give the same value: up to rounding where both are deterministic, else up to the spread of random
@@ -175,7 +175,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "importance_sampling": _importance,
     "annealed_importance_sampling": _annealing,
 }
-_CASES = flags.DEFINE_list("cases", list(CASES), "Which metrics.")
+_CASES = flags.DEFINE_list("metrics", list(CASES), "Which metrics.")
 
 
 def _timed(function: Callable[[], Any]) -> tuple[float, tuple[float, float]]:

@@ -1,6 +1,6 @@
 """A forecast for an accelerator that is not at hand: the roofline of a training step.
 
-  python -m benchmarks.forecast [--families=beta_vae,vqvae] [--batch_size=2048]
+  python -m benchmarks.forecast [--configs=beta_vae,vqvae] [--forecast_batch_size=2048]
 
 Nothing is run. A step of every config is compiled on the CPU, in the form that it has on an
 accelerator, and the compiler's counts of operations and of bytes are divided by the published peak
@@ -33,8 +33,8 @@ from .paths import result_path, write_json
 
 __all__ = ["as_table", "cost_of_step", "main", "roofline"]
 
-_FAMILIES = flags.DEFINE_list("families", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Batch size; 0 for those of the configs.")
+_FAMILIES = flags.DEFINE_list("configs", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
+_BATCH_SIZE = flags.DEFINE_integer("forecast_batch_size", 0, "Batch size; 0 for those of the configs.")
 _PEAKS = {"TF32": 494e12, "bfloat16": 989e12}  # FLOP/s
 _BANDWIDTH = 4.8e12  # bytes/s
 _MEASURED = "throughput-nvidia-h200.json"
