@@ -34,7 +34,9 @@ from .paths import result_path, write_json
 __all__ = ["as_table", "cost_of_step", "main", "roofline"]
 
 _FAMILIES = flags.DEFINE_list("configs", list(FAMILIES), "Config files, FILE or FILE:SETTING.")
-_BATCH_SIZE = flags.DEFINE_integer("forecast_batch_size", 0, "Batch size; 0 for those of the configs.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "forecast_batch_size", 0, "Batch size; 0 for those of the configs."
+)
 _PEAKS = {"TF32": 494e12, "bfloat16": 989e12}  # FLOP/s
 _BANDWIDTH = 4.8e12  # bytes/s
 _MEASURED = "throughput-nvidia-h200.json"
