@@ -20,6 +20,7 @@ def context_of(family, arrays):
     return EvaluationContext(family, params, source, batch_size=4)
 
 
+@pytest.mark.slow
 def test_continuations_of_a_sequence_model():
     """Of the frames of images, their rows."""
     images = np.random.RandomState(1).rand(12, 16, 16) > 0.5

@@ -10,6 +10,7 @@ from tests.experiment.validated_run import VALIDATED, arrays_of, best_of, file_o
 from vaejax.export.safetensors import save_params
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_ones_best_parameters(command, splits, validated, tmp_path):
     """With a learning rate of 0 they are still those at the end; also by groups and from files."""
     source = arrays_of(validated[0], "best")

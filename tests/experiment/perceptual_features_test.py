@@ -35,6 +35,7 @@ def with_features(place):
     return config
 
 
+@pytest.mark.slow
 def test_the_activations_of_a_classifiers_convolutions_are_the_features(classifier):
     family = build(with_features(classifier), (16, 16, 1))
     own = build(read_config(classifier), (16, 16, 1), {"classes": 3})

@@ -97,6 +97,7 @@ def test_chosen_figures_and_another_chunk(again):
     assert "elbo" not in out
 
 
+@pytest.mark.slow
 def test_every_model_is_asked_what_the_config_asks(again, swept):
     code, out, err = again("--mode=evaluate", *FURTHER, "--config.evaluate.figures=False")
     assert code == 0, err

@@ -29,6 +29,7 @@ def judge(command, data, images, tmp_path_factory):
     return workdir, flags
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_like_everything_else(judge, command, one_line):
     workdir, flags = judge
     metrics = json.loads((workdir / "evaluation.json").read_text())

@@ -88,6 +88,7 @@ def _numbers(table):
     return np.stack([table["age"], table["income"], job, table["owner"]], axis=1)
 
 
+@pytest.mark.slow
 def test_the_unit_of_a_column_is_that_of_its_density(train):
     """With a positive factor, every number of the training is the same."""
     code, err, first = train({**TABLE, "age": TABLE["age"] * 1.0}, "--config.data.drop=class")

@@ -34,6 +34,7 @@ def opened(monkeypatch):
     return runs
 
 
+@pytest.mark.slow
 def test_records_and_results_of_a_run_that_goes_on(command, data, opened, tmp_path):
     workdir = tmp_path / "run"
     flags = [*data, f"--workdir={workdir}", "--config.log.to=tensorboard,trackio"]

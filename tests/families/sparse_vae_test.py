@@ -183,6 +183,7 @@ def active_fraction(alpha, steps=200):
     return float(metrics["active_fraction"]), float(metrics["nll"])
 
 
+@pytest.mark.slow
 def test_fewer_latents_are_active_under_a_sparser_prior():
     few, nll_few = active_fraction(0.01)
     many, nll_many = active_fraction(0.5)

@@ -151,6 +151,7 @@ def test_gradients_equal_those_of_the_papers_objective(columns):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6 * scale, err_msg=where)
 
 
+@pytest.mark.slow
 def test_training_decreases_the_loss_and_reports_the_selection():
     for batches, columns in ((table, "normal"), (count_table, "counts")):
         family = family_with(columns=columns)

@@ -164,6 +164,7 @@ def test_encode_returns_the_belief_at_the_last_time(trained):
     assert isinstance(nodes[0].prior.base, Normal)
 
 
+@pytest.mark.slow
 def test_frames_can_have_any_shape():
     for shape, network in (((6, 3), "mlp"), ((6, 8, 8, 1), {"kind": "conv", "channels": (4, 4),
                                                             "kernels": (4, 4)})):  # fmt: skip

@@ -123,6 +123,7 @@ def test_conditions_affect_encoder_and_decoder():
         assert not np.allclose(out, other_out)
 
 
+@pytest.mark.slow
 def test_implementations_of_the_convolutions_agree():
     x = jax.random.normal(KEY, (2, 21, 2))
     results = [

@@ -123,7 +123,7 @@ def test_frequencies_of_a_markov_chain(temperature, k, p):
     assert_frequencies(tokens, np.einsum("a,ab,bc->abc", start, then, then))
 
 
-@pytest.mark.parametrize("kind", ["transformer", "pixel_cnn"])
+@pytest.mark.parametrize("kind", ["transformer", pytest.param("pixel_cnn", marks=pytest.mark.slow)])
 def test_frequencies_equal_the_networks_probabilities_for_each_condition(kind):
     layout = Layout((CodeMap((2, 2), (), 2),))
     network = build_autoregressive({"kind": kind, "layers": 2, "width": 8}, layout)

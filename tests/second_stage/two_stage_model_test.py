@@ -127,7 +127,9 @@ QUANTIZERS = {  # family, quantizer, and the nodes' (places, trailing axes, size
 }
 
 
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize(
+    "name", [n if n == "levels" else pytest.param(n, marks=pytest.mark.slow) for n in QUANTIZERS]
+)
 def test_decoding_through_tokens_equals_decoding_z(name):
     """For every kind of code."""
     kind, quantizer, nodes = QUANTIZERS[name]

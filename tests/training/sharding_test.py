@@ -133,8 +133,8 @@ def family(request, beta_vae, vqvae):
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param("beta_vae", marks=pytest.mark.slow),
-        "ema_codebook",
+        "beta_vae",
+        pytest.param("ema_codebook", marks=pytest.mark.slow),
         pytest.param("sgd", marks=pytest.mark.slow),
     ],
     indirect=True,

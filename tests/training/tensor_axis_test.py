@@ -104,6 +104,7 @@ def flops(family, source, devices):
     return lowered.compile().cost_analysis()["flops"]
 
 
+@pytest.mark.slow
 def test_devices_share_the_samples_from_the_prior(source):
     """What is computed from noise alone, as the samples of a VAE-GAN, is not left to every one."""
     table = {

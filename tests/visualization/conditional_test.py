@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.evaluation.conditional_test import LABEL, MLP, PLAYERS, SHAPE, cvae, source
 from tests.random_params import random_params
@@ -34,6 +35,7 @@ def test_selected_conditions_are_classes_or_examples():
 NAMES = {"conditional_samples.png", "vary_condition.png", "vary_latent.png"}
 
 
+@pytest.mark.slow
 def test_figures_of_class_conditional_and_of_inpainting_models(tmp_path):
     for name, data, options in [
         ("class", source(), {}),
