@@ -7,11 +7,11 @@ and before they end.
 
   python -m benchmarks.input [--images=2000] [--rounds=5] [--sides 32 128 256] [--out=FILE]
 
-Of every way the fastest of several alternating rounds counts, by the clock; and the least processor
-time, of all processes together, which other programs on the machine change little: two cores that
-have nothing else to do give 2 / (seconds for an image), unless threads wait for Python's lock.
-`ratio` is that of the loader over that of the decoder, of threads and of processes; `chosen` is
-what `data.workers=-1` takes.
+Rounds alternate between all ways. Of each way the medians count, by the clock and in processor time
+of all processes together, as what two cores would give that have nothing else to do. `ratio` is that of
+the loader over that of the decoder in the same round, of threads and of processes: median, least and
+largest. (Two threads of the decoder differ by a third from round to round, so the fastest round
+says little.) `chosen` is what `data.workers=-1` takes.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -134,17 +135,27 @@ def measure(folder: Path, side: int, images: int, rounds: int) -> dict[str, obje
             for workers, name in ((0, "two threads"), (_CORES, "two processes")):
                 cost = loader_cost(folder, images, workers)
                 costs.setdefault(f"loader, {name}", []).append(cost)
-    best = {n: Cost(*(min(part) for part in zip(*c, strict=True))) for n, c in costs.items()}
-    ratios = {
-        way: best[f"decoder, {way}"].processor / best[f"loader, {way}"].processor
-        for way in ("two threads", "two processes")
+    typical = {
+        name: Cost(*(statistics.median(part) for part in zip(*rows, strict=True)))
+        for name, rows in costs.items()
     }
     return {
-        "by the clock": {name: round(1 / cost.clock) for name, cost in best.items()},
-        "two cores": {name: round(_CORES / cost.processor) for name, cost in best.items()},
-        "ratio": {way: round(ratio, 3) for way, ratio in ratios.items()},
+        "by the clock": {name: round(1 / cost.clock) for name, cost in typical.items()},
+        "two cores": {name: round(_CORES / cost.processor) for name, cost in typical.items()},
+        "ratio by the clock": _ratios(costs, "clock"),
+        "ratio of processor time": _ratios(costs, "processor"),
         "chosen": "two processes" if chosen_workers(-1, 3 * side * side) else "two threads",
     }
+
+
+def _ratios(costs: dict[str, list[Cost]], part: str) -> dict[str, list[float]]:
+    """Way -> median, least and largest of the rounds' ratios."""
+    result = {}
+    for way in ("two threads", "two processes"):
+        pairs = zip(costs[f"decoder, {way}"], costs[f"loader, {way}"], strict=True)
+        ratios = [getattr(decoder, part) / getattr(loader, part) for decoder, loader in pairs]
+        result[way] = [round(f(ratios), 3) for f in (statistics.median, min, max)]
+    return result
 
 
 def main() -> None:
