@@ -7,11 +7,11 @@ and before they end.
 
   python -m benchmarks.input [--images=2000] [--rounds=5] [--sides 32 128 256] [--out=FILE]
 
-Rounds alternate between all ways. Of each way the medians count, by the clock and in processor time
-of all processes together, as what two cores would give that have nothing else to do. `ratio` is that of
-the loader over that of the decoder in the same round, of threads and of processes: median, least and
-largest. (Two threads of the decoder differ by a third from round to round, so the fastest round
-says little.) `chosen` is what `data.workers=-1` takes.
+Rounds alternate between the decoder and the loader. Of each the medians count, by the clock and in
+processor time of all processes together, as what two cores would give that have nothing else to do.
+`ratio` is that of the loader over that of the decoder in the same round: median, least and largest.
+(Two threads of the decoder differ by a third from round to round, so the fastest round says
+little.) `chosen` is what `data.workers=-1` takes.
 """
 
 import argparse
@@ -126,15 +126,18 @@ def measure(folder: Path, side: int, images: int, rounds: int) -> dict[str, obje
     files = write_images(folder, side, images)
     spawn = multiprocessing.get_context("spawn")
     costs: dict[str, list[Cost]] = {}
-    with ThreadPoolExecutor(_CORES) as threads, ProcessPoolExecutor(_CORES, spawn) as processes:
-        decoders = {"one thread": None, "two threads": threads, "two processes": processes}
-        decoder_cost(files, processes)
-        for _ in range(rounds):
-            for name, pool in decoders.items():
-                costs.setdefault(f"decoder, {name}", []).append(decoder_cost(files, pool))
-            for workers, name in ((0, "two threads"), (_CORES, "two processes")):
+    pools = {
+        "two threads": (0, lambda: ThreadPoolExecutor(_CORES)),
+        "two processes": (_CORES, lambda: ProcessPoolExecutor(_CORES, spawn)),
+    }
+    for way, (workers, make_pool) in pools.items():
+        with make_pool() as pool:
+            decoder_cost(files, pool)
+            for _ in range(rounds):
+                costs.setdefault("decoder, one thread", []).append(decoder_cost(files, None))
+                costs.setdefault(f"decoder, {way}", []).append(decoder_cost(files, pool))
                 cost = loader_cost(folder, images, workers)
-                costs.setdefault(f"loader, {name}", []).append(cost)
+                costs.setdefault(f"loader, {way}", []).append(cost)
     typical = {
         name: Cost(*(statistics.median(part) for part in zip(*rows, strict=True)))
         for name, rows in costs.items()
