@@ -67,6 +67,11 @@ def _measure(name: str) -> dict[str, Any]:
     return {"cold": _fastest(cold), "warm": _fastest(warm)}
 
 
+def _text(seconds: float) -> str:
+    """With one decimal; nothing where it was not measured."""
+    return "" if math.isnan(seconds) else f"{seconds:.1f}"
+
+
 def as_table(record: dict[str, Any]) -> str:
     """The record as a Markdown table."""
     lines = [
@@ -86,7 +91,7 @@ def as_table(record: dict[str, Any]) -> str:
             parts.get("tracing", 0.0), parts.get("lowering", 0.0), parts.get("compiling", 0.0),
         ]  # fmt: skip
         lines.append(
-            f"| {name} | {' | '.join(f'{n:.1f}' for n in numbers)} | {cold['programs']} | "
+            f"| {name} | {' | '.join(map(_text, numbers))} | {cold['programs']} | "
             f"{cold['processor']:.1f} | {warm['processor']:.1f} | {row['commit']} |"
         )
     return "\n".join(lines) + "\n"
