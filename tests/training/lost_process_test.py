@@ -115,3 +115,16 @@ def test_an_abort_ends_with_a_line():
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "another process of this run has ended" in ended.stderr.splitlines()[-1]
+
+
+def test_an_error_of_reading_that_the_loss_has_caused():
+    try:
+        try:
+            raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset")
+        except jax.errors.JaxRuntimeError:
+            raise OSError("checkpoint 20 cannot be read; delete it") from None
+    except OSError as error:
+        line = lost_process(error)
+    assert line is not None
+    assert "another process of this run has ended" in line
+    assert "delete" not in line

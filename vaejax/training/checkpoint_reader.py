@@ -24,6 +24,7 @@ from vaejax.training.checkpoint_record import (
     missing_arrays,
     read_record,
 )
+from vaejax.training.lost_process import lost_process
 from vaejax.training.orbax_buckets import support_buckets
 from vaejax.training.orbax_output import SilentOrbax
 from vaejax.training.train_step import TrainState
@@ -208,6 +209,8 @@ def _restore_arrays(folder: Path, expected: PyTree) -> PyTree:
     except Exception as error:  # Orbax raises nothing more specific for damaged files
         texts = _messages(error)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED: Out of memory" in texts[0]:
+            raise
+        if lost_process(error):  # the files are whole
             raise
         file = _damaged_file(folder, " ".join(texts))
         first = next(iter(texts[-1].splitlines()), type(error).__name__)[:160]
