@@ -26,7 +26,8 @@ def common(folder):
     return {**SHORT, "data.source": f"npz:{file}"}
 
 
-def compare(folders, names):
+def assert_equal_records(folders, names):
+    """The records of two processes are those of one, and there are some."""
     for name in names:
         expected, actual = (records(folder / name) for folder in folders)
         assert len(expected) > 2
@@ -65,7 +66,7 @@ def test_a_tensor_axis_over_two_processes(tmp_path):
         ]
 
     folders, _ = run_both(jobs_of, tmp_path)
-    compare(folders, ["vqvae", "factor_vae"])
+    assert_equal_records(folders, ["vqvae", "factor_vae"])
 
 
 @pytest.mark.slow
@@ -81,7 +82,7 @@ def test_other_settings_and_initial_parameters(tmp_path):
         return [first, again, job("beta_vae", folder / "tuned", **tuned)]
 
     folders, outputs = run_both(jobs_of, tmp_path)
-    compare(folders, ["first", "tuned"])
+    assert_equal_records(folders, ["first", "tuned"])
     assert records(folders[1] / "first")[-2]["step"] == 8
     for printed in outputs:
         assert "init_from=" in printed[0]

@@ -11,7 +11,7 @@ from vaejax.core.types import PyTree
 __all__ = ["PLATFORMS", "Program", "describe", "export_program"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-_SHAPE_ERRORS = (
+_SHAPE_ERRORS = (  # what tracing with a symbolic batch size raises
     ValueError,
     TypeError,
     NotImplementedError,
