@@ -78,6 +78,7 @@ def raw_table(examples=150):
     return z * [0.02, 1.0, 300.0, 1e5, 5.0] + [0.1, 0.0, 750.0, 4e5, 2023.0]
 
 
+@pytest.mark.slow
 def test_raw_columns_train_as_standardised_ones_and_the_elbo_differs_by_their_logarithms(train):
     raw = raw_table().astype(np.float32)
     rows, held_out = raw[:120], raw[120:]

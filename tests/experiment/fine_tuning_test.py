@@ -52,6 +52,7 @@ def test_another_image_size(command, validated, tmp_path):
     assert "there, " in left
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_resumes_and_frozen_groups_stay(command, splits, validated, tmp_path):
     source = arrays_of(validated[0], "best")
     tune = [

@@ -70,6 +70,7 @@ def test_a_run_goes_on_under_another_learning_rate(command, splits, copied, one_
     assert len((copied / "history.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_going_on_resumes_bit_for_bit(command, splits, validated, tmp_path):
     """Interrupted at a checkpoint after the change, and started again."""
     results = []

@@ -112,6 +112,7 @@ def test_scores_are_per_example(workdirs):
     assert run.score(PIXELS[0])["nll"].shape == ()
 
 
+@pytest.mark.slow
 def test_codes_and_the_metrics_of_a_split(workdirs):
     run = vaejax.load_run(workdirs("vqvae"), "best")
     codes = run.encode(PIXELS)

@@ -81,6 +81,7 @@ def test_one_command_trains_both_and_draws_from_the_second(both):
     assert out.count("36 to train on, 4 to evaluate on") == 2
 
 
+@pytest.mark.slow
 def test_samples_of_an_opened_run_are_those_of_the_second_stage(both, tmp_path):
     workdir = tmp_path / "moved"  # the second stage finds the first in the folder above
     shutil.copytree(both[0], workdir)
@@ -172,6 +173,7 @@ def test_the_other_modes_use_the_second_stage(command, flags, both, tmp_path):
     assert "model.network.layers: 1 -> 2" in err
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_in_the_second_stage_resumes_to_the_bit(command, flags, both, tmp_path):
     """From what is there after two of its four steps."""
     workdir = tmp_path / "run"

@@ -102,6 +102,7 @@ def test_the_unit_of_a_column_is_that_of_its_density(train):
     np.testing.assert_allclose(second["kl"], first["kl"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_columns_condition_a_model(command, tmp_path):
     pa.csv.write_csv(pa.table(dict(TABLE)), tmp_path / "a.csv")
     code, _, err = command(

@@ -69,6 +69,7 @@ def test_sampled_rows_are_columns(table, counts):
     assert {column.dtype for column in counts.sample_table(40).values()} == {np.dtype(np.int64)}
 
 
+@pytest.mark.slow
 def test_missing_values_are_filled(table, counts):
     x = TABLE[:6].copy()
     x[1, 2] = x[4, 0] = np.nan

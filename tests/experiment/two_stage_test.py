@@ -112,8 +112,9 @@ def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [pytest.param(PRIOR, marks=pytest.mark.slow, id="codes"), pytest.param(MIXTURE, id="vectors")],
+    [pytest.param(PRIOR, id="codes"), pytest.param(MIXTURE, id="vectors")],
 )
+@pytest.mark.slow
 def test_without_a_trained_run_it_learns_from_data_made_on_the_spot(command, flags, tmp_path):
     code, _, err = command(*flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err

@@ -191,10 +191,7 @@ def test_the_grid_is_large_enough():
 
 
 # The others are slow tests. tests/latents/priors_test.py trains mixtures and VampPriors.
-_DEFAULT = {
-    *("β-TC + GAN", "free bits + spike-and-slab"),
-    "hybrid GSNN + free bits + MMD",
-}
+_DEFAULT = {"free bits + spike-and-slab"}
 
 
 @pytest.mark.parametrize(

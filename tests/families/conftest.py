@@ -218,13 +218,14 @@ def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
 
 # Micro-batches and EMA weights are features of the training step, not of a family: for the families
 # that take longest to compile, these tests are slow ones. By default two networks that play against
-# each other, a loss of the whole batch, labels and their absence are trained on many devices here,
-# a β-VAE in tests/training/sharding_test.py, and a VQ-VAE in tests/training/tensor_axis_test.py.
+# each other, a loss of the whole batch, and a classifier are trained on many devices here, a β-VAE
+# in tests/training/sharding_test.py, and a VQ-VAE in tests/training/tensor_axis_test.py.
 _LONG = {"kl_autoencoder", "cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
-    "test_gradients_accumulated_over_micro_batches": _LONG | {"m2", "sparse_vae", "vqvae"},
+    "test_gradients_accumulated_over_micro_batches": _LONG
+    | {"m2", "sparse_vae", "vqvae", "vqvae_ema"},
     "test_the_moving_average_of_the_weights": _LONG,
-    "test_many_devices_equal_one": (_LONG | {"beta_vae", "sparse_vae", "vqvae", "vqvae_ema"})
+    "test_many_devices_equal_one": (_LONG | {"beta_vae", "m2", "sparse_vae", "vqvae", "vqvae_ema"})
     - {"factor_vae", "info_vae"},
 }
 

@@ -123,6 +123,7 @@ SHAPES = {
     "image": (LENGTH, 4, 2),
 }
 SLOW = (
+    "state_space_gru",
     "td_vae_transformer",
     "td_vae_lstm",
     "fsq",

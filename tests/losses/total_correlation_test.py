@@ -141,6 +141,7 @@ def train_discriminator(seed, steps=400, batch=2048, rate=1e-2):
     return [float(a) for a in run(jax.random.key(seed))]
 
 
+@pytest.mark.slow
 def test_a_trained_discriminator_finds_the_total_correlation_of_gaussians():
     """Within 0.02 nats of 0.511, after 400 steps on 2,048 samples.
 

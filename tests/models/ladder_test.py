@@ -32,6 +32,7 @@ def trained():
     return model, params, jax.jit(model.forward)(params, {"image": X}, KEY, jnp.int32(0))
 
 
+@pytest.mark.slow
 def test_latents_are_ordered_from_coarse_to_fine_and_decode_to_the_likelihood(trained):
     model, params, trace = trained
     shapes = [node.z.shape for node in trace.latents]

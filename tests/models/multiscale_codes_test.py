@@ -77,6 +77,7 @@ def test_samples_differ(trained):
     assert len(np.unique(np.asarray(p.mean).reshape(5, -1), axis=0)) == 5
 
 
+@pytest.mark.slow
 def test_gaussian_bottlenecks_are_supported():
     nodes = [bottlenecks.gaussian(2) for _ in range(2)]
     levels = networks.multiscale_networks(SHAPE, 4, 1, (2, 1), **NETWORK)

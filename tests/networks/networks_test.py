@@ -117,7 +117,13 @@ def test_group_norm_makes_an_encoder_invariant_to_contrast():
     assert np.abs(apply(params, x)).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", sorted(networks.ARCHITECTURES))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind == "latent_diffusion"))
+        for kind in sorted(networks.ARCHITECTURES)
+    ],
+)
 def test_outputs_are_float32_when_computing_in_bfloat16(kind):
     shape = shape_for(kind)
     narrow, wide = (build(kind, shape, dtype=dtype) for dtype in ("bfloat16", "float32"))

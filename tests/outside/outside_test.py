@@ -84,6 +84,7 @@ def further(rings):
     return folder
 
 
+@pytest.mark.slow
 def test_train_with_all_metrics_and_the_figures(rings):
     imports = json.loads((rings / "config.json").read_text())["imports"]
     assert "hyperspherical_vae" in imports

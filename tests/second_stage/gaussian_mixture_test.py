@@ -115,6 +115,7 @@ def test_samples_have_the_moments_of_the_mixture():
     assert np.abs(cold[:, None] - means[None]).max(-1).min(1).max() < 1e-4  # the means only
 
 
+@pytest.mark.slow
 def test_held_out_likelihood_is_that_of_expectation_maximisation():
     arrays = {"train_vector": data(4000, 1), "test_vector": data(4000, 2)}
     source, held_out = from_arrays(arrays), arrays["test_vector"].astype(np.float64)

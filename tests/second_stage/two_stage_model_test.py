@@ -196,6 +196,7 @@ def two_levels():
     return Model(lambda key, batch: {}, forward, encode, decode, None, embed)
 
 
+@pytest.mark.slow
 def test_the_codes_of_all_nodes_form_one_sequence():
     layout = Layout((CodeMap((2,), (), 3), CodeMap((3, 2), (2,), 4)))
     first = game.Family(two_levels(), game.chain(), {})

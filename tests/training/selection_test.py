@@ -145,6 +145,7 @@ def test_the_rule_on_the_training_objective():
     assert scales == [1.0] * 5 + [0.5] * 6 + [0.25]
 
 
+@pytest.mark.slow
 def test_models_of_a_sweep_stop_by_themselves(source, tmp_path):
     """Model 0 is best at the first evaluation, model 1 at the fourth; each as in its own run."""
     elbos = np.array([[-1.0, -2, -3, -4, -5, -6, -7, -8], [-4, -3, -2, -1, -5, -6, -7, -8]])

@@ -197,7 +197,9 @@ def test_bfloat16(name, case):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", APPLY)
-@pytest.mark.parametrize("case", KERNELS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "3x3 many")) for c in KERNELS]
+)
 def test_second_derivatives(name, case, dtype):
     x, kernel, stride = _arrays_of(case, dtype=dtype)
 
