@@ -11,7 +11,6 @@ Writes `results/evaluation-<device>.json` and a table `.md`, in which cases that
 their last measurements.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,9 +32,10 @@ from vaejax.evaluation.likelihood import log_likelihood
 from vaejax.experiment.build import build
 
 from . import reference_metrics as reference
-from .machine import device_name, machine
+from .machine import device_name
 from .numpy_vae import likelihood_noise, numpy_log_likelihood
-from .paths import config_of, result_path, write_json
+from .paths import config_of, result_path
+from .records import measure_rows
 
 __all__ = ["CASES", "Case", "as_table", "main", "measure"]
 
@@ -239,18 +239,13 @@ def as_table(record: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
-    record: dict[str, Any] = machine()
-    path = result_path(f"evaluation-{device_name()}.json")
-    record["cases"] = json.loads(path.read_text())["cases"] if path.exists() else {}
-    for name in _CASES.value:
-        record["cases"][name] = {
-            **measure(CASES[name](), _REPEATS.value),
-            "commit": record["commit"],
-        }
-        print(json.dumps({name: record["cases"][name]}), flush=True)
-        write_json(path, record)
-        path.with_suffix(".md").write_text(as_table(record))
-    print("\n" + as_table(record))
+    measure_rows(
+        result_path(f"evaluation-{device_name()}.json"),
+        "cases",
+        _CASES.value,
+        lambda name: measure(CASES[name](), _REPEATS.value),
+        as_table,
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Writes `results/forecast-h200.json` and a table `.md`, in which configs that are
 last forecast.
 """
 
-import json
 from typing import Any
 
 import jax
@@ -28,8 +27,8 @@ from vaejax.training.train_step import init_state, make_step
 
 from .configured import FAMILIES, load
 from .flops import products
-from .machine import machine
-from .paths import result_path, write_json
+from .paths import result_path
+from .records import measure_rows, read_rows
 
 __all__ = ["as_table", "cost_of_step", "main", "roofline"]
 
@@ -125,18 +124,16 @@ def as_table(record: dict[str, Any], measured: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     """Compiles, prints and writes."""
     del argv
-    record: dict[str, Any] = machine()
-    path, recorded = result_path("forecast-h200.json"), result_path(_MEASURED)
-    measured = json.loads(recorded.read_text())["families"] if recorded.exists() else {}
-    record["configs"] = json.loads(path.read_text())["configs"] if path.exists() else {}
-    for name in _FAMILIES.value:
-        key = f"{name}@{_BATCH_SIZE.value}" if _BATCH_SIZE.value else name
-        cost = cost_of_step(name, _BATCH_SIZE.value)
-        record["configs"][key] = {**cost, "commit": record["commit"]}
-        print(json.dumps({key: record["configs"][key]}), flush=True)
-        write_json(path, record)
-        path.with_suffix(".md").write_text(as_table(record, measured))
-    print("\n" + as_table(record, measured))
+    measured = read_rows(result_path(_MEASURED), "families")
+    batch_size = _BATCH_SIZE.value
+    rows = {f"{name}@{batch_size}" if batch_size else name: name for name in _FAMILIES.value}
+    measure_rows(
+        result_path("forecast-h200.json"),
+        "configs",
+        list(rows),
+        lambda row: cost_of_step(rows[row], batch_size),
+        lambda record: as_table(record, measured),
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ times, which other load changes little. `--only_products` renews this part of th
 
 import dataclasses
 import functools
-import json
 import statistics
 import tempfile
 import time
@@ -43,7 +42,8 @@ from vaejax.training.train_step import make_step
 
 from .configured import FAMILIES, Configured, load
 from .machine import machine
-from .paths import result_path, write_json
+from .paths import result_path
+from .records import read_rows, write_record
 from .regressions import in_products, slower
 
 __all__ = ["main"]
@@ -183,6 +183,8 @@ def _as_table(record: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in record["families"].items():
+        if "ms_per_step" not in row:  # only products were measured
+            continue
         ms = row["ms_per_step"]
         scanned, fitted, sweep = (
             f"{row[ratio][0]:.2f} ({row[ratio][1]:.2f}–{row[ratio][2]:.2f})" for ratio in _LIMITS
@@ -200,7 +202,7 @@ def main(argv: list[str]) -> None:
     record: dict[str, Any] = {**machine(), "rounds": _ROUNDS.value}
     stem = f"guards-{str(record['device']).lower().replace(' ', '-')}"
     path = result_path(f"{stem}.json")
-    record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
+    record["families"] = read_rows(path, "families")
     if _CHECK.value:
         _check(record)
         return
@@ -213,11 +215,8 @@ def main(argv: list[str]) -> None:
             row = {**_measure(name), "commit": record["commit"]}
         record["families"][name] = row
         print(f"    {row}", flush=True)
-        write_json(path, record)
-        if not _ONLY_PRODUCTS.value:
-            path.with_suffix(".md").write_text(_as_table(record))
-    if not _ONLY_PRODUCTS.value:
-        print("\n" + _as_table(record))
+        write_record(path, record, _as_table(record))
+    print("\n" + _as_table(record))
 
 
 if __name__ == "__main__":

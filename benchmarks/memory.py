@@ -34,7 +34,8 @@ from vaejax.losses.mmd import squared_mmd
 from vaejax.quantizers.nearest_neighbors import nearest
 
 from .machine import machine
-from .paths import result_path, write_json
+from .paths import result_path
+from .records import write_record
 
 __all__ = ["main"]
 
@@ -222,8 +223,7 @@ def main(argv: list[str]) -> None:
             **measured,
         }
     path = result_path(f"memory-{str(record['device']).lower().replace(' ', '-')}.json")
-    write_json(path, record)
-    path.with_suffix(".md").write_text(_as_table(record))
+    write_record(path, record, _as_table(record))
     _plot(path.with_suffix(".png"), record)
     print("\n" + _as_table(record))
 

@@ -28,9 +28,10 @@ from absl import app, flags
 from vaejax.training import Trainer
 
 from .configured import FAMILIES, load
-from .machine import device_name, machine
-from .paths import result_path, write_json
+from .machine import device_name
+from .paths import result_path
 from .peak import peaks
+from .records import measure_rows
 
 __all__ = ["Operation", "main", "operations", "seconds_by_operation"]
 
@@ -218,15 +219,9 @@ def _as_table(record: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
-    record: dict[str, Any] = {**machine(), "peak": peaks(jnp.float32)}
     path = result_path(f"operations-{device_name()}.json")
-    record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
-    for number, name in enumerate(_NAMES.value, start=1):
-        print(f"[{number}/{len(_NAMES.value)}] {name} ...", flush=True)
-        record["families"][name] = {**_measure(name), "commit": record["commit"]}
-        write_json(path, record)
-        path.with_suffix(".md").write_text(_as_table(record))
-    print("\n" + _as_table(record))
+    peak = peaks(jnp.float32)
+    measure_rows(path, "families", _NAMES.value, _measure, _as_table, peak=peak)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ import numpy as np
 from absl import app, flags
 
 from .machine import machine
-from .paths import result_path, write_json
+from .paths import result_path
+from .records import write_record
 
 __all__ = ["images", "main", "measure"]
 
@@ -101,8 +102,7 @@ def main(argv: list[str]) -> None:
                 losses += [one["nll"] for one in each]
             np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
     path = result_path("process_memory-cpu.json")
-    write_json(path, {"rows": rows, **machine()})
-    path.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
+    write_record(path, {"rows": rows, **machine()}, _table(rows))
     print(_table(rows))
 
 

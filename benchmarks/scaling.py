@@ -25,7 +25,6 @@ import socket
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,7 +34,8 @@ from .collectives import Collective, bytes_per_device, counts_of
 from .configured import FAMILIES
 from .links import MACHINES, communication_seconds, efficiency
 from .machine import machine
-from .paths import result_path, write_json
+from .paths import result_path
+from .records import read_rows, write_record
 
 __all__ = ["main"]
 
@@ -160,29 +160,23 @@ def _merged(
     return [rows[k] for k in sorted(rows)]
 
 
-def _write(path: Path, results: dict[str, list[dict[str, Any]]]) -> None:
-    write_json(path, results)
-    path.with_suffix(".md").write_text(_table(results), encoding="utf-8")
-
-
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
     jax.config.update("jax_platforms", "cpu")
     path = result_path("scaling-cpu.json")
-    before = json.loads(path.read_text()) if path.exists() else {"compiled": [], "processes": []}
-    results = dict(before)
+    results = {group: read_rows(path, group) or [] for group in ("compiled", "processes")}
     for name in _FAMILIES.value:
         for devices in map(int, filter(None, _DEVICES.value)):
             row = _compiled(name, devices, _FSDP.value)
             rows = _merged(results["compiled"], [row], ("config", "fsdp", "devices"))
             results["compiled"] = rows
-            _write(path, results)
+            write_record(path, results, _table(results))
             print(row, flush=True)
     for count in map(int, filter(None, _PROCESSES.value)):
         row = _together(_FAMILIES.value[0], count)
         results["processes"] = _merged(results["processes"], [row], ("config", "processes"))
-        _write(path, results)
+        write_record(path, results, _table(results))
         print(row, flush=True)
     print(_table(results))
 

@@ -26,8 +26,9 @@ from typing import Any
 from absl import app, flags
 
 from .configured import FAMILIES
-from .machine import device_name, machine
-from .paths import result_path, write_json
+from .machine import device_name
+from .paths import result_path
+from .records import measure_rows
 
 __all__ = ["as_table", "main"]
 
@@ -100,15 +101,8 @@ def as_table(record: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     del argv
-    record: dict[str, Any] = machine()
     path = result_path(f"start-{device_name()}.json")
-    record["families"] = json.loads(path.read_text())["families"] if path.exists() else {}
-    for number, name in enumerate(_FAMILIES.value, start=1):
-        print(f"[{number}/{len(_FAMILIES.value)}] {name} ...", flush=True)
-        record["families"][name] = {**_measure(name), "commit": record["commit"]}
-        write_json(path, record)
-        path.with_suffix(".md").write_text(as_table(record))
-    print("\n" + as_table(record))
+    measure_rows(path, "families", _FAMILIES.value, _measure, as_table)
 
 
 if __name__ == "__main__":

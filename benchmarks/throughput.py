@@ -41,8 +41,9 @@ from vaejax.training.train_step import make_step
 from .configured import FAMILIES, Configured, load
 from .flops import flops
 from .machine import device_name, machine
-from .paths import result_path, write_json
+from .paths import result_path
 from .peak import peaks
+from .records import write_record
 
 __all__ = ["main"]
 
@@ -235,8 +236,7 @@ def main(argv: list[str]) -> None:
     stem += f"-{_DEVICES.value}" if _DEVICES.value else ""
     stem += f"-batch-{_BATCH_SIZE.value}" if _BATCH_SIZE.value else ""
     path = result_path(f"{stem}.json")
-    write_json(path, record)
-    path.with_suffix(".md").write_text(_as_table(record))
+    write_record(path, record, _as_table(record))
     _plot(path.with_suffix(".png"), record)
     print("\n" + _as_table(record) + f"\nWrote {path}, .md and .png.")
 
