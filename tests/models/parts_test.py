@@ -163,7 +163,7 @@ def test_the_first_transition_of_a_state_space_model_is_standard():
     model = StateSpace(parts, normal(1.0), (3, 1), (1,))
     params = {"belief": {"posterior": {"layer_0": 0.6}}, "transition": {"layer_0": 0.5}}
     b = jnp.asarray(RANDOM.randn(2, 3, 1), jnp.float32)
-    q, p = model.filter_sequence(params, b, None)
+    q, p = model.chain.filter_sequence(params, b, None)
     (means,), (prior,) = q.zs, p.densities
     z = np.zeros((2, 1))
     for t in range(3):

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vaejax.core.events import check_event, event, event_mask
 from vaejax.core.game import Batch, Latent, Model, Params, Trace
 from vaejax.core.types import PyTree
-from vaejax.distributions import Distribution, Normal
+from vaejax.distributions import Distribution
 from vaejax.distributions.likelihoods import Likelihood
 from vaejax.models.frame_aggregator import FrameAggregator
-from vaejax.models.sequence_model import LayeredSamples, SequenceModel
+from vaejax.models.latent_chain import LatentChain
+from vaejax.models.sequence_model import SequenceModel
 from vaejax.models.shared import (
     explained,
     generate_with,
@@ -23,13 +23,9 @@ from vaejax.models.shared import (
 )
 from vaejax.models.stacked_latents import (
     StackedNetworks,
-    after_last,
     init_stacked,
     rollout_with,
-    sample_stacked,
     sample_standard,
-    standard_unless,
-    standard_where,
     swap_time,
 )
 from vaejax.networks import Network, Recurrent
@@ -76,6 +72,11 @@ class StateSpace:
         """The part that maps a sequence to b_t."""
         return FrameAggregator(self.parts.frame_encoder, self.parts.aggregator, self.shape[1:])
 
+    @property
+    def chain(self) -> LatentChain:
+        """The part that maps b_t to states."""
+        return LatentChain(self.parts.posterior, self.parts.transition, self.latent_dims)
+
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Parameters of all networks."""
         x = event(batch)
@@ -90,85 +91,11 @@ class StateSpace:
             "decoder": self.parts.decoder.init(keys[4], z),
         }
 
-    def sample_belief(
-        self,
-        params: Params,
-        inputs: jax.Array,
-        key: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
-    ) -> LayeredSamples:
-        """q(z_t | z_(t−1), x up to t), and a sample; the inputs are b_t and z_(t−1)."""
-        group = params["belief"]["posterior"]
-        return sample_stacked(self.parts.posterior, group, inputs, key, temperature=temperature)
-
-    def sample_step(
-        self,
-        params: Params,
-        z: jax.Array,
-        key: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
-        observed: Sequence[jax.Array] | None = None,
-    ) -> LayeredSamples:
-        """p(z_t | z_(t−1)), and a sample, unless z_t is `observed`."""
-        return sample_stacked(
-            self.parts.transition, params["transition"], z, key,
-            observed=observed, temperature=temperature,
-        )  # fmt: skip
-
-    def filter_sequence(
-        self, params: Params, b: jax.Array, key: jax.Array | None, mask: jax.Array | None = None
-    ) -> tuple[LayeredSamples, LayeredSamples]:
-        """q and p at every time, `[B, T, D]` each, from b `[B, T, D]`.
-
-        Where a frame is missing from the mask, bool `[B, T]`, q is the transition p, so that the
-        KL is 0; after the last frame nothing changes any more.
-        """
-
-        def body(z: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, PyTree]:
-            b, t, *missing = inputs
-            step_key = None if key is None else jax.random.fold_in(key, t)
-            q = self.sample_belief(params, jnp.concatenate([b, z], axis=1), step_key)
-            if missing:
-                q = self._without_frames(params, z, q, step_key, t, *missing)
-            p = standard_unless(t, self.sample_step(params, z, None, observed=q.zs))
-            return jnp.concatenate(q.zs, axis=1), (q, p)
-
-        first = jnp.zeros((b.shape[0], sum(self.latent_dims)))
-        inputs: tuple[jax.Array, ...] = (swap_time(b), jnp.arange(b.shape[1]))
-        if mask is not None:
-            inputs = (*inputs, ~mask.T, after_last(mask).T)
-        q, p = swap_time(jax.lax.scan(body, first, inputs)[1])
-        if mask is None:
-            return q, p
-        return standard_where(~mask, q), standard_where(~mask, p)
-
-    def _without_frames(
-        self,
-        params: Params,
-        z: jax.Array,
-        q: LayeredSamples,
-        key: jax.Array | None,
-        t: jax.Array,
-        missing: jax.Array,
-        ended: jax.Array,
-    ) -> LayeredSamples:
-        """q at time t, with samples of the transition where a frame is `missing`, bool `[B]`."""
-        after = self.sample_step(params, z, key)
-        standard = tuple(jnp.zeros_like(a) for a in after.zs)
-        if key is not None:  # the first state is N(0, I), which is not a transition
-            standard = sample_standard(key, z.shape[0], self.latent_dims, 1.0)
-        before = jnp.split(z, np.cumsum(self.latent_dims)[:-1], axis=1)
-        zs = []
-        for sample, first, last, filtered in zip(after.zs, standard, before, q.zs, strict=True):
-            skipped = jnp.where(ended[:, None], last, jnp.where(t > 0, sample, first))
-            zs.append(jnp.where(missing[:, None], skipped, filtered))
-        return q._replace(zs=tuple(zs))
-
     def encode(self, params: Params, batch: Batch, key: jax.Array | None) -> tuple[Latent, ...]:
         """The nodes, with the times of the sequence as an axis."""
         mask = event_mask(batch)
         b = self.frames.apply(params["belief"], event(batch), mask)
-        q, p = self.filter_sequence(params, b, key, mask)
+        q, p = self.chain.filter_sequence(params, b, key, mask)
         return tuple(map(Latent, q.densities, p.densities, q.zs))
 
     def decode(
@@ -198,7 +125,7 @@ class StateSpace:
     ) -> jax.Array:
         """b_t with the mean of z_(t−1) of every time, `[B, T, D]`."""
         b = self.frames.apply(params["belief"], x, mask)
-        q, _ = self.filter_sequence(params, b, None, mask)
+        q, _ = self.chain.filter_sequence(params, b, None, mask)
         z = jnp.concatenate(q.zs, axis=2)
         previous = jnp.pad(z, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         return jnp.concatenate([b, previous], axis=2)
@@ -215,28 +142,8 @@ class StateSpace:
         aggregator_state, z = state
         b, aggregator_state = self.frames.step(params["belief"], aggregator_state, frame)
         belief = jnp.concatenate([b, z], axis=1)
-        z = jnp.concatenate(self.sample_belief(params, belief, None).zs, axis=1)
+        z = jnp.concatenate(self.chain.sample_belief(params, belief, None).zs, axis=1)
         return belief, (aggregator_state, z)
-
-    def sample_transition(
-        self,
-        params: Params,
-        zs: Sequence[jax.Array],
-        delta: jax.Array,
-        key: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
-    ) -> LayeredSamples:
-        """p(z_(t+δ) | z_t) given samples of the states in between: δ steps."""
-
-        def body(i: jax.Array, samples: LayeredSamples) -> LayeredSamples:
-            step_key = None if key is None else jax.random.fold_in(key, i)
-            z = jnp.concatenate(samples.zs, axis=1)
-            after = self.sample_step(params, z, step_key, temperature)
-            remaining = (i < delta)[:, None]
-            return jax.tree.map(lambda a, b: jnp.where(remaining, a, b), after, samples)
-
-        first = LayeredSamples(tuple(Normal(z, jnp.ones_like(z)) for z in zs), tuple(zs))
-        return jax.lax.fori_loop(0, delta.max(), body, first)
 
     def sample_prior(
         self,
@@ -248,7 +155,7 @@ class StateSpace:
     ) -> tuple[jax.Array, ...]:
         """z `[B, T, D]`: from N(0, I), or the continuation of the sequences in `condition`."""
         first_key, key = jax.random.split(key)
-        length, rollout = self.shape[0], rollout_with(self.sample_transition)
+        length, rollout = self.shape[0], rollout_with(self.chain.sample_transition)
         if condition is None:
             first = sample_standard(first_key, n, self.latent_dims, temperature)
             ones = jnp.ones(length - 1, jnp.int32)
@@ -258,7 +165,7 @@ class StateSpace:
         mask = event_mask(condition)
         mask = None if mask is None else mask[:n]
         b = self.belief_states(params, event(condition)[:n], mask)[:, -1]
-        zs = self.sample_belief(params, b, first_key, temperature).zs
+        zs = self.chain.sample_belief(params, b, first_key, temperature).zs
         return swap_time(rollout(params, zs, jnp.ones(length, jnp.int32), key, temperature))
 
 
@@ -289,10 +196,10 @@ def state_space(
     """
     parts = parts._replace(decoder=with_likelihood_constants(parts.decoder, likelihood))
     model = StateSpace(parts, likelihood, tuple(shape), tuple(latent_dims))
+    transition = model.chain.sample_transition
     sequences = SequenceModel(
-        model.belief_states, model.initial_state, model.update_state, model.sample_belief,
-        model.sample_transition, rollout_with(model.sample_transition), sample_smoothing=None,
-        max_delta=1,
+        model.belief_states, model.initial_state, model.update_state, model.chain.sample_belief,
+        transition, rollout_with(transition), sample_smoothing=None, max_delta=1,
     )  # fmt: skip
     decode, generate = model.decode, generate_with(model.sample_prior, model.decode)
     functions = (model.init, model.forward, model.encode, decode, generate)
