@@ -9,7 +9,7 @@ reverse). Needs torch, diffusers and transformers. Writes `results/interop-<devi
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,126 +19,11 @@ import numpy as np
 
 from vaejax import interop
 
+from .interop_models import MODELS, make
 from .machine import device_name, machine
 from .paths import result_path, write_json
 
-__all__ = ["MODELS", "compare", "main", "make"]
-
-_SD = {
-    "block_out_channels": (16, 32, 32),
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
-    "layers_per_block": 2,
-    "norm_num_groups": 8,
-}
-_ENCODEC = {
-    "num_filters": 8,
-    "hidden_size": 16,
-    "codebook_size": 64,
-    "upsampling_ratios": [5, 4, 2],
-    "sampling_rate": 4000,
-    "target_bandwidths": [0.6, 1.2, 2.4],
-}
-# Name -> library, class, options: those of the real checkpoints, with fewer channels and levels.
-MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "AutoencoderKL (SD 1, 2)": ("diffusers", "AutoencoderKL", _SD),
-    "AutoencoderKL (SDXL)": ("diffusers", "AutoencoderKL", {**_SD, "scaling_factor": 0.13025}),
-    "AutoencoderKL (SD 3, Flux)": (
-        "diffusers",
-        "AutoencoderKL",
-        {
-            **_SD,
-            "latent_channels": 16,
-            "scaling_factor": 0.3611,
-            "shift_factor": 0.1159,
-            "use_quant_conv": False,
-            "use_post_quant_conv": False,
-        },
-    ),
-    "VQModel": (
-        "diffusers",
-        "VQModel",
-        {**_SD, "latent_channels": 3, "num_vq_embeddings": 64, "vq_embed_dim": 4},
-    ),
-    "VQModel (attention levels)": (
-        "diffusers",
-        "VQModel",
-        {
-            **_SD,
-            "down_block_types": ("DownEncoderBlock2D",) * 2 + ("AttnDownEncoderBlock2D",),
-            "up_block_types": ("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * 2,
-            "num_vq_embeddings": 64,
-        },
-    ),
-    "AutoencoderTiny": (
-        "diffusers",
-        "AutoencoderTiny",
-        {
-            "encoder_block_out_channels": (16, 16, 16),
-            "decoder_block_out_channels": (16, 16, 16),
-            "num_encoder_blocks": (1, 2, 2),
-            "num_decoder_blocks": (2, 2, 1),
-        },
-    ),
-    "EncodecModel (24 kHz)": ("transformers", "EncodecModel", _ENCODEC),
-    "EncodecModel (48 kHz)": (
-        "transformers",
-        "EncodecModel",
-        {
-            **_ENCODEC,
-            "norm_type": "time_group_norm",
-            "use_causal_conv": False,
-            "audio_channels": 2,
-            "normalize": True,
-            "chunk_length_s": 0.1,
-            "overlap": 0.1,
-        },
-    ),
-    "DacModel": (
-        "transformers",
-        "DacModel",
-        {
-            "encoder_hidden_size": 8,
-            "decoder_hidden_size": 96,
-            "downsampling_ratios": [2, 4, 5],
-            "n_codebooks": 4,
-            "codebook_size": 64,
-            "codebook_dim": 4,
-        },
-    ),
-}
-
-
-def make(name: str, seed: int = 0) -> Any:
-    """PyTorch's module of a class, with random parameters of unit gain: every layer counts."""
-    import importlib
-
-    import torch
-
-    library, class_name, options = MODELS[name]
-    cls = getattr(importlib.import_module(library), class_name)
-    if library == "transformers":
-        config = getattr(importlib.import_module(library), class_name.replace("Model", "Config"))
-        module = cls(config(**options))
-    else:
-        module = cls(**options)
-    generator = torch.Generator().manual_seed(seed)
-    # At unit gain, DAC's residual units would grow until its final tanh gives ±1 alone.
-    gain = 0.5 if class_name == "DacModel" else 1.0
-    with torch.no_grad():
-        for path, tensor in module.state_dict().items():
-            if not tensor.is_floating_point() or tensor.ndim == 0:
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            if "alpha" in path or "original0" in path or (tensor.ndim == 1 and "weight" in path):
-                tensor.copy_(1.0 + 0.2 * noise)
-            elif tensor.ndim == 1:
-                tensor.copy_(0.1 * noise)
-            elif "embed" in path or "codebook" in path:
-                tensor.copy_(noise)
-            else:
-                tensor.copy_(gain * noise / tensor[0].numel() ** 0.5)
-    return module.eval()
+__all__ = ["compare", "main"]
 
 
 def _difference(ours: Any, theirs: Any) -> dict[str, float]:
@@ -203,11 +88,16 @@ def _inputs(model: Any) -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), rng.randn(2, frames, model.codec.features).astype(np.float32)
 
 
+def _rounded(a: jax.Array) -> jax.Array:
+    return a.astype(jnp.bfloat16).astype(a.dtype)
+
+
 def compare(name: str, dtype: str = "float32") -> dict[str, Any]:
     """Differences of a class in both directions, see the module.
 
-    In bfloat16 the reference is PyTorch in float32, and `pytorch` holds what PyTorch's own
-    computation in bfloat16 differs from it.
+    In bfloat16 the reference is PyTorch in float32. `pytorch` holds what PyTorch's own computation
+    in bfloat16 differs from it, and `parameters` what a computation in float32 differs whose
+    parameters alone are rounded to bfloat16: no computation in bfloat16 is free of that.
     """
     import torch
 
@@ -215,14 +105,14 @@ def compare(name: str, dtype: str = "float32") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as text:
         theirs, ours = Path(text, "theirs"), Path(text, "ours")
         module.save_pretrained(theirs)
-        model = interop.load(theirs, dtype=dtype)
+        model, wide = interop.load(theirs, dtype=dtype), interop.load(theirs)
         interop.save(model, ours)
         again = type(module).from_pretrained(ours).eval()
     x, z = _inputs(model)
     row: dict[str, Any] = {}
-    for half, network, theirs_of, v in (
-        ("encoder", model.encoder, 0, x),
-        ("decoder", model.decoder, 1, z),
+    for half, network, exact, theirs_of, v in (
+        ("encoder", model.encoder, wide.encoder, 0, x),
+        ("decoder", model.decoder, wide.decoder, 1, z),
     ):
         function = _halves(module, z.shape[-1])[theirs_of]
         value, gradient = _torch_gradient(function, v, torch.float32)
@@ -239,6 +129,13 @@ def compare(name: str, dtype: str = "float32") -> dict[str, Any]:
             row[half]["pytorch"] = {
                 "value": _difference(value_16, value),
                 "gradient": _difference(gradient_16, gradient),
+            }
+            rounded, slope = _jax_gradient(
+                exact.apply, jax.tree.map(_rounded, model.params[half]), v
+            )
+            row[half]["parameters"] = {
+                "value": _difference(rounded, value),
+                "gradient": _difference(slope, gradient),
             }
     return row
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from benchmarks import interop as comparison
+from benchmarks.interop_models import MODELS, make
 from vaejax import interop
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-@pytest.mark.parametrize("name", comparison.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_values_and_gradients_agree_in_both_directions(name):
     for half in comparison.compare(name).values():
         assert half["value"]["largest"] < 1e-4
@@ -28,10 +29,12 @@ def test_bfloat16_is_as_near_to_float32_as_pytorch_is(name):
     for half in comparison.compare(name, "bfloat16").values():
         assert half["value"]["rms"] < 1.25 * half["pytorch"]["value"]["rms"]
         assert half["gradient"]["rms"] < 1.25 * half["pytorch"]["gradient"]["rms"]
+        # Rounding the parameters alone is half of it: no computation in bfloat16 is free of that.
+        assert half["parameters"]["value"]["rms"] > 0.3 * half["value"]["rms"]
 
 
 def models(name, folder):
-    module = comparison.make(name)
+    module = make(name)
     module.save_pretrained(folder)
     return module, interop.load(folder)
 
