@@ -90,12 +90,15 @@ def test_a_run_that_went_on_is_another_run(command, prior, vqvae, tmp_path):
     assert "first_stage_step: 2 -> 4" in err
     code, _, err = command(*flags, "--config.first_stage_step=3")
     assert code == 2
-    assert f"first_stage={moved}" in err
-    assert "step 3; found are [2, 4]" in err
+    assert f"{moved} has no checkpoint of step 3; its checkpoints are [2, 4]" in err
+    workdir = tmp_path / "mixture"
+    code, _, err = command(*MIXTURE, f"--config.first_stage={moved}", f"--workdir={workdir}")
+    assert (code, workdir.exists()) == (2, False)
+    assert "a Gaussian mixture takes vectors, found codes" in err
 
 
 @pytest.mark.slow
-def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
+def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path, one_line):
     first, workdir = tmp_path / "vae", tmp_path / "mixture"
     code, _, err = command(*data, NO_FIGURES, f"--workdir={first}")
     assert code == 0, err
@@ -105,9 +108,10 @@ def test_a_mixture_of_the_latents_of_a_vae(command, data, tmp_path):
     result = json.loads((workdir / "evaluation.json").read_text())
     assert {"nll", "kl", "elbo", "elbo_gain", "log_likelihood"} <= set(result)
     assert (workdir / "figures" / "samples_own_prior.png").exists()
-    code, _, err = command(*PRIOR, f"--config.first_stage={first}", f"--workdir={tmp_path / 'no'}")
+    no = f"--workdir={tmp_path / 'no'}"
+    code, _, err = command(*PRIOR, f"--config.first_stage={first}", no)
     assert code == 2
-    assert "a prior over codes is learned from codes" in err
+    assert "a prior over codes needs codes as data, found events of shape (10,)" in one_line(err)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from vaejax import families
+from vaejax.core.token_layout import CodeMap, Layout
 from vaejax.data.readers.npz import from_arrays
 from vaejax.distributions import MultivariateNormal
 from vaejax.second_stage import gaussian_mixture
@@ -138,3 +139,6 @@ def test_invalid_arguments_are_reported():
         gaussian_mixture(D, 0)
     with pytest.raises(ValueError, match=r"takes vectors, found events of shape \(4, 4\)"):
         families.gaussian_mixture((4, 4), {"prior": ({"nll": 1.0}, optax.sgd(1.0))})
+    codes = Layout((CodeMap((4,), (), 5),))
+    with pytest.raises(ValueError, match="takes vectors, found codes"):
+        families.gaussian_mixture((4,), {"prior": ({"nll": 1.0}, optax.sgd(1.0))}, layout=codes)

@@ -78,6 +78,8 @@ def prepare(
     mesh, first = mesh_of(config["mesh"]), None
     if config.get("first_stage"):
         config, first = restore(config, mesh, build=build, load_split=load_split)
+        latents = first.latent_spec()  # refused, if at all, before any is encoded
+        build(config, latents.event_shape, {**latents.dataset_info(), "layout": first.layout})
     if target.data:
         config = with_stored_validation(workdir, config)
         acquire_workdir(workdir, config, create=False)

@@ -44,9 +44,9 @@ def code_prior(
     """
     if layout is None or tuple(shape) != (layout.length,):
         raise ValueError(
-            "a prior over codes needs codes as data: name a trained run by "
-            f"--config.first_stage=WORKDIR, or use synthetic:codes; found events of shape "
-            f"{tuple(shape)}"
+            f"a prior over codes needs codes as data, found events of shape {tuple(shape)}: name a "
+            "trained run with a codebook by --config.first_stage=WORKDIR, or use synthetic:codes; "
+            "for vectors use --config=configs/prior.py:mixture"
         )
     autoregressive = networks.build_autoregressive(network, layout)
     condition = conditions.label(classes) if conditional and classes else None
@@ -58,6 +58,7 @@ def gaussian_mixture(
     shape: Sequence[int],
     players: Players,
     *,
+    layout: Layout | None = None,
     components: int = 32,
     kmeans_iterations: int = 20,
 ) -> Family:
@@ -68,12 +69,17 @@ def gaussian_mixture(
     Args:
       shape: of one event, (D,).
       players: `prior`.
+      layout: of the data if they are codes, from the data.
       components: number of Gaussians, K.
       kmeans_iterations: of the initialisation.
 
     Raises:
       ValueError: the data are not vectors.
     """
+    if layout is not None:
+        raise ValueError(
+            "a Gaussian mixture takes vectors, found codes: use configs/prior.py:codes"
+        )
     if len(shape) != 1:
         raise ValueError(f"a Gaussian mixture takes vectors, found events of shape {tuple(shape)}")
     model = second_stage.gaussian_mixture(shape[0], components, kmeans_iterations=kmeans_iterations)
