@@ -161,7 +161,7 @@ def draw(path: Path, record: dict[str, Any]) -> None:
         axis.tick_params(labelsize=7, colors=MUTED)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(fontsize=7, frameon=False)
-        if panel["number"] != "psnr":
+        if panel["number"] == "perplexity":
             axis.set_yscale("log")
     save(figure, path, dpi=120)
     pyplot.close(figure)
@@ -173,13 +173,15 @@ def main(argv: list[str]) -> None:
     path = Path(_RESULT.value)
     stored = json.loads(path.read_text())["panels"] if _ONLY.value and path.exists() else {}
     record = {**machine(), "source": _SOURCE.value, "panels": stored}
-    for title, (number, runs) in panels(_STEPS.value).items():
+    titles = panels(_STEPS.value)
+    for title, (number, runs) in titles.items():
         if _ONLY.value and title not in _ONLY.value:
             continue
         rows = record["panels"][title] = {"number": number, "runs": {}}
         for label, config in runs.items():
             run = rows["runs"][label] = _measure(number, config, _STEPS.value)
             print(f"{title}, {label}: {run['values'][-1]:.3f}, {run['seconds']} s", flush=True)
+        record["panels"] = {t: record["panels"][t] for t in titles if t in record["panels"]}
         write_json(path, record, indent=None, ensure_ascii=False)
     draw(Path(_FIGURE.value), record)
     print(f"Wrote {path} and {_FIGURE.value}.")

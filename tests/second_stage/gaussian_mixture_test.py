@@ -101,6 +101,19 @@ def test_with_no_more_examples_than_components_the_spread_is_that_of_the_data():
     assert log_density(held_out, *moments(params)).mean() > single - 1.0
 
 
+def test_with_fewer_examples_than_dimensions_every_direction_has_variance():
+    deviations = np.geomspace(0.1, 10.0, 40)
+    x, held_out = (
+        deviations * np.random.RandomState(i).randn(n, 40) for i, n in ((0, 8), (1, 500))
+    )
+    params = jax.jit(gaussian_mixture(40, 2).init)(KEY, {"vector": np.float32(x)})
+    _, _, covariances = moments(params)
+    correlations = covariances / (deviations[:, None] * deviations)
+    assert np.linalg.cond(correlations).max() < 1e4
+    independent = log_density(held_out, [1.0], [x.mean(0)], [np.diag(x.var(0, ddof=1))]).mean()
+    assert log_density(held_out, *moments(params)).mean() > independent - 30.0
+
+
 def test_samples_have_the_moments_of_the_mixture():
     x = data(2000, 1)
     model = gaussian_mixture(D, K)

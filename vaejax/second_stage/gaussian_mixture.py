@@ -19,7 +19,8 @@ def _init_from_clusters(key: jax.Array, x: jax.Array, components: int, iteration
     Each covariance is that of the cluster's examples and of D + 1 pseudo-examples with the average
     covariance within all clusters; so it has full rank even for clusters of few examples. To that
     average one pseudo-example adds the covariance of all x: with no more examples than components
-    nothing varies within clusters.
+    nothing varies within clusters. D pseudo-examples add its variances without correlations: fewer
+    than D examples do not vary in some directions.
     """
     n, dim = x.shape
     loc = kmeans(key, x, components, iterations)
@@ -29,7 +30,9 @@ def _init_from_clusters(key: jax.Array, x: jax.Array, components: int, iteration
     count = jax.ops.segment_sum(jnp.ones(n), which, components)
     centred = x - x.mean(axis=0, keepdims=True)
     whole = centred.T @ centred / n + 1e-6 * jnp.eye(dim)
-    within = (outer.sum(axis=0) + whole) / (max(n - components, 0) + 1)
+    examples = max(n - components, 0) + 1
+    within = (outer.sum(axis=0) + whole) / examples
+    within = (examples * within + dim * jnp.diag(jnp.diagonal(within))) / (examples + dim)
     pseudo_examples = dim + 1.0
     total = jax.ops.segment_sum(outer, which, components) + pseudo_examples * within[None]
     covariance = total / (count + pseudo_examples)[:, None, None]
