@@ -257,7 +257,7 @@ def test_a_gaussian_mixture_as_the_prior_of_a_vae():
 
 
 def test_invalid_arguments_are_reported():
-    with pytest.raises(ValueError, match=r"--config.first_stage=WORKDIR.* shape \(28, 28, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(28, 28, 1\): .*--config.first_stage=WORKDIR"):
         families.code_prior((28, 28, 1), PRIOR)
     layout = Layout((CodeMap((2, 2), (), 5),))
     prior = families.code_prior((4,), PRIOR, layout=layout, network=TRANSFORMER)
