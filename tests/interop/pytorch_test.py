@@ -1,19 +1,20 @@
 """Checkpoints of random parameters against the classes of diffusers and transformers."""
 
-import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("diffusers")
-pytest.importorskip("transformers")
-
 import numpy as np
-import torch
+import pytest
 
 from benchmarks import interop as comparison
 from benchmarks.interop_models import MODELS, make
 from vaejax import interop
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(name="torch", scope="module", autouse=True)
+def torch_fixture():
+    for name in ("diffusers", "transformers"):
+        pytest.importorskip(name)
+    return pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -39,7 +40,7 @@ def models(name, folder):
     return module, interop.load(folder)
 
 
-def test_pictures_and_latents_are_those_of_the_pipeline(tmp_path):
+def test_pictures_and_latents_are_those_of_the_pipeline(tmp_path, torch):
     """With the config's shift and scale, and the clipping of diffusers' image processor."""
     module, model = models("AutoencoderKL (SD 3, Flux)", tmp_path)
     x = np.random.RandomState(0).rand(2, 16, 32, 3).astype(np.float32)
@@ -54,7 +55,7 @@ def test_pictures_and_latents_are_those_of_the_pipeline(tmp_path):
     np.testing.assert_allclose(model.decode(z), want, atol=1e-4 * want.std())
 
 
-def test_codes_of_pictures_are_those_of_diffusers(tmp_path):
+def test_codes_of_pictures_are_those_of_diffusers(tmp_path, torch):
     module, model = models("VQModel", tmp_path)
     x = np.random.RandomState(0).rand(2, 16, 32, 3).astype(np.float32)
     with torch.no_grad():
@@ -68,7 +69,7 @@ def test_codes_of_pictures_are_those_of_diffusers(tmp_path):
 
 @pytest.mark.parametrize("bandwidth", [0.6, 2.4])
 @pytest.mark.parametrize("length", [400, 407])
-def test_encodec_of_whole_sounds(bandwidth, length, tmp_path):
+def test_encodec_of_whole_sounds(bandwidth, length, tmp_path, torch):
     module, model = models("EncodecModel (24 kHz)", tmp_path)
     x = 0.5 * np.random.RandomState(0).randn(2, length, 1).astype(np.float32)
     with torch.no_grad():
@@ -84,7 +85,7 @@ def test_encodec_of_whole_sounds(bandwidth, length, tmp_path):
     np.testing.assert_array_equal(written.audio_codes[0].numpy(), codes)
 
 
-def test_encodec_in_chunks(tmp_path):
+def test_encodec_in_chunks(tmp_path, torch):
     """Chunks of 400 samples that overlap by 40; the last has 200."""
     module, model = models("EncodecModel (48 kHz)", tmp_path)
     x = 0.5 * np.random.RandomState(0).randn(2, 920, 2).astype(np.float32)
@@ -99,7 +100,7 @@ def test_encodec_in_chunks(tmp_path):
 
 
 @pytest.mark.parametrize("quantizers", [2, 4])
-def test_dac(quantizers, tmp_path):
+def test_dac(quantizers, tmp_path, torch):
     module, model = models("DacModel", tmp_path)
     x = 0.5 * np.random.RandomState(0).randn(2, 400).astype(np.float32)
     with torch.no_grad():

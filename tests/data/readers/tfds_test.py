@@ -102,6 +102,7 @@ def test_images_of_different_sizes_become_squares(tfds_root):
     np.testing.assert_array_equal(source.arrays["image"].mean((1, 2, 3)), [0, 40, 80, 120])
 
 
+@pytest.mark.slow
 def test_videos_become_sequences(tfds_root):
     pytest.importorskip("tensorflow", reason="TFDS needs TensorFlow to read videos")
     import tensorflow_datasets as tfds
