@@ -147,6 +147,8 @@ def execute_with_commands(name, folder):
 
 # Pages that train a model of their own and state what it reaches.
 TRAINING = ("docs/guides/anomalies.md", "docs/guides/imputation.md")
+# Other tests run what these pages show.
+LONG = {"docs/guides/sweeps.md", "docs/guides/trained_model.md"}
 RUNNABLE = [
     name
     for name in PAGES
@@ -168,7 +170,9 @@ def test_a_guide_reaches_what_it_states(name, tmp_path, monkeypatch):
         assert scope["several"].shape == (5, *scope["x"].shape)
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in RUNNABLE]
+)
 def test_python_of_a_page_runs(name, workspace):
     scope = execute(name, workspace)
     if name == "README.md":

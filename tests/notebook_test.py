@@ -94,6 +94,7 @@ def test_backend_of_matplotlib_is_kept():
         pyplot.switch_backend(before)
 
 
+@pytest.mark.slow
 def test_trained_model_becomes_a_first_stage(splits):
     data, _ = splits
     family = vqvae(

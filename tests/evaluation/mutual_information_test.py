@@ -23,6 +23,7 @@ KEY = jax.random.key(0)
 PRIOR = Normal(jnp.zeros((1, 2)), jnp.ones((1, 2)))
 
 
+@pytest.mark.slow
 def test_gaussian_aggregate_posterior():
     """The posteriors N(V x, s²) of Gaussian x have a Gaussian aggregate."""
     v = np.array([[0.9, 0.2], [-0.3, 0.5]])

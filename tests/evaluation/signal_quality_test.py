@@ -93,6 +93,7 @@ QUANTIZER = {
 }
 
 
+@pytest.mark.slow
 def test_metrics_of_a_residual_quantizer_of_sound():
     """2 places of 3 levels of 3 bits; si_sdr of the first levels by sums of codes."""
     source = data.from_arrays({"signal": np.random.RandomState(0).randn(6, 8, 1)}, holdout=0)

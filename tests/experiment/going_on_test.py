@@ -40,6 +40,7 @@ def test_without_a_validation_split_the_newest_is_used(command, splits, tmp_path
     assert vaejax.load_run(tmp_path / "run").checkpoint == "latest"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_another_learning_rate(command, splits, copied, one_line, tmp_path):
     """A schedule, which the optimizer's state had not, counts from the run's first step."""
     rate = {"kind": "piecewise", "values": [1.0, 0.0], "boundaries": [8]}

@@ -132,6 +132,7 @@ def test_codes_and_the_metrics_of_a_split(workdirs):
         run.score(PIXELS[:2], samples=4)
 
 
+@pytest.mark.slow
 def test_conditions(workdirs):
     run = vaejax.load_run(workdirs("cvae"))
     z = run.encode(PIXELS[:6], condition=LABELS[:6])

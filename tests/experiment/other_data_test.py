@@ -222,6 +222,7 @@ def test_the_workdir_of_another_run_is_no_output(table, one_line):
     assert "is the directory of a run" in one_line(err)
 
 
+@pytest.mark.slow
 def test_classes_and_pixels_are_those_of_the_run(conditional, one_line):
     image = RANDOM.randint(0, 1000, (6, 4, 4), np.uint16)
     label = np.array([0, 2, 1, 1, 0, 2])

@@ -28,6 +28,7 @@ def again(command, data, swept):
     return run
 
 
+@pytest.mark.slow
 def test_the_working_directory(swept):
     workdir, out = swept
     names = {

@@ -120,6 +120,7 @@ def test_columns_condition_a_model(command, tmp_path):
         run.sample(4, condition={"job": ["pilot"], "owner": [True]})
 
 
+@pytest.mark.slow
 def test_missing_values_change_nothing_but_their_own_terms(train):
     few = {**TABLE, "job": [None, *TABLE["job"][1:]], "income": [*TABLE["income"][:-1], None]}
     code, err, workdir = train(few, "--config.data.missing=mask", "--config.data.label=class")

@@ -199,7 +199,7 @@ FAMILIES_UNDER_TEST = {
 # Variants of a family, whose tests are slow ones; the nine families are tested by default.
 _SLOW_FAMILIES = {"beta_tcvae", "capacity", "dip_vae", "geco_vae", "iwae", "sigma_vae"}
 _SLOW_FAMILIES |= {"fsq", "gumbel", "lfq", "residual", "rotated_groups", "sim_vq", "vqvae2"}
-_SLOW_FAMILIES |= {"nvae", "vdvae"}
+_SLOW_FAMILIES |= {"kl_autoencoder", "nvae", "vdvae"}
 
 
 # pytest runs all tests of one parameter of a session fixture together, while its step is compiled.
@@ -220,7 +220,7 @@ def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
 # that take longest to compile, these tests are slow ones. By default two networks that play against
 # each other, a loss of the whole batch, and a classifier are trained on many devices here, a β-VAE
 # in tests/training/sharding_test.py, and a VQ-VAE in tests/training/tensor_axis_test.py.
-_LONG = {"kl_autoencoder", "cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
+_LONG = {"cvae", "factor_vae", "info_vae", "lvae", "td_vae", "vae_gan"}
 _SLOW_ROWS = {
     "test_gradients_accumulated_over_micro_batches": _LONG
     | {"m2", "sparse_vae", "vqvae", "vqvae_ema"},

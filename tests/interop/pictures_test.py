@@ -98,6 +98,7 @@ def test_latents_are_scaled_as_diffusion_models_expect(kl):
     np.testing.assert_allclose(other.encode(X), (mean - [1, 2]) * 0.5 / [3, 4], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_codes_are_the_nearest_and_decode_as_features_do(tmp_path):
     params = checkpoint(tmp_path, "VQModel", VQ)
     model = interop.load(tmp_path)

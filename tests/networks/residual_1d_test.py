@@ -101,6 +101,7 @@ def test_out_of_range_tokens_give_nan():
     assert np.isfinite(apply(params, np.full((1, 8), 4, np.int32))).all()
 
 
+@pytest.mark.slow
 def test_conditions_affect_encoder_and_decoder():
     (encoder, decoder), x = build((12, 1), 6, 1), jax.random.normal(KEY, (2, 12, 1))
     for c in (jnp.ones((2, 3)), jnp.ones((2, 12, 3)), jnp.ones((2, 4, 3))):

@@ -56,7 +56,14 @@ def features_of(b):
     return jnp.asarray(np.random.RandomState(1).randn(*LEAD, b.width), jnp.float32)
 
 
-@pytest.fixture(params=TABLE, scope="module")
+# Of quantizers that are made of quantizers, these are slow tests.
+_SLOW = ("grouped gumbel", "grouped residual", "residual grouped", "residual sim_vq")
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=[pytest.mark.slow] * (n in _SLOW)) for n in TABLE],
+    scope="module",
+)
 def case(request):
     quantizer, b = make(request.param)
     b = b._replace(apply=jax.jit(b.apply), embed=jax.jit(b.embed))

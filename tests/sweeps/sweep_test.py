@@ -182,6 +182,7 @@ def sgd(values):
     return families.beta_vae(SHAPE, players({"vae": vae}), latent_dim=2, network=NETWORK)
 
 
+@pytest.mark.slow
 def test_a_diverging_model_is_frozen_without_changing_the_others(grey, tmp_path):
     settings = settings_of(max_consecutive_nonfinite=7)
     sweep = sweep_of(sgd, grey(), settings, RATES)

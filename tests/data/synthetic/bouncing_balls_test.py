@@ -41,6 +41,7 @@ def test_reversed_velocities_reverse_the_motion():
     np.testing.assert_array_equal(fortran_order, forward)
 
 
+@pytest.mark.slow
 def test_motion_agrees_with_integration_in_small_steps():
     """Discs with stiff springs, integrated in float64, of three seeds at once."""
     radius, stiff, parts, length = 0.15, 1e7, 20_000, 9
