@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.fast)
 
 
-_MAX_GROWTH = 400 * 2**20  # bytes between two drops
+_MAX_GROWTH = 300 * 2**20  # bytes between two drops
 _STATM = Path("/proc/self/statm")
 
 
