@@ -3,13 +3,13 @@
   python -m benchmarks.scaling [--families=beta_vae,vqvae] [--devices=8,64,256,1024] [--fsdp=1]
       [--processes=1,2,4]
 
-For each config and number of devices a training step is compiled for that many virtual CPU devices,
-with the config's batch on each (weak scaling); nothing runs. From the compiled program: FLOPs of a
-device, the collectives and the bytes that a device sends. From these and the published peaks and
-bandwidths in `links.py` follows the share of the time in which a device computes on TPU v5e and
-H200, if communication starts when the computation has ended, and if it overlaps perfectly. That
-share is pessimistic for small models, since a device never computes at its peak, and optimistic
-about latencies, which are left out.
+For each config and number of devices a training step is compiled, in the form that it has on an
+accelerator, for that many virtual CPU devices with the config's batch on each (weak scaling);
+nothing runs. From the compiled program: FLOPs of a device, the collectives and the bytes that a
+device sends. From these and the published peaks and bandwidths in `links.py` follows the share of
+the time in which a device computes on TPU v5e and H200, if communication starts when the
+computation has ended, and if it overlaps perfectly. That share is pessimistic for small models,
+since a device never computes at its peak, and optimistic about latencies, which are left out.
 
 Then the first config is trained by several processes on this machine, each with a batch of its own,
 joined over the loopback interface; and by as many processes that do not communicate. The difference

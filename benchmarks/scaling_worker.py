@@ -19,6 +19,7 @@ from vaejax.core.rng import Stream, key_of
 from vaejax.core.sharding import batch_sharding, make_mesh, replicated, tree_sharding
 from vaejax.core.tensor_axis import using_mesh
 from vaejax.data.preprocess import preparation
+from vaejax.networks.ops.conv2d import using_implementation
 from vaejax.training import Trainer
 from vaejax.training.train_step import init_state, make_step
 
@@ -38,6 +39,7 @@ def _compile(name: str, devices: int, fsdp: int) -> dict[str, Any]:
     size = settings.batch_size * devices
     step = make_step(family, ema_decay=settings.ema_decay)
 
+    @using_implementation("blocks")  # of convolutions on accelerators
     def train(state: Any, rows: Any) -> Any:
         with using_mesh(mesh):
             return step(state, prepare(rows, key_of(0, Stream.DATA, state.step)), 0)
@@ -58,7 +60,9 @@ def _compile(name: str, devices: int, fsdp: int) -> dict[str, Any]:
     )
     everywhere = replicated(mesh)
     traced = jax.jit(train, out_shardings=(sharding, everywhere, everywhere)).trace(state, rows)
-    compiled = traced.lower().compile()
+    # Collectives are decided before machine code is generated, which needs no optimisation here.
+    options: dict[str, Any] = {"xla_backend_optimization_level": 0}
+    compiled = traced.lower().compile(compiler_options=options)
     jaxpr = traced.jaxpr.jaxpr
     # The compiler counts a loop's body once.
     repeated = (products(jaxpr) - products(jaxpr, loops_once=True)) / devices

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.quantizers.reference import BOOKS, KEY, TOKENS, D, K, nearest64, quantized
 from vaejax.quantizers import gumbel_softmax, rotation, sim_vq, vector
@@ -68,6 +69,35 @@ def test_sim_vq_looks_up_codes_in_the_product_and_only_the_basis_has_a_gradient(
     gap = 2 * (book[want] - TOKENS).reshape(-1, D)
     chosen = np.asarray(params["codes"], np.float64)[want].reshape(-1, D)
     np.testing.assert_allclose(gradient["basis"], chosen.T @ gap, rtol=1e-4, atol=1e-4)
+
+
+def test_the_codes_of_sim_vq_start_with_the_mean_and_covariance_of_the_tokens():
+    dim, codes = 6, 4000
+    tokens = RNG.randn(16, 25, dim) @ RNG.randn(dim, dim) + 5 * RNG.randn(dim)
+    flat = tokens.reshape(-1, dim)
+    params = sim_vq(codes, dim).init(KEY, jnp.asarray(tokens, jnp.float32))
+    np.testing.assert_array_equal(params["basis"], np.eye(dim))
+    got = np.asarray(params["codes"], np.float64)
+    covariance = np.cov(flat.T, bias=True)
+    deviations = np.sqrt(np.diag(covariance))
+    error = 5 / np.sqrt(codes)  # five standard errors
+    np.testing.assert_allclose((got - flat.mean(0)).mean(0) / deviations, 0, atol=error)
+    correlation = (np.cov(got.T, bias=True) - covariance) / np.outer(deviations, deviations)
+    np.testing.assert_allclose(correlation, 0, atol=np.sqrt(2) * error)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.0])
+def test_sim_vq_uses_many_codes_of_tokens_near_a_line_away_from_zero(spread):
+    """As those of an image with a uniform background, from an encoder that is not trained yet."""
+    dim, codes = 64, 256
+    line = 2 + spread * RNG.randn(4, 64, 1) * RNG.randn(dim) / 4
+    quantizer, tokens = sim_vq(codes, dim), jnp.asarray(line, jnp.float32)
+    tokens = jnp.broadcast_to(tokens, (4, 64, dim))
+    params = quantizer.init(KEY, tokens)
+    assert len(np.unique(params["codes"], axis=0)) == codes
+    q, _ = quantizer.quantize(params, tokens, None)
+    used = len(np.unique(q.indices))
+    assert used > 60 if spread else used == 1
 
 
 def test_gumbel_samples_codes_with_the_probabilities_of_the_logits():

@@ -16,7 +16,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaejax.core.types import PyTree
 
-__all__ = ["TENSOR", "TensorAxis", "over_examples", "tensor_axis", "using_mesh"]
+__all__ = [
+    "TENSOR",
+    "TensorAxis",
+    "devices_of_examples",
+    "over_examples",
+    "tensor_axis",
+    "using_mesh",
+]
 
 TENSOR = "tensor"
 
@@ -123,14 +130,26 @@ def over_examples(tree: PyTree) -> PyTree:
     mesh = _mesh.get()
     if mesh is None:
         return tree
-    axes = tuple(name for name in mesh.axis_names if name != TENSOR)
-    devices = mesh.size // mesh.shape.get(TENSOR, 1)
+    axes, devices = _example_axes(mesh)
     spread = NamedSharding(mesh, PartitionSpec(axes))
 
     def constrained(x: jax.Array) -> jax.Array:
         return x if len(x) % devices else jax.lax.with_sharding_constraint(x, spread)
 
     return jax.tree.map(constrained, tree)
+
+
+def devices_of_examples(n: int) -> int:
+    """The number of devices that n examples are spread over; 1 if they cannot be divided."""
+    mesh = _mesh.get()
+    devices = 1 if mesh is None else _example_axes(mesh)[1]
+    return 1 if n % devices else devices
+
+
+def _example_axes(mesh: Mesh) -> tuple[tuple[str, ...], int]:
+    """The axes that the examples of a batch are spread over, and the number of their devices."""
+    axes = tuple(name for name in mesh.axis_names if name != TENSOR)
+    return axes, mesh.size // mesh.shape.get(TENSOR, 1)
 
 
 def tensor_axis(codes: int) -> TensorAxis | None:

@@ -103,12 +103,19 @@ def sim_vq(codes: int = 512, dim: int = 64, *, gradient: str = "straight_through
         raise ValueError(f"unknown gradient of sim_vq {near_names(gradient, ESTIMATORS)}")
 
     def init(key: jax.Array, tokens: jax.Array) -> dict[str, jax.Array]:
-        """Codes with the root mean square of the tokens, and the identity as basis."""
-        scale = jnp.sqrt(jnp.mean(jnp.square(_flatten(tokens))))
-        return {
-            "codes": scale * jax.random.normal(key, (codes, dim)),
-            "basis": jnp.eye(dim),
-        }
+        """Codes of a Gaussian with the tokens' mean and covariance, and the identity as basis.
+
+        Tokens may lie near a subspace, away from zero: of codes spread evenly in all directions
+        one would be the nearest of all tokens, and both would shrink to a point.
+        """
+        flat = _flatten(tokens)
+        mean = flat.mean(axis=0)
+        centred = flat - mean[None]
+        variances, directions = jnp.linalg.eigh(centred.T @ centred / len(flat))
+        # Codes differ even where all tokens are equal.
+        variances = jnp.maximum(variances, 0) + 1e-4 * jnp.square(flat).mean() + 1e-8
+        noise = jax.random.normal(key, (codes, dim)) * jnp.sqrt(variances)[None]
+        return {"codes": mean[None] + noise @ directions.T, "basis": jnp.eye(dim)}
 
     def codebook_of(params: PyTree) -> jax.Array:
         codebook: jax.Array = jax.lax.stop_gradient(params["codes"]) @ params["basis"]

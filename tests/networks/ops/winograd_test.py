@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.collectives import collectives_of
+from vaejax.core.sharding import batch_sharding, make_mesh, replicated
+from vaejax.core.tensor_axis import using_mesh
 from vaejax.networks.ops import winograd
 from vaejax.networks.ops.conv2d_matmul import gather
 from vaejax.networks.ops.geometry import Geometry
@@ -43,6 +46,27 @@ def test_all_three_maps_equal_the_definition(p, q, size):
 
     for actual, expected in zip(*both(x, kernel, y), strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("taps", winograd.TAPS)
+@pytest.mark.parametrize("mesh_shape", [(4, 2, 1), (4, 1, 2)])
+def test_the_gradient_of_a_kernel_is_summed_over_the_devices_once(taps, mesh_shape):
+    """And not the products that it is made of, of which there are about twice as many."""
+    size, pair = (6, 6), (taps, taps)
+    arrays = _integers(1, (8, *winograd.input_size(size, pair), 5), (8, *size, 4))
+    mesh = make_mesh(*mesh_shape)
+
+    def gradient(x, y):
+        with using_mesh(mesh):
+            return winograd.correlate(x, y, pair, None)
+
+    at = batch_sharding(mesh)
+    compiled = jax.jit(gradient, in_shardings=(at, at), out_shardings=replicated(mesh))
+    compiled = compiled.lower(*arrays).compile()
+    found = collectives_of(compiled.as_text(), mesh.size)
+    assert [(c.kind, c.size) for c in found] == [("all-reduce", 4 * taps * taps * 5 * 4)]
+    actual = compiled(*(jax.device_put(a, at) for a in arrays))
+    np.testing.assert_array_equal(actual, winograd.correlate(*arrays, pair, None))
 
 
 def _products(fn, *shapes):

@@ -16,12 +16,14 @@ The other two maps are the transposes of the first in its two arguments, with as
 has a `custom_vjp`, so that all can be differentiated in turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from vaejax.core.tensor_axis import devices_of_examples, over_examples
 
 __all__ = ["TAPS", "TILE", "correlate", "gather", "input_size", "scatter"]
 
@@ -90,17 +92,29 @@ def scatter(y: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> ja
 
 
 def correlate(x: jax.Array, y: jax.Array, taps: _Pair, precision: lax.PrecisionLike) -> jax.Array:
-    """The gradient [p, q, D, S] of <gather(x, kernel), y> with respect to the kernel."""
+    """The gradient [p, q, D, S] of <gather(x, kernel), y> with respect to the kernel.
+
+    Every device transforms the products of its own examples, so that one kernel is summed over the
+    devices rather than (p + 1)(q + 1) products.
+    """
     rows, columns = _filters(taps)
     y, tiles = _pad_to_tiles(y)
-    inputs, outputs = (
+    devices = devices_of_examples(x.shape[0])
+    numbers = (((1,), (1,)), ((0,), (0,)))
+
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:  # [B h w, D], [B h w, S]
+        a, b = (c.reshape(devices, -1, c.shape[1]) for c in (a, b))
+        return lax.dot_general(a, b, numbers, precision=precision)  # [devices, D, S]
+
+    products = _map(
+        product,
         _tile_combinations(x, tiles, rows.b, columns.b),
         _tile_combinations(y, tiles, rows.a, columns.a),
     )
-    products = _products(inputs, outputs, (0, 0), precision)
     grid = [_combine(_transpose(columns.g), line) for line in products]  # [p + 1][q]
     grid = [_combine(_transpose(rows.g), line) for line in zip(*grid, strict=True)]  # [q][p]
-    return jnp.stack([jnp.stack(line) for line in zip(*grid, strict=True)])
+    kernels = jnp.stack([jnp.stack(line, 1) for line in zip(*grid, strict=True)], 1)
+    return over_examples(kernels).sum(axis=0)  # of [devices, p, q, D, S]
 
 
 def _filters(taps: Sequence[int]) -> tuple[_Filter, _Filter]:
@@ -178,10 +192,11 @@ def _transform_kernel(kernel: jax.Array, rows: _Matrix, columns: _Matrix) -> _Gr
 
 def _products(x: _Grid, y: _Grid, axes: _Pair, precision: lax.PrecisionLike) -> _Grid:
     numbers = (((axes[0],), (axes[1],)), ((), ()))
-    return [
-        [lax.dot_general(a, b, numbers, precision=precision) for a, b in zip(*line, strict=True)]
-        for line in zip(x, y, strict=True)
-    ]
+    return _map(lambda a, b: lax.dot_general(a, b, numbers, precision=precision), x, y)
+
+
+def _map(f: Callable[[jax.Array, jax.Array], jax.Array], x: _Grid, y: _Grid) -> _Grid:
+    return [[f(a, b) for a, b in zip(*line, strict=True)] for line in zip(x, y, strict=True)]
 
 
 def _combine(matrix: _Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
