@@ -148,9 +148,10 @@ def compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, An
         members = [name for name, row in result["ways"].items() if row["whose"] == group]
         fastest = min(members, key=lambda name: result["ways"][name]["ms_per_step"])
         result[f"best of {group}"] = fastest
-    if case == "search":
-        from .vaejax_training import search_memory
+    from .vaejax_training import product_flops, search_memory
 
+    result["product_flops"] = product_flops(case)
+    if case == "search":
         result["bytes_beyond_inputs"] = search_memory(case)
     return result
 

@@ -16,9 +16,10 @@ from vaejax.quantizers import bottleneck, vector
 from vaejax.quantizers.nearest_neighbors import nearest
 from vaejax.training import Settings, Trainer
 
+from ..flops import products
 from .cases import CASES, UNIT, data
 
-__all__ = ["family", "quantize", "search", "search_memory", "train"]
+__all__ = ["family", "product_flops", "quantize", "search", "search_memory", "train"]
 
 TakeSteps = Callable[[int], None]
 
@@ -74,8 +75,8 @@ def family(name: str) -> Family:
     )  # fmt: skip
 
 
-def train(name: str) -> tuple[TakeSteps, int]:
-    """Training steps in dispatches of `UNIT`, the default of a run; the number of parameters."""
+def _trainer(name: str) -> Trainer:
+    """The trainer of a case, in dispatches of `UNIT` steps, the default of a run."""
     case, x = CASES[name], data(name)
     if len(case.shape) == 1:
         rows = {"vector": x}
@@ -84,7 +85,12 @@ def train(name: str) -> tuple[TakeSteps, int]:
         rows = {field: (x * 255).astype(np.uint8)}
     source = from_arrays(rows, "train", name="noise", holdout=0.0)
     settings = Settings(steps=10**9, batch_size=case.batch, steps_per_dispatch=UNIT)
-    trainer = Trainer(family(name), source, settings)
+    return Trainer(family(name), source, settings)
+
+
+def train(name: str) -> tuple[TakeSteps, int]:
+    """Training steps, and the number of parameters."""
+    trainer = _trainer(name)
     state, done = trainer.init(), 0
 
     def take_steps(steps: int) -> None:
@@ -147,3 +153,15 @@ def search_memory(name: str) -> int:
     tokens = jax.ShapeDtypeStruct(x.shape, jnp.float32)
     analysis = jax.jit(nearest).lower(tokens, codes).compile().memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def product_flops(name: str) -> float:
+    """Floating-point operations of the matrix products and convolutions of one step."""
+    case = CASES[name]
+    if name in ("quantizer", "search"):
+        return 2.0 * case.batch * case.latent * case.codes  # the distances of all pairs
+    trainer = _trainer(name)
+    (_, batches), *_ = trainer.loader.batches([(0, UNIT)])
+    arguments = trainer.state_shape, trainer.loader.data, batches, np.int32(UNIT)
+    traced = trainer.run.trace(*arguments)  # type: ignore[attr-defined]  # of jax.jit
+    return products(traced.jaxpr.jaxpr)  # the loop over steps has an unknown length: counted once

@@ -12,7 +12,7 @@ from benchmarks.peers import __main__ as peers
 from benchmarks.peers.cases import CASES, UNIT, data
 from benchmarks.peers.competitors import COMPETITORS, VAEJAX
 from benchmarks.peers.rounds import quiet, spread
-from benchmarks.peers.vaejax_training import family
+from benchmarks.peers.vaejax_training import family, product_flops
 from benchmarks.peers.worker import memory
 from vaejax.core.game import init
 
@@ -82,11 +82,21 @@ def test_the_table_names_the_fastest_of_each_group():
     row = {"what": "a case", "ways": ways, f"best of {VAEJAX}": VAEJAX, "best of torch": "eager"}
     row["best of vaejax, tuned"] = "vaejax, a device for each core"
     row |= {"commit": "c", "rounds": 3, "rounds_in_all": 5}
+    row |= {"product_flops": 1e8, "gigaflops": 100.0}  # 1 ms of 2
     record = {"device": "d", "processor": "p", "cores": 1, "jax": "j", "torch": "t",
               "seconds": 1.0, "cases": {"x": {**row, "best of pythae": "pythae"}}}  # fmt: skip
     last = peers.as_table(record).splitlines()[-1]
     assert last.startswith("| a case | 2 | 0.75 (0.75–0.75) | 3.00 (3.00–3.00), eager |  | 4.00 ")
-    assert last.endswith("| 3.0, 1.0, 3.0 | 1, 3 | 3 of 5 | c |")
+    assert last.endswith("| 3.0, 1.0, 3.0 | 1, 3 | 50 | 3 of 5 | c |")
+
+
+def test_products_of_a_perceptron_are_those_of_its_layers():
+    """Three products for each layer and example, but none for the gradient of the data."""
+    case = CASES["mlp"]
+    sizes = (784, *case.hidden, 2 * case.latent), (case.latent, *case.hidden[::-1], 784)
+    layers = [a * b for widths in sizes for a, b in itertools.pairwise(widths)]
+    norms = 2 * sum(dense(*widths) for widths in sizes)  # of the gradient and of the update
+    assert product_flops("mlp") == 2 * case.batch * (3 * sum(layers) - layers[0]) + 2 * norms
 
 
 def test_memory_is_the_maximum_of_the_steps():
