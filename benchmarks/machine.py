@@ -1,5 +1,6 @@
-"""Where a result was measured: processor, versions, commit."""
+"""Where a result was measured: processor, versions, commit; and processes that are timed."""
 
+import compileall
 import os
 import platform
 import re
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import jax
 
+import vaejax
+
 from .paths import root
 
-__all__ = ["commit", "device_name", "machine", "processor"]
+__all__ = ["commit", "device_name", "environment_as_installed", "machine", "processor"]
 
 
 def processor() -> str:
@@ -61,3 +64,13 @@ def machine() -> dict[str, str | int]:
         "jax": jax.__version__,
         "commit": commit(),
     }
+
+
+def environment_as_installed(**variables: str) -> dict[str, str]:
+    """Variables for a process whose start is timed; modules are compiled, as pip does it.
+
+    A checkout has no compiled modules where Python is told not to write them, and every process
+    would compile those that it imports anew.
+    """
+    compileall.compile_dir(str(Path(vaejax.__file__).parent), quiet=1)
+    return {**os.environ, **variables}

@@ -15,7 +15,6 @@ their last measurements.
 
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from typing import Any
 from absl import app, flags
 
 from .configured import FAMILIES
-from .machine import device_name
+from .machine import device_name, environment_as_installed
 from .paths import result_path
 from .records import measure_rows
 
@@ -45,7 +44,7 @@ def _start(name: str, cache: Path) -> dict[str, Any]:
         file, _, setting = name.partition(":")
         config = f"--config=configs/{file}.py" + (f":{setting}" if setting else "")
         command = [sys.executable, "-m", _PROBE, str(time.time()), config, f"--workdir={workdir}"]
-        environment = {**os.environ, "VAEJAX_CACHE": str(cache)}
+        environment = environment_as_installed(VAEJAX_CACHE=str(cache))
         ended = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False
         )

@@ -1,7 +1,6 @@
 """Interleaved rounds of competitors in processes of their own, and the rounds that count."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..machine import environment_as_installed
 from .cases import CASES, UNIT
 from .competitors import COMPETITORS, VAEJAX
 from .worker import clock
@@ -22,8 +22,7 @@ class _Worker:
     """A competitor's process; see `worker`."""
 
     def __init__(self, case: str, name: str, cache: str) -> None:
-        environment = {**os.environ, **COMPETITORS[case][name].environment}
-        environment |= {
+        environment = environment_as_installed(**COMPETITORS[case][name].environment) | {
             "JAX_COMPILATION_CACHE_DIR": cache,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         }
