@@ -11,7 +11,7 @@ from benchmarks.collectives import collectives_of
 from vaejax.core.sharding import batch_sharding, make_mesh, replicated
 from vaejax.core.tensor_axis import using_mesh
 from vaejax.networks.ops import winograd
-from vaejax.networks.ops.conv2d_matmul import gather
+from vaejax.networks.ops.conv2d_matmul import correlate, gather
 from vaejax.networks.ops.geometry import Geometry
 
 CASES = list(itertools.product(winograd.TAPS, winograd.TAPS, ((2, 4), (5, 3), (1, 6))))
@@ -40,7 +40,7 @@ def test_all_three_maps_equal_the_definition(p, q, size):
         actual = (
             winograd.gather(x, kernel, size, None),
             winograd.scatter(y, kernel, None),
-            winograd.correlate(x, y, (p, q), None),
+            winograd.correlate(x, y, (p, q), 3, None).sum(axis=0),
         )
         return actual, (expected, *transpose(y))
 
@@ -52,21 +52,21 @@ def test_all_three_maps_equal_the_definition(p, q, size):
 @pytest.mark.parametrize("mesh_shape", [(4, 2, 1), (4, 1, 2)])
 def test_the_gradient_of_a_kernel_is_summed_over_the_devices_once(taps, mesh_shape):
     """And not the products that it is made of, of which there are about twice as many."""
-    size, pair = (6, 6), (taps, taps)
-    arrays = _integers(1, (8, *winograd.input_size(size, pair), 5), (8, *size, 4))
+    geometry = Geometry((6, 6), (6, 6), (taps, taps), 1)
+    arrays = _integers(1, (8, 6, 6, 32), (8, 6, 6, 32))
     mesh = make_mesh(*mesh_shape)
 
     def gradient(x, y):
         with using_mesh(mesh):
-            return winograd.correlate(x, y, pair, None)
+            return correlate(x, y, geometry, None)
 
     at = batch_sharding(mesh)
     compiled = jax.jit(gradient, in_shardings=(at, at), out_shardings=replicated(mesh))
     compiled = compiled.lower(*arrays).compile()
     found = collectives_of(compiled.as_text(), mesh.size)
-    assert [(c.kind, c.size) for c in found] == [("all-reduce", 4 * taps * taps * 5 * 4)]
+    assert [(c.kind, c.size) for c in found] == [("all-reduce", 4 * taps * taps * 32 * 32)]
     actual = compiled(*(jax.device_put(a, at) for a in arrays))
-    np.testing.assert_array_equal(actual, winograd.correlate(*arrays, pair, None))
+    np.testing.assert_array_equal(actual, correlate(*arrays, geometry, None))
 
 
 def _products(fn, *shapes):
@@ -80,7 +80,7 @@ def test_number_of_products(taps, products):
     x, kernel, y = (1, *winograd.input_size(size, pair), 3), (*pair, 3, 2), (1, *size, 2)
     assert _products(lambda x, k: winograd.gather(x, k, size, None), x, kernel) == products
     assert _products(lambda y, k: winograd.scatter(y, k, None), y, kernel) == products
-    assert _products(lambda x, y: winograd.correlate(x, y, pair, None), x, y) == products
+    assert _products(lambda x, y: winograd.correlate(x, y, pair, 1, None), x, y) == products
 
 
 @pytest.mark.parametrize("taps", winograd.TAPS)

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vaejax.core.tensor_axis import devices_of_examples, over_examples
 from vaejax.networks.ops import winograd
 from vaejax.networks.ops.blocks import (
     from_blocks,
@@ -50,8 +51,11 @@ __all__ = ["correlate", "gather", "scatter"]
 
 _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=DIMENSION_NUMBERS)
 _PIXELS = ((0, 1, 2), (0, 1, 2))
+# Layers of equal shapes are traced, differentiated and lowered once.
+_traced_once = functools.partial(jax.jit, static_argnums=(2, 3))
 
 
+@_traced_once
 def gather(x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision) -> jax.Array:
     """Sums the large image into the small one.
 
@@ -85,6 +89,7 @@ def gather(x: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Preci
     return y.astype(x.dtype)
 
 
+@_traced_once
 def scatter(y: jax.Array, kernel: jax.Array, geometry: Geometry, precision: Precision) -> jax.Array:
     """Spreads the small image over the large one; the transpose of `gather`.
 
@@ -136,11 +141,27 @@ def correlate(x: jax.Array, y: jax.Array, geometry: Geometry, precision: Precisi
     Returns:
       Kernel, [kh, kw, L, S].
     """
-    shape = (*geometry.kernel, x.shape[3], y.shape[3])
-    if uses_winograd(shape, geometry, x.dtype):
-        blocks = to_blocks(x, geometry, winograd.input_size(geometry.small, geometry.span))
-        taps = winograd.correlate(blocks, y, geometry.span, precision)
+    if uses_winograd((*geometry.kernel, x.shape[3], y.shape[3]), geometry, x.dtype):
+        # Every device transforms the products of its own examples, so that one kernel is summed
+        # over the devices rather than all of its products.
+        taps = _correlate_by_filters(x, y, geometry, precision, devices_of_examples(len(x)))
+        taps = over_examples(taps).sum(axis=0)
         return from_matrices(taps.reshape(-1, *taps.shape[2:]), geometry)
+    return _correlate(x, y, geometry, precision)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _correlate_by_filters(
+    x: jax.Array, y: jax.Array, geometry: Geometry, precision: Precision, groups: int
+) -> jax.Array:
+    """`correlate` by Winograd's filters, of each group of examples: [groups, p, q, D, S]."""
+    blocks = to_blocks(x, geometry, winograd.input_size(geometry.small, geometry.span))
+    return winograd.correlate(blocks, y, geometry.span, groups, precision)
+
+
+@_traced_once
+def _correlate(x: jax.Array, y: jax.Array, geometry: Geometry, precision: Precision) -> jax.Array:
+    shape = (*geometry.kernel, x.shape[3], y.shape[3])
     if not uses_blocks(shape, geometry):
         # Exchanging the roles of channels and batch gives a canonical convolution.
         x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)

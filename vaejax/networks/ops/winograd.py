@@ -23,8 +23,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vaejax.core.tensor_axis import devices_of_examples, over_examples
-
 __all__ = ["TAPS", "TILE", "correlate", "gather", "input_size", "scatter"]
 
 TILE = 2  # outputs of a tile in each direction
@@ -91,20 +89,28 @@ def scatter(y: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> ja
     return _from_tile_combinations(products, (y.shape[0], *tiles), rows.b, columns.b)
 
 
-def correlate(x: jax.Array, y: jax.Array, taps: _Pair, precision: lax.PrecisionLike) -> jax.Array:
-    """The gradient [p, q, D, S] of <gather(x, kernel), y> with respect to the kernel.
+def correlate(
+    x: jax.Array, y: jax.Array, taps: _Pair, groups: int, precision: lax.PrecisionLike
+) -> jax.Array:
+    """Gradients of <gather(x, kernel), y> with respect to the kernel, each of a part of the batch.
 
-    Every device transforms the products of its own examples, so that one kernel is summed over the
-    devices rather than (p + 1)(q + 1) products.
+    Args:
+      x: Images, [B, *input_size((h, w), (p, q)), D].
+      y: Images, [B, h, w, S].
+      taps: p and q.
+      groups: Number of equal parts of the batch.
+      precision: As for `jax.lax.dot_general`.
+
+    Returns:
+      Their sums over the examples of each group, [groups, p, q, D, S].
     """
     rows, columns = _filters(taps)
     y, tiles = _pad_to_tiles(y)
-    devices = devices_of_examples(x.shape[0])
     numbers = (((1,), (1,)), ((0,), (0,)))
 
     def product(a: jax.Array, b: jax.Array) -> jax.Array:  # [B h w, D], [B h w, S]
-        a, b = (c.reshape(devices, -1, c.shape[1]) for c in (a, b))
-        return lax.dot_general(a, b, numbers, precision=precision)  # [devices, D, S]
+        a, b = (lax.reshape(c, (groups, len(c) // groups, c.shape[1])) for c in (a, b))
+        return lax.dot_general(a, b, numbers, precision=precision)  # [groups, D, S]
 
     products = _map(
         product,
@@ -113,8 +119,7 @@ def correlate(x: jax.Array, y: jax.Array, taps: _Pair, precision: lax.PrecisionL
     )
     grid = [_combine(_transpose(columns.g), line) for line in products]  # [p + 1][q]
     grid = [_combine(_transpose(rows.g), line) for line in zip(*grid, strict=True)]  # [q][p]
-    kernels = jnp.stack([jnp.stack(line, 1) for line in zip(*grid, strict=True)], 1)
-    return over_examples(kernels).sum(axis=0)  # of [devices, p, q, D, S]
+    return jnp.stack([jnp.stack(line, 1) for line in zip(*grid, strict=True)], 1)
 
 
 def _filters(taps: Sequence[int]) -> tuple[_Filter, _Filter]:
@@ -146,7 +151,7 @@ def _tile_combinations(x: jax.Array, tiles: _Pair, rows: _Matrix, columns: _Matr
     lines = _combine(rows, [pixel_of_tiles(x, 1, i, h) for i in range(len(rows[0]))])
     return [
         [
-            part.reshape(-1, d)
+            lax.reshape(part, (part.size // d, d))
             for part in _combine(
                 columns, [pixel_of_tiles(line, 2, j, w) for j in range(len(columns[0]))]
             )
@@ -177,7 +182,7 @@ def _interleave(parts: list[jax.Array], axis: int) -> jax.Array:
         inside, outside = parts[:TILE], parts[TILE:]
         parts = [padded(part, 0, 1) for part in inside]
         parts[:beyond] = [
-            part + padded(other, 1, 0) for part, other in zip(parts, outside, strict=False)
+            lax.add(part, padded(other, 1, 0)) for part, other in zip(parts, outside, strict=False)
         ]
     shape = list(parts[0].shape)
     shape[axis] *= TILE
@@ -200,16 +205,22 @@ def _map(f: Callable[[jax.Array, jax.Array], jax.Array], x: _Grid, y: _Grid) -> 
 
 
 def _combine(matrix: _Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """The product of a small constant matrix with a vector of arrays."""
+    """The product of a small constant matrix with a vector of arrays.
+
+    By functions of `jax.lax`: operators take several times as long to trace.
+    """
+
+    def scaled(c: float, part: jax.Array) -> jax.Array:
+        return part if abs(c) == 1 else lax.mul(part, lax.full_like(part, abs(c)))
+
     sums = []
     for row in matrix:
         terms = [(c, part) for c, part in zip(row, parts, strict=True) if c]
         terms.sort(key=lambda term: term[0] < 0)  # a positive one first, if there is one
-        (first, total), *rest = terms
-        total = total if first == 1 else first * total
+        (first, part), *rest = terms
+        total = scaled(first, part) if first > 0 else lax.neg(scaled(first, part))
         for c, part in rest:
-            scaled = part if abs(c) == 1 else abs(c) * part
-            total = total + scaled if c > 0 else total - scaled
+            total = (lax.add if c > 0 else lax.sub)(total, scaled(c, part))
         sums.append(total)
     return sums
 
