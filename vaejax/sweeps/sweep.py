@@ -224,6 +224,11 @@ class Sweep:
         failed = (state.skipped >= self._settings.max_consecutive_nonfinite).astype(jnp.float32)
         return state, {**metrics, **counters(state), "failed": failed}
 
+    def compile(self) -> None:
+        """Compiles `run` for any number of steps, on CPU; the first dispatch then does not."""
+        shared = self._per_model, self.loader.data, self.loader.shapes()
+        self.run.lower(self.state_shape, *shared, np.int32(1)).compile()
+
     def dispatch(
         self, state: TrainState, span: Span, batches: PyTree
     ) -> tuple[TrainState, Metrics]:

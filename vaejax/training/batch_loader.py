@@ -114,6 +114,14 @@ class BatchLoader:
         load = functools.partial(_rows_of_step, read, self._indices_of_step())
         return read_ahead(load, range(start, _LAST), self._source.workers)
 
+    def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes, dtypes and sharding of a dispatch's batches, of one process."""
+        step = {"index": self._indices_of_step()(0)} if self.resident else self.first_batch()
+        return {
+            k: jax.ShapeDtypeStruct((self._capacity, *v.shape), v.dtype, sharding=self._sharding)
+            for k, v in step.items()
+        }
+
     def batches(
         self, spans: Iterable[Span], prefetch: int = 2
     ) -> Iterator[tuple[Span, StackedBatches]]:

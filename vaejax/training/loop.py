@@ -6,8 +6,11 @@ state. These steps depend only on the settings, so an interrupted run that resum
 checkpoint reaches the same state, bit-for-bit, and writes the same records.
 """
 
+import contextvars
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,7 +87,8 @@ def fit(
         try:
             with Interruption() as interruption:
                 output.report_layout()
-                state = (start and start()) or output.restore_or_init()
+                with _compiling(trainer):
+                    state = (start and start()) or output.restore_or_init()
                 outcome = _train(trainer, settings, output, evaluate, interruption, state)
         except BaseException:
             output.close(failed=True)
@@ -134,6 +138,29 @@ def _train(
     output.wait()
     early = has_stopped(state, settings.patience)
     return Outcome(state, rate, done < settings.steps and not early, interruption.signal, early)
+
+
+@contextmanager
+def _compiling(trainer: Trainable) -> Iterator[None]:
+    """Compiles the dispatch in a thread while the state is made or read.
+
+    On CPU in one process: elsewhere a program is for one number of steps, and processes should do
+    the same things in the same order.
+    """
+    if jax.default_backend() != "cpu" or jax.process_count() > 1:
+        yield
+        return
+
+    def compile_ahead() -> None:
+        with suppress(Exception):  # which the first dispatch raises again
+            trainer.compile()
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(compile_ahead,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 class _Timer:

@@ -44,7 +44,7 @@ Count = int | jax.Array  # of steps; traced or not
 Step = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics, jax.Array]]
 
 
-def jit_dispatch(run: Callable[..., PyTree], **options: PyTree) -> Callable[..., PyTree]:
+def jit_dispatch(run: Callable[..., PyTree], **options: PyTree) -> jax.stages.Wrapped:
     """`jax.jit(run)` of `run(state, ..., n)`, the state donated; `n` is the number of steps.
 
     On CPU one program serves every n. On an accelerator a loop of unknown length would synchronise
@@ -126,6 +126,12 @@ class Trainable(Protocol):
     @property
     def loader(self) -> BatchLoader:
         """The batches."""
+
+    def compile(self) -> None:
+        """Compiles the dispatch for any number of steps, on CPU; the first dispatch then does not.
+
+        With a state of the shapes and shardings of `state_shape`.
+        """
 
     def dispatch(
         self, state: TrainState, span: Span, batches: PyTree
@@ -219,6 +225,11 @@ class Trainer:
         self.initial: Params = {}
         self.init: Callable[[], TrainState] = lambda: compiled_init(first_batch, self.initial)
         self.run = jit_dispatch(run, out_shardings=(sharding, everywhere))
+
+    def compile(self) -> None:
+        """Compiles `run` for any number of steps, on CPU; the first dispatch then does not."""
+        batches = self.loader.shapes()
+        self.run.lower(self.state_shape, self.loader.data, batches, np.int32(1)).compile()
 
     def dispatch(
         self, state: TrainState, span: Span, batches: PyTree
