@@ -51,7 +51,7 @@ __all__ = ["correlate", "gather", "scatter"]
 
 _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=DIMENSION_NUMBERS)
 _PIXELS = ((0, 1, 2), (0, 1, 2))
-# Layers of equal shapes are traced, differentiated and lowered once.
+# Layers of equal shapes are traced and lowered once.
 _traced_once = functools.partial(jax.jit, static_argnums=(2, 3))
 
 
