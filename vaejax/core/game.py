@@ -57,11 +57,10 @@ __all__ = [
 def game_gradient(
     losses_fn: Callable[..., tuple[Losses, PyTree]], players: Mapping[str, Player]
 ) -> Callable[..., tuple[Params, Losses, PyTree]]:
-    """One `jax.grad` per player over the groups it owns, as one gradient tree.
+    """The gradient of each player's objective over the groups it owns, as one gradient tree.
 
-    All players move simultaneously. Each gradient repeats the same forward pass, which the compiler
-    merges into one, loops that sample random numbers included. The returned losses and aux are
-    those of the first player's pass, so that the compiler removes them from the other passes.
+    All players move simultaneously. The losses are linearised once, and the linear map is
+    transposed for each player: they share the forward pass, whatever the compiler merges.
 
     A player that minimises nothing is frozen: its gradient is zero and costs nothing.
 
@@ -75,23 +74,23 @@ def game_gradient(
     """
 
     def gradient(params: Params, step: jax.Array, *args: PyTree) -> tuple[Params, Losses, PyTree]:
-        grads: Params = {}
-        outputs: list[tuple[Losses, PyTree]] = []
-        for player in players.values():
-            if not player.minimizes:  # frozen
-                grads |= {g: jax.tree.map(jnp.zeros_like, params[g]) for g in player.owns}
-                continue
+        grads = {group: jax.tree.map(jnp.zeros_like, params[group]) for group in params}
+        playing = [player for player in players.values() if player.minimizes]
+        trained = {group: params[group] for player in playing for group in player.owns}
 
-            def loss(owned: Params, player: Player = player) -> tuple[jax.Array, PyTree]:
-                losses, aux = losses_fn({**params, **owned}, *args)
-                return objective(player.minimizes, losses, step), (losses, aux)
+        def forward(trained: Params) -> tuple[Losses, PyTree]:
+            return losses_fn({**params, **trained}, *args)
 
-            owned = {group: params[group] for group in player.owns}
-            owned_grads, output = jax.grad(loss, has_aux=True)(owned)
-            outputs.append(output)
-            grads.update(owned_grads)
-        losses, aux = outputs[0] if outputs else losses_fn(params, *args)
-        return {group: grads[group] for group in params}, losses, aux
+        losses, tangents_of, aux = jax.linearize(forward, trained, has_aux=True)
+        for player in playing:
+
+            def change(tangents: Params, player: Player = player) -> jax.Array:
+                return objective(player.minimizes, tangents_of(tangents), step)
+
+            one = jnp.ones((), jax.eval_shape(change, trained).dtype)
+            (of_all,) = jax.linear_transpose(change, trained)(one)
+            grads |= {group: of_all[group] for group in player.owns}
+        return grads, losses, aux
 
     return gradient
 
