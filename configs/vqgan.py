@@ -100,7 +100,7 @@ def bsq(config: ConfigDict) -> None:
 def sim_vq(config: ConfigDict) -> None:
     """The basis of the codes is trained by gradient descent, and the encoder held to it less.
 
-    On the embedded sprites with the weight of the other settings the perplexity was 6, not 25.
+    On the embedded sprites, with the weight of the other settings half as many codes were used.
     """
     vector(config)
     config.players.vae.minimizes.vq = 0.25
