@@ -115,8 +115,9 @@ def compare(case: str, rounds: int, seconds: float, best: float) -> dict[str, An
                 except RuntimeError as error:  # such as torch.compile without a compiler
                     if name == VAEJAX:
                         raise
-                    result["failed"][name] = str(error)
-                    print(f"    {name} does not run: {str(error).strip().splitlines()[-1]}")
+                    reason = str(error).strip().splitlines()[-1]
+                    result["failed"][name] = reason
+                    print(f"    {name} does not run: {reason}")
             cached = _Worker(case, VAEJAX, cache)
             cached.close()
             measured = _measure_rounds(workers, rounds, seconds, best)
