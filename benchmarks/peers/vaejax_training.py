@@ -163,5 +163,5 @@ def product_flops(name: str) -> float:
     trainer = _trainer(name)
     (_, batches), *_ = trainer.loader.batches([(0, UNIT)])
     arguments = trainer.state_shape, trainer.loader.data, batches, np.int32(UNIT)
-    traced = trainer.run.trace(*arguments)  # type: ignore[attr-defined]  # of jax.jit
+    traced = trainer.run.trace(*arguments)
     return products(traced.jaxpr.jaxpr)  # the loop over steps has an unknown length: counted once
